@@ -1,0 +1,331 @@
+/* embed.h - text embeddings from Hugging Face model folders
+ *
+ * A complete program (tools/example.c is the same text; the tests build and run it):
+ *
+ *     #include <embed.h>
+ *     #include <stdio.h>
+ *
+ *     int main(int argc, char **argv)
+ *     {
+ *         embed_model *model = NULL;
+ *         embed_instance *instance = NULL;
+ *         embed_text texts[] = {EMBED_TEXT("A cat sits on the mat."),
+ *                               EMBED_TEXT("There is a kitten on the rug.")};
+ *         float rows[2][384], cosine = 0; // all-MiniLM-L6-v2 is 384 wide
+ *
+ *         if (embed_model_open(&model, argc > 1 ? argv[1] : "weights/all-MiniLM-L6-v2", NULL) ||
+ *             embed_instance_create(&instance, model, NULL) ||
+ *             embed_instance_encode(instance, texts, 2, NULL, rows[0], 2 * 384, NULL)) {
+ *             fprintf(stderr, "%s\n", embed_error_message());
+ *             return 1;
+ *         }
+ *         for (int i = 0; i < 384; i++) cosine += rows[0][i] * rows[1][i];
+ *         printf("%.4f\n", cosine);
+ *         embed_instance_destroy(instance);
+ *         embed_model_close(model);
+ *         return 0;
+ *     }
+ *
+ * Two objects. A model is what was read from a folder: description, tokenizer, weights. It is
+ * never written to once open, and any number of threads may use one. An instance is what one
+ * stream of work needs besides (activations, scratch): one thread at a time. One more instance
+ * costs its workspace, not another copy of the weights.
+ *
+ * Every function that can fail returns an embed_status, EMBED_OK being 0; embed_error_message()
+ * then tells what failed and why, in one sentence. Out-parameters come first and are left
+ * untouched on failure unless said otherwise. Options may be NULL, which means the defaults.
+ * Structs begin with their own size, set by their EMBED_..._INIT, so that they can grow without
+ * breaking programs compiled earlier.
+ *
+ * The library never exits, aborts, prints, installs a signal handler or changes the locale. It
+ * may be used again by the child of a fork() only where the parent had no model open.
+ */
+#ifndef EMBED_H
+#define EMBED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EMBED_VERSION_MAJOR 0
+#define EMBED_VERSION_MINOR 1
+#define EMBED_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define EMBED_API __attribute__((visibility("default")))
+#else
+#define EMBED_API
+#endif
+
+/* ---- status -------------------------------------------------------------------------------- */
+
+typedef enum embed_status {
+    EMBED_OK = 0,
+    EMBED_INVALID_ARGUMENT = 1, /* the call was wrong */
+    EMBED_OUT_OF_MEMORY = 2,
+    EMBED_IO = 3,          /* a file could not be found, opened or read */
+    EMBED_BAD_FILE = 4,    /* a file was read, and what it says cannot be true */
+    EMBED_UNSUPPORTED = 5, /* a model, module, dtype or device this version does not run */
+    EMBED_NO_DEVICE = 6,   /* the device that was asked for cannot be used here */
+    EMBED_NOT_FINITE = 7,  /* a result holds NaN or infinity */
+    EMBED_SYSTEM = 8       /* the operating system refused a thread or a lock */
+} embed_status;
+
+/* "invalid argument", ...: static text, never NULL. */
+EMBED_API const char *embed_status_string(embed_status status);
+
+/* This thread's last failure, in a sentence without a line end. Never NULL; "" if there was
+ * none. Valid until this thread's next call that fails. */
+EMBED_API const char *embed_error_message(void);
+
+/* "0.1.0" */
+EMBED_API const char *embed_version(void);
+
+/* ---- log ----------------------------------------------------------------------------------- */
+
+typedef enum embed_log_level {
+    EMBED_LOG_ERROR = 1,
+    EMBED_LOG_WARNING = 2,
+    EMBED_LOG_INFO = 3,
+    EMBED_LOG_DEBUG = 4
+} embed_log_level;
+
+/* `message` has no line end and is valid during the call only. Called from any thread; must not
+ * call embed_log_set. */
+typedef void (*embed_log_callback)(void *user, embed_log_level level, const char *message);
+
+/* Sends messages up to `level` to `callback` (NULL: nowhere, as at the start). For the process. */
+EMBED_API void embed_log_set(embed_log_callback callback, void *user, embed_log_level level);
+
+/* ---- devices ------------------------------------------------------------------------------- */
+
+typedef enum embed_device {
+    EMBED_DEVICE_AUTO = 0, /* a GPU where one can be used, else the CPU */
+    EMBED_DEVICE_CPU = 1,
+    EMBED_DEVICE_CUDA = 2
+} embed_device;
+
+typedef enum embed_dtype {
+    EMBED_DTYPE_AUTO = 0, /* the best the device has that keeps a cosine of 0.9999 to F32 */
+    EMBED_DTYPE_F32 = 1,
+    EMBED_DTYPE_BF16 = 2,
+    EMBED_DTYPE_F16 = 3,
+    EMBED_DTYPE_INT8 = 4
+} embed_dtype;
+
+typedef struct embed_device_info {
+    size_t size;
+    embed_device device;
+    int index;             /* among the devices of its kind */
+    char name[128];        /* "AMD EPYC 9554", ... */
+    char details[128];     /* CPU: instruction sets in use; CUDA: compute capability */
+    unsigned threads;      /* CPU: how many a model uses by default */
+    uint64_t memory_bytes; /* in all */
+} embed_device_info;
+
+#define EMBED_DEVICE_INFO_INIT                                                                   \
+    {                                                                                            \
+        sizeof(embed_device_info), EMBED_DEVICE_AUTO, 0, {0}, {0}, 0, 0                          \
+    }
+
+/* Writes the first `capacity` devices to out[] (whose elements are EMBED_DEVICE_INFO_INIT) and
+ * their whole number to *count. out may be NULL where capacity is 0. */
+EMBED_API embed_status embed_device_list(embed_device_info *out, size_t capacity, size_t *count);
+
+/* ---- model --------------------------------------------------------------------------------- */
+
+typedef struct embed_model embed_model;
+
+typedef struct embed_model_options {
+    size_t size;
+    embed_device device;
+    int device_index;
+    embed_dtype dtype;
+    unsigned threads; /* CPU: threads that compute; 0: one for each processor of this process */
+} embed_model_options;
+
+#define EMBED_MODEL_OPTIONS_INIT                                                                 \
+    {                                                                                            \
+        sizeof(embed_model_options), EMBED_DEVICE_AUTO, 0, EMBED_DTYPE_AUTO, 0                   \
+    }
+
+/* Reads the model folder (config.json, tokenizer.json or vocab.txt, model.safetensors, and the
+ * sentence-transformers files where there are any) and prepares its weights. On success the
+ * caller owns *model. EMBED_IO, EMBED_BAD_FILE and EMBED_UNSUPPORTED name the file and the
+ * cause. */
+EMBED_API embed_status embed_model_open(embed_model **model, const char *folder,
+                                        const embed_model_options *options);
+
+/* Gives the caller's hold on the model back; instances that still use it keep it alive. NULL is
+ * fine. */
+EMBED_API void embed_model_close(embed_model *model);
+
+typedef enum embed_pooling {
+    EMBED_POOLING_MEAN = 1, /* mean of the tokens' last hidden states, [CLS] and [SEP] included */
+    EMBED_POOLING_CLS = 2,  /* the first token's */
+    EMBED_POOLING_MAX = 3,  /* the largest of each component */
+    EMBED_POOLING_MEAN_SQRT_LENGTH = 4, /* their sum divided by the root of their number */
+    EMBED_POOLING_LAST_TOKEN = 5
+} embed_pooling;
+
+typedef struct embed_model_info {
+    size_t size;
+    char family[16]; /* "bert" */
+    embed_device device;
+    int device_index;
+    char device_name[128];
+    char instruction_set[16]; /* CPU: "avx512", "avx2", "scalar" */
+    embed_dtype dtype;
+    unsigned threads;
+    size_t width;      /* floats in an embedding */
+    size_t max_tokens; /* longer texts are cut, special tokens included */
+    size_t layers;
+    size_t heads;
+    size_t feed_forward;
+    size_t vocabulary; /* token ids are below this */
+    embed_pooling pooling;
+    int normalizes;        /* embeddings have L2 norm 1 unless asked otherwise */
+    uint64_t parameters;   /* numbers in the tensors the model uses */
+    uint64_t weight_bytes; /* memory they take, as prepared; shared by all instances */
+    double load_seconds;
+} embed_model_info;
+
+#define EMBED_MODEL_INFO_INIT                                                                    \
+    {                                                                                            \
+        sizeof(embed_model_info), {0}, EMBED_DEVICE_AUTO, 0, {0}, {0}, EMBED_DTYPE_AUTO, 0, 0,   \
+            0, 0, 0, 0, 0, EMBED_POOLING_MEAN, 0, 0, 0, 0                                        \
+    }
+
+EMBED_API embed_status embed_model_get_info(const embed_model *model, embed_model_info *info);
+
+/* ---- texts and tokens ---------------------------------------------------------------------- */
+
+/* One text: `length` bytes of UTF-8. Any bytes are accepted: NUL is one like any other, and each
+ * maximal part that is not UTF-8 is read as U+FFFD, which BERT's tokenizer drops.
+ * Or, where ids is not NULL, `length` token ids, special tokens included, taken as they are. */
+typedef struct embed_text {
+    const char *data;
+    const int32_t *ids;
+    size_t length;
+} embed_text;
+
+/* A string literal as a text. */
+#define EMBED_TEXT(literal) {literal, NULL, sizeof(literal) - 1}
+
+typedef struct embed_tokenize_options {
+    size_t size;
+    size_t max_tokens; /* cut longer texts to this, special tokens included; 0: do not cut */
+} embed_tokenize_options;
+
+#define EMBED_TOKENIZE_OPTIONS_INIT                                                              \
+    {                                                                                            \
+        sizeof(embed_tokenize_options), 0                                                        \
+    }
+
+/* The ids of text i are ids[offsets[i]] to ids[offsets[i + 1] - 1]. */
+typedef struct embed_tokens {
+    size_t size;
+    int32_t *ids;
+    size_t *offsets; /* count + 1 of them */
+    size_t count;
+} embed_tokens;
+
+#define EMBED_TOKENS_INIT                                                                        \
+    {                                                                                            \
+        sizeof(embed_tokens), NULL, NULL, 0                                                      \
+    }
+
+/* The token ids of n texts, special tokens included, as the model's own tokenizer gives them.
+ * On success `out` owns memory until embed_tokens_free. */
+EMBED_API embed_status embed_tokenize(const embed_model *model, const embed_text *texts, size_t n,
+                                      const embed_tokenize_options *options, embed_tokens *out);
+
+EMBED_API void embed_tokens_free(embed_tokens *tokens);
+
+/* ---- instance ------------------------------------------------------------------------------ */
+
+typedef struct embed_instance embed_instance;
+
+typedef struct embed_instance_options {
+    size_t size;
+    size_t batch_tokens; /* packed tokens computed at a time by one thread; 0: chosen for the
+                            device. At least the model's max_tokens are taken. */
+} embed_instance_options;
+
+#define EMBED_INSTANCE_OPTIONS_INIT                                                              \
+    {                                                                                            \
+        sizeof(embed_instance_options), 0                                                        \
+    }
+
+/* On success the caller owns *instance; it keeps the model alive. */
+EMBED_API embed_status embed_instance_create(embed_instance **instance, embed_model *model,
+                                             const embed_instance_options *options);
+
+/* NULL is fine. Not while another thread is inside a call with it. */
+EMBED_API void embed_instance_destroy(embed_instance *instance);
+
+typedef enum embed_switch {
+    EMBED_AS_MODEL = 0, /* what the model folder says */
+    EMBED_ON = 1,
+    EMBED_OFF = 2
+} embed_switch;
+
+typedef struct embed_encode_options {
+    size_t size;
+    size_t max_tokens;       /* cut texts to this, special tokens included; 0: the model's own.
+                                More than the model's is EMBED_INVALID_ARGUMENT. */
+    embed_switch normalize;  /* scale rows to L2 norm 1 */
+    size_t dimensions;       /* keep only this many leading components (Matryoshka models), before
+                                normalizing; 0: all */
+    const char *prompt_name; /* one of the model folder's prompts, put before each text; NULL: the
+                                folder's default prompt, where it names one; "": none */
+} embed_encode_options;
+
+#define EMBED_ENCODE_OPTIONS_INIT                                                                \
+    {                                                                                            \
+        sizeof(embed_encode_options), 0, EMBED_AS_MODEL, 0, NULL                                 \
+    }
+
+/* What happened to one text. No size of its own: the array's element may grow only in a new
+ * major version. */
+typedef struct embed_item {
+    size_t tokens;        /* used, special tokens included */
+    size_t invalid_bytes; /* not UTF-8 and replaced, in the part that was read */
+    int truncated;        /* there were more tokens than used */
+    embed_status status;  /* EMBED_NOT_FINITE: its row is not usable */
+} embed_item;
+
+/* Writes n rows of `dimensions` floats (the model's width, if not limited) to out[0..capacity),
+ * in the order of the texts; capacity is in floats and must hold them. items may be NULL.
+ * The row of a text has the same bits in any batch, at any position and on any number of threads.
+ * One thread at a time for one instance. EMBED_NOT_FINITE: all rows are written, items[] tells
+ * which hold NaN or infinity. On any other failure out and items are undefined. */
+EMBED_API embed_status embed_instance_encode(embed_instance *instance, const embed_text *texts,
+                                             size_t n, const embed_encode_options *options,
+                                             float *out, size_t capacity, embed_item *items);
+
+/* Bytes by what they are for. What is shared is in every instance's report: count it once. */
+typedef struct embed_memory {
+    size_t size;
+    uint64_t weights;     /* shared by all instances of the model */
+    uint64_t activations; /* own */
+    uint64_t own;         /* all this instance holds by itself */
+    uint64_t total;       /* weights + own */
+} embed_memory;
+
+#define EMBED_MEMORY_INIT                                                                        \
+    {                                                                                            \
+        sizeof(embed_memory), 0, 0, 0, 0                                                         \
+    }
+
+EMBED_API embed_status embed_instance_get_memory(const embed_instance *instance,
+                                                 embed_memory *memory);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

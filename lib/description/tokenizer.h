@@ -1,0 +1,49 @@
+/* tokenizer.h - text to token ids, as the model's own (Hugging Face) tokenizer does it
+ *
+ * The order of steps is that of the reference: added tokens are found in the raw text, the pieces
+ * between them are normalized, split into words, and each word is cut into vocabulary entries.
+ * A tokenizer is immutable once open; any number of threads may encode with one.
+ */
+#ifndef LIB_DESCRIPTION_TOKENIZER_H
+#define LIB_DESCRIPTION_TOKENIZER_H
+
+#include "embed.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tokenizer;
+
+/* Reads tokenizer.json, or vocab.txt with tokenizer_config.json where there is none. What it
+ * cannot reproduce exactly is EMBED_UNSUPPORTED and named. */
+embed_status tokenizer_open(struct tokenizer **tokenizer, const char *folder);
+void tokenizer_close(struct tokenizer *tokenizer); /* NULL is fine */
+
+/* One more than the largest id it can give: must not exceed the rows of the embedding table. */
+size_t tokenizer_id_limit(const struct tokenizer *tokenizer);
+/* Special tokens added to every text: the least that max_tokens can be. */
+size_t tokenizer_added_tokens(const struct tokenizer *tokenizer);
+
+/* Ids of one text after another. Starts zeroed; grows; release with token_list_free. */
+struct token_list {
+    int32_t *ids;
+    size_t count, capacity;
+};
+void token_list_free(struct token_list *list);
+
+struct tokenizer_facts {
+    size_t tokens;        /* appended, special tokens included */
+    size_t invalid_bytes; /* not UTF-8, in the part that was read */
+    bool truncated;
+};
+
+/* Appends the ids of text[0..length) to `list`: at most max_tokens, special tokens included
+ * (0: no limit). Reading stops once that many are sure, so that a text of 10 MB costs no more
+ * than its beginning. facts may be NULL. EMBED_OUT_OF_MEMORY, or EMBED_INVALID_ARGUMENT where
+ * max_tokens is below tokenizer_added_tokens. */
+embed_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
+                              size_t max_tokens, struct token_list *list,
+                              struct tokenizer_facts *facts);
+
+#endif

@@ -1,0 +1,29 @@
+/* checkpoint.h - the weights of a model folder: model.safetensors, or the shards that
+ * model.safetensors.index.json lists, seen as one set of named tensors */
+#ifndef LIB_FORMATS_CHECKPOINT_H
+#define LIB_FORMATS_CHECKPOINT_H
+
+#include "formats/safetensors.h"
+
+struct checkpoint;
+
+struct checkpoint_tensor {
+    const struct safetensors *file;
+    const struct safetensors_tensor *tensor;
+};
+
+/* EMBED_IO where the folder has neither; the message then says so, and names pytorch_model.bin
+ * where only that is there. Shard names must be plain file names; every tensor of the index must
+ * be in the shard it names, and in one shard only. */
+embed_status checkpoint_open(struct checkpoint **checkpoint, const char *folder);
+void checkpoint_close(struct checkpoint *checkpoint); /* NULL is fine */
+
+/* false where there is no tensor of that name. Valid until the checkpoint is closed. */
+_Bool checkpoint_find(const struct checkpoint *checkpoint, const char *name,
+                      struct checkpoint_tensor *out);
+
+/* All shards, for iteration and messages. */
+size_t checkpoint_file_count(const struct checkpoint *checkpoint);
+const struct safetensors *checkpoint_file(const struct checkpoint *checkpoint, size_t i);
+
+#endif

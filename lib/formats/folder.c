@@ -1,0 +1,73 @@
+/* folder.c - files of a model folder */
+#include "formats/folder.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *folder_path(const char *folder, const char *name)
+{
+    size_t length = strlen(folder) + 1 + strlen(name) + 1;
+    char *path = memory_allocate(length, 1, "a path");
+    if (path != NULL) snprintf(path, length, "%s/%s", folder, name);
+    return path;
+}
+
+bool folder_has(const char *folder, const char *name)
+{
+    char *path = folder_path(folder, name);
+    struct stat facts;
+    bool has = path != NULL && stat(path, &facts) == 0 && S_ISREG(facts.st_mode);
+    memory_free(path);
+    return has;
+}
+
+static embed_status read_all(char *out, size_t bytes, int fd, const char *path)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t n = read(fd, out + done, bytes - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return fail(EMBED_IO, "%s: %s", path, strerror(errno));
+        if (n == 0) return fail(EMBED_IO, "%s: became shorter while it was read", path);
+        done += (size_t)n;
+    }
+    return EMBED_OK;
+}
+
+embed_status file_read(char **text, size_t *length, const char *path, size_t max_bytes)
+{
+    /* O_NONBLOCK: opening a FIFO must not wait for a writer. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return fail(EMBED_IO, "%s: %s", path, strerror(errno));
+
+    embed_status status = EMBED_OK;
+    char *bytes = NULL;
+    struct stat facts;
+    if (fstat(fd, &facts) != 0)
+        status = fail(EMBED_IO, "%s: %s", path, strerror(errno));
+    else if (!S_ISREG(facts.st_mode))
+        status = fail(EMBED_IO, "%s: not a regular file", path);
+    else if ((uintmax_t)facts.st_size > max_bytes)
+        status = fail(EMBED_BAD_FILE, "%s: %jd bytes, more than the %zu this file may have", path,
+                      (intmax_t)facts.st_size, max_bytes);
+    else if ((bytes = memory_allocate((size_t)facts.st_size + 1, 1, path)) == NULL)
+        status = EMBED_OUT_OF_MEMORY;
+    else
+        status = read_all(bytes, (size_t)facts.st_size, fd, path);
+    close(fd);
+
+    if (status != EMBED_OK) {
+        memory_free(bytes);
+        return status;
+    }
+    *text = bytes;
+    *length = (size_t)facts.st_size;
+    return EMBED_OK;
+}

@@ -1,0 +1,20 @@
+/* folder.h - files of a model folder */
+#ifndef LIB_FORMATS_FOLDER_H
+#define LIB_FORMATS_FOLDER_H
+
+#include "embed.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* "FOLDER/NAME", to be released with memory_free; NULL when out of memory. */
+char *folder_path(const char *folder, const char *name);
+
+/* Is there a regular file of that name? */
+bool folder_has(const char *folder, const char *name);
+
+/* The whole file with a NUL behind it, to be released with memory_free. A regular file (or a link
+ * to one) of at most max_bytes; else EMBED_IO or EMBED_BAD_FILE, naming the path. */
+embed_status file_read(char **text, size_t *length, const char *path, size_t max_bytes);
+
+#endif
