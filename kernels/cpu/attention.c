@@ -1,0 +1,91 @@
+/* attention.c - context = softmax(q k^T * scale) v, one head of one sequence
+ *
+ *   q, k, v, context (T, HS), strided   FP32
+ *   floor: 4 * T * T * HS FLOP
+ *
+ * k is first transposed into panels, as `linear` has its weights, and then both products are runs
+ * of the same tile: scores (rows, T) of up to TILE_ROWS queries, softmax over each row, and
+ * scores @ v with v where it lies. The division by the row's sum comes last, on HS instead of T
+ * numbers. Scores never leave the first cache level (12 x 512 floats are 24 KiB).
+ */
+#include "tile.h"
+#include "vector_math.h"
+#include "kernels/cpu/kernels_cpu.h"
+
+#include <float.h>
+
+size_t KERNEL(attention_scratch_size)(size_t T, size_t HS)
+{
+    size_t columns = round_up(T, PANEL);
+    return columns * HS + TILE_ROWS * columns + TILE_ROWS * round_up(HS, PANEL);
+}
+
+/* keys: panel p holds, for each of the HS components, that of keys p * PANEL, ... */
+static void transpose_keys(float *keys, const float *k, size_t T, size_t HS, size_t stride)
+{
+    for (size_t first = 0; first < T; first += PANEL) {
+        size_t count = T - first < PANEL ? T - first : PANEL;
+        float *panel = keys + first * HS;
+        for (size_t t = 0; t < count; t++) {
+            const float *row = k + (first + t) * stride;
+            for (size_t i = 0; i < HS; i++) panel[i * PANEL + t] = row[i];
+        }
+        for (size_t t = count; t < PANEL; t++) {
+            for (size_t i = 0; i < HS; i++) panel[i * PANEL + t] = 0;
+        }
+    }
+}
+
+/* row[0..columns) of scores into e^((score - largest) * scale), 0 past T; returns their sum. */
+static float exponentials(float *row, size_t T, size_t columns, float scale)
+{
+    for (size_t t = T; t < columns; t++) row[t] = -FLT_MAX;
+    vec largest = vec_load(row);
+    for (size_t t = LANES; t < columns; t += LANES) largest = vec_max(largest, vec_load(row + t));
+    largest = vec_set(vec_largest(largest));
+
+    vec sum = vec_set(0);
+    for (size_t t = 0; t < columns; t += LANES) {
+        vec e = vec_exp(vec_mul(vec_sub(vec_load(row + t), largest), vec_set(scale)));
+        sum = vec_add(sum, e);
+        vec_store(row + t, e);
+    }
+    return vec_sum(sum);
+}
+
+static void divide_row(float *context, const float *weighted, float sum, size_t HS)
+{
+    vec factor = vec_set(1.0f / sum);
+    size_t whole = HS - HS % LANES, rest = HS % LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        vec_store(context + i, vec_mul(vec_load(weighted + i), factor));
+    if (rest > 0)
+        vec_store_first(context + whole, vec_mul(vec_load_first(weighted + whole, rest), factor),
+                        rest);
+}
+
+void KERNEL(attention)(float *context, const float *q, const float *k, const float *v, size_t T,
+                       size_t HS, size_t stride, size_t context_stride, float scale,
+                       float *scratch)
+{
+    size_t columns = round_up(T, PANEL), width = round_up(HS, PANEL);
+    float *keys = scratch;                         /* (columns / PANEL, HS, PANEL) */
+    float *scores = keys + columns * HS;           /* (TILE_ROWS, columns) */
+    float *weighted = scores + TILE_ROWS * columns; /* (TILE_ROWS, width) */
+
+    transpose_keys(keys, k, T, HS, stride);
+    for (size_t t = 0, rows; t < T; t += rows) {
+        rows = tile_rows(T - t);
+        for (size_t c = 0; c < columns; c += PANEL)
+            tile(rows, scores + c, columns, q + t * stride, stride, keys + c * HS, PANEL, NULL, HS);
+
+        float sums[TILE_ROWS];
+        for (size_t r = 0; r < rows; r++)
+            sums[r] = exponentials(scores + r * columns, T, columns, scale);
+
+        for (size_t c = 0; c < width; c += PANEL)
+            tile(rows, weighted + c, width, scores, columns, v + c, stride, NULL, T);
+        for (size_t r = 0; r < rows; r++)
+            divide_row(context + (t + r) * context_stride, weighted + r * width, sums[r], HS);
+    }
+}

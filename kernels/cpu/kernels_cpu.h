@@ -1,0 +1,28 @@
+/* kernels_cpu.h - declares this instruction set's functions, which table.c puts into a table; see
+ * kernels.h for what they do */
+#ifndef KERNELS_CPU_KERNELS_CPU_H
+#define KERNELS_CPU_KERNELS_CPU_H
+
+#include "kernels/kernels.h"
+#include "vector.h"
+
+#include <stdbool.h>
+
+size_t KERNEL(linear_weight_size)(size_t O, size_t I);
+size_t KERNEL(linear_bias_size)(size_t O);
+void KERNEL(linear_pack)(float *packed, const float *w, size_t O, size_t I);
+void KERNEL(linear)(float *y, const float *x, const float *w, const float *bias, size_t N, size_t O,
+                    size_t I, size_t first, size_t last, enum activation activation);
+void KERNEL(embed_layernorm)(float *y, const int32_t *ids, const int32_t *positions,
+                             const float *word, const float *position, const float *type,
+                             const float *weight, const float *bias, size_t N, size_t C, float eps);
+void KERNEL(add_layernorm)(float *y, const float *x, const float *residual, const float *weight,
+                           const float *bias, size_t N, size_t C, float eps);
+size_t KERNEL(attention_scratch_size)(size_t T, size_t HS);
+void KERNEL(attention)(float *context, const float *q, const float *k, const float *v, size_t T,
+                       size_t HS, size_t stride, size_t context_stride, float scale,
+                       float *scratch);
+void KERNEL(pool)(float *y, const float *x, size_t T, size_t C, enum pooling pooling);
+void KERNEL(l2_normalize)(float *y, const float *x, size_t C);
+
+#endif

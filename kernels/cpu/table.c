@@ -1,0 +1,20 @@
+/* table.c - the table of one instruction set's kernels */
+#include "kernels/cpu/kernels_cpu.h"
+
+#define TEXT_NOW(x) #x
+#define TEXT(x)     TEXT_NOW(x)
+
+const struct cpu_kernels JOIN(cpu_kernels, ISA) = {
+    .name = TEXT(ISA),
+    .panel = PANEL,
+    .linear_weight_size = KERNEL(linear_weight_size),
+    .linear_bias_size = KERNEL(linear_bias_size),
+    .linear_pack = KERNEL(linear_pack),
+    .linear = KERNEL(linear),
+    .embed_layernorm = KERNEL(embed_layernorm),
+    .add_layernorm = KERNEL(add_layernorm),
+    .attention_scratch_size = KERNEL(attention_scratch_size),
+    .attention = KERNEL(attention),
+    .pool = KERNEL(pool),
+    .l2_normalize = KERNEL(l2_normalize),
+};

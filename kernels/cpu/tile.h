@@ -1,0 +1,86 @@
+/* tile.h - the inner loop of every matrix product
+ *
+ *   c (rows, columns) = a (rows, K) @ b (K, columns) + bias (columns)
+ *
+ * with columns = vectors * LANES and the whole of c in registers. For one k: `vectors` loads of b,
+ * and for each row one broadcast of a and `vectors` multiply-adds. Each element of c is the bias
+ * plus its products in the order of k, whatever the number of rows: this is what makes a row's
+ * bits independent of the rows beside it.
+ *
+ * floor: 2 * rows * columns * K FLOP. With 12 x 32 and AVX-512: 24 multiply-adds for 2 loads and
+ * 12 broadcasts, so that the multiply-add units are what limits.
+ */
+#ifndef KERNELS_CPU_TILE_H
+#define KERNELS_CPU_TILE_H
+
+#include "vector.h"
+
+/* Row r of a stands at a + r * a_stride, row k of b at b + k * b_stride, row r of c at
+ * c + r * c_stride. bias may be NULL. rows and vectors are constants at every call, so that the
+ * loops unroll and `sum` becomes registers. */
+INLINE void tile_of(size_t rows, size_t vectors, float *c, size_t c_stride, const float *a,
+                    size_t a_stride, const float *b, size_t b_stride, const float *bias, size_t K)
+{
+    vec sum[TILE_ROWS][TILE_VECTORS];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (size_t j = 0; j < vectors; j++)
+            sum[r][j] = bias != NULL ? vec_load(bias + j * LANES) : vec_set(0);
+    }
+
+    for (size_t k = 0; k < K; k++) {
+        vec w[TILE_VECTORS];
+#pragma GCC unroll 4
+        for (size_t j = 0; j < vectors; j++) w[j] = vec_load(b + k * b_stride + j * LANES);
+#pragma GCC unroll 16
+        for (size_t r = 0; r < rows; r++) {
+            vec x = vec_set(a[r * a_stride + k]);
+#pragma GCC unroll 4
+            for (size_t j = 0; j < vectors; j++) sum[r][j] = vec_fma(x, w[j], sum[r][j]);
+        }
+    }
+
+#pragma GCC unroll 16
+    for (size_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (size_t j = 0; j < vectors; j++) vec_store(c + r * c_stride + j * LANES, sum[r][j]);
+    }
+}
+
+/* A full tile's width (PANEL columns) and 1 to TILE_ROWS rows. */
+INLINE void tile(size_t rows, float *c, size_t c_stride, const float *a, size_t a_stride,
+                 const float *b, size_t b_stride, const float *bias, size_t K)
+{
+#define TILE_CASE(n)                                                                             \
+    case n: tile_of(n, TILE_VECTORS, c, c_stride, a, a_stride, b, b_stride, bias, K); break;
+    switch (rows) {
+        TILE_CASE(1)
+        TILE_CASE(2)
+        TILE_CASE(3)
+        TILE_CASE(4)
+#if TILE_ROWS > 4
+        TILE_CASE(5)
+        TILE_CASE(6)
+#endif
+#if TILE_ROWS > 6
+        TILE_CASE(7)
+        TILE_CASE(8)
+        TILE_CASE(9)
+        TILE_CASE(10)
+        TILE_CASE(11)
+        TILE_CASE(12)
+#endif
+    }
+#undef TILE_CASE
+}
+
+/* Rows of the next tile when `left` rows are to be done: the tiles are as equal as can be, because
+ * a tile of one row waits for its multiply-adds (13 rows: 7 + 6, not 12 + 1). */
+INLINE size_t tile_rows(size_t left)
+{
+    size_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
+    return (left + tiles - 1) / tiles;
+}
+
+#endif

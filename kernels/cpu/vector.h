@@ -1,0 +1,170 @@
+/* vector.h - the few words of SIMD that the CPU kernels are written in
+ *
+ * The only file with intrinsics. `vec` holds LANES floats; ISA is the instruction set this copy of
+ * the kernels is compiled for, and KERNEL(name) the name of its functions: linear_avx512, ...
+ */
+#ifndef KERNELS_CPU_VECTOR_H
+#define KERNELS_CPU_VECTOR_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define JOIN_NOW(a, b) a##_##b
+#define JOIN(a, b)     JOIN_NOW(a, b)
+#define KERNEL(name)   JOIN(name, ISA)
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* A tile of the result that stays in registers: TILE_ROWS x (TILE_VECTORS * LANES) floats. It
+ * needs TILE_ROWS * TILE_VECTORS accumulators, TILE_VECTORS registers of weights and one of x. */
+#if defined(ISA_avx512)
+#define LANES     16
+#define TILE_ROWS 12 /* 24 accumulators + 2 of 32 registers; x is broadcast from memory */
+#elif defined(ISA_avx2)
+#define LANES     8
+#define TILE_ROWS 6 /* 12 accumulators + 2 + 1 of 16 registers */
+#else
+#define LANES     4
+#define TILE_ROWS 4 /* SSE2 and NEON have 16 registers or more */
+#endif
+#define TILE_VECTORS 2
+#define PANEL        (TILE_VECTORS * LANES)
+
+INLINE size_t round_up(size_t n, size_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+/* clang-format off: one line a word */
+#if defined(ISA_avx512)
+#include <immintrin.h>
+
+typedef __m512 vec;
+
+INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
+INLINE vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void vec_store(float *p, vec a) { _mm512_storeu_ps(p, a); }
+INLINE vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
+INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+INLINE vec vec_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+INLINE vec vec_div(vec a, vec b) { return _mm512_div_ps(a, b); }
+INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); } /* a * b + c */
+INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); } /* b where either is NaN */
+INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+INLINE vec vec_abs(vec a) { return _mm512_abs_ps(a); }
+INLINE vec vec_round(vec a) { return _mm512_roundscale_ps(a, 8); }
+/* a * 2^n for whole n; 0 where that is too small */
+INLINE vec vec_scale(vec a, vec n) { return _mm512_scalef_ps(a, n); }
+INLINE float vec_sum(vec a) { return _mm512_reduce_add_ps(a); }
+INLINE float vec_largest(vec a) { return _mm512_reduce_max_ps(a); }
+/* The first n < LANES floats; the other lanes are 0 and are not touched in memory. */
+INLINE vec vec_load_first(const float *p, size_t n)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+INLINE void vec_store_first(float *p, vec a, size_t n)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a);
+}
+
+#elif defined(ISA_avx2)
+#include <immintrin.h>
+
+typedef __m256 vec;
+
+INLINE vec vec_set(float x) { return _mm256_set1_ps(x); }
+INLINE vec vec_load(const float *p) { return _mm256_loadu_ps(p); }
+INLINE void vec_store(float *p, vec a) { _mm256_storeu_ps(p, a); }
+INLINE vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
+INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
+INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
+INLINE vec vec_div(vec a, vec b) { return _mm256_div_ps(a, b); }
+INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
+INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
+INLINE vec vec_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+INLINE vec vec_round(vec a) { return _mm256_round_ps(a, 8); }
+INLINE vec vec_scale(vec a, vec n)
+{
+    /* 2^n by its exponent bits, in two halves so that 2^-149 is reached. */
+    __m256i whole = _mm256_cvtps_epi32(_mm256_max_ps(n, _mm256_set1_ps(-252)));
+    __m256i half = _mm256_srai_epi32(whole, 1);
+    __m256i rest = _mm256_sub_epi32(whole, half), bias = _mm256_set1_epi32(127);
+    __m256i p = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    __m256i q = _mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(p)), _mm256_castsi256_ps(q));
+}
+INLINE float vec_sum(vec a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+INLINE float vec_largest(vec a)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+INLINE __m256i vec_first(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE vec vec_load_first(const float *p, size_t n) { return _mm256_maskload_ps(p, vec_first(n)); }
+INLINE void vec_store_first(float *p, vec a, size_t n) { _mm256_maskstore_ps(p, vec_first(n), a); }
+
+#else /* scalar: the compiler's generic vectors, whatever the machine has for them */
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t vec_bits __attribute__((vector_size(4 * LANES)));
+
+INLINE vec vec_set(float x) { return (vec){x, x, x, x}; }
+INLINE vec vec_load(const float *p)
+{
+    vec a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+INLINE void vec_store(float *p, vec a) { memcpy(p, &a, sizeof a); }
+INLINE vec vec_add(vec a, vec b) { return a + b; }
+INLINE vec vec_sub(vec a, vec b) { return a - b; }
+INLINE vec vec_mul(vec a, vec b) { return a * b; }
+INLINE vec vec_div(vec a, vec b) { return a / b; }
+INLINE vec vec_fma(vec a, vec b, vec c) { return a * b + c; }
+INLINE vec vec_choose(vec_bits condition, vec a, vec b)
+{
+    return (vec)((condition & (vec_bits)a) | (~condition & (vec_bits)b));
+}
+INLINE vec vec_max(vec a, vec b) { return vec_choose(a > b, a, b); }
+INLINE vec vec_min(vec a, vec b) { return vec_choose(a < b, a, b); }
+INLINE vec vec_abs(vec a) { return (vec)((vec_bits)a & 0x7FFFFFFF); }
+INLINE vec vec_round(vec a)
+{
+    const vec magic = vec_set(12582912.0f); /* 1.5 * 2^23: no fraction is left beside it */
+    return (a + magic) - magic;
+}
+INLINE vec vec_scale(vec a, vec n)
+{
+    vec_bits whole = __builtin_convertvector(vec_max(n, vec_set(-252)), vec_bits);
+    vec_bits half = whole >> 1;
+    return a * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
+}
+INLINE float vec_sum(vec a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+INLINE float vec_largest(vec a)
+{
+    float p = a[0] > a[1] ? a[0] : a[1], q = a[2] > a[3] ? a[2] : a[3];
+    return p > q ? p : q;
+}
+INLINE vec vec_load_first(const float *p, size_t n)
+{
+    vec a = vec_set(0);
+    memcpy(&a, p, n * sizeof(float));
+    return a;
+}
+INLINE void vec_store_first(float *p, vec a, size_t n) { memcpy(p, &a, n * sizeof(float)); }
+#endif
+/* clang-format on */
+
+#endif

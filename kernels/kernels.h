@@ -1,0 +1,94 @@
+/* kernels.h - every operation of the forward pass: formula, shapes, layout
+ *
+ * Dimensions, here and in every kernel:
+ *
+ *   B   sequences in a batch          C   width of a hidden state
+ *   N   packed tokens in a batch      F   width of the feed-forward layer
+ *   T   tokens of one sequence        NH  attention heads
+ *   V   rows of the vocabulary        HS  size of a head; C = NH * HS
+ *   I   inputs of a linear layer      O   outputs of a linear layer
+ *
+ * A batch is packed: the tokens of all sequences stand one after another, without padding, as N
+ * rows. Row-wise operations see rows; only attention and pooling see where a sequence begins.
+ * `x (N, C)` is a row-major matrix. Arguments: outputs, inputs, weights, dimensions, scalars.
+ * An output may be an input where the comment says so. Statistics and sums are in FP32.
+ *
+ * The operations come as a table, once for every instruction set: the same sources in
+ * kernels/cpu/, compiled with that set's flags. kernels/reference/ has the same table in naive C,
+ * against which all others are tested. A row of a result has the same bits whatever other rows
+ * are computed with it, and however the work is split: each element is summed in one fixed order.
+ */
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum activation {
+    ACTIVATION_NONE,
+    ACTIVATION_GELU /* x * Phi(x) = x / 2 * (1 + erf(x / sqrt(2))); not the tanh approximation */
+};
+
+enum pooling {
+    POOLING_MEAN,             /* sum over the T rows / T */
+    POOLING_MEAN_SQRT_LENGTH, /* sum over the T rows / sqrt(T) */
+    POOLING_MAX,
+    POOLING_CLS, /* the first row */
+    POOLING_LAST /* the last row */
+};
+
+struct cpu_kernels {
+    const char *name; /* "reference", "scalar", "avx2", "avx512" */
+
+    /* Columns of a linear layer are computed in groups of `panel`: a split of its O outputs among
+     * threads begins at multiples of it. */
+    size_t panel;
+
+    /* Floats of a linear layer's packed weights, and of its packed bias. */
+    size_t (*linear_weight_size)(size_t O, size_t I);
+    size_t (*linear_bias_size)(size_t O);
+
+    /* w (O, I), as PyTorch stores it, into the layout `linear` reads. */
+    void (*linear_pack)(float *packed, const float *w, size_t O, size_t I);
+
+    /* y (N, O) = activation(x (N, I) @ w (O, I)^T + bias (O)), columns [first, last) of it, both
+     * multiples of panel or last = O. w is packed; bias has linear_bias_size(O) floats. */
+    void (*linear)(float *y, const float *x, const float *w, const float *bias, size_t N, size_t O,
+                   size_t I, size_t first, size_t last, enum activation activation);
+
+    /* y (N, C) = layernorm(word (V, C)[ids] + position (., C)[positions] + type (C))
+     * type is the one row of the token type table that a single text uses; NULL: none.
+     * layernorm(h) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias, per row. */
+    void (*embed_layernorm)(float *y, const int32_t *ids, const int32_t *positions,
+                            const float *word, const float *position, const float *type,
+                            const float *weight, const float *bias, size_t N, size_t C, float eps);
+
+    /* y (N, C) = layernorm(x (N, C) + residual (N, C)); y may be x or residual. */
+    void (*add_layernorm)(float *y, const float *x, const float *residual, const float *weight,
+                          const float *bias, size_t N, size_t C, float eps);
+
+    /* Floats of scratch that `attention` needs for a sequence of T tokens. */
+    size_t (*attention_scratch_size)(size_t T, size_t HS);
+
+    /* One head of one sequence: context (T, HS) = softmax(q k^T * scale) v, with q, k, v (T, HS).
+     * Row t of q, k and v stands at q + t * stride; of context at context + t * context_stride.
+     * v must be readable for 64 floats past its last row. */
+    void (*attention)(float *context, const float *q, const float *k, const float *v, size_t T,
+                      size_t HS, size_t stride, size_t context_stride, float scale,
+                      float *scratch);
+
+    /* y (C) from the T rows of one sequence, x (T, C). */
+    void (*pool)(float *y, const float *x, size_t T, size_t C, enum pooling pooling);
+
+    /* y (C) = x (C) / max(|x|, 1e-12), as torch.nn.functional.normalize; y may be x. */
+    void (*l2_normalize)(float *y, const float *x, size_t C);
+};
+
+extern const struct cpu_kernels cpu_kernels_reference; /* in tests only */
+extern const struct cpu_kernels cpu_kernels_scalar;
+#if defined(__x86_64__)
+extern const struct cpu_kernels cpu_kernels_avx2;
+extern const struct cpu_kernels cpu_kernels_avx512;
+#endif
+
+#endif

@@ -1,0 +1,38 @@
+/* reference_layernorm.c - layernorm(h) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias */
+#include "kernels/reference/reference.h"
+
+#include <math.h>
+
+static void layernorm(float *y, const float *h, const float *weight, const float *bias, size_t C,
+                      float eps)
+{
+    double mean = 0, variance = 0;
+    for (size_t i = 0; i < C; i++) mean += h[i] / (double)C;
+    for (size_t i = 0; i < C; i++) variance += (h[i] - mean) * (h[i] - mean) / (double)C;
+    for (size_t i = 0; i < C; i++)
+        y[i] = (float)((h[i] - mean) / sqrt(variance + eps) * weight[i] + bias[i]);
+}
+
+void reference_embed_layernorm(float *y, const int32_t *ids, const int32_t *positions,
+                               const float *word, const float *position, const float *type,
+                               const float *weight, const float *bias, size_t N, size_t C,
+                               float eps)
+{
+    for (size_t n = 0; n < N; n++) {
+        float *row = y + n * C;
+        for (size_t i = 0; i < C; i++)
+            row[i] = word[(size_t)ids[n] * C + i] + position[(size_t)positions[n] * C + i] +
+                     (type != NULL ? type[i] : 0);
+        layernorm(row, row, weight, bias, C, eps);
+    }
+}
+
+void reference_add_layernorm(float *y, const float *x, const float *residual, const float *weight,
+                             const float *bias, size_t N, size_t C, float eps)
+{
+    for (size_t n = 0; n < N; n++) {
+        float *row = y + n * C;
+        for (size_t i = 0; i < C; i++) row[i] = x[n * C + i] + residual[n * C + i];
+        layernorm(row, row, weight, bias, C, eps);
+    }
+}

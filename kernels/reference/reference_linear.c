@@ -1,0 +1,37 @@
+/* reference_linear.c - y[n,o] = activation(bias[o] + sum over i of x[n,i] * w[o,i]) */
+#include "kernels/reference/reference.h"
+
+#include <math.h>
+#include <string.h>
+
+size_t reference_linear_weight_size(size_t O, size_t I)
+{
+    return O * I;
+}
+
+size_t reference_linear_bias_size(size_t O)
+{
+    return O;
+}
+
+void reference_linear_pack(float *packed, const float *w, size_t O, size_t I)
+{
+    memcpy(packed, w, O * I * sizeof(float));
+}
+
+static double gelu(double x)
+{
+    return x / 2 * (1 + erf(x / sqrt(2)));
+}
+
+void reference_linear(float *y, const float *x, const float *w, const float *bias, size_t N,
+                      size_t O, size_t I, size_t first, size_t last, enum activation activation)
+{
+    for (size_t n = 0; n < N; n++) {
+        for (size_t o = first; o < last; o++) {
+            double sum = bias[o];
+            for (size_t i = 0; i < I; i++) sum += (double)x[n * I + i] * w[o * I + i];
+            y[n * O + o] = (float)(activation == ACTIVATION_GELU ? gelu(sum) : sum);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+/* backend.h - what the model code sees of a device
+ *
+ * A backend is one open device with one dtype: it stores weights in the layout its kernels like,
+ * and runs the operations of the forward pass. `void *` is memory of the device, handed out by the
+ * backend; activations are matrices of `activation_bytes` a number. Dimensions: kernels/kernels.h.
+ *
+ * A batch is computed in chunks of whole sequences. An executor is what one instance owns of the
+ * device to compute them (scratch, streams); an execution is one chunk under way, which every
+ * operation takes last: a CUDA stream, or a CPU thread, or all CPU threads together.
+ */
+#ifndef LIB_BACKEND_BACKEND_H
+#define LIB_BACKEND_BACKEND_H
+
+#include "embed.h"
+#include "kernels/kernels.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct thread_team;
+struct executor;
+struct execution;
+
+enum weight_kind {
+    WEIGHT_TABLE,  /* rows that are looked up: embeddings (rows, columns) */
+    WEIGHT_VECTOR, /* one row, added or multiplied: LayerNorm (1, columns) */
+    WEIGHT_MATRIX, /* of a linear layer (O = rows, I = columns) */
+    WEIGHT_BIAS    /* of a linear layer (1, O = columns) */
+};
+
+struct linear {
+    void *weight, *bias;
+    size_t O, I;
+};
+
+struct layernorm {
+    void *weight, *bias; /* (C) */
+};
+
+struct embeddings {
+    void *word;     /* (V, C) */
+    void *position; /* (positions, C) */
+    void *type;     /* (C), the token type of a single text; NULL where the model has none */
+    struct layernorm norm;
+};
+
+/* Sequence b is tokens offsets[b] to offsets[b + 1] - 1. */
+struct packed_batch {
+    size_t N, B, longest;
+    const int32_t *ids;       /* (N) */
+    const int32_t *positions; /* (N), rows of the position table */
+    const int32_t *offsets;   /* (B + 1) */
+};
+
+struct backend {
+    embed_device device;
+    embed_dtype dtype;
+    char device_name[128];
+    char instruction_set[16]; /* CPU only */
+    size_t activation_bytes;
+    unsigned workers; /* chunks an executor computes at the same time */
+
+    void (*close)(struct backend *backend);
+
+    /* ---- memory: of the device, aligned for its kernels ---- */
+    embed_status (*allocate)(struct backend *backend, void **out, size_t bytes, const char *what);
+    void (*release)(struct backend *backend, void *memory); /* NULL is fine */
+
+    /* ---- weights ---- */
+    /* Bytes in the device's layout; SIZE_MAX where they do not fit. */
+    size_t (*weight_bytes)(const struct backend *backend, enum weight_kind kind, size_t rows,
+                           size_t columns);
+    /* Stores rows [first, first + count) of a weight from values (count, columns). A matrix is
+     * stored at once. Several threads may store into different weights. */
+    embed_status (*weight_store)(struct backend *backend, void *weight, enum weight_kind kind,
+                                 const float *values, size_t first, size_t count, size_t columns);
+
+    /* ---- executors ---- */
+    /* For chunks of up to N tokens, sequences of up to T tokens. *bytes: what it takes. */
+    embed_status (*executor_create)(struct executor **executor, struct backend *backend, size_t N,
+                                    size_t T, size_t HS, size_t *bytes);
+    void (*executor_destroy)(struct executor *executor); /* NULL is fine */
+    /* Calls chunk(argument, i, worker, execution) for each i below `count`, up to `workers` at a
+     * time, each with its own worker number. When all have returned, the first failure is
+     * returned, with its message. */
+    embed_status (*run)(struct executor *executor, size_t count,
+                        embed_status (*chunk)(void *argument, size_t i, unsigned worker,
+                                              struct execution *execution),
+                        void *argument);
+
+    /* ---- a chunk: begin, operations, fetch ---- */
+    /* `device` becomes the batch as the operations want it; `host` must stay until fetch. */
+    embed_status (*begin)(struct packed_batch *device, const struct packed_batch *host,
+                          struct execution *execution);
+    /* Waits for the operations; rows (B, C) as floats to out. */
+    embed_status (*fetch)(float *out, const void *rows, size_t B, size_t C,
+                          struct execution *execution);
+
+    /* ---- operations: the same formulas as in kernels.h, over a whole chunk ---- */
+    embed_status (*embed_layernorm)(void *y, const struct packed_batch *batch,
+                                    const struct embeddings *embeddings, size_t C, float eps,
+                                    struct execution *execution);
+    embed_status (*linear)(void *y, const void *x, const struct linear *layer, size_t N,
+                           enum activation activation, struct execution *execution);
+    /* qkv (N, 3C): q, k and v side by side, each NH heads of HS. */
+    embed_status (*attention)(void *context, const void *qkv, const struct packed_batch *batch,
+                              size_t NH, size_t HS, struct execution *execution);
+    embed_status (*add_layernorm)(void *y, const void *x, const void *residual,
+                                  const struct layernorm *norm, size_t N, size_t C, float eps,
+                                  struct execution *execution);
+    /* rows (B, C) from x (N, C) */
+    embed_status (*pool)(void *rows, const void *x, const struct packed_batch *batch, size_t C,
+                         enum pooling pooling, struct execution *execution);
+    /* The first D components of each row of rows (B, C). */
+    embed_status (*l2_normalize)(void *rows, size_t B, size_t C, size_t D,
+                                 struct execution *execution);
+};
+
+/* The device and dtype that `options` ask for; `team` computes on the CPU and must outlive the
+ * backend. EMBED_NO_DEVICE and EMBED_UNSUPPORTED say why. */
+embed_status backend_open(struct backend **backend, const embed_model_options *options,
+                          struct thread_team *team);
+
+/* The CPU, F32. */
+embed_status backend_cpu_open(struct backend **backend, struct thread_team *team);
+
+#endif

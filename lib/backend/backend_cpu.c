@@ -1,0 +1,405 @@
+/* backend_cpu.c - the operations on the CPU, in FP32
+ *
+ * Chunks are computed one a thread, each through all layers, so that many texts need no barrier
+ * and activations stay in the thread's own cache. When there are fewer chunks than threads, they
+ * come one after another and every operation is split among all threads instead: rows by tokens,
+ * linear layers by outputs, attention by heads. Neither changes a bit of the result.
+ */
+#include "backend/backend.h"
+
+#include "backend/cpu_features.h"
+#include "backend/thread_team.h"
+#include "base/memory.h"
+#include "base/status.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+struct cpu_backend {
+    struct backend backend; /* first: a struct backend * is a struct cpu_backend * */
+    const struct cpu_kernels *kernels;
+    struct thread_team *team;
+};
+
+struct executor {
+    const struct cpu_backend *cpu;
+    float *scratch; /* attention's, for each thread */
+    size_t scratch_size;
+};
+
+struct execution {
+    const struct cpu_kernels *kernels;
+    struct thread_team *team; /* NULL: the calling thread alone */
+    float *scratch;           /* rank r's begins at r * scratch_size */
+    size_t scratch_size;
+};
+
+/* ---- memory and weights -------------------------------------------------------------------- */
+
+/* Attention may read this far past the last value (kernels.h). */
+#define PAST_THE_END (64 * sizeof(float))
+
+static embed_status cpu_allocate(struct backend *backend, void **out, size_t bytes,
+                                 const char *what)
+{
+    (void)backend;
+    size_t padded;
+    if (!size_add(bytes, PAST_THE_END, &padded)) padded = SIZE_MAX;
+    void *block = memory_allocate_aligned(padded, what);
+    if (block == NULL) return EMBED_OUT_OF_MEMORY;
+    *out = block;
+    return EMBED_OK;
+}
+
+static void cpu_release(struct backend *backend, void *memory)
+{
+    (void)backend;
+    memory_free(memory);
+}
+
+static size_t cpu_weight_bytes(const struct backend *backend, enum weight_kind kind, size_t rows,
+                               size_t columns)
+{
+    const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
+    size_t floats, bytes;
+    /* The padding of a matrix adds at most a panel of rows. */
+    if (!size_add(rows, kernels->panel, &floats) || !size_multiply(floats, columns, &floats) ||
+        !size_multiply(floats, sizeof(float), &bytes))
+        return SIZE_MAX;
+    switch (kind) {
+    case WEIGHT_MATRIX: return kernels->linear_weight_size(rows, columns) * sizeof(float);
+    case WEIGHT_BIAS: return kernels->linear_bias_size(columns) * sizeof(float);
+    default: return rows * columns * sizeof(float);
+    }
+}
+
+static embed_status cpu_weight_store(struct backend *backend, void *weight, enum weight_kind kind,
+                                     const float *values, size_t first, size_t count,
+                                     size_t columns)
+{
+    const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
+    float *floats = weight;
+    if (kind == WEIGHT_MATRIX) {
+        kernels->linear_pack(floats, values, count, columns);
+        return EMBED_OK;
+    }
+    memcpy(floats + first * columns, values, count * columns * sizeof(float));
+    if (kind == WEIGHT_BIAS) {
+        size_t padded = kernels->linear_bias_size(columns);
+        memset(floats + columns, 0, (padded - columns) * sizeof(float));
+    }
+    return EMBED_OK;
+}
+
+/* ---- executors ----------------------------------------------------------------------------- */
+
+static embed_status cpu_executor_create(struct executor **out, struct backend *backend, size_t N,
+                                        size_t T, size_t HS, size_t *bytes)
+{
+    (void)N;
+    const struct cpu_backend *cpu = (const struct cpu_backend *)backend;
+    struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
+    if (executor == NULL) return EMBED_OUT_OF_MEMORY;
+    executor->cpu = cpu;
+    /* A whole number of cache lines, so that threads do not share one. */
+    executor->scratch_size = (cpu->kernels->attention_scratch_size(T, HS) + 15) / 16 * 16;
+    *bytes = executor->scratch_size * backend->workers * sizeof(float);
+    executor->scratch = memory_allocate_aligned(*bytes, "attention scratch");
+    if (executor->scratch == NULL) {
+        memory_free(executor);
+        return EMBED_OUT_OF_MEMORY;
+    }
+    *out = executor;
+    return EMBED_OK;
+}
+
+static void cpu_executor_destroy(struct executor *executor)
+{
+    if (executor == NULL) return;
+    memory_free(executor->scratch);
+    memory_free(executor);
+}
+
+struct chunk_run {
+    struct executor *executor;
+    size_t count;
+    embed_status (*chunk)(void *argument, size_t i, unsigned worker, struct execution *execution);
+    void *argument;
+    atomic_size_t next;
+    atomic_int status;
+    char message[1024]; /* of the first failure, which may be another thread's */
+};
+
+static void run_chunks(void *argument, unsigned rank)
+{
+    struct chunk_run *run = argument;
+    const struct executor *executor = run->executor;
+    struct execution execution = {executor->cpu->kernels, NULL,
+                                  executor->scratch + rank * executor->scratch_size,
+                                  executor->scratch_size};
+    size_t i;
+    while ((i = atomic_fetch_add(&run->next, 1)) < run->count) {
+        int status = (int)run->chunk(run->argument, i, rank, &execution);
+        int none = EMBED_OK;
+        if (status != EMBED_OK && atomic_compare_exchange_strong(&run->status, &none, status))
+            snprintf(run->message, sizeof run->message, "%s", error_message());
+    }
+}
+
+static embed_status cpu_run(struct executor *executor, size_t count,
+                            embed_status (*chunk)(void *argument, size_t i, unsigned worker,
+                                                  struct execution *execution),
+                            void *argument)
+{
+    const struct cpu_backend *cpu = executor->cpu;
+    if (count < cpu->backend.workers) {
+        struct execution execution = {cpu->kernels, cpu->team, executor->scratch,
+                                      executor->scratch_size};
+        for (size_t i = 0; i < count; i++) TRY(chunk(argument, i, 0, &execution));
+        return EMBED_OK;
+    }
+    struct chunk_run run = {.executor = executor, .count = count, .chunk = chunk,
+                            .argument = argument};
+    thread_team_run(cpu->team, run_chunks, &run);
+    embed_status status = (embed_status)atomic_load(&run.status);
+    return status == EMBED_OK ? EMBED_OK : fail(status, "%s", run.message);
+}
+
+static embed_status cpu_begin(struct packed_batch *device, const struct packed_batch *host,
+                              struct execution *execution)
+{
+    (void)execution;
+    *device = *host;
+    return EMBED_OK;
+}
+
+static embed_status cpu_fetch(float *out, const void *rows, size_t B, size_t C,
+                              struct execution *execution)
+{
+    (void)execution;
+    memcpy(out, rows, B * C * sizeof(float));
+    return EMBED_OK;
+}
+
+/* ---- operations ---------------------------------------------------------------------------- */
+
+/* An operation is a function of a part of the work: units [first, last) of `units`. */
+struct operation {
+    void (*part)(const struct operation *operation, size_t first, size_t last, float *scratch);
+    const struct execution *execution;
+    const struct cpu_kernels *kernels;
+    const void *arguments;
+    size_t units;
+};
+
+static void operation_share(void *argument, unsigned rank)
+{
+    const struct operation *operation = argument;
+    const struct execution *execution = operation->execution;
+    size_t threads = thread_team_size(execution->team);
+    size_t first = operation->units * rank / threads;
+    size_t last = operation->units * (rank + 1) / threads;
+    if (first < last)
+        operation->part(operation, first, last,
+                        execution->scratch + rank * execution->scratch_size);
+}
+
+static embed_status compute(void (*part)(const struct operation *, size_t, size_t, float *),
+                            const void *arguments, size_t units, struct execution *execution)
+{
+    struct operation operation = {part, execution, execution->kernels, arguments, units};
+    if (execution->team == NULL) part(&operation, 0, units, execution->scratch);
+    else thread_team_run(execution->team, operation_share, &operation);
+    return EMBED_OK;
+}
+
+struct embed_layernorm_arguments {
+    float *y;
+    const struct packed_batch *batch;
+    const struct embeddings *w;
+    size_t C;
+    float eps;
+};
+
+static void embed_layernorm_part(const struct operation *operation, size_t first, size_t last,
+                                 float *scratch)
+{
+    (void)scratch;
+    const struct embed_layernorm_arguments *a = operation->arguments;
+    operation->kernels->embed_layernorm(
+        a->y + first * a->C, a->batch->ids + first, a->batch->positions + first, a->w->word,
+        a->w->position, a->w->type, a->w->norm.weight, a->w->norm.bias, last - first, a->C, a->eps);
+}
+
+static embed_status cpu_embed_layernorm(void *y, const struct packed_batch *batch,
+                                        const struct embeddings *embeddings, size_t C, float eps,
+                                        struct execution *execution)
+{
+    struct embed_layernorm_arguments arguments = {y, batch, embeddings, C, eps};
+    return compute(embed_layernorm_part, &arguments, batch->N, execution);
+}
+
+struct linear_arguments {
+    float *y;
+    const float *x;
+    const struct linear *layer;
+    size_t N;
+    enum activation activation;
+};
+
+static void linear_part(const struct operation *operation, size_t first, size_t last,
+                        float *scratch)
+{
+    (void)scratch;
+    const struct linear_arguments *a = operation->arguments;
+    size_t panel = operation->kernels->panel, O = a->layer->O;
+    size_t end = last * panel < O ? last * panel : O;
+    operation->kernels->linear(a->y, a->x, a->layer->weight, a->layer->bias, a->N, O, a->layer->I,
+                               first * panel, end, a->activation);
+}
+
+static embed_status cpu_linear(void *y, const void *x, const struct linear *layer, size_t N,
+                               enum activation activation, struct execution *execution)
+{
+    struct linear_arguments arguments = {y, x, layer, N, activation};
+    size_t panel = execution->kernels->panel;
+    return compute(linear_part, &arguments, (layer->O + panel - 1) / panel, execution);
+}
+
+struct attention_arguments {
+    float *context;
+    const float *qkv;
+    const struct packed_batch *batch;
+    size_t NH, HS;
+};
+
+/* Unit b * NH + h is head h of sequence b. */
+static void attention_part(const struct operation *operation, size_t first, size_t last,
+                           float *scratch)
+{
+    const struct attention_arguments *a = operation->arguments;
+    size_t C = a->NH * a->HS;
+    for (size_t unit = first; unit < last; unit++) {
+        size_t b = unit / a->NH, h = unit % a->NH;
+        size_t begin = (size_t)a->batch->offsets[b], T = (size_t)a->batch->offsets[b + 1] - begin;
+        const float *q = a->qkv + begin * 3 * C + h * a->HS;
+        operation->kernels->attention(a->context + begin * C + h * a->HS, q, q + C, q + 2 * C, T,
+                                      a->HS, 3 * C, C, 1.0f / sqrtf((float)a->HS), scratch);
+    }
+}
+
+static embed_status cpu_attention(void *context, const void *qkv, const struct packed_batch *batch,
+                                  size_t NH, size_t HS, struct execution *execution)
+{
+    struct attention_arguments arguments = {context, qkv, batch, NH, HS};
+    return compute(attention_part, &arguments, batch->B * NH, execution);
+}
+
+struct add_layernorm_arguments {
+    float *y;
+    const float *x, *residual;
+    const struct layernorm *norm;
+    size_t C;
+    float eps;
+};
+
+static void add_layernorm_part(const struct operation *operation, size_t first, size_t last,
+                               float *scratch)
+{
+    (void)scratch;
+    const struct add_layernorm_arguments *a = operation->arguments;
+    size_t skip = first * a->C;
+    operation->kernels->add_layernorm(a->y + skip, a->x + skip, a->residual + skip,
+                                      a->norm->weight, a->norm->bias, last - first, a->C, a->eps);
+}
+
+static embed_status cpu_add_layernorm(void *y, const void *x, const void *residual,
+                                      const struct layernorm *norm, size_t N, size_t C, float eps,
+                                      struct execution *execution)
+{
+    struct add_layernorm_arguments arguments = {y, x, residual, norm, C, eps};
+    return compute(add_layernorm_part, &arguments, N, execution);
+}
+
+struct pool_arguments {
+    float *rows;
+    const float *x;
+    const struct packed_batch *batch;
+    size_t C;
+    enum pooling pooling;
+};
+
+static void pool_part(const struct operation *operation, size_t first, size_t last, float *scratch)
+{
+    (void)scratch;
+    const struct pool_arguments *a = operation->arguments;
+    for (size_t b = first; b < last; b++) {
+        size_t begin = (size_t)a->batch->offsets[b], T = (size_t)a->batch->offsets[b + 1] - begin;
+        operation->kernels->pool(a->rows + b * a->C, a->x + begin * a->C, T, a->C, a->pooling);
+    }
+}
+
+static embed_status cpu_pool(void *rows, const void *x, const struct packed_batch *batch, size_t C,
+                             enum pooling pooling, struct execution *execution)
+{
+    struct pool_arguments arguments = {rows, x, batch, C, pooling};
+    return compute(pool_part, &arguments, batch->B, execution);
+}
+
+static embed_status cpu_l2_normalize(void *rows, size_t B, size_t C, size_t D,
+                                     struct execution *execution)
+{
+    for (size_t b = 0; b < B; b++) { /* 8 KB of rows at most in a call: not worth a split */
+        float *row = (float *)rows + b * C;
+        execution->kernels->l2_normalize(row, row, D);
+    }
+    return EMBED_OK;
+}
+
+/* ---- open and close ------------------------------------------------------------------------ */
+
+static void cpu_close(struct backend *backend)
+{
+    memory_free(backend);
+}
+
+embed_status backend_cpu_open(struct backend **out, struct thread_team *team)
+{
+    const struct cpu_kernels *kernels;
+    TRY(cpu_kernels_choose(&kernels));
+    struct cpu_backend *cpu = memory_allocate(1, sizeof *cpu, "the CPU backend");
+    if (cpu == NULL) return EMBED_OUT_OF_MEMORY;
+
+    cpu->kernels = kernels;
+    cpu->team = team;
+    cpu->backend = (struct backend){
+        .device = EMBED_DEVICE_CPU,
+        .dtype = EMBED_DTYPE_F32,
+        .activation_bytes = sizeof(float),
+        .workers = thread_team_size(team),
+        .close = cpu_close,
+        .allocate = cpu_allocate,
+        .release = cpu_release,
+        .weight_bytes = cpu_weight_bytes,
+        .weight_store = cpu_weight_store,
+        .executor_create = cpu_executor_create,
+        .executor_destroy = cpu_executor_destroy,
+        .run = cpu_run,
+        .begin = cpu_begin,
+        .fetch = cpu_fetch,
+        .embed_layernorm = cpu_embed_layernorm,
+        .linear = cpu_linear,
+        .attention = cpu_attention,
+        .add_layernorm = cpu_add_layernorm,
+        .pool = cpu_pool,
+        .l2_normalize = cpu_l2_normalize,
+    };
+    cpu_name(cpu->backend.device_name, sizeof cpu->backend.device_name);
+    snprintf(cpu->backend.instruction_set, sizeof cpu->backend.instruction_set, "%s",
+             kernels->name);
+    *out = &cpu->backend;
+    return EMBED_OK;
+}

@@ -1,0 +1,102 @@
+/* cpu_features.c - what this processor is and can do */
+#include "backend/cpu_features.h"
+
+#include "base/status.h"
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct instruction_set {
+    const struct cpu_kernels *kernels;
+    bool (*available)(void);
+};
+
+static bool always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+/* __builtin_cpu_supports asks the processor and, through XGETBV, the operating system: registers
+ * that are not saved on a task switch do not count. */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+static const struct instruction_set instruction_sets[] = { /* the best first */
+#if defined(__x86_64__)
+    {&cpu_kernels_avx512, has_avx512},
+    {&cpu_kernels_avx2, has_avx2},
+#endif
+    {&cpu_kernels_scalar, always},
+};
+
+#define COUNT (sizeof instruction_sets / sizeof *instruction_sets)
+
+const struct cpu_kernels *cpu_kernels_available(size_t i)
+{
+    for (size_t s = 0; s < COUNT; s++) {
+        if (instruction_sets[s].available() && i-- == 0) return instruction_sets[s].kernels;
+    }
+    return NULL;
+}
+
+embed_status cpu_kernels_choose(const struct cpu_kernels **kernels)
+{
+    const char *name = getenv("EMBED_CPU_ISA");
+    if (name == NULL || *name == '\0') {
+        *kernels = cpu_kernels_available(0);
+        return EMBED_OK;
+    }
+    for (size_t s = 0; s < COUNT; s++) {
+        if (strcmp(name, instruction_sets[s].kernels->name) != 0) continue;
+        if (!instruction_sets[s].available())
+            return fail(EMBED_NO_DEVICE, "EMBED_CPU_ISA=%s: this processor does not have it", name);
+        *kernels = instruction_sets[s].kernels;
+        return EMBED_OK;
+    }
+    return fail(EMBED_INVALID_ARGUMENT, "EMBED_CPU_ISA=%s: not one of avx512, avx2, scalar", name);
+}
+
+unsigned cpu_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (unsigned)CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (unsigned)online : 1;
+}
+
+uint64_t cpu_memory_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : 0;
+}
+
+void cpu_name(char *out, size_t capacity)
+{
+    snprintf(out, capacity, "CPU");
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    if (file == NULL) return;
+    char line[512];
+    while (fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || colon == NULL) continue;
+        line[strcspn(line, "\n")] = '\0';
+        snprintf(out, capacity, "%.*s", (int)capacity - 1, colon + 1 + strspn(colon + 1, " "));
+        break;
+    }
+    fclose(file);
+}

@@ -1,0 +1,28 @@
+/* cpu_features.h - what this processor is and can do */
+#ifndef LIB_BACKEND_CPU_FEATURES_H
+#define LIB_BACKEND_CPU_FEATURES_H
+
+#include "embed.h"
+#include "kernels/kernels.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The kernels for this processor: the best it can run, or what the environment variable
+ * EMBED_CPU_ISA names ("scalar", "avx2", "avx512"). EMBED_INVALID_ARGUMENT where that is unknown,
+ * EMBED_NO_DEVICE where the processor or the operating system lacks it. */
+embed_status cpu_kernels_choose(const struct cpu_kernels **kernels);
+
+/* The i-th table this processor can run, the best first; NULL past the last. */
+const struct cpu_kernels *cpu_kernels_available(size_t i);
+
+/* Processors this process may run on. */
+unsigned cpu_count(void);
+
+/* Physical memory of the machine in bytes; 0 where that is unknown. */
+uint64_t cpu_memory_bytes(void);
+
+/* "AMD EPYC 9554", as /proc/cpuinfo calls it; "CPU" where that is unknown. */
+void cpu_name(char *out, size_t capacity);
+
+#endif

@@ -1,0 +1,56 @@
+/* config_file.h - small JSON files of a model folder, read strictly
+ *
+ * Every getter checks the type and the range of what it reads and fails with
+ * "FILE: KEY is ..., must be ...". A key that is absent or null gives the default.
+ */
+#ifndef LIB_DESCRIPTION_CONFIG_FILE_H
+#define LIB_DESCRIPTION_CONFIG_FILE_H
+
+#include "embed.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct config_file;
+/* An object of the file; valid until the file is closed. */
+struct config_object;
+
+/* Reads FOLDER/NAME, which must be JSON without duplicate keys. Where there is no such file:
+ * EMBED_IO if it is required, else *file = NULL. On success the caller owns *file. */
+embed_status config_file_open(struct config_file **file, const char *folder, const char *name,
+                              bool required);
+void config_file_close(struct config_file *file); /* NULL is fine */
+
+const char *config_file_path(const struct config_file *file);
+
+/* The file as one object, or as an array of objects. */
+embed_status config_file_object(const struct config_file *file, const struct config_object **out);
+embed_status config_file_array(const struct config_file *file, size_t *count);
+embed_status config_file_element(const struct config_file *file, size_t i,
+                                 const struct config_object **out);
+
+bool config_has(const struct config_object *object, const char *key);
+
+/* A whole number from `least` to `most`; absent: EMBED_BAD_FILE where `required`, else *out stays
+ * as it is. Likewise the others. */
+embed_status config_size(const struct config_file *file, const struct config_object *object,
+                         const char *key, size_t least, size_t most, bool required, size_t *out);
+embed_status config_number(const struct config_file *file, const struct config_object *object,
+                           const char *key, double above, double below, bool required,
+                           double *out);
+embed_status config_boolean(const struct config_file *file, const struct config_object *object,
+                            const char *key, bool required, bool *out);
+/* The text stays valid until the file is closed. */
+embed_status config_text(const struct config_file *file, const struct config_object *object,
+                         const char *key, bool required, const char **out);
+/* An object below this one; absent: *out = NULL. */
+embed_status config_child(const struct config_file *file, const struct config_object *object,
+                          const char *key, const struct config_object **out);
+
+/* Calls each(context, key, text) for every member, all of which must be texts. */
+embed_status config_each_text(const struct config_file *file, const struct config_object *object,
+                              embed_status (*each)(void *context, const char *key,
+                                                   const char *text),
+                              void *context);
+
+#endif

@@ -1,0 +1,17 @@
+/* weight_names.h - what the tensors of each family are called in its checkpoints */
+#ifndef LIB_DESCRIPTION_WEIGHT_NAMES_H
+#define LIB_DESCRIPTION_WEIGHT_NAMES_H
+
+/* Names are those of transformers' modules; ".weight" and ".bias" follow. In a layer's names %zu
+ * is its number. */
+struct weight_names {
+    const char *prefix; /* before all names in some checkpoints, and not in others */
+    const char *word, *position, *type, *embeddings_norm;
+    const char *query, *key, *value, *attention_output, *attention_norm;
+    const char *feed_forward_in, *feed_forward_out, *feed_forward_norm;
+};
+
+/* NULL for an unknown family. */
+const struct weight_names *weight_names_of(const char *family);
+
+#endif

@@ -1,0 +1,287 @@
+/* embed.c - the public functions: argument checks, and the calls below them */
+#include "embed.h"
+
+#include "backend/cpu_features.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "model/instance.h"
+#include "model/model.h"
+#include "model/token_batch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- structs that begin with their size ---------------------------------------------------- */
+
+/* Copies the caller's options over the defaults: what an older program does not know stays as it
+ * is, and a newer program may set only what we know. NULL: all defaults. */
+static embed_status take_options(void *options, size_t size, const void *caller, const char *what)
+{
+    if (caller == NULL) return EMBED_OK;
+    size_t given;
+    memcpy(&given, caller, sizeof given);
+    if (given < sizeof given || given > 4096)
+        return fail(EMBED_INVALID_ARGUMENT, "%s: size is %zu; set it with its EMBED_..._INIT", what,
+                    given);
+    const unsigned char *bytes = caller;
+    for (size_t i = size; i < given; i++) {
+        if (bytes[i] != 0)
+            return fail(EMBED_INVALID_ARGUMENT,
+                        "%s: an option is set that this version of the library does not know", what);
+    }
+    memcpy(options, caller, given < size ? given : size);
+    return EMBED_OK;
+}
+
+/* The other way: as much as the caller's struct has room for, its size left as it was. */
+static embed_status give_struct(void *caller, const void *filled, size_t size, const char *what)
+{
+    size_t given = 0;
+    if (caller != NULL) memcpy(&given, caller, sizeof given);
+    if (given < sizeof given || given > 4096)
+        return fail(EMBED_INVALID_ARGUMENT, "%s: NULL, or size not set with its EMBED_..._INIT",
+                    what);
+    size_t copied = given < size ? given : size;
+    memcpy((char *)caller + sizeof given, (const char *)filled + sizeof given,
+           copied - sizeof given);
+    return EMBED_OK;
+}
+
+#define REQUIRE(pointer)                                                                         \
+    do {                                                                                         \
+        if ((pointer) == NULL) return fail(EMBED_INVALID_ARGUMENT, "%s: " #pointer " is NULL",   \
+                                           __func__);                                            \
+    } while (0)
+
+static embed_status check_texts(const embed_text *texts, size_t n)
+{
+    if (texts == NULL && n > 0) return fail(EMBED_INVALID_ARGUMENT, "texts is NULL");
+    for (size_t i = 0; i < n; i++) {
+        if (texts[i].data == NULL && texts[i].ids == NULL && texts[i].length > 0)
+            return fail(EMBED_INVALID_ARGUMENT, "text %zu: data and ids are NULL", i);
+    }
+    return EMBED_OK;
+}
+
+/* ---- status, version, log, devices --------------------------------------------------------- */
+
+const char *embed_status_string(embed_status status)
+{
+    switch (status) {
+    case EMBED_OK: return "ok";
+    case EMBED_INVALID_ARGUMENT: return "invalid argument";
+    case EMBED_OUT_OF_MEMORY: return "out of memory";
+    case EMBED_IO: return "file cannot be read";
+    case EMBED_BAD_FILE: return "bad file";
+    case EMBED_UNSUPPORTED: return "not supported";
+    case EMBED_NO_DEVICE: return "device not usable";
+    case EMBED_NOT_FINITE: return "result not finite";
+    case EMBED_SYSTEM: return "refused by the operating system";
+    }
+    return "unknown status";
+}
+
+const char *embed_error_message(void)
+{
+    return error_message();
+}
+
+#define TEXT_NOW(x) #x
+#define TEXT(x)     TEXT_NOW(x)
+
+const char *embed_version(void)
+{
+    return TEXT(EMBED_VERSION_MAJOR) "." TEXT(EMBED_VERSION_MINOR) "." TEXT(EMBED_VERSION_PATCH);
+}
+
+void embed_log_set(embed_log_callback callback, void *user, embed_log_level level)
+{
+    log_set(callback, user, level);
+}
+
+embed_status embed_device_list(embed_device_info *out, size_t capacity, size_t *count)
+{
+    REQUIRE(count);
+    if (capacity > 0) {
+        const struct cpu_kernels *kernels;
+        TRY(cpu_kernels_choose(&kernels));
+        embed_device_info info = EMBED_DEVICE_INFO_INIT;
+        info.device = EMBED_DEVICE_CPU;
+        cpu_name(info.name, sizeof info.name);
+        snprintf(info.details, sizeof info.details, "%s", kernels->name);
+        info.threads = cpu_count();
+        info.memory_bytes = cpu_memory_bytes();
+        TRY(give_struct(out, &info, sizeof info, "embed_device_info"));
+    }
+    *count = 1;
+    return EMBED_OK;
+}
+
+/* ---- model --------------------------------------------------------------------------------- */
+
+embed_status embed_model_open(embed_model **model, const char *folder,
+                              const embed_model_options *options)
+{
+    REQUIRE(model);
+    REQUIRE(folder);
+    embed_model_options all = EMBED_MODEL_OPTIONS_INIT;
+    TRY(take_options(&all, sizeof all, options, "embed_model_options"));
+    if (all.threads > 1024)
+        return fail(EMBED_INVALID_ARGUMENT, "threads is %u, must be at most 1024", all.threads);
+    return model_open(model, folder, &all);
+}
+
+void embed_model_close(embed_model *model)
+{
+    model_release(model);
+}
+
+embed_status embed_model_get_info(const embed_model *model, embed_model_info *info)
+{
+    REQUIRE(model);
+    embed_model_info all = EMBED_MODEL_INFO_INIT;
+    model_get_info(model, &all);
+    return give_struct(info, &all, sizeof all, "embed_model_info");
+}
+
+/* ---- tokens -------------------------------------------------------------------------------- */
+
+/* Appends n spans to *out, whose arrays are large enough for `texts` and grow for ids. */
+static embed_status append_spans(embed_tokens *out, size_t *capacity, const struct token_span *spans,
+                                 size_t n)
+{
+    size_t used = out->offsets[out->count], needed = used;
+    for (size_t i = 0; i < n; i++) needed += spans[i].count;
+    if (needed > *capacity) {
+        size_t larger = needed + needed / 2;
+        int32_t *ids = memory_resize(out->ids, larger, sizeof *ids, "token ids");
+        if (ids == NULL) return EMBED_OUT_OF_MEMORY;
+        out->ids = ids;
+        *capacity = larger;
+    }
+    for (size_t i = 0; i < n; i++) {
+        memcpy(out->ids + used, spans[i].ids, spans[i].count * sizeof *out->ids);
+        used += spans[i].count;
+        out->offsets[++out->count] = used;
+    }
+    return EMBED_OK;
+}
+
+static embed_status tokenize_all(embed_tokens *out, const embed_model *model,
+                                 const embed_text *texts, size_t n, size_t max_tokens,
+                                 struct token_batch *batch, struct token_span *spans)
+{
+    size_t capacity = 0;
+    for (size_t first = 0, count; first < n; first += count) {
+        count = n - first < TOKEN_BATCH_TEXTS ? n - first : TOKEN_BATCH_TEXTS;
+        struct token_source source = {model->tokenizer, "", max_tokens, model->encoder.config.V,
+                                      max_tokens, first};
+        TRY(token_batch_fill(batch, spans, texts + first, count, &source, model->team));
+        TRY(append_spans(out, &capacity, spans, count));
+    }
+    return EMBED_OK;
+}
+
+embed_status embed_tokenize(const embed_model *model, const embed_text *texts, size_t n,
+                            const embed_tokenize_options *options, embed_tokens *out)
+{
+    REQUIRE(model);
+    TRY(check_texts(texts, n));
+    embed_tokenize_options all = EMBED_TOKENIZE_OPTIONS_INIT;
+    TRY(take_options(&all, sizeof all, options, "embed_tokenize_options"));
+    size_t offsets;
+    if (!size_add(n, 1, &offsets)) return fail(EMBED_INVALID_ARGUMENT, "n is %zu", n);
+
+    struct token_batch *batch;
+    TRY(token_batch_create(&batch, thread_team_size(model->team)));
+    struct token_span *spans =
+        memory_allocate(n < TOKEN_BATCH_TEXTS ? n : TOKEN_BATCH_TEXTS, sizeof *spans, "spans");
+    embed_tokens tokens = EMBED_TOKENS_INIT;
+    tokens.offsets = memory_allocate(offsets, sizeof *tokens.offsets, "token offsets");
+    embed_status status = spans != NULL && tokens.offsets != NULL ? EMBED_OK : EMBED_OUT_OF_MEMORY;
+    if (status == EMBED_OK)
+        status = tokenize_all(&tokens, model, texts, n, all.max_tokens, batch, spans);
+    if (status == EMBED_OK) status = give_struct(out, &tokens, sizeof tokens, "embed_tokens");
+    token_batch_destroy(batch);
+    memory_free(spans);
+    if (status != EMBED_OK) embed_tokens_free(&tokens);
+    return status;
+}
+
+void embed_tokens_free(embed_tokens *tokens)
+{
+    if (tokens == NULL) return;
+    memory_free(tokens->ids);
+    memory_free(tokens->offsets);
+    tokens->ids = NULL;
+    tokens->offsets = NULL;
+    tokens->count = 0;
+}
+
+/* ---- instance ------------------------------------------------------------------------------ */
+
+/* Offsets into a chunk are 32 bits. */
+#define MAX_BATCH_TOKENS ((size_t)1 << 24)
+
+embed_status embed_instance_create(embed_instance **instance, embed_model *model,
+                                   const embed_instance_options *options)
+{
+    REQUIRE(instance);
+    REQUIRE(model);
+    embed_instance_options all = EMBED_INSTANCE_OPTIONS_INIT;
+    TRY(take_options(&all, sizeof all, options, "embed_instance_options"));
+    if (all.batch_tokens > MAX_BATCH_TOKENS)
+        return fail(EMBED_INVALID_ARGUMENT, "batch_tokens is %zu, must be at most %zu",
+                    all.batch_tokens, MAX_BATCH_TOKENS);
+    return instance_create(instance, model, &all);
+}
+
+void embed_instance_destroy(embed_instance *instance)
+{
+    instance_destroy(instance);
+}
+
+/* Zeros become what they stand for; limits are checked against the model. */
+static embed_status complete(embed_encode_options *options, const embed_model *model)
+{
+    size_t width = model->encoder.config.C, least = tokenizer_added_tokens(model->tokenizer);
+    if (options->max_tokens == 0) options->max_tokens = model->max_tokens;
+    if (options->max_tokens < least || options->max_tokens > model->max_tokens)
+        return fail(EMBED_INVALID_ARGUMENT, "max_tokens is %zu, must be from %zu to the model's %zu",
+                    options->max_tokens, least, model->max_tokens);
+    if (options->dimensions == 0) options->dimensions = width;
+    if (options->dimensions > width)
+        return fail(EMBED_INVALID_ARGUMENT, "dimensions is %zu, the model has %zu",
+                    options->dimensions, width);
+    if (options->normalize != EMBED_AS_MODEL && options->normalize != EMBED_ON &&
+        options->normalize != EMBED_OFF)
+        return fail(EMBED_INVALID_ARGUMENT, "normalize is %d, must be an embed_switch",
+                    (int)options->normalize);
+    return EMBED_OK;
+}
+
+embed_status embed_instance_encode(embed_instance *instance, const embed_text *texts, size_t n,
+                                   const embed_encode_options *options, float *out,
+                                   size_t capacity, embed_item *items)
+{
+    REQUIRE(instance);
+    TRY(check_texts(texts, n));
+    embed_encode_options all = EMBED_ENCODE_OPTIONS_INIT;
+    TRY(take_options(&all, sizeof all, options, "embed_encode_options"));
+    TRY(complete(&all, instance_model(instance)));
+    if (n == 0) return EMBED_OK;
+    REQUIRE(out);
+    if (n > capacity / all.dimensions)
+        return fail(EMBED_INVALID_ARGUMENT, "capacity is %zu floats, %zu rows of %zu need more",
+                    capacity, n, all.dimensions);
+    return instance_encode(instance, texts, n, &all, out, items);
+}
+
+embed_status embed_instance_get_memory(const embed_instance *instance, embed_memory *memory)
+{
+    REQUIRE(instance);
+    embed_memory all = EMBED_MEMORY_INIT;
+    instance_get_memory(instance, &all);
+    return give_struct(memory, &all, sizeof all, "embed_memory");
+}

@@ -1,0 +1,42 @@
+/* float_convert.c - the numbers of a checkpoint as FP32 */
+#include "formats/float_convert.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+bool float_convert_supports(enum safetensors_dtype dtype)
+{
+    return dtype == SAFETENSORS_F32 || dtype == SAFETENSORS_F16 || dtype == SAFETENSORS_BF16;
+}
+
+static float from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* IEEE 754 binary16: sign, 5 bits of exponent (bias 15), 10 of fraction. */
+static float from_f16(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    uint32_t exponent = (half >> 10) & 0x1F, fraction = half & 0x3FF;
+    if (exponent == 0) /* zero and subnormals: fraction * 2^-24 */
+        return from_bits(sign | 0x3F800000u) * ldexpf((float)fraction, -24);
+    if (exponent == 0x1F) return from_bits(sign | 0x7F800000u | fraction << 13);
+    return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+void float_convert(float *out, const void *in, enum safetensors_dtype dtype, size_t count)
+{
+    if (dtype == SAFETENSORS_F32) {
+        memcpy(out, in, count * sizeof(float));
+        return;
+    }
+    const unsigned char *bytes = in;
+    for (size_t i = 0; i < count; i++) {
+        uint16_t bits = (uint16_t)(bytes[2 * i] | bytes[2 * i + 1] << 8);
+        out[i] = dtype == SAFETENSORS_F16 ? from_f16(bits) : from_bits((uint32_t)bits << 16);
+    }
+}

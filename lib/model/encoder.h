@@ -1,0 +1,52 @@
+/* encoder.h - the transformer encoder: its weights, its activations, its forward pass
+ *
+ * BERT: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2018; post-norm
+ * layers as in Vaswani et al., "Attention Is All You Need", 2017. Letters: kernels/kernels.h.
+ */
+#ifndef LIB_MODEL_ENCODER_H
+#define LIB_MODEL_ENCODER_H
+
+#include "backend/backend.h"
+#include "description/transformer_config.h"
+
+#include <stddef.h>
+
+struct encoder_layer {
+    struct linear qkv;              /* (3C, C): query, key and value in one */
+    struct linear attention_output; /* (C, C) */
+    struct layernorm attention_norm;
+    struct linear feed_forward_in;  /* (F, C) */
+    struct linear feed_forward_out; /* (C, F) */
+    struct layernorm feed_forward_norm;
+};
+
+struct encoder {
+    struct transformer_config config;
+    struct embeddings embeddings;
+    struct encoder_layer *layers; /* L */
+};
+
+/* One chunk's. Buffers that are never alive together share memory. */
+struct activations {
+    void *x;         /* (N, C) hidden states */
+    void *context;   /* (N, C) what attention gives */
+    void *qkv;       /* (N, 3C) */
+    void *projected; /* (N, C) in the place of qkv */
+    void *inner;     /* (N, F) in the place of qkv */
+    void *narrowed;  /* (N, C) in the place of context */
+    void *rows;      /* (B, C) pooled */
+};
+
+/* Places the activations for chunks of N tokens and B sequences in memory that begins at `base`,
+ * and returns how many bytes they take. With base = NULL it only counts: what is reported before
+ * and what is used after cannot differ. SIZE_MAX where the bytes do not fit. */
+size_t activations_place(struct activations *activations, void *base,
+                         const struct transformer_config *config, size_t element_bytes, size_t N,
+                         size_t B);
+
+/* activations->x (N, C) = the last layer's hidden states of the batch. */
+embed_status encoder_forward(const struct encoder *encoder, const struct backend *backend,
+                             const struct activations *activations,
+                             const struct packed_batch *batch, struct execution *execution);
+
+#endif

@@ -1,0 +1,286 @@
+/* instance.c - one stream of work on a model: texts in, rows out
+ *
+ * Texts are tokenized TOKEN_BATCH_TEXTS at a time; their tokens are packed into chunks of whole
+ * texts; the backend computes the chunks, several at a time where it can. Every worker has its own
+ * buffers, made once: encoding allocates nothing but what the tokenizer's lists grow to.
+ */
+#include "model/instance.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "model/token_batch.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+/* Tokens of a chunk when the caller does not say: enough to hide reading the weights once a chunk
+ * (MiniLM's 42 MB in FP32 take 2 ms from memory, computing 192 tokens 35 ms), few enough that a
+ * thread's activations stay in its share of the cache. Measured: bench/README.md. */
+#define CHUNK_TOKENS 192
+
+/* Below this many tokens a thread, all threads work on one chunk together. */
+#define SPLIT_TOKENS 32
+
+struct worker {
+    struct activations activations;
+    int32_t *ids, *positions, *offsets;
+    float *rows;
+};
+
+struct embed_instance {
+    struct embed_model *model;
+    struct executor *executor;
+    size_t chunk_tokens, chunk_texts; /* that a worker's buffers hold */
+    struct worker *workers;
+    void *activations; /* all workers' */
+    struct token_batch *tokens;
+    struct token_span spans[TOKEN_BATCH_TEXTS];
+    size_t chunks[TOKEN_BATCH_TEXTS + 1]; /* chunk i is texts chunks[i] to chunks[i + 1] - 1 */
+    size_t activation_bytes, executor_bytes, host_bytes;
+};
+
+/* ---- create and destroy -------------------------------------------------------------------- */
+
+static embed_status create_worker(struct embed_instance *instance, struct worker *worker,
+                                  size_t bytes, size_t index)
+{
+    const struct transformer_config *config = &instance->model->encoder.config;
+    const struct backend *backend = instance->model->backend;
+    size_t N = instance->chunk_tokens, B = instance->chunk_texts;
+    activations_place(&worker->activations, (char *)instance->activations + index * bytes, config,
+                      backend->activation_bytes, N, B);
+    worker->ids = memory_allocate(N, sizeof *worker->ids, "a chunk's tokens");
+    worker->positions = memory_allocate(N, sizeof *worker->positions, "a chunk's positions");
+    worker->offsets = memory_allocate(B + 1, sizeof *worker->offsets, "a chunk's offsets");
+    worker->rows = memory_allocate(B, config->C * sizeof *worker->rows, "a chunk's rows");
+    instance->host_bytes += 2 * N * sizeof(int32_t) + (B + 1) * sizeof(int32_t) +
+                            B * config->C * sizeof(float);
+    return worker->ids != NULL && worker->positions != NULL && worker->offsets != NULL &&
+                   worker->rows != NULL
+               ? EMBED_OK
+               : EMBED_OUT_OF_MEMORY;
+}
+
+static embed_status create_buffers(struct embed_instance *instance)
+{
+    const struct transformer_config *config = &instance->model->encoder.config;
+    struct backend *backend = instance->model->backend;
+    size_t N = instance->chunk_tokens, count = backend->workers;
+
+    struct activations none;
+    size_t bytes = activations_place(&none, NULL, config, backend->activation_bytes, N,
+                                     instance->chunk_texts);
+    if (!size_multiply(bytes, count, &instance->activation_bytes))
+        return fail(EMBED_OUT_OF_MEMORY, "activations of %zu tokens do not fit any memory", N);
+    TRY(backend->allocate(backend, &instance->activations, instance->activation_bytes,
+                          "activations"));
+    TRY(backend->executor_create(&instance->executor, backend, N, instance->model->max_tokens,
+                                 config->HS, &instance->executor_bytes));
+    TRY(token_batch_create(&instance->tokens, thread_team_size(instance->model->team)));
+
+    instance->workers = memory_allocate(count, sizeof *instance->workers, "an instance");
+    if (instance->workers == NULL) return EMBED_OUT_OF_MEMORY;
+    for (size_t i = 0; i < count; i++) TRY(create_worker(instance, &instance->workers[i], bytes, i));
+    return EMBED_OK;
+}
+
+embed_status instance_create(struct embed_instance **out, struct embed_model *model,
+                             const embed_instance_options *options)
+{
+    struct embed_instance *instance = memory_allocate(1, sizeof *instance, "an instance");
+    if (instance == NULL) return EMBED_OUT_OF_MEMORY;
+    instance->model = model;
+    model_hold(model);
+    instance->chunk_tokens = options->batch_tokens > 0 ? options->batch_tokens : CHUNK_TOKENS;
+    if (instance->chunk_tokens < model->max_tokens) instance->chunk_tokens = model->max_tokens;
+    /* Most texts have two special tokens at least; where ids are given, a chunk may end early. */
+    instance->chunk_texts = (instance->chunk_tokens + 1) / 2;
+
+    embed_status status = create_buffers(instance);
+    if (status != EMBED_OK) {
+        instance_destroy(instance);
+        return status;
+    }
+    *out = instance;
+    return EMBED_OK;
+}
+
+void instance_destroy(struct embed_instance *instance)
+{
+    if (instance == NULL) return;
+    struct backend *backend = instance->model->backend;
+    for (size_t i = 0; instance->workers != NULL && i < backend->workers; i++) {
+        memory_free(instance->workers[i].ids);
+        memory_free(instance->workers[i].positions);
+        memory_free(instance->workers[i].offsets);
+        memory_free(instance->workers[i].rows);
+    }
+    memory_free(instance->workers);
+    token_batch_destroy(instance->tokens);
+    backend->executor_destroy(instance->executor);
+    backend->release(backend, instance->activations);
+    model_release(instance->model);
+    memory_free(instance);
+}
+
+/* ---- encode -------------------------------------------------------------------------------- */
+
+struct encode {
+    struct embed_instance *instance;
+    const embed_encode_options *options;
+    bool normalize;
+    float *out; /* of text 0 of these spans */
+    embed_item *items;
+    atomic_size_t not_finite;
+};
+
+/* The batch that texts [first, last) make, in the worker's arrays. */
+static struct packed_batch pack(const struct token_span *spans, size_t first, size_t last,
+                                struct worker *worker)
+{
+    struct packed_batch batch = {0, last - first, 0, worker->ids, worker->positions,
+                                 worker->offsets};
+    for (size_t i = first; i < last; i++) {
+        size_t T = spans[i].count;
+        worker->offsets[i - first] = (int32_t)batch.N;
+        memcpy(worker->ids + batch.N, spans[i].ids, T * sizeof(int32_t));
+        for (size_t t = 0; t < T; t++) worker->positions[batch.N + t] = (int32_t)t;
+        if (T > batch.longest) batch.longest = T;
+        batch.N += T;
+    }
+    worker->offsets[batch.B] = (int32_t)batch.N;
+    return batch;
+}
+
+static bool all_finite(const float *row, size_t count)
+{
+    /* x - x is 0 for a finite x and NaN otherwise: one sum instead of a branch a number. */
+    float sum = 0;
+    for (size_t i = 0; i < count; i++) sum += row[i] - row[i];
+    return sum == 0;
+}
+
+/* A chunk's rows to their places in the caller's array, and what is to be said of each text. */
+static void deliver(struct encode *encode, const float *rows, size_t first, size_t last)
+{
+    size_t C = encode->instance->model->encoder.config.C, D = encode->options->dimensions;
+    for (size_t i = first; i < last; i++) {
+        const float *row = rows + (i - first) * C;
+        bool finite = all_finite(row, D);
+        memcpy(encode->out + i * D, row, D * sizeof(float));
+        if (!finite) atomic_fetch_add(&encode->not_finite, 1);
+        if (encode->items == NULL) continue;
+        const struct token_span *span = &encode->instance->spans[i];
+        encode->items[i] = (embed_item){span->count, span->invalid_bytes, span->truncated,
+                                        finite ? EMBED_OK : EMBED_NOT_FINITE};
+    }
+}
+
+static embed_status encode_chunk(void *argument, size_t i, unsigned index,
+                                 struct execution *execution)
+{
+    struct encode *encode = argument;
+    struct embed_instance *instance = encode->instance;
+    const struct embed_model *model = instance->model;
+    const struct backend *op = model->backend;
+    const struct activations *a = &instance->workers[index].activations;
+    struct worker *worker = &instance->workers[index];
+    size_t C = model->encoder.config.C;
+
+    size_t first = instance->chunks[i], last = instance->chunks[i + 1];
+    struct packed_batch host = pack(instance->spans, first, last, worker), batch;
+
+    TRY(op->begin(&batch, &host, execution));
+    TRY(encoder_forward(&model->encoder, op, a, &batch, execution));
+    TRY(op->pool(a->rows, a->x, &batch, C, model->pipeline.pooling, execution));
+    if (encode->normalize)
+        TRY(op->l2_normalize(a->rows, batch.B, C, encode->options->dimensions, execution));
+    TRY(op->fetch(worker->rows, a->rows, batch.B, C, execution));
+    deliver(encode, worker->rows, first, last);
+    return EMBED_OK;
+}
+
+/* Cuts n tokenized texts into chunks of about equal tokens, and returns how many. */
+static size_t cut(struct embed_instance *instance, size_t n)
+{
+    const struct token_span *spans = instance->spans;
+    size_t workers = instance->model->backend->workers, tokens = 0;
+    for (size_t i = 0; i < n; i++) tokens += spans[i].count;
+
+    /* A whole number of rounds over all workers, unless there is too little to share. */
+    size_t wanted = (tokens + instance->chunk_tokens - 1) / instance->chunk_tokens;
+    if (tokens >= workers * SPLIT_TOKENS) wanted = (wanted + workers - 1) / workers * workers;
+    size_t target = (tokens + wanted - 1) / wanted;
+
+    size_t count = 0, in_chunk = 0;
+    instance->chunks[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t texts = i - instance->chunks[count];
+        if (texts > 0 && (in_chunk + spans[i].count > instance->chunk_tokens ||
+                          in_chunk + spans[i].count / 2 > target || texts == instance->chunk_texts)) {
+            instance->chunks[++count] = i;
+            in_chunk = 0;
+        }
+        in_chunk += spans[i].count;
+    }
+    instance->chunks[++count] = n;
+    return count;
+}
+
+/* The prompt's text, or NULL with an error where the name is unknown. */
+static const char *find_prompt(const struct embedding_pipeline *pipeline, const char *name)
+{
+    if (name == NULL) return pipeline->default_prompt != NULL ? pipeline->default_prompt : "";
+    if (name[0] == '\0') return name;
+    const char *prompt = embedding_pipeline_prompt(pipeline, name);
+    if (prompt == NULL)
+        fail(EMBED_INVALID_ARGUMENT, "prompt \"%s\": the model folder has no prompt of that name",
+             name);
+    return prompt;
+}
+
+embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
+                             const embed_encode_options *options, float *out, embed_item *items)
+{
+    const struct embed_model *model = instance->model;
+    const char *prompt = find_prompt(&model->pipeline, options->prompt_name);
+    if (prompt == NULL) return EMBED_INVALID_ARGUMENT;
+    struct encode encode = {
+        .instance = instance,
+        .options = options,
+        .normalize = options->normalize == EMBED_AS_MODEL ? model->pipeline.normalize
+                                                          : options->normalize == EMBED_ON,
+    };
+    for (size_t first = 0, count; first < n; first += count) {
+        count = n - first < TOKEN_BATCH_TEXTS ? n - first : TOKEN_BATCH_TEXTS;
+        struct token_source source = {model->tokenizer, prompt, options->max_tokens,
+                                      model->encoder.config.V, options->max_tokens, first};
+        TRY(token_batch_fill(instance->tokens, instance->spans, texts + first, count, &source,
+                             model->team));
+        encode.out = out + first * options->dimensions;
+        encode.items = items == NULL ? NULL : items + first;
+        size_t chunks = cut(instance, count);
+        TRY(model->backend->run(instance->executor, chunks, encode_chunk, &encode));
+    }
+    size_t not_finite = atomic_load(&encode.not_finite);
+    if (not_finite > 0)
+        return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity", not_finite, n);
+    return EMBED_OK;
+}
+
+/* ---- inspection ---------------------------------------------------------------------------- */
+
+void instance_get_memory(const struct embed_instance *instance, embed_memory *memory)
+{
+    memory->weights = instance->model->weights.bytes;
+    memory->activations = instance->activation_bytes;
+    memory->own = sizeof *instance + instance->activation_bytes + instance->executor_bytes +
+                  instance->host_bytes;
+    memory->total = memory->weights + memory->own;
+}
+
+struct embed_model *instance_model(const struct embed_instance *instance)
+{
+    return instance->model;
+}

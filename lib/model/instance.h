@@ -1,0 +1,17 @@
+/* instance.h - one stream of work on a model: texts in, rows out */
+#ifndef LIB_MODEL_INSTANCE_H
+#define LIB_MODEL_INSTANCE_H
+
+#include "model/model.h"
+
+/* For embed.h's functions of the same names, with arguments that have been checked: options are
+ * complete, out holds n rows of options->dimensions (at most the width). */
+embed_status instance_create(struct embed_instance **instance, struct embed_model *model,
+                             const embed_instance_options *options);
+void instance_destroy(struct embed_instance *instance);
+embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
+                             const embed_encode_options *options, float *out, embed_item *items);
+void instance_get_memory(const struct embed_instance *instance, embed_memory *memory);
+struct embed_model *instance_model(const struct embed_instance *instance);
+
+#endif

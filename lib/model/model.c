@@ -1,0 +1,144 @@
+/* model.c - everything read from a model folder */
+#include "model/model.h"
+
+#include "backend/cpu_features.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "formats/checkpoint.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Ids index the word table and positions the position table: what the files say of each other is
+ * checked here once, so that no text can read past a table. */
+static embed_status check_limits(struct embed_model *model)
+{
+    const char *folder = model->pipeline.transformer_folder;
+    const struct transformer_config *config = &model->encoder.config;
+    size_t ids = tokenizer_id_limit(model->tokenizer);
+    if (ids > config->V)
+        return fail(EMBED_BAD_FILE,
+                    "%s: the tokenizer has token id %zu, config.json has \"vocab_size\" %zu",
+                    folder, ids - 1, config->V);
+
+    model->max_tokens = model->pipeline.max_tokens;
+    if (model->max_tokens == 0) model->max_tokens = config->positions;
+    if (model->max_tokens > config->positions)
+        return fail(EMBED_BAD_FILE,
+                    "%s: texts of up to %zu tokens, but config.json has "
+                    "\"max_position_embeddings\" %zu",
+                    folder, model->max_tokens, config->positions);
+    size_t added = tokenizer_added_tokens(model->tokenizer);
+    if (added == 0)
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: the tokenizer adds no special tokens, an empty text would have none",
+                    folder);
+    if (model->max_tokens < added)
+        return fail(EMBED_BAD_FILE, "%s: texts of up to %zu tokens leave no room for special tokens",
+                    folder, model->max_tokens);
+    return EMBED_OK;
+}
+
+static embed_status load(struct embed_model *model, const char *folder,
+                         const embed_model_options *options)
+{
+    TRY(embedding_pipeline_read(&model->pipeline, folder));
+    const char *transformer = model->pipeline.transformer_folder;
+    TRY(transformer_config_read(&model->encoder.config, transformer));
+    TRY(tokenizer_open(&model->tokenizer, transformer));
+    TRY(check_limits(model));
+
+    TRY(thread_team_create(&model->team, options->threads > 0 ? options->threads : cpu_count()));
+    TRY(backend_open(&model->backend, options, model->team));
+
+    struct checkpoint *checkpoint;
+    TRY(checkpoint_open(&checkpoint, transformer));
+    embed_status status = weights_load(&model->weights, &model->encoder, model->backend,
+                                       checkpoint, model->team);
+    checkpoint_close(checkpoint);
+    return status;
+}
+
+static void destroy(struct embed_model *model)
+{
+    weights_release(&model->weights, &model->encoder, model->backend);
+    if (model->backend != NULL) model->backend->close(model->backend);
+    thread_team_destroy(model->team);
+    tokenizer_close(model->tokenizer);
+    embedding_pipeline_release(&model->pipeline);
+    memory_free(model);
+}
+
+embed_status model_open(struct embed_model **out, const char *folder,
+                        const embed_model_options *options)
+{
+    double start = now();
+    struct embed_model *model = memory_allocate(1, sizeof *model, "a model");
+    if (model == NULL) return EMBED_OUT_OF_MEMORY;
+    atomic_init(&model->references, 1);
+    embed_status status = load(model, folder, options);
+    if (status != EMBED_OK) {
+        destroy(model);
+        return status;
+    }
+    model->load_seconds = now() - start;
+    log_message(EMBED_LOG_INFO, "%s: %zu layers of width %zu on %s (%s), %.3f s", folder,
+                model->encoder.config.L, model->encoder.config.C, model->backend->device_name,
+                model->backend->instruction_set, model->load_seconds);
+    *out = model;
+    return EMBED_OK;
+}
+
+void model_hold(struct embed_model *model)
+{
+    atomic_fetch_add(&model->references, 1);
+}
+
+void model_release(struct embed_model *model)
+{
+    if (model != NULL && atomic_fetch_sub(&model->references, 1) == 1) destroy(model);
+}
+
+static embed_pooling public_pooling(enum pooling pooling)
+{
+    switch (pooling) {
+    case POOLING_MEAN: return EMBED_POOLING_MEAN;
+    case POOLING_MEAN_SQRT_LENGTH: return EMBED_POOLING_MEAN_SQRT_LENGTH;
+    case POOLING_MAX: return EMBED_POOLING_MAX;
+    case POOLING_CLS: return EMBED_POOLING_CLS;
+    case POOLING_LAST: break;
+    }
+    return EMBED_POOLING_LAST_TOKEN;
+}
+
+void model_get_info(const struct embed_model *model, embed_model_info *info)
+{
+    const struct transformer_config *config = &model->encoder.config;
+    const struct backend *backend = model->backend;
+    snprintf(info->family, sizeof info->family, "%s", config->family);
+    info->device = backend->device;
+    info->device_index = 0;
+    snprintf(info->device_name, sizeof info->device_name, "%s", backend->device_name);
+    snprintf(info->instruction_set, sizeof info->instruction_set, "%s", backend->instruction_set);
+    info->dtype = backend->dtype;
+    info->threads = thread_team_size(model->team);
+    info->width = config->C;
+    info->max_tokens = model->max_tokens;
+    info->layers = config->L;
+    info->heads = config->NH;
+    info->feed_forward = config->F;
+    info->vocabulary = config->V;
+    info->pooling = public_pooling(model->pipeline.pooling);
+    info->normalizes = model->pipeline.normalize;
+    info->parameters = model->weights.parameters;
+    info->weight_bytes = model->weights.bytes;
+    info->load_seconds = model->load_seconds;
+}

@@ -1,0 +1,35 @@
+/* model.h - everything read from a model folder; immutable once open */
+#ifndef LIB_MODEL_MODEL_H
+#define LIB_MODEL_MODEL_H
+
+#include "backend/backend.h"
+#include "backend/thread_team.h"
+#include "description/embedding_pipeline.h"
+#include "description/tokenizer.h"
+#include "model/encoder.h"
+#include "model/weights.h"
+
+#include <stdatomic.h>
+
+struct embed_model {
+    atomic_size_t references; /* the caller's, and one for each instance */
+    struct embedding_pipeline pipeline;
+    struct tokenizer *tokenizer;
+    struct thread_team *team;
+    struct backend *backend;
+    struct weights weights;
+    struct encoder encoder;
+    size_t max_tokens;
+    double load_seconds;
+};
+
+embed_status model_open(struct embed_model **model, const char *folder,
+                        const embed_model_options *options);
+
+/* One more holder; model_release drops one, and closes the model with the last. NULL is fine. */
+void model_hold(struct embed_model *model);
+void model_release(struct embed_model *model);
+
+void model_get_info(const struct embed_model *model, embed_model_info *info);
+
+#endif

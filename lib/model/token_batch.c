@@ -1,0 +1,157 @@
+/* token_batch.c - many texts to token ids, on all threads */
+#include "model/token_batch.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Texts are handed to threads in groups: few enough to share the work well, many enough that the
+ * counter they are drawn from costs nothing. */
+#define GROUP 16
+
+struct lane { /* one thread's */
+    struct token_list list;
+    char *joined; /* prompt and text, side by side */
+    size_t joined_capacity;
+};
+
+struct token_batch {
+    unsigned threads;
+    struct lane *lanes;
+    /* Where span i's ids are, while the lists still grow and move. */
+    unsigned lane_of[TOKEN_BATCH_TEXTS];
+    size_t start_of[TOKEN_BATCH_TEXTS];
+};
+
+struct fill {
+    struct token_batch *batch;
+    struct token_span *spans;
+    const embed_text *texts;
+    size_t n;
+    const struct token_source *source;
+    atomic_size_t next;
+    atomic_int status;
+    char message[1024]; /* of the first failure, which may be another thread's */
+};
+
+embed_status token_batch_create(struct token_batch **out, unsigned threads)
+{
+    struct token_batch *batch = memory_allocate(1, sizeof *batch, "a batch of tokens");
+    if (batch == NULL) return EMBED_OUT_OF_MEMORY;
+    batch->threads = threads;
+    batch->lanes = memory_allocate(threads, sizeof *batch->lanes, "a batch of tokens");
+    if (batch->lanes == NULL) {
+        memory_free(batch);
+        return EMBED_OUT_OF_MEMORY;
+    }
+    *out = batch;
+    return EMBED_OK;
+}
+
+void token_batch_destroy(struct token_batch *batch)
+{
+    if (batch == NULL) return;
+    for (unsigned i = 0; i < batch->threads; i++) {
+        token_list_free(&batch->lanes[i].list);
+        memory_free(batch->lanes[i].joined);
+    }
+    memory_free(batch->lanes);
+    memory_free(batch);
+}
+
+/* Prompts are joined as bytes, before tokenizing: tokens may span the border. */
+static embed_status join(struct lane *lane, const char *prompt, const embed_text *text,
+                         size_t *length)
+{
+    size_t head = strlen(prompt);
+    if (!size_add(head, text->length, length))
+        return fail(EMBED_OUT_OF_MEMORY, "a text of %zu bytes and its prompt", text->length);
+    if (*length > lane->joined_capacity) {
+        char *larger = memory_resize(lane->joined, *length, 1, "a text and its prompt");
+        if (larger == NULL) return EMBED_OUT_OF_MEMORY;
+        lane->joined = larger;
+        lane->joined_capacity = *length;
+    }
+    memcpy(lane->joined, prompt, head);
+    if (text->length > 0) memcpy(lane->joined + head, text->data, text->length);
+    return EMBED_OK;
+}
+
+static embed_status check_given(const embed_text *text, const struct token_source *source,
+                                size_t number)
+{
+    if (text->length == 0) return fail(EMBED_INVALID_ARGUMENT, "text %zu: no token ids", number);
+    if (source->max_given > 0 && text->length > source->max_given)
+        return fail(EMBED_INVALID_ARGUMENT, "text %zu: %zu token ids, the limit is %zu", number,
+                    text->length, source->max_given);
+    for (size_t i = 0; i < text->length; i++) {
+        if (text->ids[i] < 0 || (size_t)text->ids[i] >= source->vocabulary)
+            return fail(EMBED_INVALID_ARGUMENT, "text %zu: token id %d is not below %zu", number,
+                        (int)text->ids[i], source->vocabulary);
+    }
+    return EMBED_OK;
+}
+
+static embed_status fill_one(struct fill *fill, size_t i, unsigned rank)
+{
+    const struct token_source *source = fill->source;
+    const embed_text *text = &fill->texts[i];
+    struct token_span *span = &fill->spans[i];
+    struct lane *lane = &fill->batch->lanes[rank];
+
+    if (text->ids != NULL) {
+        TRY(check_given(text, source, source->first_text + i));
+        *span = (struct token_span){.ids = text->ids, .count = text->length};
+        return EMBED_OK;
+    }
+    const char *data = text->data;
+    size_t length = text->length;
+    if (source->prompt[0] != '\0') {
+        TRY(join(lane, source->prompt, text, &length));
+        data = lane->joined;
+    }
+    struct tokenizer_facts facts;
+    fill->batch->lane_of[i] = rank;
+    fill->batch->start_of[i] = lane->list.count;
+    TRY(tokenizer_encode(source->tokenizer, data, length, source->max_tokens, &lane->list, &facts));
+    *span = (struct token_span){NULL, facts.tokens, facts.invalid_bytes, facts.truncated};
+    return EMBED_OK;
+}
+
+static void fill_some(void *argument, unsigned rank)
+{
+    struct fill *fill = argument;
+    size_t first;
+    while (atomic_load(&fill->status) == EMBED_OK &&
+           (first = atomic_fetch_add(&fill->next, GROUP)) < fill->n) {
+        size_t last = fill->n - first < GROUP ? fill->n : first + GROUP;
+        for (size_t i = first; i < last; i++) {
+            int status = (int)fill_one(fill, i, rank), none = EMBED_OK;
+            if (status == EMBED_OK) continue;
+            if (atomic_compare_exchange_strong(&fill->status, &none, status))
+                snprintf(fill->message, sizeof fill->message, "%s", error_message());
+            return;
+        }
+    }
+}
+
+embed_status token_batch_fill(struct token_batch *batch, struct token_span *spans,
+                              const embed_text *texts, size_t n, const struct token_source *source,
+                              struct thread_team *team)
+{
+    struct fill fill = {.batch = batch, .spans = spans, .texts = texts, .n = n, .source = source};
+    for (unsigned i = 0; i < batch->threads; i++) batch->lanes[i].list.count = 0;
+    if (n <= GROUP) fill_some(&fill, 0);
+    else thread_team_run(team, fill_some, &fill);
+
+    embed_status status = (embed_status)atomic_load(&fill.status);
+    if (status != EMBED_OK) return fail(status, "%s", fill.message);
+    for (size_t i = 0; i < n; i++) {
+        if (texts[i].ids == NULL)
+            spans[i].ids = batch->lanes[batch->lane_of[i]].list.ids + batch->start_of[i];
+    }
+    return EMBED_OK;
+}
