@@ -24,8 +24,9 @@ static void largest(float *y, const float *x, size_t T, size_t C)
 {
     memcpy(y, x, C * sizeof(float));
     for (size_t t = 1; t < T; t++) {
-        /* Written so that NaN wins: it must be seen, not dropped. */
-        for (size_t i = 0; i < C; i++) y[i] = x[t * C + i] <= y[i] ? y[i] : x[t * C + i];
+        const float *row = x + t * C;
+        /* NaN on either side wins: it must be seen, not dropped. */
+        for (size_t i = 0; i < C; i++) y[i] = row[i] <= y[i] || isnan(y[i]) ? y[i] : row[i];
     }
 }
 

@@ -4,11 +4,12 @@
 
 #include "vector.h"
 
-/* e^x for x <= 0; relative error below 2e-7, and 0 below -104.
+/* e^x for x <= 0; relative error below 2e-7, and 0 below -104; NaN stays NaN.
  * x = n ln2 + r with |r| <= ln2 / 2; e^r by its Taylor series up to r^7 / 5040. ln2 is split in
  * two (Cody and Waite), so that n times its first part is exact. */
 INLINE vec vec_exp(vec x)
 {
+    x = vec_max(vec_set(-105.0f), x); /* -infinity would give infinity - infinity below */
     vec n = vec_round(vec_mul(x, vec_set(1.44269504f)));
     vec r = vec_fma(n, vec_set(-0.693359375f), x);
     r = vec_fma(n, vec_set(2.12194440e-4f), r);

@@ -1,0 +1,302 @@
+/* test_kernels.c - every operation of every instruction set of this machine against the naive one
+ *
+ * Shapes are awkward on purpose: one row, one more and one less than a tile, widths that are no
+ * multiple of a vector. Tolerances are relative to the size of what is summed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "backend/cpu_features.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAST_THE_END 64 /* floats that attention may read past v */
+
+/* Uniform in [-1, 1); the same numbers in every run. */
+static float random_float(void)
+{
+    static uint64_t state = 88172645463325252u; /* xorshift64, Marsaglia 2003 */
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (float)((double)(state >> 11) / 4503599627370496.0 - 1.0);
+}
+
+static float *zeros(size_t count)
+{
+    float *floats = calloc(count + PAST_THE_END, sizeof *floats);
+    assert_non_null(floats);
+    return floats;
+}
+
+static float *random_floats(size_t count)
+{
+    float *floats = zeros(count);
+    for (size_t i = 0; i < count; i++) floats[i] = random_float();
+    return floats;
+}
+
+static void assert_close(const char *what, const float *got, const float *expected, size_t count,
+                         double tolerance)
+{
+    for (size_t i = 0; i < count; i++) {
+        double difference = fabs((double)got[i] - expected[i]);
+        if (!(difference <= tolerance))
+            fail_msg("%s: element %zu is %.9g, the reference has %.9g (tolerance %g)", what, i,
+                     got[i], expected[i], tolerance);
+    }
+}
+
+/* The kernels under test: all that this machine can run. */
+#define FOR_EACH_KERNELS(k)                                                                      \
+    const struct cpu_kernels *k;                                                                 \
+    for (size_t k##_i = 0; (k = cpu_kernels_available(k##_i)) != NULL; k##_i++)
+
+static const struct cpu_kernels *const reference = &cpu_kernels_reference;
+
+static float *packed(const struct cpu_kernels *k, const float *w, size_t O, size_t I)
+{
+    float *p = aligned_alloc(64, (k->linear_weight_size(O, I) * sizeof *p + 63) / 64 * 64);
+    assert_non_null(p);
+    k->linear_pack(p, w, O, I);
+    return p;
+}
+
+static void check_linear(const struct cpu_kernels *k, size_t N, size_t O, size_t I,
+                         enum activation activation)
+{
+    float *x = random_floats(N * I), *w = random_floats(O * I), *bias = random_floats(O);
+    float *padded = zeros(k->linear_bias_size(O)), *p = packed(k, w, O, I);
+    float *got = zeros(N * O), *expected = zeros(N * O);
+    memcpy(padded, bias, O * sizeof *bias);
+    got[N * O] = 42; /* must not be touched */
+
+    reference->linear(expected, x, w, bias, N, O, I, 0, O, activation);
+    /* In two parts, as two threads would. */
+    size_t middle = O / 2 / k->panel * k->panel;
+    k->linear(got, x, p, padded, N, O, I, 0, middle, activation);
+    k->linear(got, x, p, padded, N, O, I, middle, O, activation);
+
+    char what[96];
+    snprintf(what, sizeof what, "linear %s N %zu O %zu I %zu", k->name, N, O, I);
+    /* I roundings of 6e-8 of a partial sum near sqrt(I) / 3, in random directions: 2e-8 * I. */
+    assert_close(what, got, expected, N * O, 1e-6 + 1e-7 * (double)I);
+    assert_float_equal(got[N * O], 42, 0);
+    free(x); free(w); free(bias); free(padded); free(p); free(got); free(expected);
+}
+
+static void test_linear(void **state)
+{
+    (void)state;
+    static const size_t Ns[] = {1, 2, 5, 6, 7, 11, 12, 13, 23, 24, 25, 37};
+    static const size_t shapes[][2] = {{1, 1}, {31, 7}, {32, 32}, {33, 64}, {50, 36}, {112, 64},
+                                       {384, 384}, {96, 1536}};
+    FOR_EACH_KERNELS(k)
+    {
+        for (size_t n = 0; n < sizeof Ns / sizeof *Ns; n++) {
+            for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+                check_linear(k, Ns[n], shapes[s][0], shapes[s][1], ACTIVATION_NONE);
+                check_linear(k, Ns[n], shapes[s][0], shapes[s][1], ACTIVATION_GELU);
+            }
+        }
+    }
+}
+
+/* GELU over its whole range, through a linear layer of one weight 1. */
+static void test_gelu(void **state)
+{
+    (void)state;
+    FOR_EACH_KERNELS(k)
+    {
+        size_t N = 4001;
+        float one = 1, *x = zeros(N), *got = zeros(N), *expected = zeros(N);
+        float *bias = zeros(k->linear_bias_size(1)), *p = packed(k, &one, 1, 1);
+        for (size_t n = 0; n < N; n++) x[n] = ((float)n - 2000) / 200; /* -10 to 10 */
+        reference->linear(expected, x, &one, bias, N, 1, 1, 0, 1, ACTIVATION_GELU);
+        k->linear(got, x, p, bias, N, 1, 1, 0, 1, ACTIVATION_GELU);
+        assert_close(k->name, got, expected, N, 1.5e-6);
+
+        float special[] = {NAN, INFINITY, 1e30f}, out[3];
+        k->linear(out, special, p, bias, 3, 1, 1, 0, 1, ACTIVATION_GELU);
+        assert_true(isnan(out[0]) && isinf(out[1]) && fabsf(out[2] / 1e30f - 1) < 1e-6f);
+        free(x); free(got); free(expected); free(bias); free(p);
+    }
+}
+
+/* A row's bits do not depend on the rows computed with it, nor on how outputs are split. */
+static void test_linear_is_batch_invariant(void **state)
+{
+    (void)state;
+    size_t N = 29, O = 96, I = 100;
+    float *x = random_floats(N * I), *w = random_floats(O * I);
+    FOR_EACH_KERNELS(k)
+    {
+        float *p = packed(k, w, O, I), *bias = random_floats(k->linear_bias_size(O));
+        float *all = zeros(N * O), *some = zeros(N * O);
+        k->linear(all, x, p, bias, N, O, I, 0, O, ACTIVATION_GELU);
+        for (size_t first = 0; first < N; first++) {
+            for (size_t count = 1; first + count <= N; count++) {
+                memset(some, 0, N * O * sizeof *some);
+                k->linear(some, x + first * I, p, bias, count, O, I, k->panel, O, ACTIVATION_GELU);
+                k->linear(some, x + first * I, p, bias, count, O, I, 0, k->panel, ACTIVATION_GELU);
+                assert_memory_equal(some, all + first * O, count * O * sizeof *some);
+            }
+        }
+        free(p); free(bias); free(all); free(some);
+    }
+    free(x);
+    free(w);
+}
+
+static void test_layernorm(void **state)
+{
+    (void)state;
+    static const size_t Cs[] = {1, 3, 12, 16, 31, 36, 64, 384, 768};
+    FOR_EACH_KERNELS(k)
+    {
+        for (size_t c = 0; c < sizeof Cs / sizeof *Cs; c++) {
+            size_t N = 5, V = 7, C = Cs[c];
+            float *x = random_floats(N * C), *r = random_floats(N * C), *got = zeros(N * C);
+            float *w = random_floats(C), *b = random_floats(C), *expected = zeros(N * C);
+            float *word = random_floats(V * C), *position = random_floats(V * C);
+            float *type = random_floats(C);
+            int32_t ids[] = {6, 0, 3, 3, 1}, positions[] = {0, 1, 2, 0, 6};
+
+            x[0] = 1000; /* an outlier, as encoders have them */
+            reference->add_layernorm(expected, x, r, w, b, N, C, 1e-5f);
+            k->add_layernorm(got, x, r, w, b, N, C, 1e-5f);
+            assert_close("add_layernorm", got, expected, N * C, 1e-5);
+            k->add_layernorm(r, x, r, w, b, N, C, 1e-5f); /* in place */
+            assert_memory_equal(r, got, N * C * sizeof *got);
+
+            for (int with_type = 0; with_type < 2; with_type++) {
+                const float *t = with_type ? type : NULL;
+                reference->embed_layernorm(expected, ids, positions, word, position, t, w, b, N, C,
+                                           1e-12f);
+                k->embed_layernorm(got, ids, positions, word, position, t, w, b, N, C, 1e-12f);
+                /* C = 1: the variance is 0, and what is left of rounding is divided by 1e-6. */
+                if (C > 1) assert_close("embed_layernorm", got, expected, N * C, 1e-5);
+            }
+            free(x); free(r); free(got); free(w); free(b); free(expected);
+            free(word); free(position); free(type);
+        }
+    }
+}
+
+static void check_attention(const struct cpu_kernels *k, size_t T, size_t HS, float size)
+{
+    size_t NH = 2, C = NH * HS, h = 1;
+    float *qkv = random_floats(T * 3 * C), *got = zeros(T * C), *expected = zeros(T * C);
+    float *scratch = zeros(k->attention_scratch_size(T, HS));
+    float *scratch_reference = zeros(reference->attention_scratch_size(T, HS));
+    for (size_t i = 0; i < T * 3 * C; i++) qkv[i] *= size;
+    for (size_t i = 0; i < T * C; i++) got[i] = expected[i] = 7; /* the other head: untouched */
+
+    const float *q = qkv + h * HS;
+    float scale = 1 / sqrtf((float)HS);
+    reference->attention(expected + h * HS, q, q + C, q + 2 * C, T, HS, 3 * C, C, scale,
+                         scratch_reference);
+    k->attention(got + h * HS, q, q + C, q + 2 * C, T, HS, 3 * C, C, scale, scratch);
+    char what[96];
+    snprintf(what, sizeof what, "attention %s T %zu HS %zu", k->name, T, HS);
+    /* Scores are near size^2; an error of 1e-7 of them is one of the same size in e^score. */
+    assert_close(what, got, expected, T * C, 2e-6 * size * (1 + size * size));
+    free(qkv); free(got); free(expected); free(scratch); free(scratch_reference);
+}
+
+static void test_attention(void **state)
+{
+    (void)state;
+    static const size_t Ts[] = {1, 2, 7, 12, 13, 15, 16, 17, 31, 32, 33, 65, 256, 511, 512};
+    static const size_t sizes[] = {1, 12, 16, 32, 64, 96, 128};
+    FOR_EACH_KERNELS(k)
+    {
+        for (size_t t = 0; t < sizeof Ts / sizeof *Ts; t++) {
+            for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+                check_attention(k, Ts[t], sizes[s], 1);
+        }
+        check_attention(k, 33, 32, 20); /* scores of some hundreds: the softmax is nearly one-hot */
+    }
+}
+
+static void test_pool(void **state)
+{
+    (void)state;
+    static const size_t Cs[] = {1, 12, 36, 384};
+    FOR_EACH_KERNELS(k)
+    {
+        for (size_t c = 0; c < sizeof Cs / sizeof *Cs; c++) {
+            for (size_t T = 1; T < 20; T += 3) {
+                size_t C = Cs[c];
+                float *x = random_floats(T * C), *got = zeros(C), *expected = zeros(C);
+                for (int mode = POOLING_MEAN; mode <= POOLING_LAST; mode++) {
+                    reference->pool(expected, x, T, C, (enum pooling)mode);
+                    k->pool(got, x, T, C, (enum pooling)mode);
+                    assert_close("pool", got, expected, C, 1e-6);
+                }
+                reference->l2_normalize(expected, x, C);
+                k->l2_normalize(got, x, C);
+                assert_close("l2_normalize", got, expected, C, 1e-6);
+                free(x); free(got); free(expected);
+            }
+        }
+        float zero[3] = {0, 0, 0}, out[3];
+        k->l2_normalize(out, zero, 3);
+        assert_memory_equal(out, zero, sizeof zero);
+    }
+}
+
+/* A number that is not finite must reach the result: it is how a broken model is noticed. */
+static void test_nan_is_not_lost(void **state)
+{
+    (void)state;
+    FOR_EACH_KERNELS(k)
+    {
+        for (size_t where = 0; where < 3; where++) { /* in q, k or v of token 3 */
+            size_t T = 20, HS = 32;
+            float *qkv = random_floats(T * 3 * HS), *out = zeros(T * HS), *row = zeros(HS);
+            float *scratch = zeros(k->attention_scratch_size(T, HS));
+            qkv[3 * 3 * HS + where * HS + 5] = NAN;
+            k->attention(out, qkv, qkv + HS, qkv + 2 * HS, T, HS, 3 * HS, HS, 0.2f, scratch);
+            bool seen = false;
+            for (size_t i = 0; i < T * HS; i++) seen |= isnan(out[i]);
+            assert_true(seen);
+            for (int mode = POOLING_MEAN; mode <= POOLING_MAX; mode++) {
+                k->pool(row, out, T, HS, (enum pooling)mode);
+                k->l2_normalize(row, row, HS);
+                seen = false;
+                for (size_t i = 0; i < HS; i++) seen |= isnan(row[i]);
+                assert_true(seen);
+            }
+            free(qkv); free(out); free(row); free(scratch);
+        }
+    }
+}
+
+int main(void)
+{
+    char names[128] = "instruction sets:";
+    FOR_EACH_KERNELS(k)
+    {
+        strcat(names, " ");
+        strcat(names, k->name);
+    }
+    print_message("%s\n", names);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_linear_is_batch_invariant),
+        cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_nan_is_not_lost),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
