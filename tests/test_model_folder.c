@@ -1,0 +1,200 @@
+/* test_model_folder.c - folders with something wrong: the right status, one line that names the
+ * file and the cause, and nothing left behind */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "embed.h"
+#include "test_folder.h"
+
+#define TINY "tests/vectors/tiny-bert"
+
+static void assert_open_fails(const char *folder, embed_status status, const char *file,
+                              const char *cause)
+{
+    embed_model *model = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.threads = 2;
+    embed_status got = embed_model_open(&model, folder, &options);
+    const char *message = embed_error_message();
+    if (got != status || strstr(message, file) == NULL || strstr(message, cause) == NULL)
+        fail_msg("expected status %d, \"%s\" and \"%s\"; got %d, \"%s\"", (int)status, file, cause,
+                 (int)got, message);
+    assert_null(model);
+    assert_null(strchr(message, '\n'));
+}
+
+struct edit {
+    const char *name, *before, *after;
+    embed_status status;
+    const char *file, *cause;
+};
+
+static void check_edits(const struct edit *edits, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct edit *e = &edits[i];
+        const char *folder = test_copy_folder(TINY);
+        test_edit_file(folder, e->name, e->before, e->after);
+        assert_open_fails(folder, e->status, e->file != NULL ? e->file : e->name, e->cause);
+        test_remove_folder(folder);
+    }
+}
+
+static void test_config(void **state)
+{
+    (void)state;
+    static const struct edit edits[] = {
+#define CONFIG(before, after, cause) {"config.json", before, after, EMBED_BAD_FILE, NULL, cause}
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": -64", "from 1 to 16384"),
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": 64.0", "\"hidden_size\" is 64.0"),
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": \"64\"", "\"hidden_size\""),
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": 0", "\"hidden_size\" is 0"),
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": 9223372036854775807", "\"hidden_size\""),
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": 1e999", "real number overflow"),
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": null", "\"hidden_size\" is missing"),
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": 63", "multiple"),
+        CONFIG("\"hidden_size\": 64", "\"hidden_size\": 64, \"hidden_size\": 64", "duplicate"),
+        CONFIG("\"hidden_size\": 64", "\"no_size\": 64", "\"hidden_size\" is missing"),
+        CONFIG("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1000000", "from 1 to 512"),
+        CONFIG("\"layer_norm_eps\": ", "\"layer_norm_eps\": -", "\"layer_norm_eps\""),
+        CONFIG("\"vocab_size\": ", "\"vocab_size\": 1000000000", "\"vocab_size\""),
+        CONFIG("{", "", "line 2"),
+        CONFIG("{", "[", "line 2"),
+        CONFIG("\"model_type\": \"bert\"", "\"model_type\": 7", "\"model_type\" is 7"),
+        {"config.json", "\"model_type\": \"bert\"", "\"model_type\": \"gpt2\"", EMBED_UNSUPPORTED,
+         NULL, "\"gpt2\""},
+        {"config.json", "\"hidden_act\": \"gelu\"", "\"hidden_act\": \"swish\"", EMBED_UNSUPPORTED,
+         NULL, "\"swish\""},
+        {"config.json", "{", "{\"position_embedding_type\": \"relative_key\",", EMBED_UNSUPPORTED,
+         NULL, "relative_key"},
+        /* Sizes that are possible, but not those of the weights. */
+        {"config.json", "\"intermediate_size\": 112", "\"intermediate_size\": 113", EMBED_BAD_FILE,
+         "model.safetensors", "config.json implies 113 x 64"},
+        {"config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4", EMBED_BAD_FILE,
+         "model.safetensors", "encoder.layer.3.attention.self.query.weight\" is missing"},
+    };
+    check_edits(edits, sizeof edits / sizeof *edits);
+}
+
+static void test_pipeline(void **state)
+{
+    (void)state;
+    static const struct edit edits[] = {
+        {"modules.json", "Pooling\"", "WeightedLayerPooling\"", EMBED_UNSUPPORTED, NULL,
+         "WeightedLayerPooling"},
+        {"modules.json", "Normalize\"", "Dense\"", EMBED_UNSUPPORTED, NULL, "Dense"},
+        {"modules.json", "\"1_Pooling\"", "\"../1_Pooling\"", EMBED_BAD_FILE, NULL,
+         "must be the name of a folder"},
+        {"modules.json", "\"1_Pooling\"", "\"9_Pooling\"", EMBED_IO, "9_Pooling/config.json",
+         "No such file"},
+        {"modules.json", "[", "{\"a\":", EMBED_BAD_FILE, NULL, "line"},
+        {"sentence_bert_config.json", "\"max_seq_length\": ", "\"max_seq_length\": 99999",
+         EMBED_BAD_FILE, "tiny", "max_position_embeddings"},
+        {"sentence_bert_config.json", "\"max_seq_length\": ", "\"max_seq_length\": -",
+         EMBED_BAD_FILE, NULL, "\"max_seq_length\""},
+        {"sentence_bert_config.json", "{", "{\"do_lower_case\": 3,", EMBED_BAD_FILE, NULL,
+         "\"do_lower_case\""},
+        {"config_sentence_transformers.json", "{", "{\"default_prompt_name\": \"nobody\",",
+         EMBED_BAD_FILE, NULL, "nobody"},
+    };
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        struct edit edit = edits[i];
+        /* The copy's own path stands in the message where no file is to blame. */
+        if (edit.file != NULL && strcmp(edit.file, "tiny") == 0) edit.file = "/tmp/libembed-test-";
+        check_edits(&edit, 1);
+    }
+}
+
+static void test_missing_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *cause;
+    } files[] = {
+        {"config.json", "No such file"},
+        {"model.safetensors", "model.safetensors"},
+        {"1_Pooling/config.json", "No such file"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const char *folder = test_copy_folder(TINY);
+        char path[1024];
+        snprintf(path, sizeof path, "%s/%s", folder, files[i].name);
+        assert_int_equal(remove(path), 0);
+        assert_open_fails(folder, EMBED_IO, files[i].name, files[i].cause);
+        /* A folder in the place of a file is refused as well. */
+        assert_int_equal(mkdir(path, 0700), 0);
+        assert_open_fails(folder, EMBED_IO, files[i].name, "");
+        test_remove_folder(folder);
+    }
+    assert_open_fails("/nonexistent/model", EMBED_IO, "/nonexistent/model", "");
+}
+
+static void test_no_tokenizer(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder(TINY);
+    char path[1024];
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    assert_int_equal(remove(path), 0);
+    embed_model *model = NULL; /* vocab.txt is enough */
+    assert_int_equal(embed_model_open(&model, folder, NULL), EMBED_OK);
+    embed_model_close(model);
+    snprintf(path, sizeof path, "%s/vocab.txt", folder);
+    assert_int_equal(remove(path), 0);
+    assert_open_fails(folder, EMBED_IO, "tokenizer.json", "vocab.txt");
+    test_remove_folder(folder);
+}
+
+/* A vocabulary with one id more than the embedding table has rows. */
+static void test_vocabulary_past_the_table(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder(TINY);
+    test_edit_file(folder, "tokenizer.json", "\"added_tokens\": [",
+                   "\"added_tokens\": [{\"id\": 999999, \"content\": \"[EXTRA]\", \"single_word\": "
+                   "false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
+                   "\"special\": true},");
+    assert_open_fails(folder, EMBED_BAD_FILE, folder, "vocab_size");
+    test_remove_folder(folder);
+}
+
+/* model.safetensors cut at many places, and with bytes changed: refused or read, never a crash. */
+static void test_spoiled_weights(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder(TINY);
+    size_t length;
+    char *bytes = test_read_file(TINY "/model.safetensors", &length);
+    for (size_t cut = 0; cut < length; cut = cut < 64 ? cut + 1 : cut * 2) {
+        test_write_file(folder, "model.safetensors", bytes, cut);
+        assert_open_fails(folder, EMBED_BAD_FILE, "model.safetensors", "");
+    }
+    for (size_t at = 0; at < 4096 && at < length; at += 7) {
+        embed_model *model = NULL;
+        char before = bytes[at];
+        bytes[at] ^= 0x15;
+        test_write_file(folder, "model.safetensors", bytes, length);
+        embed_status status = embed_model_open(&model, folder, NULL);
+        if (status != EMBED_OK) assert_non_null(strstr(embed_error_message(), "model.safetensors"));
+        embed_model_close(model);
+        bytes[at] = before;
+    }
+    free(bytes);
+    test_remove_folder(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_pipeline),
+        cmocka_unit_test(test_missing_files),
+        cmocka_unit_test(test_no_tokenizer),
+        cmocka_unit_test(test_vocabulary_past_the_table),
+        cmocka_unit_test(test_spoiled_weights),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
