@@ -1,0 +1,253 @@
+/* test_cli_output.c - where embed encode writes: nothing half-written is left looking whole */
+#include "run_program.h"
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <time.h>
+
+#define ENCODE "embed", "encode", "-m", TINY_BERT
+
+static const char text[] = "the cat\nthe dog\n";
+#define TEXT text, sizeof text - 1
+
+static int remove_scratch(void **state)
+{
+    (void)state;
+    return rmdir(scratch_folder); /* fails where a test or the program left a file */
+}
+
+static void write_file(const char *path, const char *content)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(content, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void check_content(const char *path, const char *content, size_t length)
+{
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t n;
+    char *bytes = read_back(file, &n);
+    fclose(file);
+    assert_int_equal(n, length);
+    assert_memory_equal(bytes, content, length);
+    free(bytes);
+}
+
+/* Files in the scratch folder whose names hold `part`. */
+static size_t count_files(const char *part)
+{
+    DIR *folder = opendir(scratch_folder);
+    assert_non_null(folder);
+    size_t n = 0;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        n += entry->d_name[0] != '.' && strstr(entry->d_name, part) != NULL;
+    closedir(folder);
+    return n;
+}
+
+static void test_replaces_a_file(void **state)
+{
+    (void)state;
+    const char *path = scratch("rows"), *link = scratch("link");
+    program_result rows = run_well(WORDS(ENCODE), TEXT);
+    write_file(path, "old and longer than nothing");
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(symlink("rows", link), 0);
+
+    program_result r = run_well(WORDS(ENCODE, "-o", link), TEXT);
+    assert_int_equal(r.out_length, 0);
+    check_content(path, rows.out, rows.out_length);
+    struct stat facts;
+    assert_int_equal(stat(path, &facts), 0);
+    assert_int_equal(facts.st_mode & 0777, 0640);
+    assert_int_equal(lstat(link, &facts), 0);
+    assert_true(S_ISLNK(facts.st_mode));
+    assert_int_equal(count_files(""), 2);
+    free_result(&r);
+    unlink(path);
+    unlink(link);
+
+    /* The input may be the output. */
+    write_file(path, text);
+    r = run_well(WORDS(ENCODE, "-o", path, path), NULL, 0);
+    check_content(path, rows.out, rows.out_length);
+    free_result(&r);
+    unlink(path);
+    free_result(&rows);
+}
+
+static void test_failure_leaves_the_old_file(void **state)
+{
+    (void)state;
+    const char *path = scratch("rows.npy");
+    write_file(path, "old");
+    program_result r = run(WORDS(ENCODE, "-o", path, "--jsonl", "text"), TEXT);
+    assert_int_equal(r.status, 1);
+    free_result(&r);
+    r = run(WORDS("embed", "encode", "-m", "/no/such/folder", "-o", path), TEXT);
+    assert_int_equal(r.status, 1);
+    free_result(&r);
+    check_content(path, "old", 3);
+    assert_int_equal(count_files(""), 1);
+    unlink(path);
+}
+
+/* Devices and pipes are written in place. */
+static void test_no_regular_file(void **state)
+{
+    (void)state;
+    program_result rows = run_well(WORDS(ENCODE), TEXT);
+    program_result r = run_well(WORDS(ENCODE, "-o", "/dev/null"), TEXT);
+    free_result(&r);
+    r = run_well(WORDS(ENCODE, "-o", "/dev/null", "--format", "npy"), TEXT);
+    free_result(&r);
+    struct stat facts;
+    assert_int_equal(stat("/dev/null", &facts), 0);
+    assert_true(S_ISCHR(facts.st_mode));
+
+    r = run_well(WORDS(ENCODE, "-o", "/dev/stdout"), TEXT);
+    assert_string_equal(r.out, rows.out);
+    free_result(&r);
+    r = run_well(WORDS(ENCODE, "-o", "-"), TEXT);
+    assert_string_equal(r.out, rows.out);
+    free_result(&r);
+
+    /* As by ">>": what stands there stays. */
+    const char *path = scratch("log");
+    write_file(path, "before\n");
+    r = run_streams(WORDS(ENCODE, "-o", "/dev/stdout"), TEXT, (program_streams){.out = path});
+    assert_int_equal(r.status, 0);
+    assert_memory_equal(r.out, "before\n", 7);
+    assert_string_equal(r.out + 7, rows.out);
+    free_result(&r);
+    r = run_streams(WORDS(ENCODE, "--format", "npy"), TEXT, (program_streams){.out = path});
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.err, "embed: standard output: npy "));
+    free_result(&r);
+    unlink(path);
+    free_result(&rows);
+}
+
+static void test_npy_needs_a_file(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    program_result r = run_streams(WORDS(ENCODE, "--format", "npy"), TEXT,
+                                   (program_streams){.out_fd = ends[1]});
+    assert_int_equal(r.status, 1);
+    assert_int_equal(count_lines(r.err), 1);
+    assert_non_null(strstr(r.err, "embed: standard output: npy "));
+    free_result(&r);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void test_full_disk(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {"npy", "text", "jsonl", "f32", "f16"};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        program_result r = run(WORDS(ENCODE, "-o", "/dev/full", "--format", formats[i]), TEXT);
+        assert_int_equal(r.status, 1);
+        assert_string_equal(r.err, "embed: /dev/full: No space left on device\n");
+        free_result(&r);
+    }
+}
+
+/* Whoever reads has gone: no word about it. */
+static void test_broken_pipe(void **state)
+{
+    (void)state;
+    for (int ignored = 0; ignored < 2; ignored++) {
+        int ends[2];
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        close(ends[0]);
+        program_result r = run_streams(
+            WORDS(ENCODE), TEXT, (program_streams){.out_fd = ends[1], .ignore_pipe = ignored});
+        assert_int_equal(r.status, ignored ? 1 : 128 + SIGPIPE);
+        assert_string_equal(r.err, "");
+        free_result(&r);
+        r = run_streams(WORDS("embed", "help"), NULL, 0,
+                        (program_streams){.out_fd = ends[1], .ignore_pipe = ignored});
+        assert_int_equal(r.status, ignored ? 1 : 128 + SIGPIPE);
+        assert_string_equal(r.err, "");
+        free_result(&r);
+        close(ends[1]);
+    }
+}
+
+/* Ends by the signal, with nothing new in the folder and the old file as it was. */
+static void check_signal(int signal_number)
+{
+    const char *path = scratch("rows.npy");
+    write_file(path, "old");
+    int in[2];
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    pid_t child = start_program(WORDS(ENCODE, "-o", path), in[0], null, 2, 0);
+    close(in[0]);
+    close(null);
+    assert_int_equal(write(in[1], "the cat\nthe", 11), 11);
+    struct timespec pause = {.tv_nsec = 10000000};
+    for (int i = 0; count_files(".partial") == 0 && i < 6000; i++) nanosleep(&pause, NULL);
+    assert_int_equal(count_files(".partial"), 1);
+    assert_int_equal(kill(child, signal_number), 0);
+    assert_int_equal(wait_program(child, NULL), 128 + signal_number);
+    close(in[1]);
+    check_content(path, "old", 3);
+    assert_int_equal(count_files(""), 1);
+    unlink(path);
+}
+
+static void test_signals(void **state)
+{
+    (void)state;
+    check_signal(SIGINT);
+    check_signal(SIGTERM);
+    check_signal(SIGHUP);
+}
+
+/* A file left by SIGKILL has another name, is no npy file, and is in nobody's way. */
+static void test_kill(void **state)
+{
+    (void)state;
+    const char *path = scratch("rows.npy");
+    int in[2];
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    pid_t child = start_program(WORDS(ENCODE, "-o", path), in[0], 2, 2, 0);
+    close(in[0]);
+    struct timespec pause = {.tv_nsec = 10000000};
+    for (int i = 0; count_files(".partial") == 0 && i < 6000; i++) nanosleep(&pause, NULL);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(wait_program(child, NULL), 128 + SIGKILL);
+    close(in[1]);
+    assert_int_equal(access(path, F_OK), -1);
+
+    char partial[1024];
+    snprintf(partial, sizeof partial, "%s.partial-%ld.0", path, (long)child);
+    program_result r = run_well(WORDS(ENCODE, "-o", path), TEXT);
+    assert_int_equal(access(path, F_OK), 0);
+    free_result(&r);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(unlink(partial), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_replaces_a_file),
+        cmocka_unit_test(test_failure_leaves_the_old_file),
+        cmocka_unit_test(test_no_regular_file),
+        cmocka_unit_test(test_npy_needs_a_file),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_broken_pipe),
+        cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_kill),
+    };
+    return cmocka_run_group_tests_name("output of embed encode", tests, make_scratch,
+                                       remove_scratch);
+}

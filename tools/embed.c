@@ -1,0 +1,128 @@
+/* embed.c - the command line tool: text to embeddings, in a shell
+ *
+ * This file finds the command and explains the commands; each is one file of its own.
+ */
+#include "embed_tool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const tool_command commands[] = {
+    {"encode", command_encode, TAKEN_BY_ENCODE, "-m FOLDER [options] [FILE|-]",
+     "the embedding of each line of a file",
+     "Writes one row of numbers for each line of FILE (or of standard input), in order, empty\n"
+     "lines included. Lines end with a line feed only.",
+     "embed encode -m weights/all-MiniLM-L6-v2 -o rows.npy lines.txt", 1},
+    {"tokenize", command_tokenize, TAKEN_BY_TOKENIZE, "-m FOLDER [options] [FILE|-]",
+     "the token ids of each line of a file",
+     "Writes the token ids of each line of FILE (or of standard input), separated by spaces,\n"
+     "special tokens included.",
+     "echo 'A cat sits on the mat.' | embed tokenize -m weights/all-MiniLM-L6-v2", 1},
+    {"similarity", command_similarity, TAKEN_BY_SIMILARITY,
+     "-m FOLDER [options] TEXT TEXT...|-", "how similar texts are to each other",
+     "Prints the cosine of each pair of texts: 1 is the same, 0 is unrelated. With - the "
+     "texts\n"
+     "are the lines of standard input.",
+     "embed similarity -m weights/all-MiniLM-L6-v2 'a cat' 'a kitten' 'a truck'", SIZE_MAX},
+    {"info", command_info, TAKEN_BY_INFO, "-m FOLDER [options]",
+     "what a model is, and its size",
+     "Opens the model and tells what it is, what memory it takes, and where it computes.",
+     "embed info -m weights/all-MiniLM-L6-v2 --json", 0},
+    {"devices", command_devices, TAKEN_BY_DEVICES, "", "where models can compute here",
+     "Lists the CPU and the GPUs that models can compute on here.", "embed devices", 0},
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static const char usage_line[] = "usage: embed COMMAND [options], or: embed help [COMMAND]\n";
+
+static const tool_command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    }
+    return NULL;
+}
+
+static void print_commands(FILE *out)
+{
+    fprintf(out, "%s\n", usage_line);
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-16s%s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "  %-16s%s\n", "help [COMMAND]", "this list, or the options of a command");
+    fprintf(out, "  %-16s%s\n", "--version", "the version of this program and its library");
+}
+
+static void print_usage(FILE *out, const tool_command *command)
+{
+    fprintf(out, "usage: embed %s %s\n", command->name, command->usage);
+}
+
+static void print_help(const tool_command *command)
+{
+    print_usage(stdout, command);
+    printf("\n%s\n\n", command->details);
+    options_print(command);
+    printf("\nexample: %s\n", command->example);
+}
+
+static int wrong_command(const char *name)
+{
+    tool_error("unknown command '%s'", name);
+    fputs(usage_line, stderr);
+    return EXIT_WRONG_CALL;
+}
+
+static int run_help(int count, char **names)
+{
+    if (count > 1) {
+        tool_error("help: unexpected '%s'", names[1]);
+        fputs(usage_line, stderr);
+        return EXIT_WRONG_CALL;
+    }
+    const tool_command *command = count == 1 ? find_command(names[0]) : NULL;
+    if (count == 1 && command == NULL) return wrong_command(names[0]);
+    if (command != NULL)
+        print_help(command);
+    else
+        print_commands(stdout);
+    return EXIT_SUCCESS;
+}
+
+static int run_command(const tool_command *command, int count, char **words)
+{
+    tool_settings settings;
+    if (!options_parse(&settings, command, count, words)) {
+        print_usage(stderr, command);
+        return EXIT_WRONG_CALL;
+    }
+    if (settings.help) {
+        print_help(command);
+        return EXIT_SUCCESS;
+    }
+    tool_log_start(settings.log_level);
+    int status = command->run(&settings);
+    if (status == EXIT_WRONG_CALL) print_usage(stderr, command);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_commands(stderr);
+        return EXIT_WRONG_CALL;
+    }
+    int status = EXIT_SUCCESS;
+    const tool_command *command = find_command(argv[1]);
+    if (command != NULL)
+        status = run_command(command, argc - 2, argv + 2);
+    else if (strcmp(argv[1], "help") == 0)
+        status = run_help(argc - 2, argv + 2);
+    else if (strcmp(argv[1], "--help") == 0)
+        print_commands(stdout);
+    else if (strcmp(argv[1], "--version") == 0)
+        printf("embed %s\n", embed_version());
+    else
+        status = wrong_command(argv[1]);
+    return tool_flush_stdout() ? status : EXIT_FAILURE;
+}

@@ -1,0 +1,147 @@
+/* embed_info.c - embed info, embed devices: what a model is and where models can compute */
+#include "embed_tool.h"
+
+#include <jansson.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *pooling_word(embed_pooling pooling)
+{
+    switch (pooling) {
+    case EMBED_POOLING_MEAN: return "mean";
+    case EMBED_POOLING_CLS: return "cls";
+    case EMBED_POOLING_MAX: return "max";
+    case EMBED_POOLING_MEAN_SQRT_LENGTH: return "mean_sqrt_length";
+    case EMBED_POOLING_LAST_TOKEN: return "last_token";
+    }
+    return "?";
+}
+
+#define DEVICE_WORD 32
+
+/* As --device takes it. */
+static void put_device(char out[DEVICE_WORD], embed_device device, int index)
+{
+    if (device == EMBED_DEVICE_CUDA)
+        snprintf(out, DEVICE_WORD, "cuda:%d", index);
+    else
+        snprintf(out, DEVICE_WORD, "cpu");
+}
+
+/* What is known of the model, in the order it is told; NULL: out of memory. */
+static json_t *describe(const embed_model_info *info)
+{
+    char device[DEVICE_WORD];
+    put_device(device, info->device, info->device_index);
+    json_t *facts = json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:I, s:I, s:s, s:s, s:s}", "family",
+        info->family, "layers", (json_int_t)info->layers, "width", (json_int_t)info->width,
+        "heads", (json_int_t)info->heads, "feed_forward", (json_int_t)info->feed_forward,
+        "vocabulary", (json_int_t)info->vocabulary, "max_tokens", (json_int_t)info->max_tokens,
+        "pooling", pooling_word(info->pooling), "normalizes", info->normalizes != 0,
+        "parameters", (json_int_t)info->parameters, "weight_bytes",
+        (json_int_t)info->weight_bytes, "dtype", dtype_word(info->dtype), "device", device,
+        "device_name", info->device_name);
+    if (facts != NULL && info->device == EMBED_DEVICE_CPU) {
+        json_object_set_new(facts, "instruction_set", json_string(info->instruction_set));
+        json_object_set_new(facts, "threads", json_integer(info->threads));
+    }
+    if (facts != NULL)
+        json_object_set_new(facts, "load_seconds", json_real(info->load_seconds));
+    return facts;
+}
+
+/* "86.6 MiB" */
+static void put_bytes(char *out, size_t capacity, uint64_t bytes)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    for (; value >= 1024 && unit < 4; unit++) value /= 1024;
+    snprintf(out, capacity, unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+}
+
+static void print_fact(const char *key, const json_t *value)
+{
+    char label[32], bytes[32];
+    snprintf(label, sizeof label, "%s", key);
+    for (char *c = label; *c != '\0'; c++) {
+        if (*c == '_') *c = ' ';
+    }
+    printf("%-17s", label);
+    if (strcmp(key, "weight_bytes") == 0) {
+        put_bytes(bytes, sizeof bytes, (uint64_t)json_integer_value(value));
+        printf("%" JSON_INTEGER_FORMAT " (%s)\n", json_integer_value(value), bytes);
+    } else if (json_is_integer(value)) {
+        printf("%" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
+    } else if (json_is_real(value)) {
+        printf("%.3f\n", json_real_value(value));
+    } else if (json_is_boolean(value)) {
+        printf("%s\n", json_is_true(value) ? "yes" : "no");
+    } else {
+        printf("%s\n", json_string_value(value));
+    }
+}
+
+int command_info(const tool_settings *settings)
+{
+    embed_model *model;
+    if (!tool_open_model(&model, NULL, settings)) return EXIT_FAILURE;
+    embed_model_info info = EMBED_MODEL_INFO_INIT;
+    json_t *facts = NULL;
+    if (embed_model_get_info(model, &info) != EMBED_OK)
+        tool_error("%s", embed_error_message());
+    else if ((facts = describe(&info)) == NULL)
+        tool_error("info: what the model says of itself is not UTF-8, or memory is short");
+    embed_model_close(model);
+    if (facts == NULL) return EXIT_FAILURE;
+
+    const char *key;
+    json_t *value;
+    if (settings->json) {
+        json_dumpf(facts, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+        printf("\n");
+    } else {
+        json_object_foreach(facts, key, value) print_fact(key, value);
+    }
+    json_decref(facts);
+    return EXIT_SUCCESS;
+}
+
+static void print_device(const embed_device_info *device)
+{
+    char word[DEVICE_WORD], memory[32];
+    put_device(word, device->device, device->index);
+    put_bytes(memory, sizeof memory, device->memory_bytes);
+    printf("%-8s  %10s  ", word, memory);
+    if (device->threads > 0)
+        printf("%7u", device->threads);
+    else
+        printf("%7s", "-");
+    printf("  %s (%s)\n", device->name, device->details);
+}
+
+int command_devices(const tool_settings *settings)
+{
+    (void)settings;
+    size_t count;
+    if (embed_device_list(NULL, 0, &count) != EMBED_OK) {
+        tool_error("%s", embed_error_message());
+        return EXIT_FAILURE;
+    }
+    size_t capacity = count;
+    embed_device_info *devices = tool_resize(NULL, capacity, sizeof *devices);
+    for (size_t i = 0; i < capacity; i++)
+        devices[i] = (embed_device_info)EMBED_DEVICE_INFO_INIT;
+    bool listed = embed_device_list(devices, capacity, &count) == EMBED_OK;
+    if (listed) {
+        printf("%-8s  %10s  %7s  %s\n", "device", "memory", "threads", "name");
+        for (size_t i = 0; i < count && i < capacity; i++) print_device(&devices[i]);
+    } else {
+        tool_error("%s", embed_error_message());
+    }
+    free(devices);
+    return listed ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,42 @@
+/* embed_jsonl.c - texts that are a field of JSON lines */
+#include "embed_tool.h"
+
+#include <jansson.h>
+
+static bool extract(json_t **string, embed_text *text, const char *field, const char *file,
+                    uint64_t line)
+{
+    json_error_t error;
+    json_t *object = json_loadb(text->data, text->length, JSON_ALLOW_NUL, &error);
+    if (object == NULL)
+        return tool_error("%s: line %ju: not JSON: %s", file, (uintmax_t)line, error.text);
+
+    *string = json_incref(json_object_get(object, field));
+    json_decref(object);
+    if (!json_is_string(*string)) {
+        const char *what = *string == NULL ? "missing" : "not a string";
+        json_decref(*string);
+        return tool_error("%s: line %ju: the field \"%s\" is %s", file, (uintmax_t)line, field,
+                          what);
+    }
+    text->data = json_string_value(*string);
+    text->length = json_string_length(*string);
+    return true;
+}
+
+bool jsonl_extract(jsonl_values *values, line_reader *reader, const char *field)
+{
+    for (size_t i = 0; i < reader->count; i++) {
+        if (!extract(&values->strings[i], &reader->texts[i], field, reader->name,
+                     reader->first + i + 1))
+            return false;
+        values->count = i + 1;
+    }
+    return true;
+}
+
+void jsonl_release(jsonl_values *values)
+{
+    for (size_t i = 0; i < values->count; i++) json_decref(values->strings[i]);
+    values->count = 0;
+}

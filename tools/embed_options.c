@@ -1,0 +1,227 @@
+/* embed_options.c - the options of all commands: one table to parse by and to print */
+#include "embed_tool.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef enum option_kind { IS_FLAG, IS_TEXT, IS_NUMBER, IS_WORD, IS_DEVICE } option_kind;
+
+typedef struct word_value {
+    const char *word;
+    int value;
+} word_value;
+
+typedef struct tool_option {
+    const char *name;
+    const char *argument; /* as shown to the user */
+    option_kind kind;
+    size_t field; /* offset in tool_settings */
+    unsigned commands;
+    const char *help;
+    const word_value *words; /* IS_WORD: the allowed ones */
+} tool_option;
+
+static const word_value formats[] = {{"npy", FORMAT_NPY},     {"text", FORMAT_TEXT},
+                                     {"jsonl", FORMAT_JSONL}, {"f32", FORMAT_F32},
+                                     {"f16", FORMAT_F16},     {NULL, 0}};
+static const word_value dtypes[] = {{"auto", EMBED_DTYPE_AUTO}, {"f32", EMBED_DTYPE_F32},
+                                    {"bf16", EMBED_DTYPE_BF16}, {"int8", EMBED_DTYPE_INT8},
+                                    {"f16", EMBED_DTYPE_F16},   {NULL, 0}};
+static const word_value progress_modes[] = {
+    {"auto", PROGRESS_AUTO}, {"always", PROGRESS_ALWAYS}, {"never", PROGRESS_NEVER}, {NULL, 0}};
+static const word_value levels[] = {{"error", EMBED_LOG_ERROR},
+                                    {"warning", EMBED_LOG_WARNING},
+                                    {"info", EMBED_LOG_INFO},
+                                    {"debug", EMBED_LOG_DEBUG},
+                                    {NULL, 0}};
+
+#define FIELD(name) offsetof(tool_settings, name)
+#define COMPUTES    (TAKEN_BY_ENCODE | TAKEN_BY_SIMILARITY)
+#define ALL         (COMPUTES | TAKEN_BY_TOKENIZE | TAKEN_BY_INFO | TAKEN_BY_DEVICES)
+
+static const tool_option options[] = {
+    {"-m", "FOLDER", IS_TEXT, FIELD(model), ALL & ~TAKEN_BY_DEVICES,
+     "the model folder; required", NULL},
+    {"-o", "FILE", IS_TEXT, FIELD(output), TAKEN_BY_ENCODE,
+     "where the rows go (default: standard output)", NULL},
+    {"--format", "npy|text|jsonl|f32|f16", IS_WORD, FIELD(format), TAKEN_BY_ENCODE,
+     "how they are written (default: npy for *.npy, else text)", formats},
+    {"--device", "auto|cpu|cuda[:N]", IS_DEVICE, 0, COMPUTES | TAKEN_BY_INFO,
+     "where to compute (default: auto, a GPU if there is one)", NULL},
+    {"--dtype", "auto|f32|bf16|int8|f16", IS_WORD, FIELD(dtype), COMPUTES | TAKEN_BY_INFO,
+     "type of the weights (default: auto, as suits the device)", dtypes},
+    {"--threads", "N", IS_NUMBER, FIELD(threads), COMPUTES | TAKEN_BY_INFO,
+     "threads that compute on the CPU (default: one per processor)", NULL},
+    {"--batch-tokens", "N", IS_NUMBER, FIELD(batch_tokens), TAKEN_BY_ENCODE,
+     "tokens computed at a time (default: chosen for the device)", NULL},
+    {"--max-tokens", "N", IS_NUMBER, FIELD(max_tokens), COMPUTES,
+     "cut texts to N tokens (default: the model's limit)", NULL},
+    {"--max-tokens", "N", IS_NUMBER, FIELD(max_tokens), TAKEN_BY_TOKENIZE,
+     "cut texts to N tokens (default: not cut)", NULL},
+    {"--prompt", "NAME", IS_TEXT, FIELD(prompt), COMPUTES,
+     "which of the model's prompts to use (default: the model's)", NULL},
+    {"--no-normalize", NULL, IS_FLAG, FIELD(no_normalize), TAKEN_BY_ENCODE,
+     "do not scale rows to length 1 (default: as the model says)", NULL},
+    {"--dimensions", "N", IS_NUMBER, FIELD(dimensions), COMPUTES,
+     "keep the first N numbers of each row (default: all)", NULL},
+    {"--jsonl", "FIELD", IS_TEXT, FIELD(jsonl_field), TAKEN_BY_ENCODE,
+     "lines are JSON, the text is their FIELD (default: plain)", NULL},
+    {"--progress", "auto|always|never", IS_WORD, FIELD(progress), TAKEN_BY_ENCODE,
+     "speed and time left on stderr (default: on a terminal)", progress_modes},
+    {"--json", NULL, IS_FLAG, FIELD(json), TAKEN_BY_INFO, "print JSON (default: a table)",
+     NULL},
+    {"--log-level", "error|warning|info|debug", IS_WORD, FIELD(log_level), ALL,
+     "what is told on stderr (default: warning)", levels},
+    {"--help", NULL, IS_FLAG, FIELD(help), ALL, "print this", NULL},
+};
+#define OPTIONS (sizeof options / sizeof options[0])
+
+const char *dtype_word(embed_dtype dtype)
+{
+    for (const word_value *w = dtypes; w->word != NULL; w++) {
+        if (w->value == (int)dtype) return w->word;
+    }
+    return "?";
+}
+
+/* Decimal digits and nothing else. */
+static bool parse_number(size_t *out, const char *text)
+{
+    size_t value = 0;
+    if (*text == '\0') return false;
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9' || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (size_t)(*text - '0'), &value))
+            return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool parse_device(tool_settings *settings, const char *text)
+{
+    size_t index = 0;
+    settings->device_index = 0;
+    if (strcmp(text, "auto") == 0)
+        settings->device = EMBED_DEVICE_AUTO;
+    else if (strcmp(text, "cpu") == 0)
+        settings->device = EMBED_DEVICE_CPU;
+    else if (strcmp(text, "cuda") == 0)
+        settings->device = EMBED_DEVICE_CUDA;
+    else if (strncmp(text, "cuda:", 5) == 0 && parse_number(&index, text + 5) &&
+             index <= INT_MAX) {
+        settings->device = EMBED_DEVICE_CUDA;
+        settings->device_index = (int)index;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool parse_word(int *out, const word_value *words, const char *text)
+{
+    for (; words->word != NULL; words++) {
+        if (strcmp(words->word, text) == 0) {
+            *out = words->value;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Sets the option's field; false where the value is none for it. */
+static bool set_option(tool_settings *settings, const tool_option *option, const char *value)
+{
+    void *field = (char *)settings + option->field;
+    size_t number;
+    switch (option->kind) {
+    case IS_FLAG: *(bool *)field = true; return true;
+    case IS_TEXT: *(const char **)field = value; return true;
+    case IS_WORD: return parse_word(field, option->words, value);
+    case IS_DEVICE: return parse_device(settings, value);
+    case IS_NUMBER: break;
+    }
+    /* The API takes numbers of threads as unsigned. */
+    size_t most = option->field == FIELD(threads) ? UINT_MAX : SIZE_MAX;
+    if (!parse_number(&number, value) || number == 0 || number > most) return false;
+    *(size_t *)field = number;
+    return true;
+}
+
+/* The option that word[0..length) names, or NULL. */
+static const tool_option *find_option(unsigned command, const char *word, size_t length)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const tool_option *option = &options[i];
+        if ((option->commands & command) != 0 && strlen(option->name) == length &&
+            memcmp(option->name, word, length) == 0)
+            return option;
+    }
+    return NULL;
+}
+
+static bool wrong_value(const tool_command *command, const tool_option *option,
+                        const char *value)
+{
+    const char *wanted = option->kind == IS_NUMBER ? "a number from 1 up" : option->argument;
+    return tool_error("%s: %s '%s': wanted is %s", command->name, option->name, value, wanted);
+}
+
+/* One option at words[0], its value perhaps at words[1]; *used: how many of them it took. */
+static bool parse_option(tool_settings *settings, const tool_command *command, char **words,
+                         int count, int *used)
+{
+    const char *word = words[0];
+    const char *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
+    size_t length = equals != NULL ? (size_t)(equals - word) : strlen(word);
+    const tool_option *option = find_option(command->bit, word, length);
+    *used = 1;
+    if (option == NULL) return tool_error("%s: unknown option '%s'", command->name, word);
+    if (option->kind == IS_FLAG && equals != NULL)
+        return tool_error("%s: %s takes no value", command->name, option->name);
+    const char *value = equals != NULL ? equals + 1 : NULL;
+    if (option->kind != IS_FLAG && value == NULL) {
+        if (count < 2)
+            return tool_error("%s: %s needs %s", command->name, option->name, option->argument);
+        value = words[1];
+        *used = 2;
+    }
+    return set_option(settings, option, value) || wrong_value(command, option, value);
+}
+
+bool options_parse(tool_settings *settings, const tool_command *command, int count,
+                   char **words)
+{
+    memset(settings, 0, sizeof *settings);
+    settings->operands = words; /* moved to the front as they are found */
+    bool only_operands = false;
+    for (int i = 0, used; i < count; i += used) {
+        used = 1;
+        if (only_operands || words[i][0] != '-' || words[i][1] == '\0')
+            settings->operands[settings->operand_count++] = words[i];
+        else if (strcmp(words[i], "--") == 0)
+            only_operands = true;
+        else if (!parse_option(settings, command, words + i, count - i, &used))
+            return false;
+    }
+    if (settings->help) return true;
+    if (settings->operand_count > command->max_operands)
+        return tool_error("%s: unexpected '%s'", command->name,
+                          settings->operands[command->max_operands]);
+    if (settings->model == NULL && find_option(command->bit, "-m", 2) != NULL)
+        return tool_error("%s: -m FOLDER is missing", command->name);
+    return true;
+}
+
+void options_print(const tool_command *command)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const tool_option *option = &options[i];
+        if ((option->commands & command->bit) == 0) continue;
+        char left[64];
+        snprintf(left, sizeof left, "%s %s", option->name,
+                 option->argument != NULL ? option->argument : "");
+        printf("  %-38s%s\n", left, option->help);
+    }
+}

@@ -1,0 +1,205 @@
+/* embed_output.c - where rows go
+ *
+ * A regular file is written as NAME.partial-PID.N beside it and renamed over it at the end.
+ * When the program ends before that, by whatever failure or signal it can catch, that file is
+ * removed; after a power cut or SIGKILL it stays, under a name nobody takes for the result.
+ * Devices, pipes and standard output are written in place.
+ */
+#include "embed_tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES ((size_t)256 << 10)
+
+/* The one file to remove. Static, because a signal handler reads it. */
+static char partial[PATH_MAX];
+static volatile sig_atomic_t partial_exists;
+
+static void remove_partial(void)
+{
+    if (partial_exists) unlink(partial);
+    partial_exists = 0;
+}
+
+static void on_signal(int number)
+{
+    remove_partial();
+    raise(number); /* the default action again (SA_RESETHAND): ends as by any such signal */
+}
+
+static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ};
+#define CAUGHT (sizeof caught / sizeof caught[0])
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND}, before;
+    for (size_t i = 0; i < CAUGHT; i++) {
+        /* What the caller ignores (nohup) stays ignored. */
+        if (sigaction(caught[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(caught[i], &action, NULL);
+    }
+}
+
+/* A file that did not exist before, with the permissions of the one it will replace. */
+static int create_partial(const char *target, const struct stat *replaced)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before); /* created and noted, or neither */
+    int fd = -1;
+    for (unsigned attempt = 0; fd < 0; attempt++) {
+        int length = snprintf(partial, sizeof partial, "%s.partial-%ld.%u", target,
+                              (long)getpid(), attempt);
+        if (length < 0 || (size_t)length >= sizeof partial) {
+            errno = ENAMETOOLONG;
+            break;
+        }
+        fd = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST) break;
+    }
+    partial_exists = fd >= 0;
+    int error = errno;
+    if (fd >= 0 && replaced != NULL) (void)fchmod(fd, replaced->st_mode & 0777);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return fd;
+}
+
+static bool open_replacement(tool_output *output, const char *path, const struct stat *replaced)
+{
+    atexit(remove_partial);
+    catch_signals();
+    output->target = realpath(path, NULL); /* what a link points to is replaced, not the link */
+    if (output->target == NULL) {
+        output->target = tool_resize(NULL, strlen(path) + 1, 1);
+        strcpy(output->target, path);
+    }
+    output->fd = create_partial(output->target, replaced);
+    return output->fd >= 0 ||
+           tool_error("%s: a file beside it cannot be written: %s", path, strerror(errno));
+}
+
+bool output_open(tool_output *output, const char *path)
+{
+    memset(output, 0, sizeof *output);
+    output->buffer = tool_resize(NULL, BUFFER_BYTES, 1);
+    output->name = path;
+    if (path == NULL || strcmp(path, "-") == 0) {
+        output->name = "standard output";
+        output->fd = STDOUT_FILENO;
+    } else {
+        /* "/dev/stdout" leads to a file where the shell redirected it, which must be appended
+         * to where it stands and not replaced. */
+        struct stat facts, standard;
+        bool exists = stat(path, &facts) == 0;
+        if (exists && fstat(STDOUT_FILENO, &standard) == 0 && facts.st_dev == standard.st_dev &&
+            facts.st_ino == standard.st_ino)
+            output->fd = STDOUT_FILENO;
+        else if (!exists || S_ISREG(facts.st_mode))
+            return open_replacement(output, path, exists ? &facts : NULL);
+        else if ((output->fd = open(path, O_WRONLY | O_CLOEXEC)) < 0)
+            return tool_error("%s: %s", path, strerror(errno));
+    }
+    /* Writing at the end of whatever there is (>>) and going back exclude each other. */
+    int flags = fcntl(output->fd, F_GETFL);
+    bool appends = flags >= 0 && (flags & O_APPEND) != 0;
+    output->start = appends ? -1 : lseek(output->fd, 0, SEEK_CUR);
+    return true;
+}
+
+static bool write_failed(const tool_output *output)
+{
+    /* Whoever reads has seen enough: no news for anybody. */
+    return errno != EPIPE && tool_error("%s: %s", output->name, strerror(errno));
+}
+
+static bool write_all(tool_output *output, const char *bytes, size_t count)
+{
+    struct pollfd writable = {.fd = output->fd, .events = POLLOUT};
+    while (count > 0) {
+        ssize_t n = write(output->fd, bytes, count);
+        if (n >= 0) {
+            bytes += n;
+            count -= (size_t)n;
+        } else if (errno == EAGAIN) {
+            poll(&writable, 1, -1); /* somebody left the pipe in non-blocking mode */
+        } else if (errno != EINTR) {
+            return write_failed(output);
+        }
+    }
+    return true;
+}
+
+bool output_flush(tool_output *output)
+{
+    size_t count = output->used;
+    output->used = 0;
+    return write_all(output, output->buffer, count);
+}
+
+bool output_write(tool_output *output, const void *bytes, size_t count)
+{
+    if (count > BUFFER_BYTES - output->used && !output_flush(output)) return false;
+    if (count > BUFFER_BYTES) return write_all(output, bytes, count);
+    memcpy(output->buffer + output->used, bytes, count);
+    output->used += count;
+    return true;
+}
+
+bool output_patch(tool_output *output, const void *bytes, size_t count)
+{
+    if (!output_flush(output)) return false;
+    off_t end = lseek(output->fd, 0, SEEK_CUR);
+    if (end < 0 || lseek(output->fd, output->start, SEEK_SET) < 0) return write_failed(output);
+    if (!write_all(output, bytes, count)) return false;
+    return lseek(output->fd, end, SEEK_SET) >= 0 || write_failed(output);
+}
+
+/* The new name is in the folder, on the disk. Some file systems cannot promise that: no error.
+ */
+static void sync_folder(const char *target)
+{
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", target);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL)
+        strcpy(folder, ".");
+    else
+        slash[slash == folder ? 1 : 0] = '\0';
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    (void)fsync(fd);
+    close(fd);
+}
+
+bool output_commit(tool_output *output)
+{
+    if (!output_flush(output)) return false;
+    if (output->target != NULL && fsync(output->fd) != 0) return write_failed(output);
+    int fd = output->fd;
+    output->fd = -1;
+    if (fd > STDERR_FILENO && close(fd) != 0) return write_failed(output);
+    if (output->target == NULL) return true;
+
+    if (rename(partial, output->target) != 0) return write_failed(output);
+    partial_exists = 0;
+    sync_folder(output->target);
+    return true;
+}
+
+void output_close(tool_output *output)
+{
+    if (output->fd > STDERR_FILENO) close(output->fd);
+    remove_partial();
+    free(output->target);
+    free(output->buffer);
+}

@@ -1,0 +1,80 @@
+/* embed_progress.c - how far the work is, on stderr */
+#include "embed_tool.h"
+
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BAR_WIDTH 24
+
+double tool_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void progress_start(tool_progress *progress, tool_progress_mode mode)
+{
+    bool terminal = isatty(STDERR_FILENO) == 1;
+    *progress = (tool_progress){
+        .shown = mode == PROGRESS_ALWAYS || (mode == PROGRESS_AUTO && terminal),
+        .terminal = terminal,
+        .started = tool_seconds(),
+    };
+    progress->drawn = progress->started;
+}
+
+/* "[=====>      ]  42%  ", where the file's size is known. */
+static size_t put_bar(char *out, size_t capacity, double share)
+{
+    char bar[BAR_WIDTH + 1];
+    for (int i = 0; i < BAR_WIDTH; i++) bar[i] = i < (int)(share * BAR_WIDTH) ? '=' : ' ';
+    bar[BAR_WIDTH] = '\0';
+    return (size_t)snprintf(out, capacity, "[%s] %3d%%  ", bar, (int)(share * 100));
+}
+
+/* A terminal's line is drawn over; elsewhere (a log file) each state is a line of its own. */
+static void draw(tool_progress *progress, const line_reader *reader, double now, bool last)
+{
+    char text[256];
+    size_t n = 0;
+    double elapsed = now - progress->started + 1e-9;
+    double share = 0;
+    if (reader->total_bytes > 0) {
+        share = (double)reader->bytes / (double)reader->total_bytes;
+        if (share > 1) share = 1; /* the file has grown */
+        n = put_bar(text, sizeof text, share);
+    }
+    n += (size_t)snprintf(text + n, sizeof text - n, "%ju lines  %.0f lines/s  %.0f tokens/s",
+                          (uintmax_t)progress->lines, (double)progress->lines / elapsed,
+                          (double)progress->tokens / elapsed);
+    unsigned long seconds = (unsigned long)elapsed;
+    const char *what = "";
+    if (!last && share > 0) {
+        seconds = (unsigned long)(elapsed * (1 - share) / share + 0.5);
+        what = " left";
+    }
+    snprintf(text + n, sizeof text - n, "  %lu:%02lu%s", seconds / 60, seconds % 60, what);
+    if (progress->terminal)
+        fprintf(stderr, "\r%s\033[K%s", text, last ? "\n" : "");
+    else
+        fprintf(stderr, "%s\n", text);
+    tool_bar_shown(progress->terminal && !last);
+    progress->drawn = now;
+}
+
+void progress_add(tool_progress *progress, const line_reader *reader, uint64_t tokens)
+{
+    progress->lines += reader->count;
+    progress->tokens += tokens;
+    double now = tool_seconds();
+    double interval = progress->terminal ? 0.2 : 10;
+    if (progress->shown && now - progress->drawn >= interval)
+        draw(progress, reader, now, false);
+}
+
+void progress_finish(tool_progress *progress, const line_reader *reader)
+{
+    if (progress->shown) draw(progress, reader, tool_seconds(), true);
+}

@@ -1,0 +1,239 @@
+/* embed_tool.h - what the files of the command line tool share
+ *
+ * A function that can fail says why in one line on stderr and returns false; its callers only
+ * clean up, and the command returns 1.
+ */
+#ifndef TOOLS_EMBED_TOOL_H
+#define TOOLS_EMBED_TOOL_H
+
+#include <embed.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define EXIT_WRONG_CALL 2
+
+/* ---- what the command line says (embed_options.c) ------------------------------------------
+ */
+
+typedef enum tool_format {
+    FORMAT_BY_NAME = 0, /* npy for an output named .npy, else text */
+    FORMAT_NPY,
+    FORMAT_TEXT,
+    FORMAT_JSONL,
+    FORMAT_F32,
+    FORMAT_F16
+} tool_format;
+
+typedef enum tool_progress_mode {
+    PROGRESS_AUTO = 0,
+    PROGRESS_ALWAYS,
+    PROGRESS_NEVER
+} tool_progress_mode;
+
+/* All zero: the defaults. Numbers are 0 where not given. */
+typedef struct tool_settings {
+    const char *model;
+    const char *output;
+    const char *jsonl_field;
+    const char *prompt;
+    int format;    /* tool_format */
+    int progress;  /* tool_progress_mode */
+    int log_level; /* embed_log_level; 0: warnings */
+    int dtype;     /* embed_dtype */
+    embed_device device;
+    int device_index;
+    size_t threads;
+    size_t batch_tokens;
+    size_t max_tokens;
+    size_t dimensions;
+    bool no_normalize;
+    bool json;
+    bool help;
+    char **operands; /* what is no option; points into argv */
+    size_t operand_count;
+} tool_settings;
+
+/* Which commands take an option: a bit each. */
+enum {
+    TAKEN_BY_ENCODE = 1,
+    TAKEN_BY_TOKENIZE = 2,
+    TAKEN_BY_SIMILARITY = 4,
+    TAKEN_BY_INFO = 8,
+    TAKEN_BY_DEVICES = 16
+};
+
+typedef struct tool_command {
+    const char *name;
+    int (*run)(const tool_settings *); /* returns the exit status */
+    unsigned bit;
+    const char *usage;   /* what follows "embed NAME" */
+    const char *summary; /* one line for the list of commands */
+    const char *details; /* a paragraph for `embed help NAME` */
+    const char *example;
+    size_t max_operands;
+} tool_command;
+
+/* Reads what follows the command's name. False: the call was wrong, and has been told so. */
+bool options_parse(tool_settings *settings, const tool_command *command, int count,
+                   char **words);
+
+/* One line for each option of the command, on stdout. */
+void options_print(const tool_command *command);
+
+/* "f32", ...: as --dtype takes it. */
+const char *dtype_word(embed_dtype dtype);
+
+/* ---- messages and other chores (embed_common.c) --------------------------------------------
+ */
+
+/* "embed: ...". Returns false, so that callers can `return tool_error(...)`. */
+bool tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* "embed: warning: ...", where the level is wanted. */
+void tool_log(embed_log_level level, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Which levels are wanted, of the library's log too. 0: up to warnings. */
+void tool_log_start(int level);
+
+/* A bar stands on the terminal's last line: messages must clear it first. */
+void tool_bar_shown(bool shown);
+
+/* As realloc for count * size bytes; the program ends with a message where there are none. */
+void *tool_resize(void *old, size_t count, size_t size);
+
+/* Writes what stdio still holds for stdout, and tells whether all of it was taken. */
+bool tool_flush_stdout(void);
+
+/* Opens the model, and creates an instance where `instance` is not NULL. On failure both are
+ * NULL. */
+bool tool_open_model(embed_model **model, embed_instance **instance,
+                     const tool_settings *settings);
+
+/* ---- lines of a file (embed_lines.c) -------------------------------------------------------
+ */
+
+#define LINES_MAX 4096 /* lines in a block */
+
+typedef struct line_reader {
+    const char *name; /* for messages */
+    int fd;
+    bool ended;
+    char *buffer;
+    size_t capacity;
+    size_t start; /* buffer[start..end) has not been given out */
+    size_t end;
+    embed_text texts[LINES_MAX]; /* the block: valid until the next one is read */
+    size_t count;                /* lines in it; 0: the file has ended */
+    uint64_t first;              /* number of its first line, from 0 */
+    uint64_t bytes;              /* up to its end, line ends included */
+    uint64_t total_bytes;        /* in the file; 0: not known */
+} line_reader;
+
+/* path NULL or "-": standard input. lines_close may follow in either case. */
+bool lines_open(line_reader *reader, const char *path);
+
+/* Reads the next block, of up to `max` lines (at most LINES_MAX), without their '\n'. */
+bool lines_next(line_reader *reader, size_t max);
+
+void lines_close(line_reader *reader);
+
+/* ---- a field of JSON lines (embed_jsonl.c) -------------------------------------------------
+ */
+
+/* Holds the strings that reader->texts point to while a block is encoded. All zero: none. */
+typedef struct jsonl_values {
+    struct json_t *strings[LINES_MAX];
+    size_t count;
+} jsonl_values;
+
+/* Replaces each text of the block, a JSON object, by its string `field`. */
+bool jsonl_extract(jsonl_values *values, line_reader *reader, const char *field);
+void jsonl_release(jsonl_values *values);
+
+/* ---- output (embed_output.c) ---------------------------------------------------------------
+ */
+
+/* Where rows go. A regular file is written under another name in the same folder and renamed at
+ * the end, so that a file of the given name is always whole. */
+typedef struct tool_output {
+    const char *name; /* for messages */
+    int fd;
+    char *target; /* NULL: written in place */
+    off_t start;  /* where in the file the output begins; -1: cannot be rewound */
+    char *buffer;
+    size_t used;
+} tool_output;
+
+/* path NULL or "-": standard output. */
+bool output_open(tool_output *output, const char *path);
+
+bool output_write(tool_output *output, const void *bytes, size_t count);
+
+bool output_flush(tool_output *output);
+
+/* Overwrites the output's first bytes; everything written before is flushed. */
+bool output_patch(tool_output *output, const void *bytes, size_t count);
+
+/* All is written: makes the file whole, durable and visible under its name. */
+bool output_commit(tool_output *output);
+
+/* Frees what is held; without output_commit before, nothing of the given name is left or
+ * changed. */
+void output_close(tool_output *output);
+
+/* ---- rows (embed_rows.c) and the numbers in them (embed_float.c) ---------------------------
+ */
+
+typedef struct row_writer {
+    tool_output *output;
+    tool_format format;
+    size_t width; /* floats in a row */
+    uint64_t rows;
+    char *scratch; /* one row, formatted */
+} row_writer;
+
+bool rows_start(row_writer *writer, tool_output *output, tool_format format, size_t width);
+bool rows_write(row_writer *writer, const float *row, const embed_item *item);
+bool rows_finish(row_writer *writer); /* after the last row */
+void rows_close(row_writer *writer);
+
+#define FLOAT_TEXT_MAX 16
+
+/* What printf's "%.9g" gives, without its NUL; returns the length, below FLOAT_TEXT_MAX. */
+size_t float_text(char *out, float value);
+
+/* The nearest IEEE half, ties to even. */
+uint16_t float_half(float value);
+
+/* ---- progress (embed_progress.c) -----------------------------------------------------------
+ */
+
+typedef struct tool_progress {
+    bool shown;
+    bool terminal;
+    double started; /* seconds */
+    double drawn;
+    uint64_t lines;
+    uint64_t tokens;
+} tool_progress;
+
+double tool_seconds(void); /* a clock that only goes forward */
+
+void progress_start(tool_progress *progress, tool_progress_mode mode);
+void progress_add(tool_progress *progress, const line_reader *reader, uint64_t tokens);
+void progress_finish(tool_progress *progress, const line_reader *reader);
+
+/* ---- commands ------------------------------------------------------------------------------
+ */
+
+int command_encode(const tool_settings *settings);
+int command_tokenize(const tool_settings *settings);
+int command_similarity(const tool_settings *settings);
+int command_info(const tool_settings *settings);
+int command_devices(const tool_settings *settings);
+
+#endif
