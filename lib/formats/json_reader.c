@@ -12,7 +12,7 @@
 
 #define MAX_NUMBER_LENGTH 255 /* characters of a number whose value is asked for */
 
-/* ---- failures ------------------------------------------------------------------------------ */
+/* ---- failures ---------------------------------------------------------------------------- */
 
 static embed_status fail_at(const struct json_reader *json, size_t position, const char *cause)
 {
@@ -44,7 +44,7 @@ static embed_status fail_expected(const struct json_reader *json, size_t positio
     return fail_at(json, position, cause);
 }
 
-/* ---- bytes --------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------- */
 
 static size_t skip_space(const struct json_reader *json, size_t position)
 {
@@ -71,12 +71,13 @@ static bool is_digit(char c)
 static embed_status take(struct json_reader *json, char wanted, const char *what)
 {
     json->position = skip_space(json, json->position);
-    if (byte_at(json, json->position) != wanted) return fail_expected(json, json->position, what);
+    if (byte_at(json, json->position) != wanted)
+        return fail_expected(json, json->position, what);
     json->position++;
     return EMBED_OK;
 }
 
-/* ---- document ------------------------------------------------------------------------------ */
+/* ---- document ---------------------------------------------------------------------------- */
 
 void json_reader_init(struct json_reader *json, const char *file, char *text, size_t length,
                       unsigned max_depth)
@@ -113,7 +114,7 @@ embed_status json_finish(const struct json_reader *json)
     return end == json->length ? EMBED_OK : fail_expected(json, end, "nothing more");
 }
 
-/* ---- arrays and objects -------------------------------------------------------------------- */
+/* ---- arrays and objects ------------------------------------------------------------------ */
 
 static embed_status enter(struct json_reader *json, char open, const char *what)
 {
@@ -172,7 +173,7 @@ embed_status json_next_element(struct json_reader *json, bool *more)
     return next(json, ']', "a comma or ]", more);
 }
 
-/* ---- strings ------------------------------------------------------------------------------- */
+/* ---- strings ----------------------------------------------------------------------------- */
 
 /* Bytes of the UTF-8 sequence that starts with the non-ASCII byte at `s`, 0 where it is none:
  * table 3-7 of the Unicode standard, which leaves out overlong forms and surrogates. */
@@ -180,10 +181,14 @@ static size_t utf8_length(const unsigned char *s, size_t available)
 {
     unsigned low = 0x80, high = 0xBF; /* of the second byte */
     size_t length;
-    if (s[0] >= 0xC2 && s[0] <= 0xDF) length = 2;
-    else if (s[0] >= 0xE0 && s[0] <= 0xEF) length = 3;
-    else if (s[0] >= 0xF0 && s[0] <= 0xF4) length = 4;
-    else return 0;
+    if (s[0] >= 0xC2 && s[0] <= 0xDF)
+        length = 2;
+    else if (s[0] >= 0xE0 && s[0] <= 0xEF)
+        length = 3;
+    else if (s[0] >= 0xF0 && s[0] <= 0xF4)
+        length = 4;
+    else
+        return 0;
     if (s[0] == 0xE0) low = 0xA0;
     if (s[0] == 0xED) high = 0x9F;
     if (s[0] == 0xF0) low = 0x90;
@@ -203,8 +208,7 @@ static size_t put_utf8(char *out, uint32_t code)
     }
     size_t length = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
     static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
-    for (size_t i = length; i-- > 1; code >>= 6)
-        out[i] = (char)(0x80 | (code & 0x3F));
+    for (size_t i = length; i-- > 1; code >>= 6) out[i] = (char)(0x80 | (code & 0x3F));
     out[0] = (char)(lead[length] | code);
     return length;
 }
@@ -217,10 +221,14 @@ static bool read_hex4(const struct json_reader *json, size_t position, uint32_t 
     for (size_t i = 1; i <= 4; i++) {
         char c = byte_at(json, position + i);
         uint32_t digit;
-        if (is_digit(c)) digit = (uint32_t)(c - '0');
-        else if (c >= 'a' && c <= 'f') digit = (uint32_t)(c - 'a') + 10;
-        else if (c >= 'A' && c <= 'F') digit = (uint32_t)(c - 'A') + 10;
-        else return false;
+        if (is_digit(c))
+            digit = (uint32_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            digit = (uint32_t)(c - 'a') + 10;
+        else if (c >= 'A' && c <= 'F')
+            digit = (uint32_t)(c - 'A') + 10;
+        else
+            return false;
         *out = *out << 4 | digit;
     }
     return true;
@@ -282,11 +290,10 @@ embed_status json_read_string(struct json_reader *json, struct json_string *out)
 
 bool json_string_is(struct json_string string, const char *literal)
 {
-    return strlen(literal) == string.length &&
-           memcmp(literal, string.data, string.length) == 0;
+    return strlen(literal) == string.length && memcmp(literal, string.data, string.length) == 0;
 }
 
-/* ---- numbers and the three words ----------------------------------------------------------- */
+/* ---- numbers and the three words --------------------------------------------------------- */
 
 static size_t skip_digits(const struct json_reader *json, size_t position)
 {
@@ -294,7 +301,8 @@ static size_t skip_digits(const struct json_reader *json, size_t position)
     return position;
 }
 
-/* Checks the number's grammar: text[json->position..*end). integer: no fraction, no exponent. */
+/* Checks the number's grammar: text[json->position..*end). integer: no fraction, no exponent.
+ */
 static embed_status scan_number(struct json_reader *json, size_t *end, bool *integer)
 {
     json->position = skip_space(json, json->position);
@@ -397,7 +405,7 @@ embed_status json_read_null(struct json_reader *json)
     return take_word(json, "null") ? EMBED_OK : fail_expected(json, json->position, "null");
 }
 
-/* ---- values nobody wants ------------------------------------------------------------------- */
+/* ---- values nobody wants ----------------------------------------------------------------- */
 
 static embed_status skip_number(struct json_reader *json)
 {
