@@ -63,6 +63,15 @@ static inline char *read_back(FILE *file, size_t *length)
     return bytes;
 }
 
+static inline char *read_file(const char *path, size_t *length)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL) fail_msg("%s is missing (the tests run in the repository's root)", path);
+    char *bytes = read_back(file, length);
+    fclose(file);
+    return bytes;
+}
+
 /* In the child: never returns. arguments[0] is the program's name in the build folder. */
 static inline void become_program(const char *const *arguments)
 {

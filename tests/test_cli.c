@@ -235,6 +235,41 @@ static void test_tokenize_long_line(void **state)
     free(line);
 }
 
+/* What the reference tokenizer said of the same lines. */
+static void check_ids(const char *const *words, const char *vectors)
+{
+    size_t length;
+    char *expected = read_file(vectors, &length);
+    program_result r = run_well(words, NULL, 0);
+    const char *ours = r.out, *theirs = expected;
+    for (size_t line = 1; *theirs != '\0'; line++) {
+        size_t n = strcspn(theirs, "\n") + 1;
+        if (strncmp(ours, theirs, n) != 0)
+            fail_msg("line %zu: %.*s instead of %.*s", line, (int)strcspn(ours, "\n"), ours,
+                     (int)n, theirs);
+        ours += n;
+        theirs += n;
+    }
+    assert_int_equal(*ours, '\0');
+    free_result(&r);
+    free(expected);
+}
+
+static void test_tokenize_as_the_reference(void **state)
+{
+    (void)state;
+    check_ids(WORDS("embed", "tokenize", "-m", TINY_BERT, "--max-tokens", "48",
+                    "tests/vectors/tiny-lines.txt"),
+              "tests/vectors/tiny-bert.ids");
+    const char *model = getenv("MODEL");
+    if (model == NULL || access(model, R_OK) != 0) {
+        print_message("skipped: MODEL, all-MiniLM-L6-v2's folder, is not there\n");
+        skip();
+    }
+    check_ids(WORDS("embed", "tokenize", "-m", model, "tests/vectors/lines.txt"),
+              "tests/vectors/minilm-untruncated.ids");
+}
+
 /* ---- similarity ----------------------------------------------------------------------------
  */
 
@@ -346,27 +381,19 @@ static void test_devices(void **state)
 /* ---- the other programs --------------------------------------------------------------------
  */
 
-static char *read_text(const char *path)
-{
-    FILE *file = fopen(path, "r");
-    if (file == NULL) fail_msg("%s is missing (run the tests in the repository's root)", path);
-    size_t length;
-    char *text = read_back(file, &length);
-    fclose(file);
-    return text;
-}
-
 /* example.c is the program in the opening comment of embed.h, to the letter. */
 static void test_example_is_in_the_header(void **state)
 {
     (void)state;
-    char *header = read_text("include/embed.h"), *example = read_text("tools/example.c");
+    size_t length;
+    char *header = read_file("include/embed.h", &length),
+         *example = read_file("tools/example.c", &length);
     char *quoted = calloc(1, strlen(header) + 1), *out = quoted;
     assert_non_null(quoted);
     const char *line = strstr(header, " *     #include <embed.h>\n");
     assert_non_null(line);
     for (;;) {
-        size_t length = strcspn(line, "\n");
+        length = strcspn(line, "\n");
         bool blank = length == 2, quotes = length > 7 && memcmp(line, " *     ", 7) == 0;
         if (!blank && !quotes) break;
         size_t margin = quotes ? 7 : 2;
@@ -446,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_full_stdout),
         cmocka_unit_test(test_tokenize),
         cmocka_unit_test(test_tokenize_long_line),
+        cmocka_unit_test(test_tokenize_as_the_reference),
         cmocka_unit_test(test_similarity),
         cmocka_unit_test(test_similarity_of_lines),
         cmocka_unit_test(test_similarity_labels),

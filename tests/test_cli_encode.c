@@ -129,15 +129,6 @@ static void test_f16_is_f32_rounded(void **state)
     free_result(&halves);
 }
 
-static char *read_file(const char *path, size_t *length)
-{
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    char *bytes = read_back(file, length);
-    fclose(file);
-    return bytes;
-}
-
 /* The header as numpy's format description has it, then the bytes of f32. */
 static void check_npy(const char *bytes, size_t length, const program_result *floats,
                       size_t rows)
@@ -374,6 +365,52 @@ static void test_dimensions_and_normalization(void **state)
     free_result(&both);
 }
 
+/* The rows of the reference implementation, for the same lines. */
+static void check_rows(const char *const *words, const char *vectors, double least_cosine)
+{
+    size_t length;
+    char *expected = read_file(vectors, &length);
+    program_result r = run_well(words, NULL, 0);
+    assert_int_equal(r.out_length, length);
+    const float *theirs = (const float *)(const void *)expected;
+    size_t columns = length / sizeof(float) / 64; /* of 64 lines */
+    for (size_t i = 0; i < 64; i++) {
+        const float *a = (const float *)(const void *)r.out + i * columns,
+                    *b = theirs + i * columns;
+        double dot = 0;
+        for (size_t k = 0; k < columns; k++) dot += (double)a[k] * (double)b[k];
+        assert_true(dot / (norm(a, columns) * norm(b, columns)) >= least_cosine);
+        assert_float_equal(norm(a, columns) / norm(b, columns), 1, 1e-3);
+    }
+    free_result(&r);
+    free(expected);
+}
+
+#define VECTORS      "tests/vectors/"
+#define VECTOR_LINES VECTORS "tiny-lines.txt"
+#define CLS_MODEL                                                                              \
+    "embed", "encode", "-m", VECTORS "tiny-bert-cls", "--format", "f32", "--dtype", "f32"
+
+static void test_rows_of_the_reference(void **state)
+{
+    (void)state;
+    check_rows(WORDS(ENCODE, "--format", "f32", "--dtype", "f32", VECTOR_LINES),
+               VECTORS "tiny-bert.f32", 0.999999);
+    check_rows(WORDS(ENCODE, "--format", "f32", VECTOR_LINES), VECTORS "tiny-bert.f32", 0.9999);
+}
+
+static void test_prompts(void **state)
+{
+    (void)state;
+    check_rows(WORDS(CLS_MODEL, VECTOR_LINES), VECTORS "tiny-bert-cls.f32", 0.999999);
+    check_rows(WORDS(CLS_MODEL, "--prompt", "title", VECTOR_LINES),
+               VECTORS "tiny-bert-cls-title.f32", 0.999999);
+    check_rows(WORDS(CLS_MODEL, "--prompt", "document", VECTOR_LINES),
+               VECTORS "tiny-bert-cls-no-prompt.f32", 0.999999);
+    check_rows(WORDS(CLS_MODEL, "--prompt", "", VECTOR_LINES),
+               VECTORS "tiny-bert-cls-no-prompt.f32", 0.999999);
+}
+
 static void test_max_tokens(void **state)
 {
     (void)state;
@@ -467,6 +504,8 @@ int main(void)
         cmocka_unit_test(test_constant_memory),
         cmocka_unit_test(test_answers_while_input_is_open),
         cmocka_unit_test(test_dimensions_and_normalization),
+        cmocka_unit_test(test_rows_of_the_reference),
+        cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_max_tokens),
         cmocka_unit_test(test_jsonl_field),
         cmocka_unit_test(test_progress),

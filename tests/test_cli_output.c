@@ -26,11 +26,8 @@ static void write_file(const char *path, const char *content)
 
 static void check_content(const char *path, const char *content, size_t length)
 {
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
     size_t n;
-    char *bytes = read_back(file, &n);
-    fclose(file);
+    char *bytes = read_file(path, &n);
     assert_int_equal(n, length);
     assert_memory_equal(bytes, content, length);
     free(bytes);

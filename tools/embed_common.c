@@ -99,3 +99,15 @@ bool tool_open_model(embed_model **model, embed_instance **instance,
     *model = NULL;
     return false;
 }
+
+bool tool_row_width(size_t *width, const embed_model *model, const tool_settings *settings)
+{
+    embed_model_info info = EMBED_MODEL_INFO_INIT;
+    if (embed_model_get_info(model, &info) != EMBED_OK)
+        return tool_error("%s", embed_error_message());
+    if (settings->dimensions > info.width)
+        return tool_error("--dimensions %zu: this model's embeddings have %zu",
+                          settings->dimensions, info.width);
+    *width = settings->dimensions > 0 ? settings->dimensions : info.width;
+    return true;
+}

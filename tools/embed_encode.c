@@ -50,17 +50,10 @@ static bool prepare(encoding *e, const tool_settings *settings)
 
     /* The files first: whoever mistypes a name need not wait for the weights. */
     const char *input = settings->operand_count > 0 ? settings->operands[0] : NULL;
-    embed_model_info info = EMBED_MODEL_INFO_INIT;
-    if (!lines_open(&e->reader, input) || !output_open(&e->output, settings->output) ||
-        !tool_open_model(&e->model, &e->instance, settings))
-        return false;
-    if (embed_model_get_info(e->model, &info) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
-    if (settings->dimensions > info.width)
-        return tool_error("--dimensions %zu: this model's embeddings have %zu",
-                          settings->dimensions, info.width);
-    e->width = settings->dimensions > 0 ? settings->dimensions : info.width;
-    return rows_start(&e->writer, &e->output, format_of(settings), e->width);
+    return lines_open(&e->reader, input) && output_open(&e->output, settings->output) &&
+           tool_open_model(&e->model, &e->instance, settings) &&
+           tool_row_width(&e->width, e->model, settings) &&
+           rows_start(&e->writer, &e->output, format_of(settings), e->width);
 }
 
 static void count_item(encoding *e, size_t i)

@@ -20,12 +20,11 @@ typedef struct comparison {
 static size_t character_length(const char *text, size_t length)
 {
     const unsigned char *c = (const unsigned char *)text;
-    size_t n = c[0] < 0x80   ? 1
-               : c[0] < 0xC2 ? 0
-               : c[0] < 0xE0 ? 2
-               : c[0] < 0xF0 ? 3
-               : c[0] < 0xF5 ? 4
-                             : 0;
+    size_t n = 1;
+    if (c[0] >= 0x80) {
+        if (c[0] < 0xC2 || c[0] > 0xF4) return 0;
+        n = c[0] < 0xE0 ? 2 : c[0] < 0xF0 ? 3 : 4;
+    }
     if (n > length) return 0;
     for (size_t i = 1; i < n; i++) {
         if ((c[i] & 0xC0) != 0x80) return 0;
@@ -125,15 +124,9 @@ static bool compare(comparison *c, const tool_settings *settings, bool from_inpu
     options.normalize = EMBED_ON; /* the cosine is then the dot product */
     options.dimensions = settings->dimensions;
     options.prompt_name = settings->prompt;
-    embed_model_info info = EMBED_MODEL_INFO_INIT;
-    if (!tool_open_model(&c->model, &c->instance, settings)) return false;
-    if (embed_model_get_info(c->model, &info) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
-    if (settings->dimensions > info.width)
-        return tool_error("--dimensions %zu: this model's embeddings have %zu",
-                          settings->dimensions, info.width);
-    c->width = settings->dimensions > 0 ? settings->dimensions : info.width;
-
+    if (!tool_open_model(&c->model, &c->instance, settings) ||
+        !tool_row_width(&c->width, c->model, settings))
+        return false;
     if (from_input ? !add_lines(c, &options) : !add_operands(c, settings, &options))
         return false;
     if (c->count == 0) return tool_error("standard input: no lines");

@@ -113,6 +113,9 @@ bool tool_flush_stdout(void);
 bool tool_open_model(embed_model **model, embed_instance **instance,
                      const tool_settings *settings);
 
+/* Floats in a row: the model's width, or what --dimensions leaves of it. */
+bool tool_row_width(size_t *width, const embed_model *model, const tool_settings *settings);
+
 /* ---- lines of a file (embed_lines.c) -------------------------------------------------------
  */
 
