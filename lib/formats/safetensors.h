@@ -22,6 +22,7 @@ enum safetensors_dtype {
     SAFETENSORS_F16, SAFETENSORS_BF16, SAFETENSORS_I32, SAFETENSORS_U32, SAFETENSORS_F32,
     SAFETENSORS_C64, SAFETENSORS_F64, SAFETENSORS_I64, SAFETENSORS_U64
 };
+#define SAFETENSORS_DTYPE_COUNT (SAFETENSORS_U64 + 1)
 
 struct safetensors_tensor {
     const char *name; /* NUL-terminated, no control characters */
