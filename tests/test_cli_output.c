@@ -1,5 +1,6 @@
 /* test_cli_output.c - where embed encode writes: nothing half-written is left looking whole */
 #include "run_program.h"
+#include "test_folder.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -155,6 +156,47 @@ static void test_full_disk(void **state)
     }
 }
 
+/* A model in which one token, "the", is NaN: its lines are told, all rows are written. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    enum { THE = 422, WORD_EMBEDDINGS = 17408, WIDTH = 64 }; /* in the file's data */
+    const char *folder = test_copy_folder(TINY_BERT), *path = scratch("rows");
+    char weights[1024];
+    snprintf(weights, sizeof weights, "%s/model.safetensors", folder);
+    FILE *file = fopen(weights, "r+");
+    assert_non_null(file);
+    uint64_t header;
+    uint32_t nan = 0x7FC00000;
+    assert_int_equal(fread(&header, sizeof header, 1, file), 1);
+    fseek(file, (long)(8 + header + WORD_EMBEDDINGS + THE * WIDTH * sizeof(float)), SEEK_SET);
+    assert_int_equal(fwrite(&nan, sizeof nan, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+
+    static const char lines[] = "a\nthe\na\nthe end\n";
+    program_result r =
+        run(WORDS("embed", "encode", "-m", folder, "-o", path), lines, sizeof lines - 1);
+    assert_int_equal(r.status, 1);
+    assert_string_equal(r.err,
+                        "embed: warning: standard input: line 2: the embedding is not finite\n"
+                        "embed: warning: standard input: line 4: the embedding is not finite\n"
+                        "embed: standard input: 2 of 4 embeddings are not finite\n");
+    size_t length;
+    char *rows = read_file(path, &length);
+    assert_int_equal(count_lines(rows), 4);
+    free(rows);
+    free_result(&r);
+    unlink(path);
+
+    r = run(WORDS("embed", "encode", "-m", folder, "--format", "jsonl"), lines,
+            sizeof lines - 1);
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.out, "\n{\"index\":1,\"embedding\":null,\"tokens\":3,"));
+    assert_non_null(strstr(r.out, "\n{\"index\":2,\"embedding\":["));
+    free_result(&r);
+    test_remove_folder(folder);
+}
+
 /* Whoever reads has gone: no word about it. */
 static void test_broken_pipe(void **state)
 {
@@ -241,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_no_regular_file),
         cmocka_unit_test(test_npy_needs_a_file),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_broken_pipe),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_kill),

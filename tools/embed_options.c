@@ -165,7 +165,7 @@ static bool wrong_value(const tool_command *command, const tool_option *option,
                         const char *value)
 {
     const char *wanted = option->kind == IS_NUMBER ? "a number from 1 up" : option->argument;
-    return tool_error("%s: %s '%s': wanted is %s", command->name, option->name, value, wanted);
+    return tool_error("%s: %s takes %s, not '%s'", command->name, option->name, wanted, value);
 }
 
 /* One option at words[0], its value perhaps at words[1]; *used: how many of them it took. */
