@@ -3,7 +3,7 @@
 line of a file. Exit status 1 where an id differs or a cosine is below the tolerance.
 
     pip install -r tests/vectors/requirements.txt
-    python tests/compare_reference.py -m weights/all-MiniLM-L6-v2 [FILE] [-- OPTIONS OF embed encode]
+    python tests/compare_reference.py -m weights/all-MiniLM-L6-v2 [FILE] [-- ENCODE OPTIONS]
 """
 import argparse
 import os
