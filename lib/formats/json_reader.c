@@ -293,6 +293,14 @@ bool json_string_is(struct json_string string, const char *literal)
     return strlen(literal) == string.length && memcmp(literal, string.data, string.length) == 0;
 }
 
+const char *json_string_terminate(struct json_reader *json, struct json_string string)
+{
+    if (memchr(string.data, '\0', string.length) != NULL) return NULL;
+    char *start = json->text + (string.data - json->text);
+    start[string.length] = '\0';
+    return start;
+}
+
 /* ---- numbers and the three words --------------------------------------------------------- */
 
 static size_t skip_digits(const struct json_reader *json, size_t position)

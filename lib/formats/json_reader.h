@@ -19,7 +19,8 @@
  *     }
  *     TRY(json_finish(&json));
  *
- * Every failure is EMBED_BAD_FILE with "FILE: byte N: cause".
+ * Every failure is EMBED_BAD_FILE with "FILE: byte N: cause", N counting from 0. Where the document
+ * does not start at the beginning of its text, set `position` after json_reader_init.
  */
 #ifndef LIB_FORMATS_JSON_READER_H
 #define LIB_FORMATS_JSON_READER_H
@@ -84,5 +85,9 @@ embed_status json_fail(const struct json_reader *json, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 bool json_string_is(struct json_string string, const char *literal);
+
+/* The string, just read, as a C string: puts a NUL behind it, over its closing quote. NULL where
+ * it holds a NUL itself. */
+const char *json_string_terminate(struct json_reader *json, struct json_string string);
 
 #endif

@@ -239,11 +239,8 @@ static embed_status add_tensor(struct header_parser *parser, struct json_string 
         header->tensors = tensors;
         header->capacity = capacity;
     }
-    /* Room for the NUL: the closing quote, already read, is there or further on. */
-    char *terminated = parser->json.text + (name.data - parser->json.text);
-    terminated[name.length] = '\0';
     struct safetensors_tensor *tensor = &header->tensors[header->count];
-    *tensor = (struct safetensors_tensor){.name = terminated};
+    *tensor = (struct safetensors_tensor){.name = json_string_terminate(&parser->json, name)};
     TRY(read_tensor(parser, tensor));
     header->count++;
     return EMBED_OK;
