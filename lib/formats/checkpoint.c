@@ -253,7 +253,7 @@ static embed_status open_sharded(struct checkpoint *checkpoint, const char *fold
 
 static embed_status open_any(struct checkpoint *checkpoint, const char *folder)
 {
-    struct contents contents;
+    struct contents contents = {0};
     TRY(look_into(&contents, folder));
     if (contents.single) return open_single(checkpoint, folder);
     if (contents.index) return open_sharded(checkpoint, folder);
