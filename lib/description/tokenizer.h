@@ -1,12 +1,13 @@
 /* tokenizer.h - text to token ids, as the model's own (Hugging Face) tokenizer does it
  *
- * The order of steps is that of the reference: added tokens are found in the raw text, the pieces
- * between them are normalized, split into words, and each word is cut into vocabulary entries.
- * A tokenizer is immutable once open; any number of threads may encode with one.
+ * The order of steps is that of the reference: added tokens are found in the raw text, the
+ * pieces between them are normalized, split into words, and each word is cut into vocabulary
+ * entries. A tokenizer is immutable once open; any number of threads may encode with one.
  */
 #ifndef LIB_DESCRIPTION_TOKENIZER_H
 #define LIB_DESCRIPTION_TOKENIZER_H
 
+#include "description/token_list.h"
 #include "embed.h"
 
 #include <stdbool.h>
@@ -25,25 +26,18 @@ size_t tokenizer_id_limit(const struct tokenizer *tokenizer);
 /* Special tokens added to every text: the least that max_tokens can be. */
 size_t tokenizer_added_tokens(const struct tokenizer *tokenizer);
 
-/* Ids of one text after another. Starts zeroed; grows; release with token_list_free. */
-struct token_list {
-    int32_t *ids;
-    size_t count, capacity;
-};
-void token_list_free(struct token_list *list);
-
 struct tokenizer_facts {
     size_t tokens;        /* appended, special tokens included */
     size_t invalid_bytes; /* not UTF-8, in the part that was read */
-    bool truncated;
+    bool truncated;       /* there were more tokens */
 };
 
 /* Appends the ids of text[0..length) to `list`: at most max_tokens, special tokens included
  * (0: no limit). Reading stops once that many are sure, so that a text of 10 MB costs no more
  * than its beginning. facts may be NULL. EMBED_OUT_OF_MEMORY, or EMBED_INVALID_ARGUMENT where
  * max_tokens is below tokenizer_added_tokens. */
-embed_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
-                              size_t max_tokens, struct token_list *list,
+embed_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text,
+                              size_t length, size_t max_tokens, struct token_list *list,
                               struct tokenizer_facts *facts);
 
 #endif

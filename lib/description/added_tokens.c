@@ -1,0 +1,128 @@
+/* added_tokens.c - texts that become one token wherever they stand */
+#include "description/added_tokens.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "formats/unicode.h"
+
+#include <string.h>
+
+static embed_status unsupported(const char *file, const char *text, size_t length,
+                                const char *cause)
+{
+    int shown = length < 64 ? (int)length : 64;
+    return fail(EMBED_UNSUPPORTED, "%s: added token \"%.*s\": %s", file, shown, text, cause);
+}
+
+/* Does a character that is dropped or becomes white space begin or end the text? Then lstrip
+ * and rstrip of its neighbours would decide whether it is matched. */
+static bool has_loose_ends(const struct normalizer *normalizer, const char *text, size_t length)
+{
+    const uint32_t ends[] = {utf8_decode(text, length).code, utf8_decode_last(text, length)};
+    for (size_t i = 0; i < 2; i++) {
+        struct normalized units[NORMALIZER_MAX_EXPANSION];
+        size_t count = normalizer_expand(normalizer, ends[i], units);
+        if (count == 0 || (count == 1 && units[0].kind == NORMALIZED_SPACE)) return true;
+    }
+    return false;
+}
+
+/* Writes the normalized text. */
+static embed_status normalize(char out[ADDED_TOKEN_MAX_NORMALIZED], size_t *out_length,
+                              const char *file, const char *text, size_t length,
+                              const struct normalizer *normalizer)
+{
+    *out_length = 0;
+    if (has_loose_ends(normalizer, text, length))
+        return unsupported(file, text, length, "begins or ends with white space");
+    for (size_t position = 0; position < length;) {
+        struct utf8_character c = utf8_decode(text + position, length - position);
+        struct normalized units[NORMALIZER_MAX_EXPANSION];
+        size_t count = normalizer_expand(normalizer, c.code, units);
+        for (size_t i = 0; i < count; i++) {
+            if (units[i].kind == NORMALIZED_BARRIER) continue;
+            /* These may change places with others in the text. */
+            if (units[i].kind == NORMALIZED_NONSTARTER)
+                return unsupported(file, text, length, "has a combining character");
+            if (*out_length + 4 > ADDED_TOKEN_MAX_NORMALIZED)
+                return unsupported(file, text, length, "is too long");
+            *out_length += utf8_encode(out + *out_length, units[i].code);
+        }
+        position += c.bytes;
+    }
+    if (*out_length == 0) return unsupported(file, text, length, "is empty when normalized");
+    return EMBED_OK;
+}
+
+/* Keeps lengths[] without repetitions, longest first. Room for one more is there. */
+static void add_length(struct added_tokens *set, size_t length)
+{
+    size_t place = 0;
+    while (place < set->length_count && set->lengths[place] > length) place++;
+    if (place < set->length_count && set->lengths[place] == length) return;
+    memmove(set->lengths + place + 1, set->lengths + place,
+            (set->length_count - place) * sizeof *set->lengths);
+    set->lengths[place] = length;
+    set->length_count++;
+}
+
+static embed_status grow(struct added_tokens *set)
+{
+    if (set->count < set->capacity) return EMBED_OK;
+    size_t capacity = set->capacity > 0 ? 2 * set->capacity : 8;
+    struct added_token *tokens =
+        memory_resize(set->tokens, capacity, sizeof *tokens, "the added tokens");
+    if (tokens == NULL) return EMBED_OUT_OF_MEMORY;
+    set->tokens = tokens;
+    size_t *lengths =
+        memory_resize(set->lengths, capacity, sizeof *lengths, "the added tokens");
+    if (lengths == NULL) return EMBED_OUT_OF_MEMORY;
+    set->lengths = lengths;
+    set->capacity = capacity;
+    return EMBED_OK;
+}
+
+embed_status added_tokens_add(struct added_tokens *set, const char *file, const char *text,
+                              size_t length, struct added_token token,
+                              const struct normalizer *normalizer)
+{
+    char normalized[ADDED_TOKEN_MAX_NORMALIZED];
+    /* Bytes that are not UTF-8 are read as U+FFFD but would not match it. */
+    if (memmem(text, length, "\xEF\xBF\xBD", 3) != NULL)
+        return unsupported(file, text, length, "has the replacement character U+FFFD");
+    if (normalizer != NULL) {
+        size_t normalized_length;
+        TRY(normalize(normalized, &normalized_length, file, text, length, normalizer));
+        if (vocabulary_find(&set->texts, normalized, normalized_length) >= 0)
+            return unsupported(file, text, length, "equals another one when normalized");
+        text = normalized;
+        length = normalized_length;
+    }
+    TRY(grow(set));
+    TRY(vocabulary_add(&set->texts, file, text, length, (int32_t)set->count));
+    set->tokens[set->count++] = token;
+    add_length(set, length);
+    set->starts[(unsigned char)text[0]] = true;
+    return EMBED_OK;
+}
+
+void added_tokens_free(struct added_tokens *set)
+{
+    vocabulary_free(&set->texts);
+    memory_free(set->tokens);
+    memory_free(set->lengths);
+    *set = (struct added_tokens){0};
+}
+
+const struct added_token *added_tokens_match(const struct added_tokens *set, const char *text,
+                                             size_t available, size_t *length)
+{
+    for (size_t i = 0; i < set->length_count; i++) {
+        if (set->lengths[i] > available) continue;
+        int32_t index = vocabulary_find(&set->texts, text, set->lengths[i]);
+        if (index < 0) continue;
+        *length = set->lengths[i];
+        return &set->tokens[index];
+    }
+    return NULL;
+}

@@ -1,0 +1,50 @@
+/* normalizer.h - BertNormalizer: what each character of a text becomes
+ *
+ * All of BertNormalizer (clean_text, handle_chinese_chars, strip_accents, lowercase, in this
+ * order) and the classes that BertPreTokenizer needs are one table look-up for each character.
+ * The exception is canonical order: stripping accents puts combining marks in the order of
+ * their classes. Nearly all marks are stripped then; those that are not are told to the caller.
+ */
+#ifndef LIB_DESCRIPTION_NORMALIZER_H
+#define LIB_DESCRIPTION_NORMALIZER_H
+
+#include "embed.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct normalizer_options {
+    bool clean_text, handle_chinese_chars, strip_accents, lowercase;
+};
+
+enum normalized_kind {
+    NORMALIZED_WORD,        /* part of a word */
+    NORMALIZED_SPACE,       /* ends a word, is dropped */
+    NORMALIZED_PUNCTUATION, /* ends a word, is one of its own */
+    NORMALIZED_NONSTARTER,  /* part of a word; to be moved before the nonstarters that are
+                               directly  before it and have a higher bert_unicode_combining_rank
+                               ... */
+    NORMALIZED_BARRIER      /* ... but not past this, which is no character */
+};
+
+struct normalized {
+    uint32_t code;
+    enum normalized_kind kind;
+};
+
+/* A canonical decomposition of 4, each doubled by lower case, with a space on either side. */
+#define NORMALIZER_MAX_EXPANSION 10
+
+struct normalizer;
+
+/* On success the caller owns *normalizer. */
+embed_status normalizer_create(struct normalizer **normalizer,
+                               struct normalizer_options options);
+void normalizer_destroy(struct normalizer *normalizer); /* NULL is fine */
+
+/* Writes what `code` (below UNICODE_LIMIT) becomes, and returns how many that is; may be 0. */
+size_t normalizer_expand(const struct normalizer *normalizer, uint32_t code,
+                         struct normalized out[NORMALIZER_MAX_EXPANSION]);
+
+#endif

@@ -1,0 +1,192 @@
+/* tokenizer.c - makes a tokenizer of what its files say */
+#include "description/tokenizer.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "description/tokenizer_parts.h"
+#include "formats/folder.h"
+
+/* ---- parts ------------------------------------------------------------------------------- */
+
+embed_status text_copy_set(struct text_copy *copy, const char *data, size_t length)
+{
+    char *fresh = memory_copy_text(data, length, "a tokenizer");
+    if (fresh == NULL) return EMBED_OUT_OF_MEMORY;
+    memory_free(copy->data);
+    *copy = (struct text_copy){fresh, length};
+    return EMBED_OK;
+}
+
+static embed_status append_token(struct tokenizer_parts *parts, const char *text, size_t length)
+{
+    if (parts->added_count == parts->added_capacity) {
+        size_t capacity = parts->added_capacity > 0 ? 2 * parts->added_capacity : 8;
+        struct added_token_part *grown =
+            memory_resize(parts->added, capacity, sizeof *grown, "the added tokens");
+        if (grown == NULL) return EMBED_OUT_OF_MEMORY;
+        parts->added = grown;
+        parts->added_capacity = capacity;
+    }
+    TRY(vocabulary_add(&parts->added_texts, parts->file, text, length,
+                       (int32_t)parts->added_count));
+    struct added_token_part part = {0};
+    TRY(text_copy_set(&part.text, text, length));
+    parts->added[parts->added_count++] = part;
+    return EMBED_OK;
+}
+
+embed_status tokenizer_parts_add_token(struct tokenizer_parts *parts, const char *text,
+                                       size_t length, uint64_t id, bool normalized,
+                                       bool single_word)
+{
+    if (length == 0) return EMBED_OK; /* the reference leaves it out */
+    int32_t index = vocabulary_find(&parts->added_texts, text, length);
+    if (index < 0) {
+        TRY(append_token(parts, text, length));
+        index = (int32_t)parts->added_count - 1;
+    }
+    struct added_token_part *part = &parts->added[index];
+    part->id = id;
+    part->normalized = normalized;
+    part->single_word = single_word;
+    return EMBED_OK;
+}
+
+void tokenizer_parts_free(struct tokenizer_parts *parts)
+{
+    for (size_t i = 0; i < parts->added_count; i++) memory_free(parts->added[i].text.data);
+    memory_free(parts->added);
+    vocabulary_free(&parts->added_texts);
+    vocabulary_free(&parts->vocabulary);
+    memory_free(parts->unknown.data);
+    memory_free(parts->prefix.data);
+    memory_free(parts->file);
+}
+
+/* ---- assembly ---------------------------------------------------------------------------- */
+
+static embed_status read_files(struct tokenizer_parts *parts, const char *folder)
+{
+    bool has_json = folder_has(folder, "tokenizer.json");
+    if (!has_json && !folder_has(folder, "vocab.txt"))
+        return fail(EMBED_IO, "%s: has neither tokenizer.json nor vocab.txt", folder);
+    parts->file = folder_path(folder, has_json ? "tokenizer.json" : "vocab.txt");
+    if (parts->file == NULL) return EMBED_OUT_OF_MEMORY;
+    return has_json ? tokenizer_json_read(parts) : vocab_txt_read(parts, folder);
+}
+
+static embed_status set_up_model(struct tokenizer *tokenizer)
+{
+    const struct tokenizer_parts *parts = &tokenizer->parts;
+    int32_t unknown =
+        vocabulary_find(&parts->vocabulary, parts->unknown.data, parts->unknown.length);
+    if (unknown < 0)
+        return fail(EMBED_BAD_FILE, "%s: the unknown token \"%s\" is not in the vocabulary",
+                    parts->file, parts->unknown.data);
+    if (parts->max_characters > WORDPIECE_MAX_CHARACTERS)
+        return fail(EMBED_UNSUPPORTED, "%s: words of %zu characters, more than %d", parts->file,
+                    parts->max_characters, WORDPIECE_MAX_CHARACTERS);
+    tokenizer->model = (struct wordpiece){
+        .vocabulary = &parts->vocabulary,
+        .prefix = parts->prefix.data,
+        .prefix_length = parts->prefix.length,
+        .prefix_hash =
+            vocabulary_hash(VOCABULARY_HASH_START, parts->prefix.data, parts->prefix.length),
+        .unknown_id = unknown,
+        .max_characters = parts->max_characters,
+    };
+    return EMBED_OK;
+}
+
+/* The reference does not use the ids that tokenizer.json gives to added tokens: one that is in
+ * the vocabulary has its id there, others get the next free ids. */
+static embed_status set_up_added_tokens(struct tokenizer *tokenizer)
+{
+    const struct tokenizer_parts *parts = &tokenizer->parts;
+    uint64_t next_id = parts->vocabulary.count;
+    for (size_t i = 0; i < parts->added_count; i++) {
+        const struct added_token_part *part = &parts->added[i];
+        const char *text = part->text.data;
+        int32_t known = vocabulary_find(&parts->vocabulary, text, part->text.length);
+        uint64_t id = known >= 0 ? (uint64_t)known : next_id;
+        if (id > INT32_MAX) return fail(EMBED_BAD_FILE, "%s: ids above 2^31", parts->file);
+        if (id >= next_id) next_id = id + 1;
+        if (id >= tokenizer->id_limit) tokenizer->id_limit = (size_t)id + 1;
+        if (id != part->id)
+            log_message(EMBED_LOG_WARNING, "%s: added token \"%s\" has id %llu, not %llu",
+                        parts->file, text, (unsigned long long)id,
+                        (unsigned long long)part->id);
+        TRY(added_tokens_add(part->normalized ? &tokenizer->normalized : &tokenizer->raw,
+                             parts->file, text, part->text.length,
+                             (struct added_token){(int32_t)id, part->single_word},
+                             part->normalized ? tokenizer->normalizer : NULL));
+    }
+    return EMBED_OK;
+}
+
+static void set_up_id_limit(struct tokenizer *tokenizer)
+{
+    const struct tokenizer_parts *parts = &tokenizer->parts;
+    int32_t largest = parts->vocabulary.largest_id;
+    for (size_t i = 0; i < parts->before_count; i++)
+        if (parts->before[i] > largest) largest = parts->before[i];
+    for (size_t i = 0; i < parts->after_count; i++)
+        if (parts->after[i] > largest) largest = parts->after[i];
+    tokenizer->id_limit = (size_t)largest + 1;
+}
+
+static void set_up_plain(struct tokenizer *tokenizer)
+{
+    for (uint32_t byte = 1; byte < 0x80; byte++) {
+        struct normalized units[NORMALIZER_MAX_EXPANSION];
+        size_t count = normalizer_expand(tokenizer->normalizer, byte, units);
+        if (count == 1 && units[0].kind == NORMALIZED_WORD && units[0].code < 0x80 &&
+            !tokenizer->normalized.starts[units[0].code])
+            tokenizer->plain[byte] = (char)units[0].code;
+    }
+}
+
+static embed_status set_up(struct tokenizer *tokenizer, const char *folder)
+{
+    TRY(read_files(&tokenizer->parts, folder));
+    TRY(set_up_model(tokenizer));
+    TRY(normalizer_create(&tokenizer->normalizer, tokenizer->parts.normalizer));
+    set_up_id_limit(tokenizer);
+    TRY(set_up_added_tokens(tokenizer));
+    set_up_plain(tokenizer);
+    return EMBED_OK;
+}
+
+embed_status tokenizer_open(struct tokenizer **tokenizer, const char *folder)
+{
+    struct tokenizer *fresh = memory_allocate(1, sizeof *fresh, "a tokenizer");
+    if (fresh == NULL) return EMBED_OUT_OF_MEMORY;
+    embed_status status = set_up(fresh, folder);
+    if (status != EMBED_OK) {
+        tokenizer_close(fresh);
+        return status;
+    }
+    *tokenizer = fresh;
+    return EMBED_OK;
+}
+
+void tokenizer_close(struct tokenizer *tokenizer)
+{
+    if (tokenizer == NULL) return;
+    added_tokens_free(&tokenizer->raw);
+    added_tokens_free(&tokenizer->normalized);
+    normalizer_destroy(tokenizer->normalizer);
+    tokenizer_parts_free(&tokenizer->parts);
+    memory_free(tokenizer);
+}
+
+size_t tokenizer_id_limit(const struct tokenizer *tokenizer)
+{
+    return tokenizer->id_limit;
+}
+
+size_t tokenizer_added_tokens(const struct tokenizer *tokenizer)
+{
+    return tokenizer->parts.before_count + tokenizer->parts.after_count;
+}

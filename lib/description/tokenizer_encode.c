@@ -1,0 +1,366 @@
+/* tokenizer_encode.c - text to token ids
+ *
+ * One pass from left to right, in which all steps of the reference happen at once: tokens of
+ * the raw set end a piece of text; characters are normalized one by one; tokens of the
+ * normalized set are matched in that stream; what is between spaces and punctuation is gathered
+ * as a word of at most a few KiB and goes to WordPiece. Time is linear in the part of the text
+ * that is read, and memory other than the ids does not depend on the text.
+ */
+#include "description/tokenizer.h"
+
+#include "base/status.h"
+#include "description/bert_unicode.h"
+#include "description/tokenizer_parts.h"
+
+#include <string.h>
+
+#define SEARCH_STEP 4096 /* bytes searched for raw tokens at a time, ahead of reading */
+
+/* A place in the normalized text: `taken` code points of what the character at `position`
+ * becomes are already behind it. */
+struct place {
+    size_t position, taken;
+};
+
+struct scan {
+    const struct tokenizer *tokenizer;
+    const char *text;
+    size_t length;
+    struct token_list *list;
+    size_t enough; /* ids in the list that are more than wanted: reading can stop */
+    struct place at;
+    size_t invalid_bytes;
+
+    /* Tokens of the raw set have been searched for up to `searched`. piece_end: where the next
+     * one begins, if it was found, else `searched`. */
+    size_t searched, piece_end, raw_length;
+    const struct added_token *raw;
+
+    /* Tokens of the normalized set: none may begin before `resume`; the code point before `at`.
+     */
+    struct place resume;
+    uint32_t previous;
+
+    /* The word being gathered. Marks may not be moved before `barrier`. */
+    size_t word_length, word_characters, barrier;
+    bool too_long; /* it has become the unknown token already */
+    char word[WORDPIECE_MAX_BYTES];
+};
+
+/* ---- words ------------------------------------------------------------------------------- */
+
+static embed_status end_word(struct scan *scan)
+{
+    size_t length = scan->word_length;
+    bool is_done = scan->too_long || length == 0;
+    scan->word_length = scan->word_characters = scan->barrier = 0;
+    scan->too_long = false;
+    if (is_done) return EMBED_OK;
+    return wordpiece_encode(&scan->tokenizer->model, scan->word, length, scan->list);
+}
+
+/* Where in the word a combining mark belongs: behind the marks whose class is not higher. */
+static size_t place_of_mark(const struct scan *scan, uint32_t code)
+{
+    unsigned rank = bert_unicode_combining_rank(code);
+    size_t place = scan->word_length;
+    while (place > scan->barrier) {
+        size_t before = place - 1;
+        while (before > 0 && ((unsigned char)scan->word[before] & 0xC0) == 0x80) before--;
+        uint32_t other = utf8_decode(scan->word + before, place - before).code;
+        if (bert_unicode_combining_rank(other) <= rank) break;
+        place = before;
+    }
+    return place;
+}
+
+static embed_status add_to_word(struct scan *scan, struct normalized unit)
+{
+    if (scan->too_long) return EMBED_OK;
+    if (scan->word_characters == scan->tokenizer->model.max_characters) {
+        scan->too_long = true;
+        return token_list_add(scan->list, scan->tokenizer->model.unknown_id);
+    }
+    char bytes[4];
+    size_t count = utf8_encode(bytes, unit.code), place = scan->word_length;
+    if (unit.kind == NORMALIZED_NONSTARTER) {
+        place = place_of_mark(scan, unit.code);
+        memmove(scan->word + place + count, scan->word + place, scan->word_length - place);
+    }
+    memcpy(scan->word + place, bytes, count);
+    scan->word_length += count;
+    scan->word_characters++;
+    return EMBED_OK;
+}
+
+/* BertPreTokenizer. */
+static embed_status take(struct scan *scan, struct normalized unit)
+{
+    switch (unit.kind) {
+    case NORMALIZED_WORD:
+    case NORMALIZED_NONSTARTER: TRY(add_to_word(scan, unit)); break;
+    case NORMALIZED_SPACE: TRY(end_word(scan)); break;
+    case NORMALIZED_PUNCTUATION:
+        TRY(end_word(scan));
+        TRY(add_to_word(scan, unit));
+        TRY(end_word(scan));
+        break;
+    case NORMALIZED_BARRIER: scan->barrier = scan->word_length; return EMBED_OK;
+    }
+    scan->previous = unit.code;
+    return EMBED_OK;
+}
+
+/* ---- tokens of the raw set --------------------------------------------------------------- */
+
+/* Is text[start..start + length) between characters that are not \w? */
+static bool stands_alone(const struct scan *scan, size_t start, size_t length)
+{
+    const char *text = scan->text;
+    size_t end = start + length;
+    return !(start > 0 && bert_unicode_is_word(utf8_decode_last(text, start))) &&
+           !(end < scan->length &&
+             bert_unicode_is_word(utf8_decode(text + end, scan->length - end).code));
+}
+
+/* Looks for the next token of the raw set that begins at `searched` or later and before `stop`.
+ */
+static void search_raw(struct scan *scan, size_t stop)
+{
+    const struct added_tokens *set = &scan->tokenizer->raw;
+    while (scan->searched < stop) {
+        const char *text = scan->text + scan->searched;
+        size_t length;
+        const struct added_token *token = NULL;
+        if (set->starts[(unsigned char)*text])
+            token = added_tokens_match(set, text, scan->length - scan->searched, &length);
+        if (token == NULL) {
+            scan->searched++;
+        } else if (token->single_word && !stands_alone(scan, scan->searched, length)) {
+            scan->searched += length; /* the reference does not look for others inside it */
+        } else {
+            scan->raw = token;
+            scan->raw_length = length;
+            break;
+        }
+    }
+    scan->piece_end = scan->searched;
+}
+
+/* Is `position` in the piece of text before the next token of the raw set? */
+static bool in_piece(struct scan *scan, size_t position)
+{
+    while (position >= scan->piece_end && scan->raw == NULL && scan->searched < scan->length) {
+        size_t left = scan->length - scan->searched;
+        search_raw(scan, scan->searched + (left < SEARCH_STEP ? left : SEARCH_STEP));
+    }
+    return position < scan->piece_end;
+}
+
+static embed_status take_raw(struct scan *scan)
+{
+    TRY(end_word(scan));
+    TRY(token_list_add(scan->list, scan->raw->id));
+    scan->searched += scan->raw_length;
+    scan->at = (struct place){scan->searched, 0};
+    scan->piece_end = scan->searched;
+    scan->raw = NULL;
+    scan->previous = 0;
+    return EMBED_OK;
+}
+
+/* ---- tokens of the normalized set -------------------------------------------------------- */
+
+/* The next code point of the normalized piece; false at its end. */
+static bool next_normalized(struct scan *scan, struct place *place, struct normalized *out,
+                            size_t *invalid_bytes)
+{
+    while (in_piece(scan, place->position)) {
+        struct utf8_character c =
+            utf8_decode(scan->text + place->position, scan->length - place->position);
+        struct normalized units[NORMALIZER_MAX_EXPANSION];
+        size_t count = normalizer_expand(scan->tokenizer->normalizer, c.code, units);
+        while (place->taken < count) {
+            *out = units[place->taken++];
+            if (out->kind != NORMALIZED_BARRIER) return true;
+        }
+        if (!c.valid) *invalid_bytes += c.bytes;
+        *place = (struct place){place->position + c.bytes, 0};
+    }
+    return false;
+}
+
+/* Finds the token of the normalized set that begins at `at`, NULL where there is none, and
+ * where it ends. */
+static const struct added_token *match_normalized(struct scan *scan, struct place *end,
+                                                  uint32_t *last, size_t *invalid_bytes)
+{
+    char ahead[ADDED_TOKEN_MAX_NORMALIZED];
+    const struct added_tokens *set = &scan->tokenizer->normalized;
+    struct place place = scan->at;
+    struct normalized unit;
+    size_t available = 0, length;
+    while (available < set->lengths[0] && available + 4 <= sizeof ahead &&
+           next_normalized(scan, &place, &unit, invalid_bytes)) {
+        available += utf8_encode(ahead + available, unit.code);
+        if (!set->starts[(unsigned char)ahead[0]]) return NULL;
+    }
+    const struct added_token *token = added_tokens_match(set, ahead, available, &length);
+    if (token == NULL) return NULL;
+
+    *end = scan->at;
+    *invalid_bytes = 0;
+    for (size_t done = 0; done < length; *last = unit.code) {
+        next_normalized(scan, end, &unit, invalid_bytes);
+        done += utf8_encode(ahead, unit.code);
+    }
+    return token;
+}
+
+/* Takes the token of the normalized set that begins at `at`, if one does. */
+static embed_status take_normalized(struct scan *scan, bool *taken)
+{
+    struct place end, after;
+    uint32_t last = 0;
+    size_t invalid_bytes = 0, ignored = 0;
+    *taken = false;
+    if (scan->at.position < scan->resume.position ||
+        (scan->at.position == scan->resume.position && scan->at.taken < scan->resume.taken))
+        return EMBED_OK;
+    const struct added_token *token = match_normalized(scan, &end, &last, &invalid_bytes);
+    if (token == NULL) return EMBED_OK;
+
+    struct normalized next;
+    after = end;
+    if (token->single_word &&
+        (bert_unicode_is_word(scan->previous) ||
+         (next_normalized(scan, &after, &next, &ignored) && bert_unicode_is_word(next.code)))) {
+        scan->resume = end; /* the reference does not look for others inside it */
+        return EMBED_OK;
+    }
+    TRY(end_word(scan));
+    TRY(token_list_add(scan->list, token->id));
+    scan->at = end;
+    scan->previous = last;
+    scan->invalid_bytes += invalid_bytes;
+    *taken = true;
+    return EMBED_OK;
+}
+
+/* ---- text -------------------------------------------------------------------------------- */
+
+/* Adds ASCII characters that become one character of a word each: most of all text. */
+static void take_plain(struct scan *scan)
+{
+    const char *plain = scan->tokenizer->plain;
+    size_t position = scan->at.position, end = scan->piece_end;
+    size_t room = scan->tokenizer->model.max_characters - scan->word_characters;
+    if (scan->too_long) {
+        while (position < end && plain[(unsigned char)scan->text[position]] != 0) position++;
+    } else {
+        if (end > position && end - position > room) end = position + room;
+        char *word = scan->word + scan->word_length, byte;
+        while (position < end && (byte = plain[(unsigned char)scan->text[position]]) != 0) {
+            *word++ = byte;
+            position++;
+        }
+        scan->word_characters += position - scan->at.position;
+        scan->word_length += position - scan->at.position;
+    }
+    if (position > scan->at.position)
+        scan->previous = (unsigned char)plain[(unsigned char)scan->text[position - 1]];
+    scan->at.position = position;
+}
+
+static embed_status take_character(struct scan *scan)
+{
+    struct utf8_character c =
+        utf8_decode(scan->text + scan->at.position, scan->length - scan->at.position);
+    struct normalized units[NORMALIZER_MAX_EXPANSION];
+    size_t count = normalizer_expand(scan->tokenizer->normalizer, c.code, units);
+    bool has_normalized = scan->tokenizer->normalized.count > 0;
+
+    for (; scan->at.taken < count; scan->at.taken++) {
+        if (has_normalized && units[scan->at.taken].kind != NORMALIZED_BARRIER) {
+            bool taken;
+            TRY(take_normalized(scan, &taken));
+            if (taken) return EMBED_OK;
+        }
+        TRY(take(scan, units[scan->at.taken]));
+    }
+    scan->at = (struct place){scan->at.position + c.bytes, 0};
+    if (!c.valid) scan->invalid_bytes += c.bytes;
+    return EMBED_OK;
+}
+
+static embed_status scan_text(struct scan *scan)
+{
+    while (scan->list->count < scan->enough) {
+        if (in_piece(scan, scan->at.position)) {
+            if (scan->at.taken == 0) take_plain(scan);
+            if (scan->at.position < scan->piece_end) TRY(take_character(scan));
+        } else if (scan->raw != NULL) {
+            TRY(take_raw(scan));
+        } else {
+            return end_word(scan);
+        }
+    }
+    return EMBED_OK;
+}
+
+static embed_status add_ids(struct token_list *list, const int32_t *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++) TRY(token_list_add(list, ids[i]));
+    return EMBED_OK;
+}
+
+/* Gathers the ids of the text alone, at most max_tokens of them. */
+static embed_status encode_text(const struct tokenizer *tokenizer, const char *text,
+                                size_t length, size_t max_tokens, struct token_list *list,
+                                struct tokenizer_facts *facts)
+{
+    struct scan scan; /* not all of it is set: the word takes 4 KiB */
+    scan.tokenizer = tokenizer;
+    scan.text = text;
+    scan.length = length;
+    scan.list = list;
+    scan.enough = max_tokens < SIZE_MAX - list->count ? list->count + max_tokens + 1 : SIZE_MAX;
+    scan.at = scan.resume = (struct place){0, 0};
+    scan.invalid_bytes = 0;
+    scan.searched = scan.piece_end = tokenizer->raw.count > 0 ? 0 : length;
+    scan.raw = NULL;
+    scan.raw_length = 0;
+    scan.previous = 0;
+    scan.word_length = scan.word_characters = scan.barrier = 0;
+    scan.too_long = false;
+
+    TRY(scan_text(&scan));
+    facts->invalid_bytes = scan.invalid_bytes;
+    facts->truncated = list->count >= scan.enough;
+    if (facts->truncated) list->count = scan.enough - 1;
+    return EMBED_OK;
+}
+
+embed_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text,
+                              size_t length, size_t max_tokens, struct token_list *list,
+                              struct tokenizer_facts *facts)
+{
+    const struct tokenizer_parts *parts = &tokenizer->parts;
+    size_t added = tokenizer_added_tokens(tokenizer), start = list->count;
+    if (max_tokens != 0 && max_tokens < added)
+        return fail(EMBED_INVALID_ARGUMENT, "max_tokens is %zu; special tokens alone are %zu",
+                    max_tokens, added);
+    size_t wanted = max_tokens != 0 ? max_tokens - added : SIZE_MAX;
+    struct tokenizer_facts own;
+    if (facts == NULL) facts = &own;
+
+    embed_status status = add_ids(list, parts->before, parts->before_count);
+    if (status == EMBED_OK) status = encode_text(tokenizer, text, length, wanted, list, facts);
+    if (status == EMBED_OK) status = add_ids(list, parts->after, parts->after_count);
+    if (status != EMBED_OK) {
+        list->count = start;
+        return status;
+    }
+    facts->tokens = list->count - start;
+    return EMBED_OK;
+}

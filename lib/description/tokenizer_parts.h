@@ -1,0 +1,74 @@
+/* tokenizer_parts.h - the inside of a tokenizer; for the tokenizer_*.c and vocab_txt.c only
+ *
+ * tokenizer_json.c or vocab_txt.c read what the files say into tokenizer_parts; tokenizer.c
+ * makes a tokenizer of that; tokenizer_encode.c runs it. The one kind of model so far is
+ * WordPiece behind BertNormalizer and BertPreTokenizer.
+ */
+#ifndef LIB_DESCRIPTION_TOKENIZER_PARTS_H
+#define LIB_DESCRIPTION_TOKENIZER_PARTS_H
+
+#include "description/added_tokens.h"
+#include "description/normalizer.h"
+#include "description/tokenizer.h"
+#include "description/vocabulary.h"
+#include "description/wordpiece.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TOKENIZER_MAX_FILE_BYTES ((size_t)256 << 20)
+#define TEMPLATE_MAX_IDS         8 /* special tokens on one side of a text */
+
+struct text_copy {
+    char *data; /* NULL: nothing was read */
+    size_t length;
+};
+
+/* Replaces what was there. */
+embed_status text_copy_set(struct text_copy *copy, const char *data, size_t length);
+
+struct added_token_part {
+    struct text_copy text; /* not empty, not twice among all */
+    uint64_t id;           /* as the file has it */
+    bool normalized, single_word;
+};
+
+/* What the files say. Starts zeroed; release with tokenizer_parts_free. */
+struct tokenizer_parts {
+    char *file; /* for messages: the path that most of it comes from */
+    struct normalizer_options normalizer;
+    struct vocabulary vocabulary;
+    struct text_copy unknown, prefix;
+    size_t max_characters;
+    struct added_token_part *added;
+    size_t added_count, added_capacity;
+    struct vocabulary added_texts; /* to indices of added[] */
+    int32_t before[TEMPLATE_MAX_IDS], after[TEMPLATE_MAX_IDS];
+    size_t before_count, after_count;
+};
+
+/* Adds a token, or changes the one with the same text. Takes a copy of `text`. */
+embed_status tokenizer_parts_add_token(struct tokenizer_parts *parts, const char *text,
+                                       size_t length, uint64_t id, bool normalized,
+                                       bool single_word);
+void tokenizer_parts_free(struct tokenizer_parts *parts);
+
+/* Read parts->file, tokenizer.json. */
+embed_status tokenizer_json_read(struct tokenizer_parts *parts);
+
+/* Read parts->file, vocab.txt, and tokenizer_config.json beside it where there is one. */
+embed_status vocab_txt_read(struct tokenizer_parts *parts, const char *folder);
+
+struct tokenizer {
+    struct tokenizer_parts parts;
+    struct normalizer *normalizer;
+    struct wordpiece model;
+    struct added_tokens raw, normalized;
+    size_t id_limit;
+    /* What an ASCII byte becomes where it is one character of a word and begins no token of the
+     * normalized set; 0 for all other bytes. */
+    char plain[256];
+};
+
+#endif

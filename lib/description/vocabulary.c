@@ -1,0 +1,153 @@
+/* vocabulary.c - token texts to ids */
+#include "description/vocabulary.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#define FIRST_SLOT_BITS 8
+#define MAX_PROBES      1024 /* chance gives less than 100; more is malice */
+
+/* FNV-1a's low bits depend on low bits only; a multiplication carries all of them to the top.
+ */
+static size_t first_slot(const struct vocabulary *vocabulary, uint64_t hash)
+{
+    return (size_t)(hash * UINT64_C(0x9E3779B97F4A7C15) >> (64 - vocabulary->slot_bits));
+}
+
+static uint32_t tag_of(uint64_t hash)
+{
+    return (uint32_t)hash | 1;
+}
+
+static bool slot_is(const struct vocabulary *vocabulary, const struct vocabulary_slot *slot,
+                    const char *head, size_t head_length, const char *tail, size_t tail_length)
+{
+    const char *text = vocabulary->text + slot->offset;
+    return slot->length == head_length + tail_length && memcmp(text, head, head_length) == 0 &&
+           memcmp(text + head_length, tail, tail_length) == 0;
+}
+
+int32_t vocabulary_find_hashed(const struct vocabulary *vocabulary, uint64_t hash,
+                               const char *head, size_t head_length, const char *tail,
+                               size_t tail_length)
+{
+    if (vocabulary->count == 0) return -1;
+    size_t mask = ((size_t)1 << vocabulary->slot_bits) - 1;
+    for (size_t i = first_slot(vocabulary, hash);; i = (i + 1) & mask) {
+        const struct vocabulary_slot *slot = &vocabulary->slots[i];
+        if (slot->tag == 0) return -1;
+        if (slot->tag == tag_of(hash) &&
+            slot_is(vocabulary, slot, head, head_length, tail, tail_length))
+            return slot->id;
+    }
+}
+
+int32_t vocabulary_find(const struct vocabulary *vocabulary, const char *text, size_t length)
+{
+    uint64_t hash = vocabulary_hash(VOCABULARY_HASH_START, text, length);
+    return vocabulary_find_hashed(vocabulary, hash, "", 0, text, length);
+}
+
+/* The slot that holds this text, or the empty one where it belongs. NULL: too many collide. */
+static struct vocabulary_slot *slot_for(struct vocabulary *vocabulary, uint64_t hash,
+                                        const char *text, size_t length)
+{
+    size_t mask = ((size_t)1 << vocabulary->slot_bits) - 1;
+    size_t i = first_slot(vocabulary, hash);
+    for (size_t probes = 0; probes < MAX_PROBES; probes++, i = (i + 1) & mask) {
+        struct vocabulary_slot *slot = &vocabulary->slots[i];
+        if (slot->tag == 0) return slot;
+        if (slot->tag == tag_of(hash) && slot_is(vocabulary, slot, "", 0, text, length))
+            return slot;
+    }
+    return NULL;
+}
+
+static embed_status fail_collisions(const char *file)
+{
+    return fail(EMBED_BAD_FILE, "%s: more than %d tokens collide in a hash table", file,
+                MAX_PROBES);
+}
+
+/* Doubles the number of slots. */
+static embed_status grow_slots(struct vocabulary *vocabulary, const char *file)
+{
+    struct vocabulary old = *vocabulary;
+    size_t old_count = old.slots != NULL ? (size_t)1 << old.slot_bits : 0;
+    unsigned bits = old.slots != NULL ? old.slot_bits + 1 : FIRST_SLOT_BITS;
+    struct vocabulary_slot *slots =
+        memory_allocate((size_t)1 << bits, sizeof *slots, "a vocabulary");
+    if (slots == NULL) return EMBED_OUT_OF_MEMORY;
+    vocabulary->slots = slots;
+    vocabulary->slot_bits = bits;
+
+    embed_status status = EMBED_OK;
+    for (size_t i = 0; i < old_count && status == EMBED_OK; i++) {
+        if (old.slots[i].tag == 0) continue;
+        const char *text = vocabulary->text + old.slots[i].offset;
+        size_t length = old.slots[i].length;
+        uint64_t hash = vocabulary_hash(VOCABULARY_HASH_START, text, length);
+        struct vocabulary_slot *slot = slot_for(vocabulary, hash, text, length);
+        if (slot == NULL)
+            status = fail_collisions(file);
+        else
+            *slot = old.slots[i];
+    }
+    memory_free(old.slots);
+    return status;
+}
+
+/* Appends to the text of all tokens. */
+static embed_status add_text(struct vocabulary *vocabulary, const char *text, size_t length)
+{
+    size_t needed = vocabulary->text_length + length;
+    if (needed > vocabulary->text_capacity) {
+        size_t capacity = 2 * needed;
+        char *grown = memory_resize(vocabulary->text, capacity, 1, "a vocabulary");
+        if (grown == NULL) return EMBED_OUT_OF_MEMORY;
+        vocabulary->text = grown;
+        vocabulary->text_capacity = capacity;
+    }
+    if (length > 0) memcpy(vocabulary->text + vocabulary->text_length, text, length);
+    vocabulary->text_length = needed;
+    return EMBED_OK;
+}
+
+embed_status vocabulary_add(struct vocabulary *vocabulary, const char *file, const char *text,
+                            size_t length, int32_t id)
+{
+    if (length > VOCABULARY_MAX_BYTES)
+        return fail(EMBED_BAD_FILE, "%s: a token of %zu bytes, more than %d", file, length,
+                    VOCABULARY_MAX_BYTES);
+    if (vocabulary->count == VOCABULARY_MAX_TOKENS ||
+        vocabulary->text_length > UINT32_MAX - length)
+        return fail(EMBED_BAD_FILE, "%s: more than %zu tokens, or 4 GiB of them", file,
+                    VOCABULARY_MAX_TOKENS);
+    if (vocabulary->slots == NULL || vocabulary->count >= (size_t)1
+                                                              << (vocabulary->slot_bits - 1))
+        TRY(grow_slots(vocabulary, file));
+
+    uint64_t hash = vocabulary_hash(VOCABULARY_HASH_START, text, length);
+    struct vocabulary_slot *slot = slot_for(vocabulary, hash, text, length);
+    if (slot == NULL) return fail_collisions(file);
+    if (slot->tag == 0) {
+        size_t offset = vocabulary->text_length;
+        TRY(add_text(vocabulary, text, length));
+        *slot = (struct vocabulary_slot){tag_of(hash), (uint32_t)offset, (uint32_t)length, id};
+        vocabulary->count++;
+    }
+    slot->id = id;
+    if (length > vocabulary->longest) vocabulary->longest = length;
+    if (id > vocabulary->largest_id) vocabulary->largest_id = id;
+    return EMBED_OK;
+}
+
+void vocabulary_free(struct vocabulary *vocabulary)
+{
+    memory_free(vocabulary->slots);
+    memory_free(vocabulary->text);
+    *vocabulary = (struct vocabulary){0};
+}
