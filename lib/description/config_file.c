@@ -136,7 +136,7 @@ static embed_status wrong(const struct config_file *file, const char *key, const
 embed_status config_size(const struct config_file *file, const struct config_object *object,
                          const char *key, size_t least, size_t most, bool required, size_t *out)
 {
-    const json_t *value;
+    const json_t *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
     json_int_t number = json_integer_value(value);
@@ -153,7 +153,7 @@ embed_status config_size(const struct config_file *file, const struct config_obj
 embed_status config_number(const struct config_file *file, const struct config_object *object,
                            const char *key, double above, double below, bool required, double *out)
 {
-    const json_t *value;
+    const json_t *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
     double number = json_number_value(value);
@@ -169,7 +169,7 @@ embed_status config_number(const struct config_file *file, const struct config_o
 embed_status config_boolean(const struct config_file *file, const struct config_object *object,
                             const char *key, bool required, bool *out)
 {
-    const json_t *value;
+    const json_t *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
     if (!json_is_boolean(value)) return wrong(file, key, value, "true or false");
@@ -180,7 +180,7 @@ embed_status config_boolean(const struct config_file *file, const struct config_
 embed_status config_text(const struct config_file *file, const struct config_object *object,
                          const char *key, bool required, const char **out)
 {
-    const json_t *value;
+    const json_t *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
     if (!json_is_string(value)) return wrong(file, key, value, "a text");
@@ -191,7 +191,7 @@ embed_status config_text(const struct config_file *file, const struct config_obj
 embed_status config_child(const struct config_file *file, const struct config_object *object,
                           const char *key, const struct config_object **out)
 {
-    const json_t *value;
+    const json_t *value = NULL;
     TRY(find(file, object, key, false, &value));
     if (value != NULL && !json_is_object(value)) return wrong(file, key, value, "an object");
     *out = object_of(value);
