@@ -83,15 +83,15 @@ static void test_pipeline(void **state)
 {
     (void)state;
     static const struct edit edits[] = {
-        {"modules.json", "Pooling\"", "WeightedLayerPooling\"", EMBED_UNSUPPORTED, NULL,
+        {"modules.json", "models.Pooling\"", "models.WeightedLayerPooling\"", EMBED_UNSUPPORTED, NULL,
          "WeightedLayerPooling"},
-        {"modules.json", "Normalize\"", "Dense\"", EMBED_UNSUPPORTED, NULL, "Dense"},
+        {"modules.json", "models.Normalize\"", "models.Dense\"", EMBED_UNSUPPORTED, NULL, "Dense"},
         {"modules.json", "\"1_Pooling\"", "\"../1_Pooling\"", EMBED_BAD_FILE, NULL,
          "must be the name of a folder"},
         {"modules.json", "\"1_Pooling\"", "\"9_Pooling\"", EMBED_IO, "9_Pooling/config.json",
          "No such file"},
         {"modules.json", "[", "{\"a\":", EMBED_BAD_FILE, NULL, "line"},
-        {"sentence_bert_config.json", "\"max_seq_length\": ", "\"max_seq_length\": 99999",
+        {"sentence_bert_config.json", "\"max_seq_length\": ", "\"max_seq_length\": 9",
          EMBED_BAD_FILE, "tiny", "max_position_embeddings"},
         {"sentence_bert_config.json", "\"max_seq_length\": ", "\"max_seq_length\": -",
          EMBED_BAD_FILE, NULL, "\"max_seq_length\""},
@@ -153,8 +153,8 @@ static void test_vocabulary_past_the_table(void **state)
 {
     (void)state;
     const char *folder = test_copy_folder(TINY);
-    test_edit_file(folder, "tokenizer.json", "\"added_tokens\": [",
-                   "\"added_tokens\": [{\"id\": 999999, \"content\": \"[EXTRA]\", \"single_word\": "
+    test_edit_file(folder, "tokenizer.json", "\"added_tokens\":[",
+                   "\"added_tokens\":[{\"id\": 999999, \"content\": \"[EXTRA]\", \"single_word\": "
                    "false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
                    "\"special\": true},");
     assert_open_fails(folder, EMBED_BAD_FILE, folder, "vocab_size");
