@@ -139,6 +139,8 @@ static void test_failures(void **state)
                   "--dimensions 100000");
     check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--max-tokens", "1000000000"),
                   "1000000000");
+    check_failure(
+        WORDS("embed", "encode", "-m", TINY_BERT, "--max-tokens", "1000", "/dev/null"), "1000");
     check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--prompt", "no such prompt"),
                   "no such prompt");
     check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--device", "cuda:99"), "cuda");

@@ -50,10 +50,14 @@ static bool prepare(encoding *e, const tool_settings *settings)
 
     /* The files first: whoever mistypes a name need not wait for the weights. */
     const char *input = settings->operand_count > 0 ? settings->operands[0] : NULL;
-    return lines_open(&e->reader, input) && output_open(&e->output, settings->output) &&
-           tool_open_model(&e->model, &e->instance, settings) &&
-           tool_row_width(&e->width, e->model, settings) &&
-           rows_start(&e->writer, &e->output, format_of(settings), e->width);
+    if (!lines_open(&e->reader, input) || !output_open(&e->output, settings->output) ||
+        !tool_open_model(&e->model, &e->instance, settings) ||
+        !tool_row_width(&e->width, e->model, settings))
+        return false;
+    /* No text yet: only the options are checked, which the first line may be slow to do. */
+    if (embed_instance_encode(e->instance, NULL, 0, &e->options, NULL, 0, NULL) != EMBED_OK)
+        return tool_error("%s", embed_error_message());
+    return rows_start(&e->writer, &e->output, format_of(settings), e->width);
 }
 
 static void count_item(encoding *e, size_t i)
