@@ -54,7 +54,7 @@ static bool prepare(encoding *e, const tool_settings *settings)
         !tool_open_model(&e->model, &e->instance, settings) ||
         !tool_row_width(&e->width, e->model, settings))
         return false;
-    /* No text yet: only the options are checked, which the first line may be slow to do. */
+    /* Without texts only the options are checked: the first line may be long in coming. */
     if (embed_instance_encode(e->instance, NULL, 0, &e->options, NULL, 0, NULL) != EMBED_OK)
         return tool_error("%s", embed_error_message());
     return rows_start(&e->writer, &e->output, format_of(settings), e->width);
