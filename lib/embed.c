@@ -258,6 +258,11 @@ static embed_status complete(embed_encode_options *options, const embed_model *m
         options->normalize != EMBED_OFF)
         return fail(EMBED_INVALID_ARGUMENT, "normalize is %d, must be an embed_switch",
                     (int)options->normalize);
+    const char *name = options->prompt_name;
+    if (name != NULL && *name != '\0' &&
+        embedding_pipeline_prompt(&model->pipeline, name) == NULL)
+        return fail(EMBED_INVALID_ARGUMENT, "prompt \"%s\": the model folder has none of that name",
+                    name);
     return EMBED_OK;
 }
 

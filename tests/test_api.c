@@ -153,7 +153,7 @@ static void test_wrong_options(void **state)
                  EMBED_INVALID_ARGUMENT, "dimensions is 65");
     encode.dimensions = 0;
     encode.prompt_name = "nobody";
-    assert_fails(embed_instance_encode(instance, &text, 1, &encode, row, WIDTH, NULL),
+    assert_fails(embed_instance_encode(instance, NULL, 0, &encode, NULL, 0, NULL),
                  EMBED_INVALID_ARGUMENT, "nobody");
     encode.prompt_name = NULL;
     assert_fails(embed_instance_encode(instance, &text, 1, &encode, row, WIDTH - 1, NULL),

@@ -228,24 +228,17 @@ static size_t cut(struct embed_instance *instance, size_t n)
     return count;
 }
 
-/* The prompt's text, or NULL with an error where the name is unknown. */
-static const char *find_prompt(const struct embedding_pipeline *pipeline, const char *name)
+static const char *prompt_text(const struct embedding_pipeline *pipeline, const char *name)
 {
     if (name == NULL) return pipeline->default_prompt != NULL ? pipeline->default_prompt : "";
-    if (name[0] == '\0') return name;
-    const char *prompt = embedding_pipeline_prompt(pipeline, name);
-    if (prompt == NULL)
-        fail(EMBED_INVALID_ARGUMENT, "prompt \"%s\": the model folder has no prompt of that name",
-             name);
-    return prompt;
+    return *name == '\0' ? "" : embedding_pipeline_prompt(pipeline, name);
 }
 
 embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
                              const embed_encode_options *options, float *out, embed_item *items)
 {
     const struct embed_model *model = instance->model;
-    const char *prompt = find_prompt(&model->pipeline, options->prompt_name);
-    if (prompt == NULL) return EMBED_INVALID_ARGUMENT;
+    const char *prompt = prompt_text(&model->pipeline, options->prompt_name);
     struct encode encode = {
         .instance = instance,
         .options = options,

@@ -5,7 +5,7 @@
 #include "model/model.h"
 
 /* For embed.h's functions of the same names, with arguments that have been checked: options are
- * complete, out holds n rows of options->dimensions (at most the width). */
+ * complete (a prompt of that name exists), out holds n rows of options->dimensions (at most the width). */
 embed_status instance_create(struct embed_instance **instance, struct embed_model *model,
                              const embed_instance_options *options);
 void instance_destroy(struct embed_instance *instance);
