@@ -76,14 +76,6 @@ static bool is_in(uint32_t code, const struct code_range *ranges, size_t count)
     return low < count && code >= ranges[low].first;
 }
 
-size_t bert_unicode_decompose(uint32_t out[UNICODE_MAX_DECOMPOSITION], uint32_t code)
-{
-    if (is_in(code, decomposed_ranges, COUNT(decomposed_ranges)))
-        return unicode_decompose(out, code);
-    out[0] = code;
-    return 1;
-}
-
 size_t bert_unicode_lower(uint32_t out[2], uint32_t code)
 {
     if (code == CAPITAL_I_WITH_DOT) {
@@ -130,7 +122,7 @@ uint64_t bert_unicode_decompositions_checksum(void)
         for (uint32_t code = decomposed_ranges[i].first; code <= decomposed_ranges[i].last;
              code++) {
             uint32_t parts[UNICODE_MAX_DECOMPOSITION];
-            size_t count = bert_unicode_decompose(parts, code);
+            size_t count = unicode_decompose(parts, code);
             sum = checksum_add(sum, code);
             for (size_t k = 0; k < count; k++) sum = checksum_add(sum, parts[k]);
         }

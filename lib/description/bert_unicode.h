@@ -22,16 +22,13 @@ enum bert_property {
     BERT_STARTER_MARK = 1 << 5,    /* category Mn (stripped as an accent), combining class 0 */
     BERT_NONSTARTER_MARK = 1 << 6, /* category Mn, another combining class */
     BERT_NONSTARTER = 1 << 7,      /* not Mn, though its combining class is not 0 */
-    BERT_DECOMPOSED = 1 << 8,
+    BERT_DECOMPOSED = 1 << 8,      /* has a canonical decomposition: unicode_decompose */
     BERT_HAS_LOWER_CASE = 1 << 9
 };
 
 /* Sums of bert_property, one for each of UNICODE_LIMIT code points. Release with memory_free;
  * NULL when out of memory. */
 uint16_t *bert_unicode_properties(void);
-
-/* Writes the canonical decomposition, or `code` itself; returns how many code points. */
-size_t bert_unicode_decompose(uint32_t out[UNICODE_MAX_DECOMPOSITION], uint32_t code);
 
 /* Writes the lower case, or `code` itself; returns how many code points. */
 size_t bert_unicode_lower(uint32_t out[2], uint32_t code);

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes bert_unicode_tables.h: what Hugging Face tokenizers takes each code point for, in BERT.
+"""Writes bert_unicode_tables.h: what BERT's tokenizer takes each code point for.
 
     pip install tokenizers==0.23.3
     python3 lib/description/make_bert_unicode_tables.py > lib/description/bert_unicode_tables.h
 
-That library mixes several versions of Unicode (8 for categories, 9 for decompositions, 17 for
-lower case, ...), so no Unicode library gives its results. This program therefore asks the
-library itself, for every code point there is. It takes about a minute.
+Hugging Face tokenizers mixes several versions of Unicode (8 for categories, 9 for
+decompositions, 17 for lower case, ...), so no Unicode library gives its results. This program
+therefore asks the library itself, for every code point there is. It takes a minute at most.
 """
 import sys
 
@@ -18,8 +18,9 @@ CODES = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
 
 
 def bert(**chosen):
-    off = dict.fromkeys(["clean_text", "handle_chinese_chars", "strip_accents", "lowercase"], False)
-    return normalizers.BertNormalizer(**{**off, **chosen}).normalize_str
+    options = ["clean_text", "handle_chinese_chars", "strip_accents", "lowercase"]
+    chosen = {**dict.fromkeys(options, False), **chosen}
+    return normalizers.BertNormalizer(**chosen).normalize_str
 
 
 def sweep():
@@ -161,7 +162,8 @@ def main():
     def emit_ranges(name, comment, codes):
         emit(name, "code_range", comment, ranges(codes), both)
 
-    print(f"/* bert_unicode_tables.h - made by make_bert_unicode_tables.py from tokenizers {VERSION}\n"
+    print("/* bert_unicode_tables.h - made by make_bert_unicode_tables.py"
+          f" from tokenizers {VERSION}\n"
           " *\n * Do not edit. Ranges of code points, both ends included, ascending.\n */\n"
           "/* clang-format off */")
     emit_ranges("removed_ranges", "BertNormalizer, clean_text: dropped.", found["removed"])

@@ -103,7 +103,9 @@ static size_t expand_part(const struct builder *builder, uint32_t code, struct n
         return 1;
     }
     uint32_t lower[2] = {code};
-    size_t count = builder->options.lowercase ? bert_unicode_lower(lower, code) : 1;
+    size_t count = 1;
+    if (builder->options.lowercase && (properties & BERT_HAS_LOWER_CASE))
+        count = bert_unicode_lower(lower, code);
     for (size_t i = 0; i < count; i++)
         out[i] = (struct normalized){lower[i], kind_of(builder, lower[i])};
     return count;
@@ -123,8 +125,9 @@ static size_t expand(const struct builder *builder, uint32_t code, struct normal
     bool isolated = builder->options.handle_chinese_chars && (properties & BERT_CJK);
     if (isolated) out[count++] = space;
     uint32_t parts[UNICODE_MAX_DECOMPOSITION] = {code};
-    size_t part_count =
-        builder->options.strip_accents ? bert_unicode_decompose(parts, code) : 1;
+    size_t part_count = 1;
+    if (builder->options.strip_accents && (properties & BERT_DECOMPOSED))
+        part_count = unicode_decompose(parts, code);
     for (size_t i = 0; i < part_count; i++)
         count += expand_part(builder, parts[i], out + count);
     if (isolated) out[count++] = space;

@@ -1,0 +1,309 @@
+/* test_tokenizer.c - token ids against those of Hugging Face tokenizers
+ * (tests/vectors/tokenizer), and what the reference cannot tell: cutting, counting, long texts
+ */
+#include "base/status.h" /* before cmocka, which has a macro fail() */
+
+#include "test_vectors.h"
+
+#include "description/tokenizer.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define FOLDER "tests/vectors/tokenizer/"
+
+struct texts {
+    size_t count;
+    char **text;
+    size_t *length;
+};
+
+static unsigned hex_digit(char digit)
+{
+    return digit <= '9' ? (unsigned)(digit - '0') : (unsigned)(digit - 'a') + 10;
+}
+
+/* Each text lies at the end of a block of its own, so that reading past it is seen. */
+static struct texts load_texts(void)
+{
+    struct vector_lines lines = vector_lines_load(FOLDER "texts.hex");
+    struct texts texts = {lines.count, calloc(lines.count, sizeof(char *)),
+                          calloc(lines.count, sizeof(size_t))};
+    for (size_t i = 0; i < lines.count; i++) {
+        size_t length = texts.length[i] = lines.length[i] / 2;
+        char *text = texts.text[i] = malloc(length);
+        const char *hex = lines.text[i];
+        for (size_t k = 0; k < length; k++)
+            text[k] = (char)(hex_digit(hex[2 * k]) << 4 | hex_digit(hex[2 * k + 1]));
+    }
+    vector_lines_free(&lines);
+    return texts;
+}
+
+static void free_texts(struct texts *texts)
+{
+    for (size_t i = 0; i < texts->count; i++) free(texts->text[i]);
+    free(texts->text);
+    free(texts->length);
+}
+
+static struct tokenizer *open_tokenizer(const char *folder)
+{
+    struct tokenizer *tokenizer = NULL;
+    if (tokenizer_open(&tokenizer, folder) != EMBED_OK) fail_msg("%s", error_message());
+    return tokenizer;
+}
+
+static struct token_list encode(const struct tokenizer *tokenizer, const char *text,
+                                size_t length, size_t max_tokens, struct tokenizer_facts *facts)
+{
+    struct token_list list = {0};
+    if (tokenizer_encode(tokenizer, text, length, max_tokens, &list, facts) != EMBED_OK)
+        fail_msg("%s", error_message());
+    assert_int_equal(list.count, facts->tokens);
+    return list;
+}
+
+/* Cut to max_tokens, the ids have to be the first of the whole ones and then [SEP]. */
+static void check_cut(const struct tokenizer *tokenizer, const char *name, size_t line,
+                      const char *text, size_t length, size_t max_tokens,
+                      const struct token_list *whole)
+{
+    struct tokenizer_facts facts;
+    struct token_list list = encode(tokenizer, text, length, max_tokens, &facts);
+    assert_int_equal(facts.truncated, whole->count > max_tokens);
+    if (facts.truncated) {
+        assert_int_equal(list.count, max_tokens);
+        assert_int_equal(list.ids[max_tokens - 1], whole->ids[whole->count - 1]);
+        assert_ids_equal(name, line, list.ids, max_tokens - 1, whole->ids, max_tokens - 1);
+    } else {
+        assert_ids_equal(name, line, list.ids, list.count, whole->ids, whole->count);
+    }
+    token_list_free(&list);
+}
+
+/* Every text gives the ids of the file, whole and cut. */
+static void check_vectors(const char *folder, const char *ids_file)
+{
+    struct texts texts = load_texts();
+    struct vector_ids expected = vector_ids_load(ids_file);
+    struct tokenizer *tokenizer = open_tokenizer(folder);
+    assert_int_equal(texts.count, expected.count);
+    assert_int_equal(tokenizer_added_tokens(tokenizer), 2);
+    for (size_t i = 0; i < texts.count; i++) {
+        struct tokenizer_facts facts;
+        struct token_list list = encode(tokenizer, texts.text[i], texts.length[i], 0, &facts);
+        assert_ids_equal(folder, i, list.ids, list.count, expected.ids + expected.offsets[i],
+                         expected.offsets[i + 1] - expected.offsets[i]);
+        assert_false(facts.truncated);
+        for (size_t k = 0; k < list.count; k++)
+            assert_true((size_t)list.ids[k] < tokenizer_id_limit(tokenizer));
+        for (size_t max_tokens = 2; max_tokens <= list.count + 1; max_tokens += 3)
+            check_cut(tokenizer, folder, i, texts.text[i], texts.length[i], max_tokens, &list);
+        token_list_free(&list);
+    }
+    tokenizer_close(tokenizer);
+    vector_ids_free(&expected);
+    free_texts(&texts);
+}
+
+static void test_uncased(void **state)
+{
+    (void)state;
+    check_vectors(FOLDER "uncased", FOLDER "uncased.ids");
+}
+
+static void test_cased(void **state)
+{
+    (void)state;
+    check_vectors(FOLDER "cased", FOLDER "cased.ids");
+}
+
+static void test_vocab_txt(void **state)
+{
+    (void)state;
+    check_vectors(FOLDER "uncased-vocab", FOLDER "uncased.ids");
+    check_vectors(FOLDER "cased-vocab", FOLDER "cased.ids");
+}
+
+static void test_added_tokens(void **state)
+{
+    (void)state;
+    check_vectors(FOLDER "added", FOLDER "added.ids");
+}
+
+static void test_other_options(void **state)
+{
+    (void)state;
+    check_vectors(FOLDER "unclean", FOLDER "unclean.ids");
+}
+
+/* The folder of all-MiniLM-L6-v2, or a skip. */
+static const char *minilm(void)
+{
+    const char *folder = getenv("MODEL");
+    if (folder == NULL || access(folder, R_OK) != 0) {
+        print_message("skipped: no model in $MODEL\n");
+        skip();
+    }
+    return folder;
+}
+
+static void test_minilm(void **state)
+{
+    (void)state;
+    check_vectors(minilm(), FOLDER "minilm.ids");
+}
+
+static void link_file(const char *from_folder, const char *to_folder, const char *name)
+{
+    char from[4096], to[4096], absolute[4096];
+    snprintf(from, sizeof from, "%s/%s", from_folder, name);
+    snprintf(to, sizeof to, "%s/%s", to_folder, name);
+    assert_non_null(realpath(from, absolute));
+    assert_int_equal(symlink(absolute, to), 0);
+}
+
+/* Its vocab.txt and tokenizer_config.json alone give the same ids. */
+static void test_minilm_vocab_txt(void **state)
+{
+    (void)state;
+    const char *model = minilm();
+    char folder[] = "/tmp/libembed-test-XXXXXX", path[4096];
+    static const char *const names[] = {"vocab.txt", "tokenizer_config.json"};
+    snprintf(path, sizeof path, "%s/vocab.txt", model);
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: the model in $MODEL has no vocab.txt\n");
+        skip();
+    }
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < 2; i++) link_file(model, folder, names[i]);
+    check_vectors(folder, FOLDER "minilm.ids");
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
+/* ---- facts and limits ----------------------------------------------------------------------
+ */
+
+static void test_invalid_bytes(void **state)
+{
+    (void)state;
+    struct tokenizer *tokenizer = open_tokenizer(FOLDER "uncased");
+    static const struct {
+        const char *text;
+        size_t invalid;
+    } cases[] = {{"abc", 0}, {"a\xFF", 1}, {"\xE2\x82 x \xC0\x80", 4}, {"\xEF\xBF\xBD", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tokenizer_facts facts;
+        struct token_list list =
+            encode(tokenizer, cases[i].text, strlen(cases[i].text), 0, &facts);
+        assert_int_equal(facts.invalid_bytes, cases[i].invalid);
+        token_list_free(&list);
+    }
+    tokenizer_close(tokenizer);
+}
+
+static void test_max_tokens_too_small(void **state)
+{
+    (void)state;
+    struct tokenizer *tokenizer = open_tokenizer(FOLDER "uncased");
+    struct token_list list = {0};
+    assert_int_equal(tokenizer_encode(tokenizer, "a", 1, 1, &list, NULL),
+                     EMBED_INVALID_ARGUMENT);
+    assert_int_equal(list.count, 0);
+    assert_int_equal(tokenizer_encode(tokenizer, "a b", 3, 2, &list, NULL), EMBED_OK);
+    assert_int_equal(list.count, 2);
+    /* Appends. */
+    assert_int_equal(tokenizer_encode(tokenizer, "a b", 3, SIZE_MAX, &list, NULL), EMBED_OK);
+    assert_int_equal(list.count, 6);
+    token_list_free(&list);
+    tokenizer_close(tokenizer);
+}
+
+/* `count` times `part` gives [CLS], `tokens` ids that are all the same, [SEP]. */
+static void check_repeated(const struct tokenizer *tokenizer, const char *part, size_t count,
+                           size_t tokens)
+{
+    size_t length = strlen(part);
+    char *text = malloc(count * length);
+    assert_non_null(text);
+    for (size_t i = 0; i < count; i++) memcpy(text + i * length, part, length);
+    struct tokenizer_facts facts;
+    struct token_list list = encode(tokenizer, text, count * length, 0, &facts);
+    assert_int_equal(list.count, tokens + 2);
+    for (size_t i = 2; i <= tokens; i++) assert_int_equal(list.ids[i], list.ids[1]);
+    token_list_free(&list);
+    free(text);
+}
+
+/* Long texts take time in proportion: tests/run gives this one ten minutes, it needs a second.
+ */
+static void test_long_texts(void **state)
+{
+    (void)state;
+    struct tokenizer *tokenizer = open_tokenizer(FOLDER "added");
+    check_repeated(tokenizer, "a", 1000000, 1);
+    check_repeated(tokenizer, "\xF0\x9D\x94\x98", 250000, 1);
+    check_repeated(tokenizer, " ", 1000000, 0);
+    check_repeated(tokenizer, ".", 100000, 100000);
+    check_repeated(tokenizer, "[MASK]", 100000, 100000);
+    check_repeated(tokenizer, "[", 1000000, 1000000);
+    check_repeated(tokenizer, "\xE2\x80\x8B", 300000, 0); /* zero-width spaces */
+    check_repeated(tokenizer, "\xF0\x9D\x85\xA5\xE1\xAD\x84", 150000,
+                   1);                                          /* marks to be moved */
+    check_repeated(tokenizer, "\xCC\x81", 500000, 0);           /* accents */
+    check_repeated(tokenizer, "<\xE2\x80\x8B", 250000, 250000); /* <pad> might follow */
+    tokenizer_close(tokenizer);
+}
+
+/* Of a text without end only the beginning is read: behind it there is no memory. */
+static void check_early_stop(const struct tokenizer *tokenizer, const char *part)
+{
+    const size_t readable = (size_t)1 << 16, length = (size_t)1 << 40;
+    char *text =
+        mmap(NULL, 2 * readable, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(text != MAP_FAILED);
+    assert_int_equal(mprotect(text + readable, readable, PROT_NONE), 0);
+    for (size_t i = 0; i < readable; i++) text[i] = part[i % strlen(part)];
+    struct tokenizer_facts facts;
+    struct token_list list = encode(tokenizer, text, length, 256, &facts);
+    assert_int_equal(list.count, 256);
+    assert_true(facts.truncated);
+    token_list_free(&list);
+    munmap(text, 2 * readable);
+}
+
+static void test_early_stop(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {FOLDER "uncased", FOLDER "added"};
+    for (size_t i = 0; i < 2; i++) {
+        struct tokenizer *tokenizer = open_tokenizer(folders[i]);
+        check_early_stop(tokenizer, "the dog ");
+        check_early_stop(tokenizer, "\xE6\x97\xA5\xE6\x9C\xAC ");
+        check_early_stop(tokenizer, "[MASK]");
+        tokenizer_close(tokenizer);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_uncased),
+        cmocka_unit_test(test_cased),
+        cmocka_unit_test(test_vocab_txt),
+        cmocka_unit_test(test_added_tokens),
+        cmocka_unit_test(test_other_options),
+        cmocka_unit_test(test_minilm),
+        cmocka_unit_test(test_minilm_vocab_txt),
+        cmocka_unit_test(test_invalid_bytes),
+        cmocka_unit_test(test_max_tokens_too_small),
+        cmocka_unit_test(test_long_texts),
+        cmocka_unit_test(test_early_stop),
+    };
+    return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
+}
