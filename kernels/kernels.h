@@ -70,12 +70,13 @@ struct cpu_kernels {
     /* Floats of scratch that `attention` needs for a sequence of T tokens. */
     size_t (*attention_scratch_size)(size_t T, size_t HS);
 
-    /* One head of one sequence: context (T, HS) = softmax(q k^T * scale) v, with q, k, v (T, HS).
-     * Row t of q, k and v stands at q + t * stride; of context at context + t * context_stride.
-     * v must be readable for 64 floats past its last row. */
-    void (*attention)(float *context, const float *q, const float *k, const float *v, size_t T,
-                      size_t HS, size_t stride, size_t context_stride, float scale,
-                      float *scratch);
+    /* One head of one sequence: context (T, HS) = softmax(q k^T * scale + bias) v, with q, k, v
+     * (T, HS). Row t of q, k and v stands at q + t * stride; of context at context + t *
+     * context_stride. bias[t, s] = relative[s - t], for distances from -(T - 1) to T - 1; NULL:
+     * none. v and relative must be readable for 64 floats past their last. */
+    void (*attention)(float *context, const float *q, const float *k, const float *v,
+                      const float *relative, size_t T, size_t HS, size_t stride,
+                      size_t context_stride, float scale, float *scratch);
 
     /* y (C) from the T rows of one sequence, x (T, C). */
     void (*pool)(float *y, const float *x, size_t T, size_t C, enum pooling pooling);

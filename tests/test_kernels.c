@@ -190,7 +190,8 @@ static void test_layernorm(void **state)
     }
 }
 
-static void check_attention(const struct cpu_kernels *k, size_t T, size_t HS, float size)
+static void check_attention(const struct cpu_kernels *k, size_t T, size_t HS, float size,
+                            bool with_bias)
 {
     size_t NH = 2, C = NH * HS, h = 1;
     float *qkv = random_floats(T * 3 * C), *got = zeros(T * C), *expected = zeros(T * C);
@@ -200,15 +201,16 @@ static void check_attention(const struct cpu_kernels *k, size_t T, size_t HS, fl
     for (size_t i = 0; i < T * C; i++) got[i] = expected[i] = 7; /* the other head: untouched */
 
     const float *q = qkv + h * HS;
-    float scale = 1 / sqrtf((float)HS);
-    reference->attention(expected + h * HS, q, q + C, q + 2 * C, T, HS, 3 * C, C, scale,
+    float scale = 1 / sqrtf((float)HS), *table = random_floats(2 * T - 1);
+    const float *relative = with_bias ? table + T - 1 : NULL;
+    reference->attention(expected + h * HS, q, q + C, q + 2 * C, relative, T, HS, 3 * C, C, scale,
                          scratch_reference);
-    k->attention(got + h * HS, q, q + C, q + 2 * C, T, HS, 3 * C, C, scale, scratch);
+    k->attention(got + h * HS, q, q + C, q + 2 * C, relative, T, HS, 3 * C, C, scale, scratch);
     char what[96];
     snprintf(what, sizeof what, "attention %s T %zu HS %zu", k->name, T, HS);
     /* Scores are near size^2; an error of 1e-7 of them is one of the same size in e^score. */
     assert_close(what, got, expected, T * C, 2e-6 * size * (1 + size * size));
-    free(qkv); free(got); free(expected); free(scratch); free(scratch_reference);
+    free(qkv); free(got); free(expected); free(scratch); free(scratch_reference); free(table);
 }
 
 static void test_attention(void **state)
@@ -220,9 +222,9 @@ static void test_attention(void **state)
     {
         for (size_t t = 0; t < sizeof Ts / sizeof *Ts; t++) {
             for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
-                check_attention(k, Ts[t], sizes[s], 1);
+                check_attention(k, Ts[t], sizes[s], 1, t % 2 == s % 2);
         }
-        check_attention(k, 33, 32, 20); /* scores of some hundreds: the softmax is nearly one-hot */
+        check_attention(k, 33, 32, 20, false); /* scores of some hundreds: the softmax is nearly one-hot */
     }
 }
 
@@ -264,7 +266,7 @@ static void test_nan_is_not_lost(void **state)
             float *qkv = random_floats(T * 3 * HS), *out = zeros(T * HS), *row = zeros(HS);
             float *scratch = zeros(k->attention_scratch_size(T, HS));
             qkv[3 * 3 * HS + where * HS + 5] = NAN;
-            k->attention(out, qkv, qkv + HS, qkv + 2 * HS, T, HS, 3 * HS, HS, 0.2f, scratch);
+            k->attention(out, qkv, qkv + HS, qkv + 2 * HS, NULL, T, HS, 3 * HS, HS, 0.2f, scratch);
             bool seen = false;
             for (size_t i = 0; i < T * HS; i++) seen |= isnan(out[i]);
             assert_true(seen);

@@ -1,4 +1,4 @@
-/* attention.c - context = softmax(q k^T * scale) v, one head of one sequence
+/* attention.c - context = softmax(q k^T * scale + bias) v, one head of one sequence
  *
  *   q, k, v, context (T, HS), strided   FP32
  *   floor: 4 * T * T * HS FLOP
@@ -36,9 +36,14 @@ static void transpose_keys(float *keys, const float *k, size_t T, size_t HS, siz
     }
 }
 
-/* row[0..columns) of scores into e^((score - largest) * scale), 0 past T; returns their sum. */
-static float exponentials(float *row, size_t T, size_t columns, float scale)
+/* row[0..columns): products q k into e^(x - largest x), x = product * scale + relative, and 0 past
+ * T; returns their sum. relative is that of key 0, or NULL. */
+static float exponentials(float *row, const float *relative, size_t T, size_t columns, float scale)
 {
+    for (size_t t = 0; t < columns; t += LANES) {
+        vec bias = relative != NULL ? vec_load(relative + t) : vec_set(0);
+        vec_store(row + t, vec_fma(vec_load(row + t), vec_set(scale), bias));
+    }
     for (size_t t = T; t < columns; t++) row[t] = -FLT_MAX;
     vec largest = vec_load(row);
     for (size_t t = LANES; t < columns; t += LANES) largest = vec_max(largest, vec_load(row + t));
@@ -46,7 +51,7 @@ static float exponentials(float *row, size_t T, size_t columns, float scale)
 
     vec sum = vec_set(0);
     for (size_t t = 0; t < columns; t += LANES) {
-        vec e = vec_exp(vec_mul(vec_sub(vec_load(row + t), largest), vec_set(scale)));
+        vec e = vec_exp(vec_sub(vec_load(row + t), largest));
         sum = vec_add(sum, e);
         vec_store(row + t, e);
     }
@@ -64,9 +69,9 @@ static void divide_row(float *context, const float *weighted, float sum, size_t 
                         rest);
 }
 
-void KERNEL(attention)(float *context, const float *q, const float *k, const float *v, size_t T,
-                       size_t HS, size_t stride, size_t context_stride, float scale,
-                       float *scratch)
+void KERNEL(attention)(float *context, const float *q, const float *k, const float *v,
+                       const float *relative, size_t T, size_t HS, size_t stride,
+                       size_t context_stride, float scale, float *scratch)
 {
     size_t columns = round_up(T, PANEL), width = round_up(HS, PANEL);
     float *keys = scratch;                         /* (columns / PANEL, HS, PANEL) */
@@ -81,7 +86,8 @@ void KERNEL(attention)(float *context, const float *q, const float *k, const flo
 
         float sums[TILE_ROWS];
         for (size_t r = 0; r < rows; r++)
-            sums[r] = exponentials(scores + r * columns, T, columns, scale);
+            sums[r] = exponentials(scores + r * columns,
+                                   relative != NULL ? relative - (t + r) : NULL, T, columns, scale);
 
         for (size_t c = 0; c < width; c += PANEL)
             tile(rows, weighted + c, width, scores, columns, v + c, stride, NULL, T);

@@ -19,9 +19,9 @@ void KERNEL(embed_layernorm)(float *y, const int32_t *ids, const int32_t *positi
 void KERNEL(add_layernorm)(float *y, const float *x, const float *residual, const float *weight,
                            const float *bias, size_t N, size_t C, float eps);
 size_t KERNEL(attention_scratch_size)(size_t T, size_t HS);
-void KERNEL(attention)(float *context, const float *q, const float *k, const float *v, size_t T,
-                       size_t HS, size_t stride, size_t context_stride, float scale,
-                       float *scratch);
+void KERNEL(attention)(float *context, const float *q, const float *k, const float *v,
+                       const float *relative, size_t T, size_t HS, size_t stride,
+                       size_t context_stride, float scale, float *scratch);
 void KERNEL(pool)(float *y, const float *x, size_t T, size_t C, enum pooling pooling);
 void KERNEL(l2_normalize)(float *y, const float *x, size_t C);
 

@@ -44,6 +44,13 @@ struct embeddings {
     struct layernorm norm;
 };
 
+/* What attention adds to its scores by the distance from query to key (MPNet). */
+struct relative_bias {
+    void *table;     /* (NH, columns): distance d of head h at [h, zero + d]; NULL: none */
+    size_t columns;  /* 2 * zero + 1, and 64 that are never used but may be read */
+    size_t zero;     /* the longest distance */
+};
+
 /* Sequence b is tokens offsets[b] to offsets[b + 1] - 1. */
 struct packed_batch {
     size_t N, B, longest;
@@ -103,8 +110,9 @@ struct backend {
     embed_status (*linear)(void *y, const void *x, const struct linear *layer, size_t N,
                            enum activation activation, struct execution *execution);
     /* qkv (N, 3C): q, k and v side by side, each NH heads of HS. */
-    embed_status (*attention)(void *context, const void *qkv, const struct packed_batch *batch,
-                              size_t NH, size_t HS, struct execution *execution);
+    embed_status (*attention)(void *context, const void *qkv, const struct relative_bias *bias,
+                              const struct packed_batch *batch, size_t NH, size_t HS,
+                              struct execution *execution);
     embed_status (*add_layernorm)(void *y, const void *x, const void *residual,
                                   const struct layernorm *norm, size_t N, size_t C, float eps,
                                   struct execution *execution);

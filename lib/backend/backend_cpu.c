@@ -272,6 +272,7 @@ static embed_status cpu_linear(void *y, const void *x, const struct linear *laye
 struct attention_arguments {
     float *context;
     const float *qkv;
+    const struct relative_bias *bias;
     const struct packed_batch *batch;
     size_t NH, HS;
 };
@@ -286,15 +287,19 @@ static void attention_part(const struct operation *operation, size_t first, size
         size_t b = unit / a->NH, h = unit % a->NH;
         size_t begin = (size_t)a->batch->offsets[b], T = (size_t)a->batch->offsets[b + 1] - begin;
         const float *q = a->qkv + begin * 3 * C + h * a->HS;
-        operation->kernels->attention(a->context + begin * C + h * a->HS, q, q + C, q + 2 * C, T,
-                                      a->HS, 3 * C, C, 1.0f / sqrtf((float)a->HS), scratch);
+        const float *relative = a->bias->table;
+        if (relative != NULL) relative += h * a->bias->columns + a->bias->zero;
+        operation->kernels->attention(a->context + begin * C + h * a->HS, q, q + C, q + 2 * C,
+                                      relative, T, a->HS, 3 * C, C, 1.0f / sqrtf((float)a->HS),
+                                      scratch);
     }
 }
 
-static embed_status cpu_attention(void *context, const void *qkv, const struct packed_batch *batch,
-                                  size_t NH, size_t HS, struct execution *execution)
+static embed_status cpu_attention(void *context, const void *qkv, const struct relative_bias *bias,
+                                  const struct packed_batch *batch, size_t NH, size_t HS,
+                                  struct execution *execution)
 {
-    struct attention_arguments arguments = {context, qkv, batch, NH, HS};
+    struct attention_arguments arguments = {context, qkv, bias, batch, NH, HS};
     return compute(attention_part, &arguments, batch->B * NH, execution);
 }
 

@@ -37,11 +37,11 @@ static embed_status must_be_false(const struct config_file *file,
     return EMBED_OK;
 }
 
-static embed_status read_bert(struct transformer_config *config, const struct config_file *file,
-                              const struct config_object *object)
+/* What all encoders of BERT's kind have. */
+static embed_status read_sizes(struct transformer_config *config, const struct config_file *file,
+                               const struct config_object *object)
 {
-    *config = (struct transformer_config){.family = "bert", .token_types = 2};
-    double epsilon = 1e-12; /* the default of transformers.BertConfig */
+    double epsilon = 1e-12; /* the default of transformers, for BERT and MPNet */
     TRY(config_size(file, object, "hidden_size", 1, MAX_WIDTH, true, &config->C));
     TRY(config_size(file, object, "num_hidden_layers", 1, MAX_LAYERS, true, &config->L));
     TRY(config_size(file, object, "num_attention_heads", 1, MAX_HEADS, true, &config->NH));
@@ -49,7 +49,6 @@ static embed_status read_bert(struct transformer_config *config, const struct co
     TRY(config_size(file, object, "vocab_size", 1, MAX_ROWS, true, &config->V));
     TRY(config_size(file, object, "max_position_embeddings", 1, MAX_POSITIONS, true,
                     &config->positions));
-    TRY(config_size(file, object, "type_vocab_size", 1, 1024, false, &config->token_types));
     TRY(config_number(file, object, "layer_norm_eps", 0, 1, false, &epsilon));
     config->epsilon = (float)epsilon;
 
@@ -60,12 +59,37 @@ static embed_status read_bert(struct transformer_config *config, const struct co
     config->HS = config->C / config->NH;
 
     TRY(text_must_be(file, object, "hidden_act", "gelu"));
-    TRY(text_must_be(file, object, "position_embedding_type", "absolute"));
-    TRY(must_be_false(file, object, "is_decoder"));
-    TRY(must_be_false(file, object, "add_cross_attention"));
     if (config_has(object, "quantization_config"))
         return fail(EMBED_UNSUPPORTED, "%s: quantized weights (\"quantization_config\")",
                     config_file_path(file));
+    return EMBED_OK;
+}
+
+static embed_status read_bert(struct transformer_config *config, const struct config_file *file,
+                              const struct config_object *object)
+{
+    *config = (struct transformer_config){.family = "bert", .token_types = 2};
+    TRY(read_sizes(config, file, object));
+    TRY(config_size(file, object, "type_vocab_size", 1, 1024, false, &config->token_types));
+    TRY(text_must_be(file, object, "position_embedding_type", "absolute"));
+    TRY(must_be_false(file, object, "is_decoder"));
+    return must_be_false(file, object, "add_cross_attention");
+}
+
+static embed_status read_mpnet(struct transformer_config *config, const struct config_file *file,
+                               const struct config_object *object)
+{
+    *config = (struct transformer_config){
+        .family = "mpnet", .distance_buckets = 32, .positions_skip_padding = true, .padding_id = 1};
+    TRY(read_sizes(config, file, object));
+    TRY(config_size(file, object, "relative_attention_num_buckets", 4, 256, false,
+                    &config->distance_buckets));
+    TRY(config_size(file, object, "pad_token_id", 0, config->V - 1, false, &config->padding_id));
+    if (config->positions < config->padding_id + 2)
+        return fail(EMBED_BAD_FILE,
+                    "%s: \"max_position_embeddings\" %zu leaves no position after \"pad_token_id\" "
+                    "%zu",
+                    config_file_path(file), config->positions, config->padding_id);
     return EMBED_OK;
 }
 
@@ -76,8 +100,16 @@ static embed_status read_family(struct transformer_config *config, const struct 
     TRY(config_file_object(file, &object));
     TRY(config_text(file, object, "model_type", true, &type));
     if (strcmp(type, "bert") == 0) return read_bert(config, file, object);
-    return fail(EMBED_UNSUPPORTED, "%s: \"model_type\" is \"%s\", this version runs only \"bert\"",
+    if (strcmp(type, "mpnet") == 0) return read_mpnet(config, file, object);
+    return fail(EMBED_UNSUPPORTED,
+                "%s: \"model_type\" is \"%s\", this version runs \"bert\" and \"mpnet\"",
                 config_file_path(file), type);
+}
+
+size_t transformer_config_max_tokens(const struct transformer_config *config)
+{
+    size_t first = config->positions_skip_padding ? config->padding_id + 1 : 0;
+    return config->positions - first;
 }
 
 embed_status transformer_config_read(struct transformer_config *config, const char *folder)

@@ -4,23 +4,33 @@
 
 #include "embed.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Letters as in kernels/kernels.h. */
 struct transformer_config {
-    const char *family;  /* "bert" */
-    size_t C;            /* hidden_size */
-    size_t L;            /* num_hidden_layers */
-    size_t NH, HS;       /* num_attention_heads, C / NH */
-    size_t F;            /* intermediate_size */
-    size_t V;            /* vocab_size */
-    size_t positions;    /* max_position_embeddings */
-    size_t token_types;  /* type_vocab_size */
-    float epsilon;       /* layer_norm_eps */
+    const char *family;      /* "bert", "mpnet" */
+    size_t C;                /* hidden_size */
+    size_t L;                /* num_hidden_layers */
+    size_t NH, HS;           /* num_attention_heads, C / NH */
+    size_t F;                /* intermediate_size */
+    size_t V;                /* vocab_size */
+    size_t positions;        /* max_position_embeddings: rows of the position table */
+    size_t token_types;      /* type_vocab_size; 0: the family has none */
+    size_t distance_buckets; /* relative_attention_num_buckets; 0: the family has none */
+    float epsilon;           /* layer_norm_eps */
+
+    /* Where positions are counted as in fairseq: the first token has row padding_id + 1, and a
+     * padding token inside a text has row padding_id and does not count. */
+    bool positions_skip_padding;
+    size_t padding_id; /* pad_token_id */
 };
 
 /* Reads FOLDER/config.json. EMBED_UNSUPPORTED names an architecture or a setting that this version
  * does not run; EMBED_BAD_FILE a value that is of the wrong type, out of range or contradictory. */
 embed_status transformer_config_read(struct transformer_config *config, const char *folder);
+
+/* Tokens that the position table has rows for. */
+size_t transformer_config_max_tokens(const struct transformer_config *config);
 
 #endif

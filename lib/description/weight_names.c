@@ -20,7 +20,25 @@ static const struct weight_names bert = {
     .feed_forward_norm = "encoder.layer.%zu.output.LayerNorm",
 };
 
+static const struct weight_names mpnet = {
+    .prefix = "mpnet.",
+    .word = "embeddings.word_embeddings",
+    .position = "embeddings.position_embeddings",
+    .embeddings_norm = "embeddings.LayerNorm",
+    .relative_bias = "encoder.relative_attention_bias",
+    .query = "encoder.layer.%zu.attention.attn.q",
+    .key = "encoder.layer.%zu.attention.attn.k",
+    .value = "encoder.layer.%zu.attention.attn.v",
+    .attention_output = "encoder.layer.%zu.attention.attn.o",
+    .attention_norm = "encoder.layer.%zu.attention.LayerNorm",
+    .feed_forward_in = "encoder.layer.%zu.intermediate.dense",
+    .feed_forward_out = "encoder.layer.%zu.output.dense",
+    .feed_forward_norm = "encoder.layer.%zu.output.LayerNorm",
+};
+
 const struct weight_names *weight_names_of(const char *family)
 {
-    return strcmp(family, "bert") == 0 ? &bert : NULL;
+    if (strcmp(family, "bert") == 0) return &bert;
+    if (strcmp(family, "mpnet") == 0) return &mpnet;
+    return NULL;
 }

@@ -6,7 +6,9 @@
  * is its number. */
 struct weight_names {
     const char *prefix; /* before all names in some checkpoints, and not in others */
-    const char *word, *position, *type, *embeddings_norm;
+    const char *word, *position, *embeddings_norm;
+    const char *type;          /* NULL where the family has no token types */
+    const char *relative_bias; /* NULL where it has none */
     const char *query, *key, *value, *attention_output, *attention_norm;
     const char *feed_forward_in, *feed_forward_out, *feed_forward_norm;
 };

@@ -42,7 +42,7 @@ embed_status encoder_forward(const struct encoder *encoder, const struct backend
         const struct encoder_layer *w = &encoder->layers[l];
 
         TRY(op->linear(a->qkv, a->x, &w->qkv, N, ACTIVATION_NONE, e));
-        TRY(op->attention(a->context, a->qkv, batch, m->NH, m->HS, e));
+        TRY(op->attention(a->context, a->qkv, &encoder->relative_bias, batch, m->NH, m->HS, e));
         TRY(op->linear(a->projected, a->context, &w->attention_output, N, ACTIVATION_NONE, e));
         TRY(op->add_layernorm(a->x, a->projected, a->x, &w->attention_norm, N, C, m->epsilon, e));
 

@@ -1,7 +1,9 @@
 /* encoder.h - the transformer encoder: its weights, its activations, its forward pass
  *
  * BERT: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2018; post-norm
- * layers as in Vaswani et al., "Attention Is All You Need", 2017. Letters: kernels/kernels.h.
+ * layers as in Vaswani et al., "Attention Is All You Need", 2017. MPNet: Song et al., "MPNet: Masked
+ * and Permuted Pre-training for Language Understanding", 2020: BERT without token types, and with
+ * a bias by distance that all layers' attention shares. Letters: kernels/kernels.h.
  */
 #ifndef LIB_MODEL_ENCODER_H
 #define LIB_MODEL_ENCODER_H
@@ -23,6 +25,7 @@ struct encoder_layer {
 struct encoder {
     struct transformer_config config;
     struct embeddings embeddings;
+    struct relative_bias relative_bias;
     struct encoder_layer *layers; /* L */
 };
 

@@ -135,9 +135,20 @@ struct encode {
     atomic_size_t not_finite;
 };
 
+/* Rows of the position table for the tokens of one text. */
+static void number_positions(int32_t *positions, const int32_t *ids, size_t T,
+                             const struct transformer_config *config)
+{
+    int32_t padding = (int32_t)config->padding_id, next = padding + 1;
+    for (size_t t = 0; t < T; t++) {
+        if (!config->positions_skip_padding) positions[t] = (int32_t)t;
+        else positions[t] = ids[t] == padding ? padding : next++;
+    }
+}
+
 /* The batch that texts [first, last) make, in the worker's arrays. */
 static struct packed_batch pack(const struct token_span *spans, size_t first, size_t last,
-                                struct worker *worker)
+                                struct worker *worker, const struct transformer_config *config)
 {
     struct packed_batch batch = {0, last - first, 0, worker->ids, worker->positions,
                                  worker->offsets};
@@ -145,7 +156,7 @@ static struct packed_batch pack(const struct token_span *spans, size_t first, si
         size_t T = spans[i].count;
         worker->offsets[i - first] = (int32_t)batch.N;
         memcpy(worker->ids + batch.N, spans[i].ids, T * sizeof(int32_t));
-        for (size_t t = 0; t < T; t++) worker->positions[batch.N + t] = (int32_t)t;
+        number_positions(worker->positions + batch.N, spans[i].ids, T, config);
         if (T > batch.longest) batch.longest = T;
         batch.N += T;
     }
@@ -189,7 +200,8 @@ static embed_status encode_chunk(void *argument, size_t i, unsigned index,
     size_t C = model->encoder.config.C;
 
     size_t first = instance->chunks[i], last = instance->chunks[i + 1];
-    struct packed_batch host = pack(instance->spans, first, last, worker), batch;
+    struct packed_batch host =
+        pack(instance->spans, first, last, worker, &model->encoder.config), batch;
 
     TRY(op->begin(&batch, &host, execution));
     TRY(encoder_forward(&model->encoder, op, a, &batch, execution));

@@ -29,13 +29,14 @@ static embed_status check_limits(struct embed_model *model)
                     "%s: the tokenizer has token id %zu, config.json has \"vocab_size\" %zu",
                     folder, ids - 1, config->V);
 
+    size_t positions = transformer_config_max_tokens(config);
     model->max_tokens = model->pipeline.max_tokens;
-    if (model->max_tokens == 0) model->max_tokens = config->positions;
-    if (model->max_tokens > config->positions)
+    if (model->max_tokens == 0) model->max_tokens = positions;
+    if (model->max_tokens > positions)
         return fail(EMBED_BAD_FILE,
                     "%s: texts of up to %zu tokens, but config.json has "
-                    "\"max_position_embeddings\" %zu",
-                    folder, model->max_tokens, config->positions);
+                    "\"max_position_embeddings\" for %zu",
+                    folder, model->max_tokens, positions);
     size_t added = tokenizer_added_tokens(model->tokenizer);
     if (added == 0)
         return fail(EMBED_UNSUPPORTED,

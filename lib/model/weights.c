@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "description/weight_names.h"
 #include "formats/float_convert.h"
+#include "model/distance_bucket.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ struct slot {
     size_t rows, columns; /* read from each part */
     size_t tensor_rows;   /* each part's shape is (tensor_rows, columns), or (columns) for vectors */
     bool alternative;     /* LayerNorm's old names, gamma and beta, are accepted */
+    bool by_distance;     /* a table by bucket becomes a relative_bias by distance */
     char names[MAX_PARTS][NAME_SIZE];
     struct checkpoint_tensor tensors[MAX_PARTS];
     size_t offset; /* in the block */
@@ -93,14 +95,28 @@ static void add_embeddings(struct slot_list *list, struct embeddings *embeddings
     name(add(list, &embeddings->word, WEIGHT_TABLE, config->V, C), 0, names->word, 0, "weight");
     name(add(list, &embeddings->position, WEIGHT_TABLE, config->positions, C), 0, names->position,
          0, "weight");
+    add_layernorm(list, &embeddings->norm, names->embeddings_norm, 0, C);
+    if (names->type == NULL) return;
     struct slot *type = add(list, &embeddings->type, WEIGHT_VECTOR, 1, C);
     type->tensor_rows = config->token_types;
     name(type, 0, names->type, 0, "weight");
-    add_layernorm(list, &embeddings->norm, names->embeddings_norm, 0, C);
 }
 
-#define EMBEDDING_SLOTS 5
-#define LAYER_SLOTS     12
+static void add_relative_bias(struct slot_list *list, struct relative_bias *bias,
+                              const struct transformer_config *config,
+                              const struct weight_names *names)
+{
+    if (names->relative_bias == NULL) return;
+    bias->zero = transformer_config_max_tokens(config) - 1;
+    bias->columns = 2 * bias->zero + 1 + 64;
+    struct slot *slot = add(list, &bias->table, WEIGHT_TABLE, config->NH, bias->columns);
+    slot->by_distance = true;
+    slot->tensor_rows = config->distance_buckets;
+    name(slot, 0, names->relative_bias, 0, "weight");
+}
+
+#define MODEL_SLOTS 6 /* besides the layers' */
+#define LAYER_SLOTS 12
 
 static void add_layer(struct slot_list *list, struct encoder_layer *layer, size_t l,
                       const struct transformer_config *config, const struct weight_names *names)
@@ -140,14 +156,14 @@ static embed_status check_shape(const struct slot *slot, const struct checkpoint
     const char *path = safetensors_path(found->file);
     bool matrix = slot->kind == WEIGHT_TABLE || slot->kind == WEIGHT_MATRIX || slot->tensor_rows > 1;
     bool vector = !matrix && t->rank == 1 && t->shape[0] == slot->columns;
-    bool table = t->rank == 2 && t->shape[0] == slot->tensor_rows && t->shape[1] == slot->columns;
+    size_t columns = slot->by_distance ? slot->rows : slot->columns; /* (buckets, NH) */
+    bool table = t->rank == 2 && t->shape[0] == slot->tensor_rows && t->shape[1] == columns;
     if (!vector && !table)
         return fail(EMBED_BAD_FILE,
                     "%s: tensor \"%s\" has rank %u and shape (%llu, %llu, ...), config.json implies "
                     "%zu x %zu",
                     path, t->name, t->rank, t->rank > 0 ? (unsigned long long)t->shape[0] : 0,
-                    t->rank > 1 ? (unsigned long long)t->shape[1] : 0, slot->tensor_rows,
-                    slot->columns);
+                    t->rank > 1 ? (unsigned long long)t->shape[1] : 0, slot->tensor_rows, columns);
     if (!float_convert_supports(t->dtype))
         return fail(EMBED_UNSUPPORTED, "%s: tensor \"%s\" is %s, this version reads F32, F16, BF16",
                     path, t->name, safetensors_dtype_name(t->dtype));
@@ -235,9 +251,28 @@ static embed_status load_pieces(const struct slot *slot, struct backend *backend
     return EMBED_OK;
 }
 
+/* The bucket's row of the table for each distance, head by head. */
+static embed_status load_by_distance(const struct slot *slot, struct backend *backend,
+                                     float *staging, void *raw)
+{
+    size_t NH = slot->rows, buckets = slot->tensor_rows;
+    ptrdiff_t zero = (ptrdiff_t)(slot->columns - 64 - 1) / 2;
+    float *table = staging + slot->columns; /* (buckets, NH) */
+    TRY(read_floats(table, raw, &slot->tensors[0], 0, buckets * NH));
+    for (size_t h = 0; h < NH; h++) {
+        memset(staging, 0, slot->columns * sizeof *staging);
+        for (ptrdiff_t d = -zero; d <= zero; d++)
+            staging[zero + d] = table[distance_bucket(d, buckets) * NH + h];
+        TRY(backend->weight_store(backend, *slot->weight, slot->kind, staging, h, 1,
+                                  slot->columns));
+    }
+    return EMBED_OK;
+}
+
 static embed_status load_slot(const struct slot *slot, struct backend *backend, float *staging,
                               void *raw)
 {
+    if (slot->by_distance) return load_by_distance(slot, backend, staging, raw);
     if (slot->kind == WEIGHT_TABLE) return load_pieces(slot, backend, staging, raw);
     size_t part = slot->rows * slot->columns;
     for (size_t p = 0; p < slot->parts; p++)
@@ -275,7 +310,8 @@ static embed_status load_all(struct slot_list *list, struct backend *backend,
     for (size_t i = 0; i < list->count; i++) {
         const struct slot *slot = &list->slots[i];
         size_t floats = slot->rows * slot->columns * slot->parts;
-        if (slot->kind == WEIGHT_TABLE) floats = PIECE_BYTES / sizeof(float) + slot->columns;
+        if (slot->by_distance) floats = slot->columns + slot->tensor_rows * slot->rows;
+        else if (slot->kind == WEIGHT_TABLE) floats = PIECE_BYTES / sizeof(float) + slot->columns;
         if (floats > load.staging_floats) load.staging_floats = floats;
     }
     thread_team_run(team, load_some, &load);
@@ -295,11 +331,12 @@ embed_status weights_load(struct weights *weights, struct encoder *encoder,
     encoder->layers = memory_allocate(config->L, sizeof *encoder->layers, "the layers");
     if (encoder->layers == NULL) return EMBED_OUT_OF_MEMORY;
     struct slot_list list = {
-        memory_allocate(EMBEDDING_SLOTS + LAYER_SLOTS * config->L, sizeof *list.slots,
+        memory_allocate(MODEL_SLOTS + LAYER_SLOTS * config->L, sizeof *list.slots,
                         "the list of weights"), 0};
     if (list.slots == NULL) return EMBED_OUT_OF_MEMORY;
 
     add_embeddings(&list, &encoder->embeddings, config, names);
+    add_relative_bias(&list, &encoder->relative_bias, config, names);
     for (size_t l = 0; l < config->L; l++) add_layer(&list, &encoder->layers[l], l, config, names);
 
     embed_status status = find_tensors(&list, checkpoint, names, &weights->parameters);
