@@ -121,7 +121,7 @@ static embed_status read_vocabulary(struct json_reader *json, struct tokenizer_p
     for (;;) {
         bool more;
         struct json_string token;
-        int32_t id;
+        int32_t id = 0;
         TRY(json_next_key(json, &more, &token));
         if (!more) return EMBED_OK;
         TRY(json_read_id(json, &id));
