@@ -141,8 +141,11 @@ static void set_up_plain(struct tokenizer *tokenizer)
     for (uint32_t byte = 1; byte < 0x80; byte++) {
         struct normalized units[NORMALIZER_MAX_EXPANSION];
         size_t count = normalizer_expand(tokenizer->normalizer, byte, units);
-        if (count == 1 && units[0].kind == NORMALIZED_WORD && units[0].code < 0x80 &&
-            !tokenizer->normalized.starts[units[0].code])
+        if (count != 1 || units[0].code >= 0x80 || tokenizer->normalized.starts[units[0].code])
+            continue;
+        if (units[0].kind == NORMALIZED_SPACE)
+            tokenizer->plain[byte] = ' ';
+        else if (units[0].kind == NORMALIZED_WORD && units[0].code > ' ')
             tokenizer->plain[byte] = (char)units[0].code;
     }
 }

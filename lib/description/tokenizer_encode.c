@@ -249,27 +249,42 @@ static embed_status take_normalized(struct scan *scan, bool *taken)
 
 /* ---- text -------------------------------------------------------------------------------- */
 
-/* Adds ASCII characters that become one character of a word each: most of all text. */
-static void take_plain(struct scan *scan)
+/* Adds ASCII characters to a word: most of all text. */
+static void take_plain_word(struct scan *scan)
 {
-    const char *plain = scan->tokenizer->plain;
-    size_t position = scan->at.position, end = scan->piece_end;
-    size_t room = scan->tokenizer->model.max_characters - scan->word_characters;
+    const char *plain = scan->tokenizer->plain, *text = scan->text;
+    size_t start = scan->at.position, position = start, end = scan->piece_end;
     if (scan->too_long) {
-        while (position < end && plain[(unsigned char)scan->text[position]] != 0) position++;
+        while (position < end && plain[(unsigned char)text[position]] > ' ') position++;
     } else {
-        if (end > position && end - position > room) end = position + room;
+        size_t room = scan->tokenizer->model.max_characters - scan->word_characters;
+        if (end - position > room) end = position + room;
         char *word = scan->word + scan->word_length, byte;
-        while (position < end && (byte = plain[(unsigned char)scan->text[position]]) != 0) {
+        while (position < end && (byte = plain[(unsigned char)text[position]]) > ' ') {
             *word++ = byte;
             position++;
         }
-        scan->word_characters += position - scan->at.position;
-        scan->word_length += position - scan->at.position;
+        scan->word_characters += position - start;
+        scan->word_length += position - start;
     }
-    if (position > scan->at.position)
-        scan->previous = (unsigned char)plain[(unsigned char)scan->text[position - 1]];
+    if (position > start) scan->previous = (unsigned char)text[position - 1];
     scan->at.position = position;
+}
+
+/* Takes ASCII words and the white space behind them, as far as there is nothing else. */
+static embed_status take_plain(struct scan *scan)
+{
+    const char *plain = scan->tokenizer->plain;
+    while (scan->at.position < scan->piece_end && scan->list->count < scan->enough) {
+        take_plain_word(scan);
+        if (scan->at.position == scan->piece_end ||
+            plain[(unsigned char)scan->text[scan->at.position]] != ' ')
+            break;
+        TRY(end_word(scan));
+        scan->previous = ' ';
+        scan->at.position++;
+    }
+    return EMBED_OK;
 }
 
 static embed_status take_character(struct scan *scan)
@@ -297,7 +312,7 @@ static embed_status scan_text(struct scan *scan)
 {
     while (scan->list->count < scan->enough) {
         if (in_piece(scan, scan->at.position)) {
-            if (scan->at.taken == 0) take_plain(scan);
+            if (scan->at.taken == 0) TRY(take_plain(scan));
             if (scan->at.position < scan->piece_end) TRY(take_character(scan));
         } else if (scan->raw != NULL) {
             TRY(take_raw(scan));

@@ -66,8 +66,8 @@ struct tokenizer {
     struct wordpiece model;
     struct added_tokens raw, normalized;
     size_t id_limit;
-    /* What an ASCII byte becomes where it is one character of a word and begins no token of the
-     * normalized set; 0 for all other bytes. */
+    /* What an ASCII byte becomes where that is one character of a word, or ' ' where it is
+     * white space; 0 for all other bytes, and where a token of the normalized set may begin. */
     char plain[256];
 };
 
