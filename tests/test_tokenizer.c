@@ -186,8 +186,7 @@ static void test_minilm_vocab_txt(void **state)
     rmdir(folder);
 }
 
-/* ---- facts and limits ----------------------------------------------------------------------
- */
+/* ---- facts and limits -------------------------------------------------------------------- */
 
 static void test_invalid_bytes(void **state)
 {
@@ -240,8 +239,7 @@ static void check_repeated(const struct tokenizer *tokenizer, const char *part, 
     free(text);
 }
 
-/* Long texts take time in proportion: tests/run gives this one ten minutes, it needs a second.
- */
+/* Long texts take time in proportion: this needs a second where tests/run allows 600. */
 static void test_long_texts(void **state)
 {
     (void)state;

@@ -5,8 +5,7 @@
 #include "description/bert_unicode.h"
 #include "formats/unicode.h"
 
-/* ---- UTF-8 ---------------------------------------------------------------------------------
- */
+/* ---- UTF-8 ------------------------------------------------------------------------------- */
 
 /* Every code point there is comes back from its UTF-8. */
 static void test_round_trip(void **state)
@@ -78,8 +77,7 @@ static void test_last(void **state)
     assert_int_equal(utf8_decode_last("\x80\x80\x80\x80\x80", 5), UNICODE_REPLACEMENT);
 }
 
-/* ---- properties ----------------------------------------------------------------------------
- */
+/* ---- properties -------------------------------------------------------------------------- */
 
 /* All canonical decompositions, which are utf8proc's, are those of the reference. */
 static void test_decompositions(void **state)

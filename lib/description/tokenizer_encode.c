@@ -36,10 +36,9 @@ struct scan {
     size_t searched, piece_end, raw_length;
     const struct added_token *raw;
 
-    /* Tokens of the normalized set: none may begin before `resume`; the code point before `at`.
-     */
+    /* Tokens of the normalized set may not begin before `resume`. */
     struct place resume;
-    uint32_t previous;
+    uint32_t previous; /* the normalized code point before `at`, 0 where a piece begins */
 
     /* The word being gathered. Marks may not be moved before `barrier`. */
     size_t word_length, word_characters, barrier;
@@ -123,8 +122,7 @@ static bool stands_alone(const struct scan *scan, size_t start, size_t length)
              bert_unicode_is_word(utf8_decode(text + end, scan->length - end).code));
 }
 
-/* Looks for the next token of the raw set that begins at `searched` or later and before `stop`.
- */
+/* Looks for the next token of the raw set, which begins in text[searched..stop). */
 static void search_raw(struct scan *scan, size_t stop)
 {
     const struct added_tokens *set = &scan->tokenizer->raw;
@@ -210,9 +208,10 @@ static const struct added_token *match_normalized(struct scan *scan, struct plac
 
     *end = scan->at;
     *invalid_bytes = 0;
-    for (size_t done = 0; done < length; *last = unit.code) {
-        next_normalized(scan, end, &unit, invalid_bytes);
+    size_t done = 0;
+    while (done < length && next_normalized(scan, end, &unit, invalid_bytes)) {
         done += utf8_encode(ahead, unit.code);
+        *last = unit.code;
     }
     return token;
 }

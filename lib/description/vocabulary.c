@@ -10,8 +10,7 @@
 #define FIRST_SLOT_BITS 8
 #define MAX_PROBES      1024 /* chance gives less than 100; more is malice */
 
-/* FNV-1a's low bits depend on low bits only; a multiplication carries all of them to the top.
- */
+/* FNV-1a's low bits depend on low bits only; the product's high bits depend on all of them. */
 static size_t first_slot(const struct vocabulary *vocabulary, uint64_t hash)
 {
     return (size_t)(hash * UINT64_C(0x9E3779B97F4A7C15) >> (64 - vocabulary->slot_bits));

@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WORDPIECE_MAX_CHARACTERS 1024 /* that max_characters may be: words lie on the stack */
+/* Words and their hashes lie on the stack: 36 KiB in all. */
+#define WORDPIECE_MAX_CHARACTERS 1024 /* that max_characters may be */
 #define WORDPIECE_MAX_BYTES      (4 * WORDPIECE_MAX_CHARACTERS)
 
 /* Immutable; `vocabulary` and `prefix` belong to the caller. */
