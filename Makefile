@@ -57,7 +57,7 @@ help:
 
 # ---- what the build needs ------------------------------------------------------------------
 # Each stamp is made once; tools/packages installs what is missing, or says what to type.
-BUILD_PACKAGES := cc:gcc pkg-config:pkg-config utf8proc.h:libutf8proc-dev jansson.h:libjansson-dev
+BUILD_PACKAGES := cc:gcc stdio.h:libc6-dev utf8proc.h:libutf8proc-dev jansson.h:libjansson-dev
 CHECK_PACKAGES := cmocka.h:libcmocka-dev
 
 $(BUILD)/.packages: tools/packages

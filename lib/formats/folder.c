@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,11 +22,13 @@ char *folder_path(const char *folder, const char *name)
 
 bool folder_has(const char *folder, const char *name)
 {
-    char *path = folder_path(folder, name);
+    /* On the stack: lack of memory must not look like a file that is not there, or the model
+     * would be opened without it and give other results. */
+    char path[PATH_MAX];
     struct stat facts;
-    bool has = path != NULL && stat(path, &facts) == 0 && S_ISREG(facts.st_mode);
-    memory_free(path);
-    return has;
+    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return length > 0 && (size_t)length < sizeof path && stat(path, &facts) == 0 &&
+           S_ISREG(facts.st_mode);
 }
 
 static embed_status read_all(char *out, size_t bytes, int fd, const char *path)

@@ -1,0 +1,197 @@
+/* test_out_of_memory.c - each allocation fails once, and from then on, at every place in turn
+ *
+ * The harness of SQLite's and curl's "torture" tests: a piece of work is done again and again,
+ * its n-th allocation failing, n = 1, 2, ..., until it comes through without a fault. Each time
+ * it must say EMBED_OUT_OF_MEMORY and hold no memory afterwards. This file stands in for
+ * lib/base/memory.c: the linker takes these functions and leaves the library's aside.
+ */
+#include "base/memory.h"
+#include "base/status.h"
+#include "formats/checkpoint.h"
+#include "formats/folder.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* ---- the allocator ----------------------------------------------------------------------- */
+
+static struct {
+    pthread_mutex_t lock;
+    size_t left;  /* allocations that still succeed */
+    bool forever; /* all after them fail, not only the next */
+    bool failed;  /* one did */
+    long live;    /* blocks allocated and not released */
+} faults = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Counts a new block in, unless it is to fail. */
+static bool grant(const char *what, bool new_block)
+{
+    pthread_mutex_lock(&faults.lock);
+    bool now = faults.left == 0 && (faults.forever || !faults.failed);
+    if (now)
+        faults.failed = true;
+    else if (faults.left > 0)
+        faults.left--;
+    if (!now && new_block) faults.live++;
+    pthread_mutex_unlock(&faults.lock);
+    /* In parentheses, because cmocka has a macro of that name. */
+    if (now) (fail)(EMBED_OUT_OF_MEMORY, "out of memory: %s", what);
+    return !now;
+}
+
+void *memory_allocate(size_t count, size_t size, const char *what)
+{
+    return grant(what, true) ? calloc(count > 0 ? count : 1, size > 0 ? size : 1) : NULL;
+}
+
+void *memory_resize(void *old, size_t count, size_t size, const char *what)
+{
+    size_t bytes;
+    if (!size_multiply(count, size, &bytes) || !grant(what, old == NULL)) return NULL;
+    return realloc(old, bytes > 0 ? bytes : 1);
+}
+
+void *memory_allocate_aligned(size_t bytes, const char *what)
+{
+    void *block = NULL;
+    return grant(what, true) && posix_memalign(&block, 64, bytes + 1) == 0 ? block : NULL;
+}
+
+char *memory_copy_text(const char *text, size_t length, const char *what)
+{
+    char *copy = memory_allocate(length + 1, 1, what);
+    if (copy != NULL) memcpy(copy, text, length);
+    return copy;
+}
+
+void memory_free(void *block)
+{
+    if (block == NULL) return;
+    pthread_mutex_lock(&faults.lock);
+    faults.live--;
+    pthread_mutex_unlock(&faults.lock);
+    free(block);
+}
+
+/* Does `work` until no allocation of it fails; it returns how it went, having released all. */
+static void torture(embed_status (*work)(void))
+{
+    for (unsigned forever = 0; forever < 2; forever++) {
+        for (size_t n = 0;; n++) {
+            faults.left = n;
+            faults.forever = forever != 0;
+            faults.failed = false;
+            faults.live = 0;
+            embed_status status = work();
+            if (faults.live != 0)
+                fail_msg("%ld blocks lost when allocation %zu failed", faults.live, n + 1);
+            if (status != (faults.failed ? EMBED_OUT_OF_MEMORY : EMBED_OK))
+                fail_msg("allocation %zu: status %d, %s", n + 1, (int)status, error_message());
+            if (!faults.failed) break;
+            assert_true(n < 100000);
+        }
+    }
+}
+
+/* ---- the work ---------------------------------------------------------------------------- */
+
+#define TINY "tests/vectors/tiny-bert"
+
+static embed_status read_checkpoint(void)
+{
+    struct checkpoint *checkpoint;
+    TRY(checkpoint_open(&checkpoint, TINY));
+    checkpoint_close(checkpoint);
+    return EMBED_OK;
+}
+
+static embed_status read_file(void)
+{
+    char *text;
+    size_t length;
+    char *path = folder_path(TINY, "config.json");
+    if (path == NULL) return EMBED_OUT_OF_MEMORY;
+    embed_status status = file_read(&text, &length, path, 1 << 20);
+    memory_free(path);
+    if (status == EMBED_OK) memory_free(text);
+    return status;
+}
+
+static embed_status open_model(void)
+{
+    embed_model *model;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CPU;
+    options.threads = 2;
+    TRY(embed_model_open(&model, TINY, &options));
+    embed_model_close(model);
+    return EMBED_OK;
+}
+
+static embed_status encode(void)
+{
+    static const embed_text texts[] = {
+        EMBED_TEXT("a first text"), EMBED_TEXT(""),
+        EMBED_TEXT("and another, which is longer than the first")};
+    embed_model *model;
+    embed_instance *instance = NULL;
+    embed_tokens tokens = EMBED_TOKENS_INIT;
+    float *rows = NULL;
+    embed_model_info info = EMBED_MODEL_INFO_INIT;
+    TRY(embed_model_open(&model, TINY, NULL));
+    embed_status status = embed_model_get_info(model, &info);
+    if (status == EMBED_OK) status = embed_tokenize(model, texts, 3, NULL, &tokens);
+    if (status == EMBED_OK) status = embed_instance_create(&instance, model, NULL);
+    if (status == EMBED_OK) {
+        rows = malloc(3 * info.width * sizeof *rows);
+        assert_non_null(rows);
+        status = embed_instance_encode(instance, texts, 3, NULL, rows, 3 * info.width, NULL);
+    }
+    free(rows);
+    embed_tokens_free(&tokens);
+    embed_instance_destroy(instance);
+    embed_model_close(model);
+    return status;
+}
+
+static void test_file(void **state)
+{
+    (void)state;
+    torture(read_file);
+}
+
+static void test_checkpoint(void **state)
+{
+    (void)state;
+    torture(read_checkpoint);
+}
+
+static void test_open_model(void **state)
+{
+    (void)state;
+    torture(open_model);
+}
+
+static void test_encode(void **state)
+{
+    (void)state;
+    torture(encode);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_open_model),
+        cmocka_unit_test(test_encode),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
