@@ -153,8 +153,9 @@ typedef struct embed_model_options {
     }
 
 /* Reads the model folder (config.json, tokenizer.json or vocab.txt, model.safetensors, and the
- * sentence-transformers files where there are any) and prepares its weights. On success the
- * caller owns *model. EMBED_IO, EMBED_BAD_FILE and EMBED_UNSUPPORTED name the file and the
+ * sentence-transformers files where there are any) and prepares its weights. Where a model of the
+ * same weight files is open on the same device in the same dtype, its weights are shared. On
+ * success the caller owns *model. EMBED_IO, EMBED_BAD_FILE and EMBED_UNSUPPORTED name the file and the
  * cause. */
 EMBED_API embed_status embed_model_open(embed_model **model, const char *folder,
                                         const embed_model_options *options);
@@ -307,19 +308,28 @@ EMBED_API embed_status embed_instance_encode(embed_instance *instance, const emb
                                              size_t n, const embed_encode_options *options,
                                              float *out, size_t capacity, embed_item *items);
 
-/* Bytes by what they are for. What is shared is in every instance's report: count it once. */
+/* Bytes by what they are for. What is shared is in every instance's report: count it once. Not
+ * counted: the tokenizer (2 to 4 MB a model) and what its lists of ids grow to. */
 typedef struct embed_memory {
     size_t size;
-    uint64_t weights;     /* shared by all instances of the model */
-    uint64_t activations; /* own */
-    uint64_t own;         /* all this instance holds by itself */
+    uint64_t weights;     /* shared by all instances of all models of the same checkpoint */
+    uint64_t activations; /* own, as the following */
+    uint64_t workspace;   /* scratch of the operations */
+    uint64_t batch;       /* token ids on their way in, rows on their way out */
+    uint64_t own;         /* the sum of what is own */
     uint64_t total;       /* weights + own */
 } embed_memory;
 
 #define EMBED_MEMORY_INIT                                                                        \
     {                                                                                            \
-        sizeof(embed_memory), 0, 0, 0, 0                                                         \
+        sizeof(embed_memory), 0, 0, 0, 0, 0, 0                                                   \
     }
+
+/* What a model and one instance of it will take: reads config files and the weights' headers, no
+ * weight. embed_instance_get_memory then gives the same numbers. */
+EMBED_API embed_status embed_plan(const char *folder, const embed_model_options *model_options,
+                                  const embed_instance_options *instance_options,
+                                  embed_memory *estimate);
 
 EMBED_API embed_status embed_instance_get_memory(const embed_instance *instance,
                                                  embed_memory *memory);

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "model/instance.h"
 #include "model/model.h"
+#include "model/plan.h"
 #include "model/token_batch.h"
 
 #include <stdio.h>
@@ -120,15 +121,26 @@ embed_status embed_device_list(embed_device_info *out, size_t capacity, size_t *
 
 /* ---- model --------------------------------------------------------------------------------- */
 
+#define MAX_THREADS 1024
+
+static embed_status take_model_options(embed_model_options *all, const embed_model_options *options)
+{
+    *all = (embed_model_options)EMBED_MODEL_OPTIONS_INIT;
+    TRY(take_options(all, sizeof *all, options, "embed_model_options"));
+    if (all->threads > MAX_THREADS)
+        return fail(EMBED_INVALID_ARGUMENT, "threads is %u, must be at most %d", all->threads,
+                    MAX_THREADS);
+    if (all->threads == 0) all->threads = cpu_count() < MAX_THREADS ? cpu_count() : MAX_THREADS;
+    return EMBED_OK;
+}
+
 embed_status embed_model_open(embed_model **model, const char *folder,
                               const embed_model_options *options)
 {
     REQUIRE(model);
     REQUIRE(folder);
-    embed_model_options all = EMBED_MODEL_OPTIONS_INIT;
-    TRY(take_options(&all, sizeof all, options, "embed_model_options"));
-    if (all.threads > 1024)
-        return fail(EMBED_INVALID_ARGUMENT, "threads is %u, must be at most 1024", all.threads);
+    embed_model_options all;
+    TRY(take_model_options(&all, options));
     return model_open(model, folder, &all);
 }
 
@@ -224,16 +236,37 @@ void embed_tokens_free(embed_tokens *tokens)
 /* Offsets into a chunk are 32 bits. */
 #define MAX_BATCH_TOKENS ((size_t)1 << 24)
 
+static embed_status take_instance_options(embed_instance_options *all,
+                                          const embed_instance_options *options)
+{
+    *all = (embed_instance_options)EMBED_INSTANCE_OPTIONS_INIT;
+    TRY(take_options(all, sizeof *all, options, "embed_instance_options"));
+    if (all->batch_tokens > MAX_BATCH_TOKENS)
+        return fail(EMBED_INVALID_ARGUMENT, "batch_tokens is %zu, must be at most %zu",
+                    all->batch_tokens, MAX_BATCH_TOKENS);
+    return EMBED_OK;
+}
+
+embed_status embed_plan(const char *folder, const embed_model_options *model_options,
+                        const embed_instance_options *instance_options, embed_memory *estimate)
+{
+    REQUIRE(folder);
+    embed_model_options model_all;
+    embed_instance_options instance_all;
+    embed_memory memory = EMBED_MEMORY_INIT;
+    TRY(take_model_options(&model_all, model_options));
+    TRY(take_instance_options(&instance_all, instance_options));
+    TRY(plan_folder(&memory, folder, &model_all, &instance_all));
+    return give_struct(estimate, &memory, sizeof memory, "embed_memory");
+}
+
 embed_status embed_instance_create(embed_instance **instance, embed_model *model,
                                    const embed_instance_options *options)
 {
     REQUIRE(instance);
     REQUIRE(model);
-    embed_instance_options all = EMBED_INSTANCE_OPTIONS_INIT;
-    TRY(take_options(&all, sizeof all, options, "embed_instance_options"));
-    if (all.batch_tokens > MAX_BATCH_TOKENS)
-        return fail(EMBED_INVALID_ARGUMENT, "batch_tokens is %zu, must be at most %zu",
-                    all.batch_tokens, MAX_BATCH_TOKENS);
+    embed_instance_options all;
+    TRY(take_instance_options(&all, options));
     return instance_create(instance, model, &all);
 }
 

@@ -120,13 +120,13 @@ static float *hidden_after(struct embed_model *model, size_t layers, const int32
     assert_non_null(stage.hidden);
 
     struct activations none;
-    size_t bytes = activations_place(&none, NULL, config, sizeof(float), N, 1), scratch;
+    size_t bytes = activations_place(&none, NULL, config, sizeof(float), N, 1);
     void *memory;
     struct executor *executor;
     size_t all_layers = config->L;
     assert_int_equal(backend->allocate(backend, &memory, bytes, "a test"), EMBED_OK);
     activations_place(&stage.activations, memory, config, sizeof(float), N, 1);
-    assert_int_equal(backend->executor_create(&executor, backend, N, N, config->HS, &scratch), 0);
+    assert_int_equal(backend->executor_create(&executor, backend, N, N, config->HS), 0);
     config->L = layers;
     assert_int_equal(backend->run(executor, 1, stage_chunk, &stage), EMBED_OK);
     config->L = all_layers;

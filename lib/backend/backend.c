@@ -6,6 +6,16 @@
 
 static const char no_cuda[] = "this build of libembed has no CUDA backend";
 
+void backend_hold(struct backend *backend)
+{
+    atomic_fetch_add(&backend->references, 1);
+}
+
+void backend_release(struct backend *backend)
+{
+    if (backend != NULL && atomic_fetch_sub(&backend->references, 1) == 1) backend->close(backend);
+}
+
 embed_status backend_open(struct backend **backend, const embed_model_options *options,
                           struct thread_team *team)
 {
@@ -22,7 +32,7 @@ embed_status backend_open(struct backend **backend, const embed_model_options *o
 
     switch (options->dtype) {
     case EMBED_DTYPE_AUTO:
-    case EMBED_DTYPE_F32: return backend_cpu_open(backend, team);
+    case EMBED_DTYPE_F32: return backend_cpu_open(backend, team, options->threads);
     case EMBED_DTYPE_BF16:
     case EMBED_DTYPE_F16:
     case EMBED_DTYPE_INT8:

@@ -14,6 +14,7 @@
 #include "embed.h"
 #include "kernels/kernels.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +61,7 @@ struct packed_batch {
 };
 
 struct backend {
+    atomic_size_t references; /* see backend_hold */
     embed_device device;
     embed_dtype dtype;
     char device_name[128];
@@ -83,9 +85,10 @@ struct backend {
                                  const float *values, size_t first, size_t count, size_t columns);
 
     /* ---- executors ---- */
-    /* For chunks of up to N tokens, sequences of up to T tokens. *bytes: what it takes. */
+    /* For chunks of up to N tokens, sequences of up to T tokens; and the bytes that takes. */
     embed_status (*executor_create)(struct executor **executor, struct backend *backend, size_t N,
-                                    size_t T, size_t HS, size_t *bytes);
+                                    size_t T, size_t HS);
+    size_t (*executor_bytes)(const struct backend *backend, size_t N, size_t T, size_t HS);
     void (*executor_destroy)(struct executor *executor); /* NULL is fine */
     /* Calls chunk(argument, i, worker, execution) for each i below `count`, up to `workers` at a
      * time, each with its own worker number. When all have returned, the first failure is
@@ -124,12 +127,18 @@ struct backend {
                                  struct execution *execution);
 };
 
-/* The device and dtype that `options` ask for; `team` computes on the CPU and must outlive the
- * backend. EMBED_NO_DEVICE and EMBED_UNSUPPORTED say why. */
+/* One more holder; backend_release drops one, and closes the backend with the last. Whoever holds
+ * one after its model is closed (shared weights) may only release memory with it. */
+void backend_hold(struct backend *backend);
+void backend_release(struct backend *backend); /* NULL is fine */
+
+/* The device and dtype that `options` ask for. `team` computes on the CPU and must outlive the
+ * backend's operations; NULL: none will be run, only bytes are asked for, as of a team of
+ * options->threads. The caller holds it. EMBED_NO_DEVICE and EMBED_UNSUPPORTED say why. */
 embed_status backend_open(struct backend **backend, const embed_model_options *options,
                           struct thread_team *team);
 
-/* The CPU, F32. */
-embed_status backend_cpu_open(struct backend **backend, struct thread_team *team);
+/* The CPU, F32, with so many threads. */
+embed_status backend_cpu_open(struct backend **backend, struct thread_team *team, unsigned threads);
 
 #endif

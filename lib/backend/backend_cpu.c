@@ -96,18 +96,30 @@ static embed_status cpu_weight_store(struct backend *backend, void *weight, enum
 
 /* ---- executors ----------------------------------------------------------------------------- */
 
-static embed_status cpu_executor_create(struct executor **out, struct backend *backend, size_t N,
-                                        size_t T, size_t HS, size_t *bytes)
+/* Floats of attention scratch for one thread: a whole number of cache lines, so that threads do not
+ * share one. */
+static size_t scratch_size(const struct backend *backend, size_t T, size_t HS)
+{
+    const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
+    return (kernels->attention_scratch_size(T, HS) + 15) / 16 * 16;
+}
+
+static size_t cpu_executor_bytes(const struct backend *backend, size_t N, size_t T, size_t HS)
 {
     (void)N;
+    return scratch_size(backend, T, HS) * backend->workers * sizeof(float);
+}
+
+static embed_status cpu_executor_create(struct executor **out, struct backend *backend, size_t N,
+                                        size_t T, size_t HS)
+{
     const struct cpu_backend *cpu = (const struct cpu_backend *)backend;
     struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
     if (executor == NULL) return EMBED_OUT_OF_MEMORY;
     executor->cpu = cpu;
-    /* A whole number of cache lines, so that threads do not share one. */
-    executor->scratch_size = (cpu->kernels->attention_scratch_size(T, HS) + 15) / 16 * 16;
-    *bytes = executor->scratch_size * backend->workers * sizeof(float);
-    executor->scratch = memory_allocate_aligned(*bytes, "attention scratch");
+    executor->scratch_size = scratch_size(backend, T, HS);
+    executor->scratch =
+        memory_allocate_aligned(cpu_executor_bytes(backend, N, T, HS), "attention scratch");
     if (executor->scratch == NULL) {
         memory_free(executor);
         return EMBED_OUT_OF_MEMORY;
@@ -371,7 +383,7 @@ static void cpu_close(struct backend *backend)
     memory_free(backend);
 }
 
-embed_status backend_cpu_open(struct backend **out, struct thread_team *team)
+embed_status backend_cpu_open(struct backend **out, struct thread_team *team, unsigned threads)
 {
     const struct cpu_kernels *kernels;
     TRY(cpu_kernels_choose(&kernels));
@@ -381,16 +393,18 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team)
     cpu->kernels = kernels;
     cpu->team = team;
     cpu->backend = (struct backend){
+        .references = 1,
         .device = EMBED_DEVICE_CPU,
         .dtype = EMBED_DTYPE_F32,
         .activation_bytes = sizeof(float),
-        .workers = thread_team_size(team),
+        .workers = threads,
         .close = cpu_close,
         .allocate = cpu_allocate,
         .release = cpu_release,
         .weight_bytes = cpu_weight_bytes,
         .weight_store = cpu_weight_store,
         .executor_create = cpu_executor_create,
+        .executor_bytes = cpu_executor_bytes,
         .executor_destroy = cpu_executor_destroy,
         .run = cpu_run,
         .begin = cpu_begin,

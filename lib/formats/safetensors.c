@@ -18,7 +18,7 @@
 struct safetensors {
     char *path;
     int fd;
-    uint64_t size; /* of the file, when it was opened */
+    struct safetensors_identity identity;
     char *bytes;   /* its beginning, up to the end of the header; the names point into it */
     struct safetensors_header header;
 };
@@ -81,39 +81,46 @@ static embed_status read_at(const struct safetensors *file, uint64_t offset, voi
     return EMBED_OK;
 }
 
-static embed_status read_size(const struct safetensors *file, uint64_t *size)
+static embed_status read_identity(const struct safetensors *file,
+                                  struct safetensors_identity *identity)
 {
     struct stat facts;
     if (fstat(file->fd, &facts) != 0)
         return fail(EMBED_IO, "%s: %s", file->path, strerror(errno));
     if (!S_ISREG(facts.st_mode)) return fail(EMBED_IO, "%s: not a regular file", file->path);
-    *size = (uint64_t)facts.st_size;
+    *identity = (struct safetensors_identity){facts.st_dev, facts.st_ino, (uint64_t)facts.st_size,
+                                              facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec};
     return EMBED_OK;
+}
+
+struct safetensors_identity safetensors_identity(const struct safetensors *file)
+{
+    return file->identity;
 }
 
 static embed_status read_header(struct safetensors *file)
 {
     unsigned char length[SAFETENSORS_LENGTH_BYTES];
-    TRY(read_size(file, &file->size));
-    if (file->size < SAFETENSORS_LENGTH_BYTES)
+    TRY(read_identity(file, &file->identity));
+    if (file->identity.size < SAFETENSORS_LENGTH_BYTES)
         return fail(EMBED_BAD_FILE, "%s: %" PRIu64 " bytes are no safetensors file", file->path,
-                    file->size);
+                    file->identity.size);
     TRY(read_at(file, 0, length, SAFETENSORS_LENGTH_BYTES));
     uint64_t n = 0;
     for (size_t i = SAFETENSORS_LENGTH_BYTES; i-- > 0;) n = n << 8 | length[i];
     if (n > MAX_HEADER_BYTES)
         return fail(EMBED_BAD_FILE, "%s: a header of %" PRIu64 " bytes, more than %" PRIu64,
                     file->path, n, MAX_HEADER_BYTES);
-    if (n > file->size - SAFETENSORS_LENGTH_BYTES)
+    if (n > file->identity.size - SAFETENSORS_LENGTH_BYTES)
         return fail(EMBED_BAD_FILE, "%s: a header of %" PRIu64 " bytes in a file of %" PRIu64,
-                    file->path, n, file->size);
+                    file->path, n, file->identity.size);
 
     size_t header_bytes = SAFETENSORS_LENGTH_BYTES + (size_t)n;
     file->bytes = memory_allocate(header_bytes, 1, "a safetensors header");
     if (file->bytes == NULL) return EMBED_OUT_OF_MEMORY;
     TRY(read_at(file, 0, file->bytes, header_bytes));
     return safetensors_header_parse(&file->header, file->path, file->bytes, header_bytes,
-                                    file->size);
+                                    file->identity.size);
 }
 
 embed_status safetensors_open(struct safetensors **out, const char *path)
@@ -178,17 +185,17 @@ embed_status safetensors_read(const struct safetensors *file,
                               const struct safetensors_tensor *tensor, uint64_t first,
                               void *out, size_t bytes)
 {
-    uint64_t size;
+    struct safetensors_identity now;
     if (first > tensor->bytes || bytes > tensor->bytes - first)
         return fail(EMBED_INVALID_ARGUMENT,
                     "%s: tensor \"%s\" has %" PRIu64 " bytes, not %" PRIu64 " and %zu more",
                     file->path, tensor->name, tensor->bytes, first, bytes);
     TRY(read_at(file, tensor->offset + first, out, bytes));
-    TRY(read_size(file, &size));
-    if (size != file->size)
+    TRY(read_identity(file, &now));
+    if (now.size != file->identity.size)
         return fail(EMBED_IO,
                     "%s: changed its size from %" PRIu64 " to %" PRIu64
                     " bytes while it was in use",
-                    file->path, file->size, size);
+                    file->path, file->identity.size, now.size);
     return EMBED_OK;
 }

@@ -42,6 +42,15 @@ embed_status safetensors_open(struct safetensors **file, const char *path);
 void safetensors_close(struct safetensors *file); /* NULL is fine */
 
 const char *safetensors_path(const struct safetensors *file);
+
+/* Which file it is, and its state when it was opened: equal for two openings of one file that was
+ * not written to between them. */
+struct safetensors_identity {
+    uint64_t device, inode, size;
+    int64_t seconds, nanoseconds; /* of its last change */
+};
+struct safetensors_identity safetensors_identity(const struct safetensors *file);
+
 size_t safetensors_count(const struct safetensors *file);
 /* Sorted by offset. Valid until the file is closed. */
 const struct safetensors_tensor *safetensors_at(const struct safetensors *file, size_t i);

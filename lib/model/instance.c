@@ -8,17 +8,12 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "model/plan.h"
 #include "model/token_batch.h"
 
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
-
-/* Tokens of a chunk when the caller does not say. Larger chunks read the weights less often (42 MB
- * for MiniLM in FP32: 2 ms from memory, computing 512 tokens takes 100), smaller ones keep more of
- * the activations in cache. 256, 512, 1024, 2048 on two Zen 4 cores: 7.28, 7.16, 7.16, 7.25 s for
- * 71,371 tokens. */
-#define CHUNK_TOKENS 512
 
 /* Below this many tokens a thread, all threads work on one chunk together. */
 #define SPLIT_TOKENS 32
@@ -31,58 +26,53 @@ struct worker {
 
 struct embed_instance {
     struct embed_model *model;
+    struct instance_plan plan;
     struct executor *executor;
-    size_t chunk_tokens, chunk_texts; /* that a worker's buffers hold */
     struct worker *workers;
     void *activations; /* all workers' */
     struct token_batch *tokens;
     struct token_span spans[TOKEN_BATCH_TEXTS];
     size_t chunks[TOKEN_BATCH_TEXTS + 1]; /* chunk i is texts chunks[i] to chunks[i + 1] - 1 */
-    size_t activation_bytes, executor_bytes, host_bytes;
 };
 
 /* ---- create and destroy -------------------------------------------------------------------- */
 
-static embed_status create_worker(struct embed_instance *instance, struct worker *worker,
-                                  size_t bytes, size_t index)
+static embed_status create_worker(struct embed_instance *instance, size_t index)
 {
+    const struct instance_plan *plan = &instance->plan;
     const struct transformer_config *config = &instance->model->encoder.config;
-    const struct backend *backend = instance->model->backend;
-    size_t N = instance->chunk_tokens, B = instance->chunk_texts;
-    activations_place(&worker->activations, (char *)instance->activations + index * bytes, config,
-                      backend->activation_bytes, N, B);
+    struct worker *worker = &instance->workers[index];
+    size_t N = plan->chunk_tokens, B = plan->chunk_texts;
+    activations_place(&worker->activations,
+                      (char *)instance->activations + index * plan->worker_activations, config,
+                      instance->model->backend->activation_bytes, N, B);
     worker->ids = memory_allocate(N, sizeof *worker->ids, "a chunk's tokens");
     worker->positions = memory_allocate(N, sizeof *worker->positions, "a chunk's positions");
     worker->offsets = memory_allocate(B + 1, sizeof *worker->offsets, "a chunk's offsets");
     worker->rows = memory_allocate(B, config->C * sizeof *worker->rows, "a chunk's rows");
-    instance->host_bytes += 2 * N * sizeof(int32_t) + (B + 1) * sizeof(int32_t) +
-                            B * config->C * sizeof(float);
     return worker->ids != NULL && worker->positions != NULL && worker->offsets != NULL &&
                    worker->rows != NULL
                ? EMBED_OK
                : EMBED_OUT_OF_MEMORY;
 }
 
-static embed_status create_buffers(struct embed_instance *instance)
+static embed_status create_buffers(struct embed_instance *instance,
+                                   const embed_instance_options *options)
 {
-    const struct transformer_config *config = &instance->model->encoder.config;
-    struct backend *backend = instance->model->backend;
-    size_t N = instance->chunk_tokens, count = backend->workers;
+    const struct embed_model *model = instance->model;
+    const struct transformer_config *config = &model->encoder.config;
+    struct backend *backend = model->backend;
+    struct instance_plan *plan = &instance->plan;
 
-    struct activations none;
-    size_t bytes = activations_place(&none, NULL, config, backend->activation_bytes, N,
-                                     instance->chunk_texts);
-    if (!size_multiply(bytes, count, &instance->activation_bytes))
-        return fail(EMBED_OUT_OF_MEMORY, "activations of %zu tokens do not fit any memory", N);
-    TRY(backend->allocate(backend, &instance->activations, instance->activation_bytes,
-                          "activations"));
-    TRY(backend->executor_create(&instance->executor, backend, N, instance->model->max_tokens,
-                                 config->HS, &instance->executor_bytes));
-    TRY(token_batch_create(&instance->tokens, thread_team_size(instance->model->team)));
+    TRY(plan_instance(plan, config, model->max_tokens, backend, options));
+    TRY(backend->allocate(backend, &instance->activations, plan->activations, "activations"));
+    TRY(backend->executor_create(&instance->executor, backend, plan->chunk_tokens,
+                                 model->max_tokens, config->HS));
+    TRY(token_batch_create(&instance->tokens, thread_team_size(model->team)));
 
-    instance->workers = memory_allocate(count, sizeof *instance->workers, "an instance");
+    instance->workers = memory_allocate(backend->workers, sizeof *instance->workers, "an instance");
     if (instance->workers == NULL) return EMBED_OUT_OF_MEMORY;
-    for (size_t i = 0; i < count; i++) TRY(create_worker(instance, &instance->workers[i], bytes, i));
+    for (size_t i = 0; i < backend->workers; i++) TRY(create_worker(instance, i));
     return EMBED_OK;
 }
 
@@ -93,12 +83,7 @@ embed_status instance_create(struct embed_instance **out, struct embed_model *mo
     if (instance == NULL) return EMBED_OUT_OF_MEMORY;
     instance->model = model;
     model_hold(model);
-    instance->chunk_tokens = options->batch_tokens > 0 ? options->batch_tokens : CHUNK_TOKENS;
-    if (instance->chunk_tokens < model->max_tokens) instance->chunk_tokens = model->max_tokens;
-    /* Most texts have two special tokens at least; where ids are given, a chunk may end early. */
-    instance->chunk_texts = (instance->chunk_tokens + 1) / 2;
-
-    embed_status status = create_buffers(instance);
+    embed_status status = create_buffers(instance, options);
     if (status != EMBED_OK) {
         instance_destroy(instance);
         return status;
@@ -222,7 +207,7 @@ static size_t cut(struct embed_instance *instance, size_t n)
     for (size_t i = 0; i < n; i++) tokens += spans[i].count;
 
     /* A whole number of rounds over all workers, unless there is too little to share. */
-    size_t wanted = (tokens + instance->chunk_tokens - 1) / instance->chunk_tokens;
+    size_t wanted = (tokens + instance->plan.chunk_tokens - 1) / instance->plan.chunk_tokens;
     if (tokens >= workers * SPLIT_TOKENS) wanted = (wanted + workers - 1) / workers * workers;
     size_t target = (tokens + wanted - 1) / wanted;
 
@@ -230,8 +215,8 @@ static size_t cut(struct embed_instance *instance, size_t n)
     instance->chunks[0] = 0;
     for (size_t i = 0; i < n; i++) {
         size_t texts = i - instance->chunks[count];
-        if (texts > 0 && (in_chunk + spans[i].count > instance->chunk_tokens ||
-                          in_chunk + spans[i].count / 2 > target || texts == instance->chunk_texts)) {
+        if (texts > 0 && (in_chunk + spans[i].count > instance->plan.chunk_tokens ||
+                          in_chunk + spans[i].count / 2 > target || texts == instance->plan.chunk_texts)) {
             instance->chunks[++count] = i;
             in_chunk = 0;
         }
@@ -279,11 +264,7 @@ embed_status instance_encode(struct embed_instance *instance, const embed_text *
 
 void instance_get_memory(const struct embed_instance *instance, embed_memory *memory)
 {
-    memory->weights = instance->model->weights.bytes;
-    memory->activations = instance->activation_bytes;
-    memory->own = sizeof *instance + instance->activation_bytes + instance->executor_bytes +
-                  instance->host_bytes;
-    memory->total = memory->weights + memory->own;
+    plan_report(memory, &instance->plan, instance->model->weights->bytes);
 }
 
 struct embed_model *instance_model(const struct embed_instance *instance)

@@ -1,11 +1,11 @@
 /* model.c - everything read from a model folder */
 #include "model/model.h"
 
-#include "backend/cpu_features.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "formats/checkpoint.h"
+#include "model/plan.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -29,14 +29,7 @@ static embed_status check_limits(struct embed_model *model)
                     "%s: the tokenizer has token id %zu, config.json has \"vocab_size\" %zu",
                     folder, ids - 1, config->V);
 
-    size_t positions = transformer_config_max_tokens(config);
-    model->max_tokens = model->pipeline.max_tokens;
-    if (model->max_tokens == 0) model->max_tokens = positions;
-    if (model->max_tokens > positions)
-        return fail(EMBED_BAD_FILE,
-                    "%s: texts of up to %zu tokens, but config.json has "
-                    "\"max_position_embeddings\" for %zu",
-                    folder, model->max_tokens, positions);
+    TRY(plan_max_tokens(&model->max_tokens, &model->pipeline, config));
     size_t added = tokenizer_added_tokens(model->tokenizer);
     if (added == 0)
         return fail(EMBED_UNSUPPORTED,
@@ -57,21 +50,25 @@ static embed_status load(struct embed_model *model, const char *folder,
     TRY(tokenizer_open(&model->tokenizer, transformer));
     TRY(check_limits(model));
 
-    TRY(thread_team_create(&model->team, options->threads > 0 ? options->threads : cpu_count()));
+    TRY(thread_team_create(&model->team, options->threads));
     TRY(backend_open(&model->backend, options, model->team));
 
     struct checkpoint *checkpoint;
     TRY(checkpoint_open(&checkpoint, transformer));
-    embed_status status = weights_load(&model->weights, &model->encoder, model->backend,
-                                       checkpoint, model->team);
+    embed_status status = shared_weights_open(&model->weights, &model->encoder.config,
+                                              model->backend, checkpoint, model->team);
     checkpoint_close(checkpoint);
-    return status;
+    if (status != EMBED_OK) return status;
+    struct transformer_config config = model->encoder.config;
+    model->encoder = model->weights->encoder;
+    model->encoder.config = config;
+    return EMBED_OK;
 }
 
 static void destroy(struct embed_model *model)
 {
-    weights_release(&model->weights, &model->encoder, model->backend);
-    if (model->backend != NULL) model->backend->close(model->backend);
+    shared_weights_close(model->weights);
+    backend_release(model->backend);
     thread_team_destroy(model->team);
     tokenizer_close(model->tokenizer);
     embedding_pipeline_release(&model->pipeline);
@@ -139,7 +136,7 @@ void model_get_info(const struct embed_model *model, embed_model_info *info)
     info->vocabulary = config->V;
     info->pooling = public_pooling(model->pipeline.pooling);
     info->normalizes = model->pipeline.normalize;
-    info->parameters = model->weights.parameters;
-    info->weight_bytes = model->weights.bytes;
+    info->parameters = model->weights->parameters;
+    info->weight_bytes = model->weights->bytes;
     info->load_seconds = model->load_seconds;
 }

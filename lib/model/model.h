@@ -17,12 +17,13 @@ struct embed_model {
     struct tokenizer *tokenizer;
     struct thread_team *team;
     struct backend *backend;
-    struct weights weights;
-    struct encoder encoder;
+    const struct weights *weights; /* shared with other models of the same checkpoint */
+    struct encoder encoder;        /* this model's config, and where the weights are */
     size_t max_tokens;
     double load_seconds;
 };
 
+/* With complete options: threads is not 0. */
 embed_status model_open(struct embed_model **model, const char *folder,
                         const embed_model_options *options);
 

@@ -196,7 +196,9 @@ static size_t slot_bytes(const struct slot *slot, const struct backend *backend)
     return backend->weight_bytes(backend, slot->kind, rows, columns);
 }
 
-static embed_status place(struct weights *weights, struct slot_list *list, struct backend *backend)
+/* Gives each slot its offset, and weights->bytes the sum. */
+static embed_status place(struct weights *weights, struct slot_list *list,
+                          const struct backend *backend)
 {
     size_t total = 0;
     for (size_t i = 0; i < list->count; i++) {
@@ -206,8 +208,14 @@ static embed_status place(struct weights *weights, struct slot_list *list, struc
             !size_add(total, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, &total))
             return fail(EMBED_OUT_OF_MEMORY, "the weights do not fit any memory");
     }
-    TRY(backend->allocate(backend, &weights->block, total, "the weights"));
     weights->bytes = total;
+    return EMBED_OK;
+}
+
+static embed_status allocate(struct weights *weights, const struct slot_list *list,
+                             struct backend *backend)
+{
+    TRY(backend->allocate(backend, &weights->block, weights->bytes, "the weights"));
     for (size_t i = 0; i < list->count; i++)
         *list->slots[i].weight = (char *)weights->block + list->slots[i].offset;
     return EMBED_OK;
@@ -321,35 +329,53 @@ static embed_status load_all(struct slot_list *list, struct backend *backend,
 
 /* ---- all of it ----------------------------------------------------------------------------- */
 
-embed_status weights_load(struct weights *weights, struct encoder *encoder,
+/* The slots of all weights, with their tensors found, checked and placed. */
+static embed_status describe(struct weights *weights, struct slot_list *list,
+                             const struct transformer_config *config,
+                             const struct backend *backend, const struct checkpoint *checkpoint)
+{
+    const struct weight_names *names = weight_names_of(config->family);
+    *weights = (struct weights){.encoder.config = *config};
+    *list = (struct slot_list){0};
+    struct encoder *encoder = &weights->encoder;
+    encoder->layers = memory_allocate(config->L, sizeof *encoder->layers, "the layers");
+    list->slots = memory_allocate(MODEL_SLOTS + LAYER_SLOTS * config->L, sizeof *list->slots,
+                                  "the list of weights");
+    if (encoder->layers == NULL || list->slots == NULL) return EMBED_OUT_OF_MEMORY;
+
+    add_embeddings(list, &encoder->embeddings, config, names);
+    add_relative_bias(list, &encoder->relative_bias, config, names);
+    for (size_t l = 0; l < config->L; l++) add_layer(list, &encoder->layers[l], l, config, names);
+    TRY(find_tensors(list, checkpoint, names, &weights->parameters));
+    return place(weights, list, backend);
+}
+
+embed_status weights_measure(struct weights *weights, const struct transformer_config *config,
+                             const struct backend *backend, const struct checkpoint *checkpoint)
+{
+    struct slot_list list;
+    embed_status status = describe(weights, &list, config, backend, checkpoint);
+    memory_free(list.slots);
+    memory_free(weights->encoder.layers);
+    weights->encoder.layers = NULL;
+    return status;
+}
+
+embed_status weights_load(struct weights *weights, const struct transformer_config *config,
                           struct backend *backend, const struct checkpoint *checkpoint,
                           struct thread_team *team)
 {
-    const struct transformer_config *config = &encoder->config;
-    const struct weight_names *names = weight_names_of(config->family);
-    *weights = (struct weights){0};
-    encoder->layers = memory_allocate(config->L, sizeof *encoder->layers, "the layers");
-    if (encoder->layers == NULL) return EMBED_OUT_OF_MEMORY;
-    struct slot_list list = {
-        memory_allocate(MODEL_SLOTS + LAYER_SLOTS * config->L, sizeof *list.slots,
-                        "the list of weights"), 0};
-    if (list.slots == NULL) return EMBED_OUT_OF_MEMORY;
-
-    add_embeddings(&list, &encoder->embeddings, config, names);
-    add_relative_bias(&list, &encoder->relative_bias, config, names);
-    for (size_t l = 0; l < config->L; l++) add_layer(&list, &encoder->layers[l], l, config, names);
-
-    embed_status status = find_tensors(&list, checkpoint, names, &weights->parameters);
-    if (status == EMBED_OK) status = place(weights, &list, backend);
+    struct slot_list list;
+    embed_status status = describe(weights, &list, config, backend, checkpoint);
+    if (status == EMBED_OK) status = allocate(weights, &list, backend);
     if (status == EMBED_OK) status = load_all(&list, backend, team);
     memory_free(list.slots);
     return status;
 }
 
-void weights_release(struct weights *weights, struct encoder *encoder, struct backend *backend)
+void weights_release(struct weights *weights, struct backend *backend)
 {
-    if (weights->block != NULL) backend->release(backend, weights->block);
-    memory_free(encoder->layers);
-    encoder->layers = NULL;
+    backend->release(backend, weights->block);
+    memory_free(weights->encoder.layers);
     *weights = (struct weights){0};
 }

@@ -10,17 +10,30 @@
 #include <stdint.h>
 
 struct weights {
-    void *block;         /* all of them, in one allocation of the device */
-    size_t bytes;        /* its size */
-    uint64_t parameters; /* numbers read from the checkpoint */
+    void *block;            /* all of them, in one allocation of the device */
+    size_t bytes;           /* its size */
+    uint64_t parameters;    /* numbers read from the checkpoint */
+    struct encoder encoder; /* points into the block; its layers are allocated beside it */
 };
 
-/* Fills encoder->embeddings and encoder->layers (allocated here) from the checkpoint, whose tensors
- * must have the names and shapes that encoder->config implies. All threads of the team read and
- * convert. Release with weights_release, also after a failure. */
-embed_status weights_load(struct weights *weights, struct encoder *encoder,
+/* Fills *weights from the checkpoint, whose tensors must have the names and shapes that `config`
+ * implies. All threads of the team read and convert. Release with weights_release, also after a
+ * failure. */
+embed_status weights_load(struct weights *weights, const struct transformer_config *config,
                           struct backend *backend, const struct checkpoint *checkpoint,
                           struct thread_team *team);
-void weights_release(struct weights *weights, struct encoder *encoder, struct backend *backend);
+void weights_release(struct weights *weights, struct backend *backend);
+
+/* weights->bytes and ->parameters as weights_load would give them: reads no weight. */
+embed_status weights_measure(struct weights *weights, const struct transformer_config *config,
+                             const struct backend *backend, const struct checkpoint *checkpoint);
+
+/* Weights by checkpoint files, device and dtype, kept once in a process for all models that are
+ * open: loads them, or takes part in those that are there. Any thread. The result is read-only;
+ * give it back with shared_weights_close. */
+embed_status shared_weights_open(const struct weights **weights,
+                                 const struct transformer_config *config, struct backend *backend,
+                                 const struct checkpoint *checkpoint, struct thread_team *team);
+void shared_weights_close(const struct weights *weights); /* NULL is fine */
 
 #endif

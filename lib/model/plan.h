@@ -1,0 +1,38 @@
+/* plan.h - how many bytes everything takes, before it is taken
+ *
+ * The same numbers place the buffers afterwards: what is promised and what is used cannot differ.
+ */
+#ifndef LIB_MODEL_PLAN_H
+#define LIB_MODEL_PLAN_H
+
+#include "backend/backend.h"
+#include "description/embedding_pipeline.h"
+#include "description/transformer_config.h"
+
+#include <stddef.h>
+
+/* The longest text in tokens: what the folder sets, or as many as there are positions for.
+ * EMBED_BAD_FILE where it sets more than that. */
+embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline *pipeline,
+                             const struct transformer_config *config);
+
+struct instance_plan {
+    size_t chunk_tokens, chunk_texts;     /* what one worker computes at a time, at most */
+    size_t worker_activations;            /* bytes, for each worker */
+    size_t activations, workspace, batch; /* bytes, for all workers: see embed_memory */
+};
+
+/* EMBED_OUT_OF_MEMORY where the bytes fit no memory. */
+embed_status plan_instance(struct instance_plan *plan, const struct transformer_config *config,
+                           size_t max_tokens, const struct backend *backend,
+                           const embed_instance_options *options);
+
+/* An instance's report: its own bytes by the plan, and the weights it shares. */
+void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t weights);
+
+/* For embed_plan, with complete options. */
+embed_status plan_folder(embed_memory *memory, const char *folder,
+                         const embed_model_options *model_options,
+                         const embed_instance_options *instance_options);
+
+#endif

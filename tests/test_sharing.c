@@ -1,0 +1,143 @@
+/* test_sharing.c - weights are kept once for all models of the same files; plans tell the bytes */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "embed.h"
+#include "model/model.h"
+#include "test_folder.h"
+
+#include <pthread.h>
+
+#define TINY "tests/vectors/tiny-bert"
+
+static embed_model *open_with(const char *folder, unsigned threads)
+{
+    embed_model *model = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.threads = threads;
+    if (embed_model_open(&model, folder, &options) != EMBED_OK)
+        fail_msg("%s: %s", folder, embed_error_message());
+    return model;
+}
+
+static void encode_one(embed_model *model, float row[64])
+{
+    embed_instance *instance = NULL;
+    embed_text text = EMBED_TEXT("a text");
+    assert_int_equal(embed_instance_create(&instance, model, NULL), EMBED_OK);
+    assert_int_equal(embed_instance_encode(instance, &text, 1, NULL, row, 64, NULL), EMBED_OK);
+    embed_instance_destroy(instance);
+}
+
+static void test_same_folder_is_shared(void **state)
+{
+    (void)state;
+    float first[64], second[64];
+    embed_model *a = open_with(TINY, 1), *b = open_with(TINY, 3);
+    assert_ptr_equal(a->weights, b->weights);
+    encode_one(a, first);
+    embed_model_close(a); /* the one that loaded them: the other lives on */
+    encode_one(b, second);
+    assert_memory_equal(first, second, sizeof first);
+    embed_model_close(b);
+}
+
+static void test_other_files_are_not_shared(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder(TINY);
+    char path[1024];
+    size_t length;
+    float before[64], after[64];
+    embed_model *original = open_with(TINY, 1), *copy = open_with(folder, 1);
+    assert_ptr_not_equal(original->weights, copy->weights);
+
+    /* The file is replaced while a model of it is open, as an update of the model would. */
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    char *bytes = test_read_file(path, &length);
+    /* The signs of some floats: the tensors begin at a multiple of 8. */
+    for (size_t i = length / 2; i < length * 3 / 4; i++) bytes[i] ^= (char)(i % 4 == 3 ? 0x80 : 0);
+    assert_int_equal(remove(path), 0);
+    test_write_file(folder, "model.safetensors", bytes, length);
+    embed_model *updated = open_with(folder, 1);
+    assert_ptr_not_equal(updated->weights, copy->weights);
+    encode_one(copy, before);
+    encode_one(updated, after);
+    assert_memory_not_equal(before, after, sizeof before);
+
+    embed_model_close(original);
+    embed_model_close(copy);
+    embed_model_close(updated);
+    free(bytes);
+    test_remove_folder(folder);
+}
+
+static void *open_and_close(void *argument)
+{
+    const struct weights **seen = argument;
+    embed_model *model = NULL;
+    if (embed_model_open(&model, TINY, NULL) != EMBED_OK) return NULL;
+    *seen = model->weights;
+    return model;
+}
+
+static void test_opened_at_the_same_time(void **state)
+{
+    (void)state;
+    pthread_t threads[8];
+    const struct weights *seen[8];
+    void *models[8];
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, &seen[i]), 0);
+    for (int i = 0; i < 8; i++) pthread_join(threads[i], &models[i]);
+    for (int i = 0; i < 8; i++) {
+        assert_non_null(models[i]);
+        assert_ptr_equal(seen[i], seen[0]);
+    }
+    for (int i = 0; i < 8; i++) embed_model_close(models[i]);
+}
+
+/* What is said before is what is taken. */
+static void test_plan_is_what_is_used(void **state)
+{
+    (void)state;
+    static const size_t batch_tokens[] = {0, 1, 64, 10000};
+    static const char *const folders[] = {TINY, "tests/vectors/tiny-bert-cls"};
+    for (size_t f = 0; f < 2; f++) {
+        for (size_t b = 0; b < 4; b++) {
+            embed_model *model = open_with(folders[f], 2);
+            embed_instance *instance = NULL;
+            embed_model_options model_options = EMBED_MODEL_OPTIONS_INIT;
+            embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+            embed_memory plan = EMBED_MEMORY_INIT, actual = EMBED_MEMORY_INIT;
+            model_options.threads = 2;
+            options.batch_tokens = batch_tokens[b];
+            assert_int_equal(embed_plan(folders[f], &model_options, &options, &plan), EMBED_OK);
+            assert_int_equal(embed_instance_create(&instance, model, &options), EMBED_OK);
+            assert_int_equal(embed_instance_get_memory(instance, &actual), EMBED_OK);
+            assert_memory_equal(&plan, &actual, sizeof plan);
+            assert_int_equal(plan.own, plan.activations + plan.workspace + plan.batch);
+            assert_int_equal(plan.total, plan.own + plan.weights);
+            embed_instance_destroy(instance);
+            embed_model_close(model);
+        }
+    }
+    embed_memory plan = EMBED_MEMORY_INIT;
+    assert_int_equal(embed_plan("/nonexistent", NULL, NULL, &plan), EMBED_IO);
+    assert_int_equal(embed_plan(NULL, NULL, NULL, &plan), EMBED_INVALID_ARGUMENT);
+    assert_int_equal(embed_plan(TINY, NULL, NULL, NULL), EMBED_INVALID_ARGUMENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_folder_is_shared),
+        cmocka_unit_test(test_other_files_are_not_shared),
+        cmocka_unit_test(test_opened_at_the_same_time),
+        cmocka_unit_test(test_plan_is_what_is_used),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
