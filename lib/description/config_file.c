@@ -32,13 +32,23 @@ static embed_status parse(struct config_file *file)
     char *text;
     size_t length;
     TRY(file_read(&text, &length, file->path, MAX_BYTES));
-    json_error_t error;
+    json_error_t error = {0};
     file->root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    /* tokenizer_config.json writes "no limit" as an integer of 31 digits. */
+    /* tokenizer_config.json writes "no limit" as an integer of 31 digits. And jansson may tell
+     * lack of memory as a wrong token: what fails a second time, memory being there, is wrong. */
+    void *probe = NULL;
+    if (file->root == NULL && (probe = memory_allocate(length, 2, file->path)) == NULL) {
+        memory_free(text);
+        return EMBED_OUT_OF_MEMORY;
+    }
+    memory_free(probe);
+    size_t flags = JSON_REJECT_DUPLICATES;
     if (file->root == NULL && json_error_code(&error) == json_error_numeric_overflow)
-        file->root = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL,
-                                &error);
+        flags |= JSON_DECODE_INT_AS_REAL;
+    if (file->root == NULL) file->root = json_loadb(text, length, flags, &error);
     memory_free(text);
+    if (file->root == NULL && *error.text == '\0')
+        return fail(EMBED_OUT_OF_MEMORY, "out of memory: %s", file->path);
     if (file->root == NULL)
         return fail(EMBED_BAD_FILE, "%s: line %d, column %d: %s", file->path, error.line,
                     error.column, error.text);
@@ -48,7 +58,9 @@ static embed_status parse(struct config_file *file)
 embed_status config_file_open(struct config_file **out, const char *folder, const char *name,
                               bool required)
 {
-    if (!required && !folder_has(folder, name)) {
+    bool has = required;
+    if (!required) TRY(folder_has(&has, folder, name));
+    if (!has) {
         *out = NULL;
         return EMBED_OK;
     }

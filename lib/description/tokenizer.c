@@ -68,8 +68,10 @@ void tokenizer_parts_free(struct tokenizer_parts *parts)
 
 static embed_status read_files(struct tokenizer_parts *parts, const char *folder)
 {
-    bool has_json = folder_has(folder, "tokenizer.json");
-    if (!has_json && !folder_has(folder, "vocab.txt"))
+    bool has_json, has_text;
+    TRY(folder_has(&has_json, folder, "tokenizer.json"));
+    TRY(folder_has(&has_text, folder, "vocab.txt"));
+    if (!has_json && !has_text)
         return fail(EMBED_IO, "%s: has neither tokenizer.json nor vocab.txt", folder);
     parts->file = folder_path(folder, has_json ? "tokenizer.json" : "vocab.txt");
     if (parts->file == NULL) return EMBED_OUT_OF_MEMORY;

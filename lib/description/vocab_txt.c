@@ -123,7 +123,9 @@ static embed_status read_config_text(const char *path, char *text, size_t length
 static embed_status read_config(const char *folder, struct config *config,
                                 struct tokenizer_parts *parts)
 {
-    if (!folder_has(folder, "tokenizer_config.json")) return EMBED_OK;
+    bool has;
+    TRY(folder_has(&has, folder, "tokenizer_config.json"));
+    if (!has) return EMBED_OK;
     char *path = folder_path(folder, "tokenizer_config.json"), *text = NULL;
     size_t length;
     if (path == NULL) return EMBED_OUT_OF_MEMORY;
@@ -227,7 +229,9 @@ static embed_status read_both(struct tokenizer_parts *parts, const char *folder,
 
 embed_status vocab_txt_read(struct tokenizer_parts *parts, const char *folder)
 {
-    if (folder_has(folder, "added_tokens.json"))
+    bool has;
+    TRY(folder_has(&has, folder, "added_tokens.json"));
+    if (has)
         return fail(EMBED_UNSUPPORTED,
                     "%s: added_tokens.json without tokenizer.json is not supported", folder);
     struct config config = {.do_lower_case = true, .tokenize_chinese_chars = true};

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define SINGLE_FILE     "model.safetensors"
@@ -219,17 +218,15 @@ struct contents {
     bool single, index, pickle;
 };
 
-/* Which of the files are there? A link that leads nowhere counts: its opening then names it. */
+/* Which of the files are there? */
 static embed_status look_into(struct contents *contents, const char *folder)
 {
-    struct stat facts;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return fail(EMBED_IO, "%s: %s", folder, strerror(errno));
-    contents->single = fstatat(fd, SINGLE_FILE, &facts, AT_SYMLINK_NOFOLLOW) == 0;
-    contents->index = fstatat(fd, INDEX_FILE, &facts, AT_SYMLINK_NOFOLLOW) == 0;
-    contents->pickle = fstatat(fd, PICKLE_FILE, &facts, AT_SYMLINK_NOFOLLOW) == 0;
     close(fd);
-    return EMBED_OK;
+    TRY(folder_has(&contents->single, folder, SINGLE_FILE));
+    TRY(folder_has(&contents->index, folder, INDEX_FILE));
+    return folder_has(&contents->pickle, folder, PICKLE_FILE);
 }
 
 static embed_status open_single(struct checkpoint *checkpoint, const char *folder)

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,15 +19,17 @@ char *folder_path(const char *folder, const char *name)
     return path;
 }
 
-bool folder_has(const char *folder, const char *name)
+embed_status folder_has(bool *has, const char *folder, const char *name)
 {
-    /* On the stack: lack of memory must not look like a file that is not there, or the model
-     * would be opened without it and give other results. */
-    char path[PATH_MAX];
     struct stat facts;
-    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
-    return length > 0 && (size_t)length < sizeof path && stat(path, &facts) == 0 &&
-           S_ISREG(facts.st_mode);
+    char *path = folder_path(folder, name);
+    if (path == NULL) return EMBED_OUT_OF_MEMORY;
+    embed_status status = EMBED_OK;
+    *has = lstat(path, &facts) == 0;
+    if (!*has && errno != ENOENT && errno != ENOTDIR)
+        status = fail(EMBED_IO, "%s: %s", path, strerror(errno));
+    memory_free(path);
+    return status;
 }
 
 static embed_status read_all(char *out, size_t bytes, int fd, const char *path)

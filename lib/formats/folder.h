@@ -10,8 +10,10 @@
 /* "FOLDER/NAME", to be released with memory_free; NULL when out of memory. */
 char *folder_path(const char *folder, const char *name);
 
-/* Is there a regular file of that name? */
-bool folder_has(const char *folder, const char *name);
+/* Is there anything of that name? A link that leads nowhere counts: its opening then names it.
+ * What cannot be looked at is EMBED_IO and never "no": the model would be opened without it, and
+ * give other results. */
+embed_status folder_has(bool *has, const char *folder, const char *name);
 
 /* The whole file with a NUL behind it, to be released with memory_free. A regular file (or a link
  * to one) of at most max_bytes; else EMBED_IO or EMBED_BAD_FILE, naming the path. */
