@@ -3,6 +3,8 @@
 ## make demo     build, fetch all-MiniLM-L6-v2, embed a small text, print its most similar pairs
 ## make check    build, run all tests (fetches all-MiniLM-L6-v2 for those that use it)
 ## make all      build/embed, build/embed-bench, build/libembed.so, build/libembed.a
+## make install  install below PREFIX (/usr/local): embed, libembed, embed.h, manual pages
+## make uninstall remove what `make install` with the same variables installs
 ## make info     what was found on this machine
 ## make layers   check who includes whom
 ## make asan     run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -12,6 +14,7 @@
 ## make clean    remove build/ (fetched models stay in weights/)
 #
 # Variables: CC, CFLAGS, BUILD (build), V=1 shows the commands, WERROR=1 makes warnings errors.
+# For install: PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, and DESTDIR, which is put before them.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -19,9 +22,21 @@ MAKEFLAGS += --no-builtin-rules
 
 BUILD    ?= build
 CFLAGS   ?= -O2 -g
+OBJCOPY  ?= objcopy
 MODEL    := all-MiniLM-L6-v2
 Q        := $(if $(V),,@)
 SHELL    := /bin/sh
+
+# embed.h is the one place where the version is written.
+version_part = $(shell sed -n 's/^.define EMBED_VERSION_$(1) //p' include/embed.h)
+MAJOR    := $(call version_part,MAJOR)
+VERSION  := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
+
+PREFIX     = /usr/local
+BINDIR     = $(PREFIX)/bin
+LIBDIR     = $(PREFIX)/lib
+INCLUDEDIR = $(PREFIX)/include
+MANDIR     = $(PREFIX)/share/man
 
 # ---- the machine ---------------------------------------------------------------------------
 # Recursive on purpose: the compiler may be installed by the `packages` rule of this very run.
@@ -58,14 +73,14 @@ help:
 # ---- what the build needs ------------------------------------------------------------------
 # Each stamp is made once; tools/packages installs what is missing, or says what to type.
 BUILD_PACKAGES := cc:gcc stdio.h:libc6-dev utf8proc.h:libutf8proc-dev jansson.h:libjansson-dev
-CHECK_PACKAGES := cmocka.h:libcmocka-dev
+CHECK_PACKAGES := cmocka.h:libcmocka-dev g++:g++ pkg-config:pkg-config mandoc:mandoc
 
-$(BUILD)/.packages: tools/packages
+$(BUILD)/.packages: tools/packages Makefile
 	@mkdir -p $(BUILD)
 	@sh tools/packages $(BUILD_PACKAGES)
 	@touch $@
 
-$(BUILD)/.packages-check: tools/packages $(BUILD)/.packages
+$(BUILD)/.packages-check: tools/packages Makefile $(BUILD)/.packages
 	@sh tools/packages $(CHECK_PACKAGES)
 	@touch $@
 
@@ -75,7 +90,7 @@ all: $(PROGRAMS) $(BUILD)/libembed.so $(BUILD)/libembed.a
 define compile
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
-	$(Q)$(CC) $(BASE) $(CFLAGS) $(1) -c -o $@ $<
+	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(1) -c -o $@ $<
 endef
 
 $(BUILD)/lib/%.o: lib/%.c | $(BUILD)/.packages
@@ -96,17 +111,33 @@ $(BUILD)/kernels/cpu/$(1)/%.o: kernels/cpu/%.c | $(BUILD)/.packages
 endef
 $(foreach isa,$(ISAS),$(eval $(call cpu_rule,$(isa))))
 
-$(BUILD)/libembed.so: $(LIB_OBJECTS) $(CPU_OBJECTS)
+# The library is a file named by its whole version; the linker looks for libembed.so, the loader for
+# the soname.
+$(BUILD)/libembed.so.$(VERSION): $(LIB_OBJECTS) $(CPU_OBJECTS) lib/libembed.map
 	@echo "  ld  $@"
-	$(Q)$(CC) $(CFLAGS) -shared -pthread -Wl,-soname,libembed.so -Wl,-z,relro,-z,now,--no-undefined \
-	    -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -pthread -Wl,-soname,libembed.so.$(MAJOR) \
+	    -Wl,--version-script=lib/libembed.map -Wl,-z,relro,-z,now,--no-undefined \
+	    -o $@ $(filter %.o,$^) $(LIBS)
 
+$(BUILD)/libembed.so: $(BUILD)/libembed.so.$(VERSION)
+	$(Q)ln -sf libembed.so.$(VERSION) $(BUILD)/libembed.so.$(MAJOR)
+	$(Q)ln -sf libembed.so.$(MAJOR) $@
+
+# One object whose internal names are local: none can clash with a name of the program's.
 $(BUILD)/libembed.a: $(LIB_OBJECTS) $(CPU_OBJECTS)
 	@echo "  ar  $@"
-	$(Q)rm -f $@; ar rcs $@ $^
+	$(Q)$(LD) -r -o $(BUILD)/libembed.o $^
+	$(Q)$(OBJCOPY) --localize-hidden $(BUILD)/libembed.o
+	$(Q)rm -f $@; $(AR) rcs $@ $(BUILD)/libembed.o
+
+# The library as the tests see it: object by object, internal names and all.
+$(BUILD)/internal.a: $(LIB_OBJECTS) $(CPU_OBJECTS)
+	@echo "  ar  $@"
+	$(Q)rm -f $@; $(AR) rcs $@ $^
 
 # The programs are linked with the shared library and find it beside themselves.
-link_program = $(CC) $(CFLAGS) -pthread -o $@ $(filter %.o,$^) -L$(BUILD) -lembed -Wl,-rpath,'$$ORIGIN'
+link_program = $(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $(filter %.o,$^) -L$(BUILD) -lembed \
+               -Wl,-rpath,'$$ORIGIN'
 
 $(BUILD)/embed: $(EMBED_OBJECTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
@@ -131,11 +162,12 @@ model-for-tests:
 demo: $(BUILD)/demo weights/$(MODEL)/.complete
 	@$(BUILD)/demo weights/$(MODEL) tools/demo.txt
 
-# A test sees the library from inside (hidden symbols and all), through the static library.
-$(BUILD)/tests/%: tests/%.c $(BUILD)/libembed.a $(REFERENCE_OBJECTS) | $(BUILD)/.packages-check
+# A test sees the library from inside (hidden symbols and all), through internal.a.
+$(BUILD)/tests/%: tests/%.c $(BUILD)/internal.a $(REFERENCE_OBJECTS) | $(BUILD)/.packages-check
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
-	$(Q)$(CC) $(BASE) -Itests $(CFLAGS) -o $@ $< $(REFERENCE_OBJECTS) $(BUILD)/libembed.a -lcmocka $(LIBS)
+	$(Q)$(CC) $(BASE) -Itests $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(REFERENCE_OBJECTS) \
+	    $(BUILD)/internal.a -lcmocka $(LIBS)
 
 check: layers $(TESTS) all model-for-tests
 	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/run $(TESTS)
@@ -152,6 +184,46 @@ memcheck: $(TESTS) all model-for-tests
 	@BUILD=$(BUILD) MODEL=weights/$(MODEL) WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full" \
 	    sh tests/run $(TESTS)
 
+# ---- install -------------------------------------------------------------------------------
+# Where the loader looks by itself. From any other LIBDIR, the installed embed finds its library by
+# an rpath, and there is no cache to renew.
+LOADER_FOLDERS := $(foreach root,/ /usr/ /usr/local/,$(root)lib $(root)lib64 \
+                                                     $(root)lib/$(MACHINE)-linux-gnu)
+IS_LOADED_FROM  = $(filter $(LOADER_FOLDERS),$(LIBDIR))
+
+renew_cache = $(if $(IS_LOADED_FROM),[ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || ldconfig || true)
+
+install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.in
+	@echo "  install  $(DESTDIR)$(PREFIX)"
+	$(Q)install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' \
+	    '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man3'
+	$(Q)install -m 644 include/embed.h '$(DESTDIR)$(INCLUDEDIR)/embed.h'
+	$(Q)install -m 644 $(BUILD)/libembed.a '$(DESTDIR)$(LIBDIR)/libembed.a'
+	$(Q)install -m 755 $(BUILD)/libembed.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libembed.so.$(VERSION)'
+	$(Q)ln -sf libembed.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libembed.so.$(MAJOR)'
+	$(Q)ln -sf libembed.so.$(MAJOR) '$(DESTDIR)$(LIBDIR)/libembed.so'
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
+	    -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|' \
+	    lib/embed.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc'
+	$(Q)chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc'
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o '$(DESTDIR)$(BINDIR)/embed' $(EMBED_OBJECTS) \
+	    -L$(BUILD) -lembed -ljansson $(if $(IS_LOADED_FROM),,-Wl,-rpath,'$(LIBDIR)')
+	$(Q)chmod 755 '$(DESTDIR)$(BINDIR)/embed'
+	$(Q)install -m 644 man/embed.1 '$(DESTDIR)$(MANDIR)/man1/embed.1'
+	$(Q)install -m 644 man/embed.3 '$(DESTDIR)$(MANDIR)/man3/embed.3'
+	$(Q)$(renew_cache)
+
+# The files. The folders stay: others use them too.
+uninstall:
+	@echo "  uninstall  $(DESTDIR)$(PREFIX)"
+	$(Q)rm -f '$(DESTDIR)$(BINDIR)/embed' '$(DESTDIR)$(INCLUDEDIR)/embed.h' \
+	    '$(DESTDIR)$(LIBDIR)/libembed.a' '$(DESTDIR)$(LIBDIR)/libembed.so' \
+	    '$(DESTDIR)$(LIBDIR)/libembed.so.$(MAJOR)' '$(DESTDIR)$(LIBDIR)/libembed.so.$(VERSION)' \
+	    '$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc' \
+	    '$(DESTDIR)$(MANDIR)/man1/embed.1' '$(DESTDIR)$(MANDIR)/man3/embed.3'
+	$(Q)$(renew_cache)
+
 info:
 	@echo "machine   $(MACHINE), instruction sets to build: $(ISAS)"
 	@echo "compiler  $$($(CC) --version 2>/dev/null | head -n 1 || echo none)"
@@ -165,6 +237,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: model-for-tests help all demo check layers asan tsan memcheck info fmt clean
+.PHONY: model-for-tests help all demo check layers asan tsan memcheck install uninstall info fmt \
+        clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

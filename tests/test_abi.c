@@ -1,4 +1,6 @@
 /* test_abi.c - what libembed.so shows, and what it uses of the C library, read by nm */
+#include "embed.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +17,8 @@
 #define SYMBOLS_MAX 4096
 
 typedef struct symbol {
-    char name[128]; /* without its version */
+    char name[128];
+    char version[32]; /* "EMBED_0", "GLIBC_2.2.5"; "" where there is none */
     bool defined;
 } symbol;
 
@@ -30,7 +33,7 @@ static bool has_symbol(const char *name, bool defined)
     return false;
 }
 
-/* "0000000000001234 T name", "                 U name@GLIBC_2.2.5" */
+/* "0000000000001234 T name@@EMBED_0", "                 U name@GLIBC_2.2.5" */
 static int read_symbols(void **state)
 {
     (void)state;
@@ -44,9 +47,11 @@ static int read_symbols(void **state)
     while (symbol_count < SYMBOLS_MAX && fgets(line, sizeof line, nm) != NULL) {
         symbol *s = &symbols[symbol_count];
         char type;
-        if (sscanf(line, "%*[0-9a-f] %c %127[^@\n]", &type, s->name) != 2 &&
-            sscanf(line, " %c %127[^@\n]", &type, s->name) != 2)
+        s->version[0] = '\0';
+        if (sscanf(line, "%*[0-9a-f] %c %127[^@\n]%*[@]%31s", &type, s->name, s->version) < 2 &&
+            sscanf(line, " %c %127[^@\n]%*[@]%31s", &type, s->name, s->version) < 2)
             continue;
+        if (type == 'A') continue; /* a version's own name */
         s->defined = strchr("UwvW", type) == NULL;
         symbol_count++;
     }
@@ -99,15 +104,35 @@ static void check_exported(const char *name)
     if (!has_symbol(name, true)) fail_msg("%s is declared in embed.h and not exported", name);
 }
 
-/* The functions of embed.h, and nothing else. */
+static const char *wanted;
+static bool is_declared;
+
+static void compare_with_wanted(const char *name)
+{
+    if (strcmp(name, wanted) == 0) is_declared = true;
+}
+
+static void check_declared(const symbol *s, const char *version)
+{
+    wanted = s->name;
+    is_declared = false;
+    each_declared(compare_with_wanted);
+    if (!is_declared) fail_msg("%s is exported and not declared in embed.h", s->name);
+    if (strcmp(s->version, version) != 0)
+        fail_msg("%s has the version '%s', not %s", s->name, s->version, version);
+}
+
+/* The functions of embed.h, and nothing else; their version is named as the soname is. */
 static void test_exports(void **state)
 {
     (void)state;
     skip_if_sanitized();
+    char version[32];
+    snprintf(version, sizeof version, "EMBED_%d", EMBED_VERSION_MAJOR);
     size_t declared = each_declared(check_exported), exported = 0;
     for (size_t i = 0; i < symbol_count; i++) {
         if (!symbols[i].defined) continue;
-        if (strncmp(symbols[i].name, "embed_", 6) != 0) fail_msg("exports %s", symbols[i].name);
+        check_declared(&symbols[i], version);
         exported++;
     }
     assert_true(declared > 10);
