@@ -65,7 +65,7 @@ CPU_OBJECTS       := $(foreach isa,$(ISAS),$(CPU_SOURCES:kernels/cpu/%.c=$(BUILD
 REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
 EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
-PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/example $(BUILD)/demo
+PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -142,6 +142,10 @@ link_program = $(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $(filter %.o,$^) -L$(BU
 $(BUILD)/embed: $(EMBED_OBJECTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -ljansson
+# Sees the kernels from inside, beside the naive ones.
+$(BUILD)/kernel-bench: $(BUILD)/bench/kernel_bench.o $(REFERENCE_OBJECTS) $(CPU_OBJECTS)
+	@echo "  ld  $@"
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lm
 $(BUILD)/embed-bench: $(BUILD)/bench/embed_bench.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program)

@@ -1,0 +1,167 @@
+/* kernel_bench.c - kernel-bench: each CPU kernel on one core, right and fast in one row
+ *
+ *   kernel-bench        CSV: kernel, instruction set, shape, difference to the naive kernel,
+ *                       microseconds, GFLOP/s, share of the machine's own FMA roof
+ *
+ * The roof is a loop of multiply-adds that touches registers only, timed in the same run. Times
+ * are the best of many: the kernel's, not the neighbours'.
+ */
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- the roof ------------------------------------------------------------------------------ */
+
+#define ROOF_STEPS 2000000
+
+/* Ten independent chains of multiply-adds: enough to hide a latency of 4 to 5 cycles at two a
+ * cycle. Returns FLOP per second. */
+#define DEFINE_ROOF(name, bytes, attribute)                                                      \
+    attribute static double name(void)                                                           \
+    {                                                                                            \
+        typedef float vec __attribute__((vector_size(bytes)));                                   \
+        vec x = {0}, y = {0}, sum[10];                                                           \
+        for (size_t i = 0; i < bytes / 4; i++) x[i] = 0.999f, y[i] = 0.001f;                     \
+        for (int i = 0; i < 10; i++) sum[i] = x * (float)i;                                      \
+        double start = now();                                                                    \
+        for (long n = 0; n < ROOF_STEPS; n++) {                                                  \
+            _Pragma("GCC unroll 10") for (int i = 0; i < 10; i++) sum[i] = sum[i] * x + y;       \
+        }                                                                                        \
+        double seconds = now() - start;                                                          \
+        for (int i = 1; i < 10; i++) sum[0] += sum[i];                                           \
+        volatile float sink = sum[0][0];                                                         \
+        (void)sink;                                                                              \
+        return 2.0 * 10 * (bytes / 4) * ROOF_STEPS / seconds;                                    \
+    }
+
+DEFINE_ROOF(roof_scalar, 16, )
+#if defined(__x86_64__)
+DEFINE_ROOF(roof_avx2, 32, __attribute__((target("avx2,fma"))))
+DEFINE_ROOF(roof_avx512, 64, __attribute__((target("avx512f"))))
+#endif
+
+struct target {
+    const struct cpu_kernels *kernels;
+    double (*roof)(void);
+    double flops;
+};
+
+/* ---- timing -------------------------------------------------------------------------------- */
+
+/* The best time of body, run for about a fifth of a second. */
+#define BEST_TIME(best, body)                                                                    \
+    do {                                                                                         \
+        best = INFINITY;                                                                         \
+        for (double first = now(), t; now() - first < 0.2;) {                                    \
+            t = now();                                                                           \
+            body;                                                                                \
+            t = now() - t;                                                                       \
+            if (t < best) best = t;                                                              \
+        }                                                                                        \
+    } while (0)
+
+static float *random_floats(size_t count)
+{
+    float *floats = aligned_alloc(64, (count * sizeof *floats + 1023) / 64 * 64);
+    if (floats == NULL) exit(1);
+    for (size_t i = 0; i < count; i++) floats[i] = (float)rand() / (float)RAND_MAX - 0.5f;
+    return floats;
+}
+
+static double largest_difference(const float *a, const float *b, size_t count)
+{
+    double largest = 0;
+    for (size_t i = 0; i < count; i++) largest = fmax(largest, fabs((double)a[i] - b[i]));
+    return largest;
+}
+
+static void print_row(const char *kernel, const struct target *target, const char *shape,
+                      double difference, double seconds, double flop)
+{
+    printf("%s,%s,%s,%.1e,%.2f,%.1f,%.3f\n", kernel, target->kernels->name, shape, difference,
+           1e6 * seconds, 1e-9 * flop / seconds, flop / seconds / target->flops);
+    fflush(stdout);
+}
+
+static void bench_linear(const struct target *target, size_t N, size_t O, size_t I,
+                         enum activation activation)
+{
+    const struct cpu_kernels *k = target->kernels;
+    float *x = random_floats(N * I), *w = random_floats(O * I), *got = random_floats(N * O);
+    float *bias = random_floats(k->linear_bias_size(O)), *expected = random_floats(N * O);
+    float *packed = random_floats(k->linear_weight_size(O, I));
+    k->linear_pack(packed, w, O, I);
+    double best;
+    BEST_TIME(best, k->linear(got, x, packed, bias, N, O, I, 0, O, activation));
+    size_t some = N < 13 ? N : 13; /* rows to check: the naive kernel is slow */
+    cpu_kernels_reference.linear(expected, x, w, bias, some, O, I, 0, O, activation);
+    char shape[64];
+    snprintf(shape, sizeof shape, "N=%zu O=%zu I=%zu", N, O, I);
+    print_row(activation == ACTIVATION_GELU ? "linear+gelu" : "linear", target, shape,
+              largest_difference(got, expected, some * O), best, 2.0 * (double)(N * O * I));
+    free(x), free(w), free(got), free(bias), free(expected), free(packed);
+}
+
+static void bench_attention(const struct target *target, size_t T, size_t HS)
+{
+    const struct cpu_kernels *k = target->kernels;
+    float *qkv = random_floats(3 * T * HS + 64), *got = random_floats(T * HS);
+    float *scratch = random_floats(k->attention_scratch_size(T, HS)), *naive = random_floats(T);
+    float *expected = random_floats(T * HS), scale = 1 / sqrtf((float)HS);
+    double best;
+    BEST_TIME(best, k->attention(got, qkv, qkv + HS, qkv + 2 * HS, NULL, T, HS, 3 * HS, HS, scale,
+                                 scratch));
+    cpu_kernels_reference.attention(expected, qkv, qkv + HS, qkv + 2 * HS, NULL, T, HS, 3 * HS, HS,
+                                    scale, naive);
+    char shape[64];
+    snprintf(shape, sizeof shape, "T=%zu HS=%zu", T, HS);
+    print_row("attention", target, shape, largest_difference(got, expected, T * HS), best,
+              4.0 * (double)(T * T * HS));
+    free(qkv), free(got), free(scratch), free(naive), free(expected);
+}
+
+static void bench_target(struct target *target)
+{
+    static const size_t shapes[][2] = {{1152, 384}, {384, 384}, {384, 1536}, /* all-MiniLM-L6-v2 */
+                                       {2304, 768}, {768, 768}, {768, 3072}}; /* all-mpnet-base-v2 */
+    static const size_t rows[] = {1, 12, 512};
+    for (int i = 0; i < 20; i++) target->flops = fmax(target->flops, target->roof());
+    printf("roof,%s,registers only,,,%.1f,1\n", target->kernels->name, 1e-9 * target->flops);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            bench_linear(target, rows[r], shapes[s][0], shapes[s][1], ACTIVATION_NONE);
+    }
+    bench_linear(target, 512, 1536, 384, ACTIVATION_GELU);
+    bench_linear(target, 512, 3072, 768, ACTIVATION_GELU);
+    static const size_t lengths[] = {12, 34, 128, 256, 512};
+    for (size_t t = 0; t < sizeof lengths / sizeof *lengths; t++) {
+        bench_attention(target, lengths[t], 32);
+        bench_attention(target, lengths[t], 64);
+    }
+}
+
+int main(void)
+{
+    printf("kernel,instruction_set,shape,difference,microseconds,gflops,share_of_roof\n");
+#if defined(__x86_64__)
+    struct target avx512 = {&cpu_kernels_avx512, roof_avx512, 0};
+    struct target avx2 = {&cpu_kernels_avx2, roof_avx2, 0};
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
+        bench_target(&avx512);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) bench_target(&avx2);
+#endif
+    struct target scalar = {&cpu_kernels_scalar, roof_scalar, 0};
+    bench_target(&scalar);
+    return 0;
+}
