@@ -173,6 +173,13 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/internal.a $(REFERENCE_OBJECTS) | $(BUILD)/
 	$(Q)$(CC) $(BASE) -Itests $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(REFERENCE_OBJECTS) \
 	    $(BUILD)/internal.a -lcmocka $(LIBS)
 
+# System calls that fail where tests/test_cli_faults.c wants them to.
+$(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BUILD)/.packages
+	@mkdir -p $(@D)
+	@echo "  cc  $<"
+	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
+$(BUILD)/tests/test_cli_faults: | $(BUILD)/tests/fault_preload.so
+
 check: layers $(TESTS) all model-for-tests
 	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/run $(TESTS)
 
@@ -183,10 +190,14 @@ asan:
 	$(Q)$(MAKE) check BUILD=$(BUILD)/asan \
 	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 tsan:
-	$(Q)$(MAKE) check BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread"
-memcheck: $(TESTS) all model-for-tests
-	@BUILD=$(BUILD) MODEL=weights/$(MODEL) WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full" \
-	    sh tests/run $(TESTS)
+	$(Q)$(MAKE) check-threads BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread"
+# The tests in which threads of the program or of the library work at the same time.
+THREADED := threads thread_team api encoder tokenizer out_of_memory faults
+check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
+	@BUILD=$(BUILD) MODEL= sh tests/run $^
+# valgrind knows no AVX-512, and says so to the program: the library takes its AVX2 kernels.
+memcheck: $(TESTS) all
+	@BUILD=$(BUILD) sh tests/memcheck $(TESTS)
 
 # ---- install -------------------------------------------------------------------------------
 # Where the loader looks by itself. From any other LIBDIR, the installed embed finds its library by
@@ -241,7 +252,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: model-for-tests help all demo check layers asan tsan memcheck install uninstall info fmt \
-        clean
+.PHONY: model-for-tests help all demo check layers asan tsan check-threads memcheck install \
+        uninstall info fmt clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -4,9 +4,12 @@
  */
 #include "embed_tool.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const tool_command commands[] = {
     {"encode", command_encode, TAKEN_BY_ENCODE, "-m FOLDER [options] [FILE|-]",
@@ -106,8 +109,21 @@ static int run_command(const tool_command *command, int count, char **words)
     return status;
 }
 
+/* Closed by the caller, a standard stream's number would go to the next file that is opened, and
+ * messages into the rows: each is opened, in the direction in which it cannot be used. */
+static bool fill_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int direction = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", direction) != fd)
+            return tool_error("/dev/null: %s", strerror(errno));
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
+    if (!fill_standard_streams()) return EXIT_FAILURE;
     if (argc < 2) {
         print_commands(stderr);
         return EXIT_WRONG_CALL;

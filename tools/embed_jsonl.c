@@ -6,10 +6,11 @@
 static bool extract(json_t **string, embed_text *text, const char *field, const char *file,
                     uint64_t line)
 {
-    json_error_t error;
+    json_error_t error = {0};
     json_t *object = json_loadb(text->data, text->length, JSON_ALLOW_NUL, &error);
     if (object == NULL)
-        return tool_error("%s: line %ju: not JSON: %s", file, (uintmax_t)line, error.text);
+        return tool_error("%s: line %ju: not JSON: %s", file, (uintmax_t)line,
+                          *error.text != '\0' ? error.text : "out of memory");
 
     *string = json_incref(json_object_get(object, field));
     json_decref(object);

@@ -29,7 +29,7 @@ bool lines_open(line_reader *reader, const char *path)
     if (S_ISDIR(facts.st_mode)) return tool_error("%s: %s", reader->name, strerror(EISDIR));
     if (S_ISREG(facts.st_mode)) {
         off_t position = lseek(reader->fd, 0, SEEK_CUR);
-        if (position < facts.st_size)
+        if (position >= 0 && position < facts.st_size)
             reader->total_bytes = (uint64_t)(facts.st_size - position);
     }
     return true;

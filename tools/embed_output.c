@@ -80,6 +80,7 @@ static bool open_replacement(tool_output *output, const char *path, const struct
     catch_signals();
     output->target = realpath(path, NULL); /* what a link points to is replaced, not the link */
     if (output->target == NULL) {
+        if (errno != ENOENT) return tool_error("%s: %s", path, strerror(errno));
         output->target = tool_resize(NULL, strlen(path) + 1, 1);
         strcpy(output->target, path);
     }
@@ -101,6 +102,8 @@ bool output_open(tool_output *output, const char *path)
          * to where it stands and not replaced. */
         struct stat facts, standard;
         bool exists = stat(path, &facts) == 0;
+        /* What cannot be looked at may be a device: it is not replaced. */
+        if (!exists && errno != ENOENT) return tool_error("%s: %s", path, strerror(errno));
         if (exists && fstat(STDOUT_FILENO, &standard) == 0 && facts.st_dev == standard.st_dev &&
             facts.st_ino == standard.st_ino)
             output->fd = STDOUT_FILENO;
@@ -127,7 +130,11 @@ static bool write_all(tool_output *output, const char *bytes, size_t count)
     struct pollfd writable = {.fd = output->fd, .events = POLLOUT};
     while (count > 0) {
         ssize_t n = write(output->fd, bytes, count);
-        if (n >= 0) {
+        if (n == 0) {
+            errno = ENOSPC; /* a device that takes no more and says nothing */
+            return write_failed(output);
+        }
+        if (n > 0) {
             bytes += n;
             count -= (size_t)n;
         } else if (errno == EAGAIN) {
@@ -181,12 +188,19 @@ static void sync_folder(const char *target)
     close(fd);
 }
 
+static bool sync_file(int fd)
+{
+    while (fsync(fd) != 0) {
+        if (errno == EINVAL) return true; /* a file system that has no such thing */
+        if (errno != EINTR) return false;
+    }
+    return true;
+}
+
 bool output_commit(tool_output *output)
 {
     if (!output_flush(output)) return false;
-    /* EINVAL: a file system that has no such thing. */
-    if (output->target != NULL && fsync(output->fd) != 0 && errno != EINVAL)
-        return write_failed(output);
+    if (output->target != NULL && !sync_file(output->fd)) return write_failed(output);
     int fd = output->fd;
     output->fd = -1;
     if (fd > STDERR_FILENO && close(fd) != 0) return write_failed(output);
