@@ -22,29 +22,22 @@ INLINE void tile_of(size_t rows, size_t vectors, float *c, size_t c_stride, cons
                     size_t a_stride, const float *b, size_t b_stride, const float *bias, size_t K)
 {
     vec sum[TILE_ROWS][TILE_VECTORS];
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++)
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        UNROLL for (size_t j = 0; j < vectors; j++)
             sum[r][j] = bias != NULL ? vec_load(bias + j * LANES) : vec_set(0);
     }
 
     for (size_t k = 0; k < K; k++) {
         vec w[TILE_VECTORS];
-#pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++) w[j] = vec_load(b + k * b_stride + j * LANES);
-#pragma GCC unroll 16
-        for (size_t r = 0; r < rows; r++) {
+        UNROLL for (size_t j = 0; j < vectors; j++) w[j] = vec_load(b + k * b_stride + j * LANES);
+        UNROLL for (size_t r = 0; r < rows; r++) {
             vec x = vec_set(a[r * a_stride + k]);
-#pragma GCC unroll 4
-            for (size_t j = 0; j < vectors; j++) sum[r][j] = vec_fma(x, w[j], sum[r][j]);
+            UNROLL for (size_t j = 0; j < vectors; j++) sum[r][j] = vec_fma(x, w[j], sum[r][j]);
         }
     }
 
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (size_t j = 0; j < vectors; j++) vec_store(c + r * c_stride + j * LANES, sum[r][j]);
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        UNROLL for (size_t j = 0; j < vectors; j++) vec_store(c + r * c_stride + j * LANES, sum[r][j]);
     }
 }
 

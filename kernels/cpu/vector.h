@@ -17,6 +17,13 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Before a loop whose count is a constant at most 16: an array indexed by it then is registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* A tile of the result that stays in registers: TILE_ROWS x (TILE_VECTORS * LANES) floats. It
  * needs TILE_ROWS * TILE_VECTORS accumulators, TILE_VECTORS registers of weights and one of x. */
 #if defined(ISA_avx512)
