@@ -2,6 +2,7 @@
 #
 ## make demo     build, fetch all-MiniLM-L6-v2, embed a small text, print its most similar pairs
 ## make check    build, run all tests (fetches all-MiniLM-L6-v2 for those that use it)
+## make check-full as check, and the tests that fetch all-mpnet-base-v2 (439 MB)
 ## make all      build/embed, build/embed-bench, build/libembed.so, build/libembed.a
 ## make install  install below PREFIX (/usr/local): embed, libembed, embed.h, manual pages
 ## make uninstall remove what `make install` with the same variables installs
@@ -24,6 +25,7 @@ BUILD    ?= build
 CFLAGS   ?= -O2 -g
 OBJCOPY  ?= objcopy
 MODEL    := all-MiniLM-L6-v2
+MPNET    := all-mpnet-base-v2
 Q        := $(if $(V),,@)
 SHELL    := /bin/sh
 
@@ -57,7 +59,8 @@ LIBS     := -lutf8proc -ljansson -lm
 LIB_SOURCES       := $(wildcard lib/*.c lib/*/*.c)
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
-TEST_SOURCES      := $(wildcard tests/test_*.c)
+FULL_TEST_SOURCES := tests/test_real_mpnet.c
+TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES),$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
 
 LIB_OBJECTS       := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
@@ -65,6 +68,7 @@ CPU_OBJECTS       := $(foreach isa,$(ISAS),$(CPU_SOURCES:kernels/cpu/%.c=$(BUILD
 REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
 EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
+FULL_TESTS        := $(FULL_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
 
 help:
@@ -154,8 +158,9 @@ $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libembed.so
 	$(Q)$(link_program) -lm
 
 # ---- models --------------------------------------------------------------------------------
-weights/$(MODEL)/.complete: weights/fetch weights/manifest
-	@sh weights/fetch $(MODEL)
+weights/$(MODEL)/.complete weights/$(MPNET)/.complete: weights/%/.complete: \
+    weights/fetch weights/manifest
+	@sh weights/fetch $*
 
 # Without a network the tests of the real model are skipped, and counted; under CI that is an error.
 model-for-tests:
@@ -182,6 +187,9 @@ $(BUILD)/tests/test_cli_faults: | $(BUILD)/tests/fault_preload.so
 
 check: layers $(TESTS) all model-for-tests
 	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/run $(TESTS)
+
+check-full: layers $(TESTS) $(FULL_TESTS) all model-for-tests weights/$(MPNET)/.complete
+	@BUILD=$(BUILD) MODEL=weights/$(MODEL) MPNET=weights/$(MPNET) sh tests/run $(TESTS) $(FULL_TESTS)
 
 layers:
 	@sh tests/layers
@@ -252,7 +260,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: model-for-tests help all demo check layers asan tsan check-threads memcheck install \
+.PHONY: model-for-tests help all demo check check-full layers asan tsan check-threads memcheck install \
         uninstall info fmt clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
