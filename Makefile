@@ -15,7 +15,7 @@
 ## make clean    remove build/ (fetched models stay in weights/)
 #
 # Variables: CC, CFLAGS, BUILD (build), V=1 shows the commands, WERROR=1 makes warnings errors.
-# For install: PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, and DESTDIR, which is put before them.
+# For install: PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, and DESTDIR, which goes before them.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -115,8 +115,8 @@ $(BUILD)/kernels/cpu/$(1)/%.o: kernels/cpu/%.c | $(BUILD)/.packages
 endef
 $(foreach isa,$(ISAS),$(eval $(call cpu_rule,$(isa))))
 
-# The library is a file named by its whole version; the linker looks for libembed.so, the loader for
-# the soname.
+# The library is a file named by its whole version. The linker looks for libembed.so, the loader
+# for the soname.
 $(BUILD)/libembed.so.$(VERSION): $(LIB_OBJECTS) $(CPU_OBJECTS) lib/libembed.map
 	@echo "  ld  $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -pthread -Wl,-soname,libembed.so.$(MAJOR) \
@@ -208,18 +208,19 @@ memcheck: $(TESTS) all
 	@BUILD=$(BUILD) sh tests/memcheck $(TESTS)
 
 # ---- install -------------------------------------------------------------------------------
-# Where the loader looks by itself. From any other LIBDIR, the installed embed finds its library by
-# an rpath, and there is no cache to renew.
-LOADER_FOLDERS := $(foreach root,/ /usr/ /usr/local/,$(root)lib $(root)lib64 \
-                                                     $(root)lib/$(MACHINE)-linux-gnu)
+# Where the loader looks by itself. In any other LIBDIR, the installed embed finds its library by an
+# rpath, and there is no cache to renew.
+LOADER_FOLDERS := /lib64 /usr/lib64 $(foreach folder,/lib /usr/lib /usr/local/lib, \
+                  $(folder) $(folder)/$(MACHINE)-linux-gnu)
 IS_LOADED_FROM  = $(filter $(LOADER_FOLDERS),$(LIBDIR))
 
-renew_cache = $(if $(IS_LOADED_FROM),[ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || ldconfig || true)
+renew_cache     = $(if $(IS_LOADED_FROM), \
+                  [ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || ldconfig || true)
 
 install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.in
 	@echo "  install  $(DESTDIR)$(PREFIX)"
-	$(Q)install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' \
-	    '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man3'
+	$(Q)install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' \
+	    '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man3'
 	$(Q)install -m 644 include/embed.h '$(DESTDIR)$(INCLUDEDIR)/embed.h'
 	$(Q)install -m 644 $(BUILD)/libembed.a '$(DESTDIR)$(LIBDIR)/libembed.a'
 	$(Q)install -m 755 $(BUILD)/libembed.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libembed.so.$(VERSION)'
