@@ -304,7 +304,6 @@ embed_status embed_instance_encode(embed_instance *instance, const embed_text *t
                                    size_t capacity, embed_item *items)
 {
     REQUIRE(instance);
-    TRY(check_texts(texts, n));
     embed_encode_options all = EMBED_ENCODE_OPTIONS_INIT;
     TRY(take_options(&all, sizeof all, options, "embed_encode_options"));
     TRY(complete(&all, instance_model(instance)));
@@ -313,6 +312,7 @@ embed_status embed_instance_encode(embed_instance *instance, const embed_text *t
     if (n > capacity / all.dimensions)
         return fail(EMBED_INVALID_ARGUMENT, "capacity is %zu floats, %zu rows of %zu need more",
                     capacity, n, all.dimensions);
+    TRY(check_texts(texts, n)); /* after the room for their rows: a wild n reads nothing */
     return instance_encode(instance, texts, n, &all, out, items);
 }
 
