@@ -83,6 +83,7 @@ void memory_free(void *block)
 /* Does `work` until no allocation of it fails; it returns how it went, having released all. */
 static void torture(embed_status (*work)(void))
 {
+    unsigned points = 0;
     for (unsigned forever = 0; forever < 2; forever++) {
         for (size_t n = 0;; n++) {
             faults.left = n;
@@ -95,9 +96,11 @@ static void torture(embed_status (*work)(void))
             if (status != (faults.failed ? EMBED_OUT_OF_MEMORY : EMBED_OK))
                 fail_msg("allocation %zu: status %d, %s", n + 1, (int)status, error_message());
             if (!faults.failed) break;
+            points++;
             assert_true(n < 100000);
         }
     }
+    print_message("%u injection points\n", points);
 }
 
 /* ---- the work ---------------------------------------------------------------------------- */

@@ -2,6 +2,13 @@
 #include "embed_tool.h"
 
 #include <jansson.h>
+#include <stdlib.h>
+
+/* jansson 2.14, where an allocation fails, may drop characters of a string and read past it. */
+static void *allocate(size_t bytes)
+{
+    return tool_resize(NULL, bytes, 1);
+}
 
 static bool extract(json_t **string, embed_text *text, const char *field, const char *file,
                     uint64_t line)
@@ -27,6 +34,7 @@ static bool extract(json_t **string, embed_text *text, const char *field, const 
 
 bool jsonl_extract(jsonl_values *values, line_reader *reader, const char *field)
 {
+    json_set_alloc_funcs(allocate, free);
     for (size_t i = 0; i < reader->count; i++) {
         if (!extract(&values->strings[i], &reader->texts[i], field, reader->name,
                      reader->first + i + 1))

@@ -1,58 +1,157 @@
-/* config_file.c - small JSON files of a model folder, read strictly; the only user of jansson */
+/* config_file.c - small JSON files of a model folder, read strictly into a tree
+ *
+ * No other library's reader: jansson 2.14, where an allocation fails, drops characters of a string
+ * and then reads past its buffer.
+ */
 #include "description/config_file.h"
 
 #include "base/memory.h"
 #include "base/status.h"
 #include "formats/folder.h"
+#include "formats/json_reader.h"
 
-#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The largest seen, with 10^5 class labels in it, has 4 MiB. */
 #define MAX_BYTES ((size_t)8 << 20)
+#define MAX_DEPTH 64
 
-struct config_file {
-    char *path;
-    json_t *root;
+/* A value. Its strings point into the file's text. */
+struct config_object {
+    enum json_kind kind;
+    bool boolean;
+    bool whole; /* a number without sign, fraction and exponent */
+    double number;
+    uint64_t integer;    /* where it is whole; UINT64_MAX: that or more */
+    const char *key;     /* in an object */
+    const char *text;    /* a string; a number as it is written */
+    size_t length;       /* of the text */
+    size_t count;        /* values in it, an array or an object */
+    size_t first, after; /* the first of these; the next value beside this one; 0: none */
 };
 
-/* A struct config_object * is a json_t *, seen by those who need not know jansson. */
-static const struct config_object *object_of(const json_t *json)
+struct config_file {
+    char *path, *text;
+    struct config_object *values; /* the first is the root */
+    size_t count, capacity;
+};
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+static embed_status new_value(struct config_file *file, size_t *index)
 {
-    return (const struct config_object *)json;
+    if (file->count == file->capacity) {
+        size_t capacity = file->capacity > 0 ? 2 * file->capacity : 64;
+        void *values = memory_resize(file->values, capacity, sizeof *file->values, file->path);
+        if (values == NULL) return EMBED_OUT_OF_MEMORY;
+        file->values = values;
+        file->capacity = capacity;
+    }
+    *index = file->count++;
+    file->values[*index] = (struct config_object){0};
+    return EMBED_OK;
 }
 
-static const json_t *json_of(const struct config_object *object)
+static embed_status read_text(struct json_reader *json, const char **text, size_t *length)
 {
-    return (const json_t *)object;
+    struct json_string string;
+    TRY(json_read_string(json, &string));
+    *length = string.length;
+    *text = json_string_terminate(json, string);
+    return *text != NULL ? EMBED_OK : json_fail(json, "a NUL in a string");
+}
+
+static embed_status read_number(struct config_object *value, struct json_reader *json)
+{
+    value->text = json->text + json->position;
+    TRY(json_read_number(json, &value->number));
+    value->length = (size_t)(json->text + json->position - value->text);
+    value->whole = true;
+    for (size_t i = 0; i < value->length; i++) {
+        if (value->text[i] < '0' || value->text[i] > '9') {
+            value->whole = false;
+            return EMBED_OK;
+        }
+        unsigned digit = (unsigned)(value->text[i] - '0');
+        bool fits = value->integer <= (UINT64_MAX - digit) / 10;
+        value->integer = fits ? value->integer * 10 + digit : UINT64_MAX;
+    }
+    return EMBED_OK;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static embed_status check_keys(const struct config_file *file, const struct config_object *object,
+                               const struct json_reader *json)
+{
+    const char **keys = memory_allocate(object->count, sizeof *keys, file->path);
+    if (keys == NULL) return EMBED_OUT_OF_MEMORY;
+    size_t n = 0;
+    for (size_t i = object->first; i != 0; i = file->values[i].after)
+        keys[n++] = file->values[i].key;
+    qsort(keys, n, sizeof *keys, compare_keys);
+    embed_status status = EMBED_OK;
+    for (size_t i = 1; i < n && status == EMBED_OK; i++)
+        if (strcmp(keys[i - 1], keys[i]) == 0)
+            status = json_fail(json, "a duplicate of \"%s\"", keys[i]);
+    memory_free(keys);
+    return status;
+}
+
+static embed_status read_value(struct config_file *file, struct json_reader *json, size_t index);
+
+/* The values of an array or an object. */
+static embed_status read_children(struct config_file *file, struct json_reader *json, size_t index)
+{
+    bool is_object = file->values[index].kind == JSON_OBJECT;
+    TRY(is_object ? json_enter_object(json) : json_enter_array(json));
+    for (size_t last = 0, child;; last = child) {
+        bool more;
+        struct json_string key = {0};
+        TRY(is_object ? json_next_key(json, &more, &key) : json_next_element(json, &more));
+        if (!more) break;
+        TRY(new_value(file, &child));
+        if (is_object) {
+            file->values[child].key = json_string_terminate(json, key);
+            if (file->values[child].key == NULL) return json_fail(json, "a NUL in a key");
+        }
+        *(last == 0 ? &file->values[index].first : &file->values[last].after) = child;
+        file->values[index].count++;
+        TRY(read_value(file, json, child));
+    }
+    return is_object ? check_keys(file, &file->values[index], json) : EMBED_OK;
+}
+
+/* Into file->values[index], which may move meanwhile. */
+static embed_status read_value(struct config_file *file, struct json_reader *json, size_t index)
+{
+    struct config_object *value = &file->values[index];
+    TRY(json_peek(json, &value->kind));
+    switch (value->kind) {
+    case JSON_NULL: return json_read_null(json);
+    case JSON_BOOLEAN: return json_read_boolean(json, &value->boolean);
+    case JSON_NUMBER: return read_number(value, json);
+    case JSON_STRING: return read_text(json, &value->text, &value->length);
+    case JSON_ARRAY:
+    case JSON_OBJECT: break;
+    }
+    return read_children(file, json, index);
 }
 
 static embed_status parse(struct config_file *file)
 {
-    char *text;
-    size_t length;
-    TRY(file_read(&text, &length, file->path, MAX_BYTES));
-    json_error_t error = {0};
-    file->root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    /* tokenizer_config.json writes "no limit" as an integer of 31 digits. And jansson may tell
-     * lack of memory as a wrong token: what fails a second time, memory being there, is wrong. */
-    void *probe = NULL;
-    if (file->root == NULL && (probe = memory_allocate(length, 2, file->path)) == NULL) {
-        memory_free(text);
-        return EMBED_OUT_OF_MEMORY;
-    }
-    memory_free(probe);
-    size_t flags = JSON_REJECT_DUPLICATES;
-    if (file->root == NULL && json_error_code(&error) == json_error_numeric_overflow)
-        flags |= JSON_DECODE_INT_AS_REAL;
-    if (file->root == NULL) file->root = json_loadb(text, length, flags, &error);
-    memory_free(text);
-    if (file->root == NULL && *error.text == '\0')
-        return fail(EMBED_OUT_OF_MEMORY, "out of memory: %s", file->path);
-    if (file->root == NULL)
-        return fail(EMBED_BAD_FILE, "%s: line %d, column %d: %s", file->path, error.line,
-                    error.column, error.text);
-    return EMBED_OK;
+    struct json_reader json;
+    size_t length, root;
+    TRY(file_read(&file->text, &length, file->path, MAX_BYTES));
+    json_reader_init(&json, file->path, file->text, length, MAX_DEPTH);
+    TRY(new_value(file, &root));
+    TRY(read_value(file, &json, root));
+    return json_finish(&json);
 }
 
 embed_status config_file_open(struct config_file **out, const char *folder, const char *name,
@@ -79,10 +178,13 @@ embed_status config_file_open(struct config_file **out, const char *folder, cons
 void config_file_close(struct config_file *file)
 {
     if (file == NULL) return;
-    json_decref(file->root);
+    memory_free(file->values);
+    memory_free(file->text);
     memory_free(file->path);
     memory_free(file);
 }
+
+/* ---- asking -------------------------------------------------------------------------------- */
 
 const char *config_file_path(const struct config_file *file)
 {
@@ -91,41 +193,51 @@ const char *config_file_path(const struct config_file *file)
 
 embed_status config_file_object(const struct config_file *file, const struct config_object **out)
 {
-    if (!json_is_object(file->root))
+    if (file->values->kind != JSON_OBJECT)
         return fail(EMBED_BAD_FILE, "%s: must be a JSON object", file->path);
-    *out = object_of(file->root);
+    *out = file->values;
     return EMBED_OK;
 }
 
 embed_status config_file_array(const struct config_file *file, size_t *count)
 {
-    if (!json_is_array(file->root))
+    if (file->values->kind != JSON_ARRAY)
         return fail(EMBED_BAD_FILE, "%s: must be a JSON array", file->path);
-    *count = json_array_size(file->root);
+    *count = file->values->count;
     return EMBED_OK;
 }
 
 embed_status config_file_element(const struct config_file *file, size_t i,
                                  const struct config_object **out)
 {
-    const json_t *element = json_array_get(file->root, i);
-    if (!json_is_object(element))
+    size_t index = file->values->first;
+    for (size_t k = 0; k < i; k++) index = file->values[index].after;
+    if (file->values[index].kind != JSON_OBJECT)
         return fail(EMBED_BAD_FILE, "%s: element %zu must be a JSON object", file->path, i);
-    *out = object_of(element);
+    *out = &file->values[index];
     return EMBED_OK;
 }
 
-bool config_has(const struct config_object *object, const char *key)
+static const struct config_object *value_of(const struct config_file *file,
+                                            const struct config_object *object, const char *key)
 {
-    return json_object_get(json_of(object), key) != NULL;
+    for (size_t i = object->first; i != 0; i = file->values[i].after)
+        if (strcmp(file->values[i].key, key) == 0) return &file->values[i];
+    return NULL;
+}
+
+bool config_has(const struct config_file *file, const struct config_object *object,
+                const char *key)
+{
+    return value_of(file, object, key) != NULL;
 }
 
 /* *out = NULL where the key is absent or null. */
 static embed_status find(const struct config_file *file, const struct config_object *object,
-                         const char *key, bool required, const json_t **out)
+                         const char *key, bool required, const struct config_object **out)
 {
-    const json_t *value = json_object_get(json_of(object), key);
-    if (value != NULL && json_is_null(value)) value = NULL;
+    const struct config_object *value = value_of(file, object, key);
+    if (value != NULL && value->kind == JSON_NULL) value = NULL;
     if (value == NULL && required)
         return fail(EMBED_BAD_FILE, "%s: \"%s\" is missing", file->path, key);
     *out = value;
@@ -133,80 +245,90 @@ static embed_status find(const struct config_file *file, const struct config_obj
 }
 
 /* EMBED_BAD_FILE, "FILE: "KEY" is VALUE, must be MUST"; the value is cut where it is long. */
-static embed_status wrong(const struct config_file *file, const char *key, const json_t *value,
-                          const char *must)
+static embed_status wrong(const struct config_file *file, const char *key,
+                          const struct config_object *value, const char *must)
 {
-    char shown[64] = "";
-    size_t length =
-        json_dumpb(value, shown, sizeof shown, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
-    const char *more = length > sizeof shown ? "..." : "";
-    if (length > sizeof shown) length = sizeof shown;
-    return fail(EMBED_BAD_FILE, "%s: \"%s\" is %.*s%s, must be %s", file->path, key, (int)length,
-                shown, more, must);
+    enum { SHOWN = 64 };
+    const char *text = value->text != NULL ? value->text : "", *quote = "", *more = "";
+    size_t length = value->length;
+    switch (value->kind) {
+    case JSON_NULL: text = "null", length = 4; break;
+    case JSON_BOOLEAN: text = value->boolean ? "true" : "false", length = strlen(text); break;
+    case JSON_ARRAY: text = "an array", length = strlen(text); break;
+    case JSON_OBJECT: text = "an object", length = strlen(text); break;
+    case JSON_STRING: quote = "\""; break;
+    case JSON_NUMBER: break;
+    }
+    if (length > SHOWN) {
+        more = "...";
+        length = SHOWN;
+        while (((unsigned char)text[length] & 0xC0) == 0x80) length--; /* no half character */
+    }
+    return fail(EMBED_BAD_FILE, "%s: \"%s\" is %s%.*s%s%s, must be %s", file->path, key, quote,
+                (int)length, text, more, quote, must);
 }
 
 embed_status config_size(const struct config_file *file, const struct config_object *object,
                          const char *key, size_t least, size_t most, bool required, size_t *out)
 {
-    const json_t *value = NULL;
+    const struct config_object *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
-    json_int_t number = json_integer_value(value);
-    if (!json_is_integer(value) || number < 0 || (uint64_t)number < least ||
-        (uint64_t)number > most) {
+    if (value->kind != JSON_NUMBER || !value->whole || value->integer < least ||
+        value->integer > most) {
         char must[96];
         snprintf(must, sizeof must, "a whole number from %zu to %zu", least, most);
         return wrong(file, key, value, must);
     }
-    *out = (size_t)number;
+    *out = (size_t)value->integer;
     return EMBED_OK;
 }
 
 embed_status config_number(const struct config_file *file, const struct config_object *object,
                            const char *key, double above, double below, bool required, double *out)
 {
-    const json_t *value = NULL;
+    const struct config_object *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
-    double number = json_number_value(value);
-    if (!json_is_number(value) || !(number > above && number < below)) {
+    if (value->kind != JSON_NUMBER || !(value->number > above && value->number < below)) {
         char must[96];
         snprintf(must, sizeof must, "a number above %g and below %g", above, below);
         return wrong(file, key, value, must);
     }
-    *out = number;
+    *out = value->number;
     return EMBED_OK;
 }
 
 embed_status config_boolean(const struct config_file *file, const struct config_object *object,
                             const char *key, bool required, bool *out)
 {
-    const json_t *value = NULL;
+    const struct config_object *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
-    if (!json_is_boolean(value)) return wrong(file, key, value, "true or false");
-    *out = json_is_true(value);
+    if (value->kind != JSON_BOOLEAN) return wrong(file, key, value, "true or false");
+    *out = value->boolean;
     return EMBED_OK;
 }
 
 embed_status config_text(const struct config_file *file, const struct config_object *object,
                          const char *key, bool required, const char **out)
 {
-    const json_t *value = NULL;
+    const struct config_object *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
-    if (!json_is_string(value)) return wrong(file, key, value, "a text");
-    *out = json_string_value(value);
+    if (value->kind != JSON_STRING) return wrong(file, key, value, "a text");
+    *out = value->text;
     return EMBED_OK;
 }
 
 embed_status config_child(const struct config_file *file, const struct config_object *object,
                           const char *key, const struct config_object **out)
 {
-    const json_t *value = NULL;
+    const struct config_object *value = NULL;
     TRY(find(file, object, key, false, &value));
-    if (value != NULL && !json_is_object(value)) return wrong(file, key, value, "an object");
-    *out = object_of(value);
+    if (value != NULL && value->kind != JSON_OBJECT)
+        return wrong(file, key, value, "an object");
+    *out = value;
     return EMBED_OK;
 }
 
@@ -215,12 +337,10 @@ embed_status config_each_text(const struct config_file *file, const struct confi
                                                    const char *text),
                               void *context)
 {
-    /* jansson's iterators take a json_t * that is not const, and change nothing. */
-    json_t *json = (json_t *)json_of(object);
-    for (void *i = json_object_iter(json); i != NULL; i = json_object_iter_next(json, i)) {
-        const json_t *value = json_object_iter_value(i);
-        if (!json_is_string(value)) return wrong(file, json_object_iter_key(i), value, "a text");
-        TRY(each(context, json_object_iter_key(i), json_string_value(value)));
+    for (size_t i = object->first; i != 0; i = file->values[i].after) {
+        const struct config_object *value = &file->values[i];
+        if (value->kind != JSON_STRING) return wrong(file, value->key, value, "a text");
+        TRY(each(context, value->key, value->text));
     }
     return EMBED_OK;
 }

@@ -29,7 +29,8 @@ embed_status config_file_array(const struct config_file *file, size_t *count);
 embed_status config_file_element(const struct config_file *file, size_t i,
                                  const struct config_object **out);
 
-bool config_has(const struct config_object *object, const char *key);
+bool config_has(const struct config_file *file, const struct config_object *object,
+                const char *key);
 
 /* A whole number from `least` to `most`; absent: EMBED_BAD_FILE where `required`, else *out stays
  * as it is. Likewise the others. */

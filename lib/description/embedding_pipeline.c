@@ -223,7 +223,7 @@ static embed_status read_prompt_file(struct embedding_pipeline *pipeline,
     TRY(config_child(file, object, "prompts", &prompts));
     if (prompts != NULL) TRY(config_each_text(file, prompts, add_prompt, pipeline));
     TRY(config_text(file, object, "default_prompt_name", false, &name));
-    if (config_has(object, "truncate_dim")) {
+    if (config_has(file, object, "truncate_dim")) {
         size_t none = 0;
         TRY(config_size(file, object, "truncate_dim", 1, MAX_TOKENS, false, &none));
         if (none != 0)

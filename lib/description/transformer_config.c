@@ -59,7 +59,7 @@ static embed_status read_sizes(struct transformer_config *config, const struct c
     config->HS = config->C / config->NH;
 
     TRY(text_must_be(file, object, "hidden_act", "gelu"));
-    if (config_has(object, "quantization_config"))
+    if (config_has(file, object, "quantization_config"))
         return fail(EMBED_UNSUPPORTED, "%s: quantized weights (\"quantization_config\")",
                     config_file_path(file));
     return EMBED_OK;
