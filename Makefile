@@ -1,18 +1,18 @@
 # libembed - see README.md. `make` alone prints this list.
 #
-## make demo     build, fetch all-MiniLM-L6-v2, embed a small text, print its most similar pairs
-## make check    build, run all tests (fetches all-MiniLM-L6-v2 for those that use it)
+## make demo       build, fetch all-MiniLM-L6-v2, embed a small text, print its most similar pairs
+## make check      build, run all tests (fetches all-MiniLM-L6-v2 for those that use it)
 ## make check-full as check, and the tests that fetch all-mpnet-base-v2 (439 MB)
-## make all      build/embed, build/embed-bench, build/libembed.so, build/libembed.a
-## make install  install below PREFIX (/usr/local): embed, libembed, embed.h, manual pages
-## make uninstall remove what `make install` with the same variables installs
-## make info     what was found on this machine
-## make layers   check who includes whom
-## make asan     run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-## make tsan     run the threaded tests under ThreadSanitizer
-## make memcheck run the tests under valgrind
-## make fmt      format all C files with clang-format
-## make clean    remove build/ (fetched models stay in weights/)
+## make all        build/embed, build/embed-bench, build/libembed.so, build/libembed.a
+## make install    install below PREFIX (/usr/local): embed, libembed, embed.h, manual pages
+## make uninstall  remove what `make install` with the same variables installs
+## make info       what was found on this machine
+## make layers     check who includes whom
+## make asan       run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+## make tsan       run the threaded tests under ThreadSanitizer
+## make memcheck   run the tests under valgrind
+## make fmt        format all C files with clang-format
+## make clean      remove build/ (fetched models stay in weights/)
 #
 # Variables: CC, CFLAGS, BUILD (build), V=1 shows the commands, WERROR=1 makes warnings errors.
 # For install: PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, and DESTDIR, which goes before them.
@@ -53,7 +53,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpo
             -Wvla $(if $(WERROR)$(CI),-Werror)
 BASE     := -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(WARNINGS) \
             -Iinclude -Ilib -I. -MMD -MP
-LIBS     := -lutf8proc -ljansson -lm
+LIBS     := -lutf8proc -lm
 
 # ---- files ---------------------------------------------------------------------------------
 LIB_SOURCES       := $(wildcard lib/*.c lib/*/*.c)
@@ -176,7 +176,7 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/internal.a $(REFERENCE_OBJECTS) | $(BUILD)/
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
 	$(Q)$(CC) $(BASE) -Itests $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(REFERENCE_OBJECTS) \
-	    $(BUILD)/internal.a -lcmocka $(LIBS)
+	    $(BUILD)/internal.a -lcmocka -ljansson $(LIBS)
 
 # System calls that fail where tests/test_cli_faults.c wants them to.
 $(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BUILD)/.packages

@@ -82,14 +82,16 @@ static embed_status read_mpnet(struct transformer_config *config, const struct c
     *config = (struct transformer_config){
         .family = "mpnet", .distance_buckets = 32, .positions_skip_padding = true, .padding_id = 1};
     TRY(read_sizes(config, file, object));
-    TRY(config_size(file, object, "relative_attention_num_buckets", 4, 256, false,
-                    &config->distance_buckets));
-    TRY(config_size(file, object, "pad_token_id", 0, config->V - 1, false, &config->padding_id));
+    /* transformers' MPNet has 32 buckets and padding id 1 written into its code. */
+    size_t buckets = config->distance_buckets;
+    TRY(config_size(file, object, "relative_attention_num_buckets", 1, 1024, false, &buckets));
+    if (buckets != config->distance_buckets)
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: \"relative_attention_num_buckets\" is %zu, this version runs only %zu",
+                    config_file_path(file), buckets, config->distance_buckets);
     if (config->positions < config->padding_id + 2)
-        return fail(EMBED_BAD_FILE,
-                    "%s: \"max_position_embeddings\" %zu leaves no position after \"pad_token_id\" "
-                    "%zu",
-                    config_file_path(file), config->positions, config->padding_id);
+        return fail(EMBED_BAD_FILE, "%s: \"max_position_embeddings\" is %zu, must be %zu or more",
+                    config_file_path(file), config->positions, config->padding_id + 2);
     return EMBED_OK;
 }
 

@@ -17,13 +17,13 @@ struct transformer_config {
     size_t V;                /* vocab_size */
     size_t positions;        /* max_position_embeddings: rows of the position table */
     size_t token_types;      /* type_vocab_size; 0: the family has none */
-    size_t distance_buckets; /* relative_attention_num_buckets; 0: the family has none */
+    size_t distance_buckets; /* of relative positions; 0: the family has none */
     float epsilon;           /* layer_norm_eps */
 
     /* Where positions are counted as in fairseq: the first token has row padding_id + 1, and a
      * padding token inside a text has row padding_id and does not count. */
     bool positions_skip_padding;
-    size_t padding_id; /* pad_token_id */
+    size_t padding_id;
 };
 
 /* Reads FOLDER/config.json. EMBED_UNSUPPORTED names an architecture or a setting that this version
