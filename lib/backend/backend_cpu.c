@@ -9,6 +9,7 @@
 
 #include "backend/cpu_features.h"
 #include "backend/thread_team.h"
+#include "base/first_failure.h"
 #include "base/memory.h"
 #include "base/status.h"
 
@@ -141,8 +142,7 @@ struct chunk_run {
     embed_status (*chunk)(void *argument, size_t i, unsigned worker, struct execution *execution);
     void *argument;
     atomic_size_t next;
-    atomic_int status;
-    char message[1024]; /* of the first failure, which may be another thread's */
+    struct first_failure failure;
 };
 
 static void run_chunks(void *argument, unsigned rank)
@@ -153,12 +153,8 @@ static void run_chunks(void *argument, unsigned rank)
                                   executor->scratch + rank * executor->scratch_size,
                                   executor->scratch_size};
     size_t i;
-    while ((i = atomic_fetch_add(&run->next, 1)) < run->count) {
-        int status = (int)run->chunk(run->argument, i, rank, &execution);
-        int none = EMBED_OK;
-        if (status != EMBED_OK && atomic_compare_exchange_strong(&run->status, &none, status))
-            snprintf(run->message, sizeof run->message, "%s", error_message());
-    }
+    while ((i = atomic_fetch_add(&run->next, 1)) < run->count)
+        first_failure_note(&run->failure, run->chunk(run->argument, i, rank, &execution));
 }
 
 static embed_status cpu_run(struct executor *executor, size_t count,
@@ -176,8 +172,7 @@ static embed_status cpu_run(struct executor *executor, size_t count,
     struct chunk_run run = {.executor = executor, .count = count, .chunk = chunk,
                             .argument = argument};
     thread_team_run(cpu->team, run_chunks, &run);
-    embed_status status = (embed_status)atomic_load(&run.status);
-    return status == EMBED_OK ? EMBED_OK : fail(status, "%s", run.message);
+    return first_failure_result(&run.failure);
 }
 
 static embed_status cpu_begin(struct packed_batch *device, const struct packed_batch *host,

@@ -1,11 +1,11 @@
 /* token_batch.c - many texts to token ids, on all threads */
 #include "model/token_batch.h"
 
+#include "base/first_failure.h"
 #include "base/memory.h"
 #include "base/status.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Texts are handed to threads in groups: few enough to share the work well, many enough that the
@@ -33,8 +33,7 @@ struct fill {
     size_t n;
     const struct token_source *source;
     atomic_size_t next;
-    atomic_int status;
-    char message[1024]; /* of the first failure, which may be another thread's */
+    struct first_failure failure;
 };
 
 embed_status token_batch_create(struct token_batch **out, unsigned threads)
@@ -125,16 +124,11 @@ static void fill_some(void *argument, unsigned rank)
 {
     struct fill *fill = argument;
     size_t first;
-    while (atomic_load(&fill->status) == EMBED_OK &&
+    while (!first_failure_seen(&fill->failure) &&
            (first = atomic_fetch_add(&fill->next, GROUP)) < fill->n) {
         size_t last = fill->n - first < GROUP ? fill->n : first + GROUP;
-        for (size_t i = first; i < last; i++) {
-            int status = (int)fill_one(fill, i, rank), none = EMBED_OK;
-            if (status == EMBED_OK) continue;
-            if (atomic_compare_exchange_strong(&fill->status, &none, status))
-                snprintf(fill->message, sizeof fill->message, "%s", error_message());
-            return;
-        }
+        for (size_t i = first; i < last; i++)
+            first_failure_note(&fill->failure, fill_one(fill, i, rank));
     }
 }
 
@@ -147,8 +141,7 @@ embed_status token_batch_fill(struct token_batch *batch, struct token_span *span
     if (n <= GROUP) fill_some(&fill, 0);
     else thread_team_run(team, fill_some, &fill);
 
-    embed_status status = (embed_status)atomic_load(&fill.status);
-    if (status != EMBED_OK) return fail(status, "%s", fill.message);
+    TRY(first_failure_result(&fill.failure));
     for (size_t i = 0; i < n; i++) {
         if (texts[i].ids == NULL)
             spans[i].ids = batch->lanes[batch->lane_of[i]].list.ids + batch->start_of[i];

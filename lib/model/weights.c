@@ -5,6 +5,7 @@
  */
 #include "model/weights.h"
 
+#include "base/first_failure.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "description/weight_names.h"
@@ -228,8 +229,7 @@ struct load {
     struct backend *backend;
     size_t staging_floats; /* enough for any matrix and for a piece of a table */
     atomic_size_t next;
-    atomic_int status;
-    char message[1024]; /* of the first failure, which may be another thread's */
+    struct first_failure failure;
 };
 
 /* `count` numbers from the `first` on, as floats. `raw` has room for them. */
@@ -300,13 +300,11 @@ static void load_some(void *argument, unsigned rank)
     embed_status status = staging != NULL && raw != NULL ? EMBED_OK : EMBED_OUT_OF_MEMORY;
 
     size_t i;
-    while (status == EMBED_OK && atomic_load(&load->status) == EMBED_OK &&
+    while (status == EMBED_OK && !first_failure_seen(&load->failure) &&
            (i = atomic_fetch_add(&load->next, 1)) < load->list->count)
         status = load_slot(&load->list->slots[i], load->backend, staging, raw);
 
-    int none = EMBED_OK;
-    if (status != EMBED_OK && atomic_compare_exchange_strong(&load->status, &none, (int)status))
-        snprintf(load->message, sizeof load->message, "%s", error_message());
+    first_failure_note(&load->failure, status);
     memory_free(staging);
     memory_free(raw);
 }
@@ -323,8 +321,7 @@ static embed_status load_all(struct slot_list *list, struct backend *backend,
         if (floats > load.staging_floats) load.staging_floats = floats;
     }
     thread_team_run(team, load_some, &load);
-    embed_status status = (embed_status)atomic_load(&load.status);
-    return status == EMBED_OK ? EMBED_OK : fail(status, "%s", load.message);
+    return first_failure_result(&load.failure);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------- */
