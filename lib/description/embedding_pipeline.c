@@ -219,17 +219,16 @@ static embed_status read_prompt_file(struct embedding_pipeline *pipeline,
 {
     const struct config_object *object, *prompts;
     const char *name = NULL;
+    size_t truncated = 0; /* not set, or null */
     TRY(config_file_object(file, &object));
     TRY(config_child(file, object, "prompts", &prompts));
     if (prompts != NULL) TRY(config_each_text(file, prompts, add_prompt, pipeline));
     TRY(config_text(file, object, "default_prompt_name", false, &name));
-    if (config_has(file, object, "truncate_dim")) {
-        size_t none = 0;
-        TRY(config_size(file, object, "truncate_dim", 1, MAX_TOKENS, false, &none));
-        if (none != 0)
-            return fail(EMBED_UNSUPPORTED, "%s: \"truncate_dim\" is %zu, which this version does "
-                        "not run", config_file_path(file), none);
-    }
+    TRY(config_size(file, object, "truncate_dim", 1, MAX_TOKENS, false, &truncated));
+    if (truncated != 0)
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: \"truncate_dim\" is %zu, which this version does not run",
+                    config_file_path(file), truncated);
     if (name == NULL) return EMBED_OK;
     pipeline->default_prompt = embedding_pipeline_prompt(pipeline, name);
     if (pipeline->default_prompt == NULL)
