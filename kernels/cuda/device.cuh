@@ -1,0 +1,84 @@
+/* device.cuh - what every CUDA kernel here begins with
+ *
+ * Kernels are written against this header and ptx.cuh alone, so that the same sources compile with
+ * nvcc and, for the tests of a machine without a GPU, with a C++ compiler against tests/emu. What
+ * that asks of a kernel: shared memory through SHARED_MEMORY, launches through launch(), PTX only
+ * in ptx.cuh, DEVICE_ARCH instead of __CUDA_ARCH__, whole warps at warp operations, barriers that
+ * all threads of a block reach, one barrier a line, no waiting for other blocks.
+ *
+ * __half is a format of storage: kernels compute in float.
+ */
+#ifndef KERNELS_CUDA_DEVICE_CUH
+#define KERNELS_CUDA_DEVICE_CUH
+
+#include "kernels/kernels_cuda.h"
+
+#if defined(__CUDACC__)
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#if defined(__CUDA_ARCH__)
+#define DEVICE_ARCH __CUDA_ARCH__
+#else
+#define DEVICE_ARCH 0 /* the host's pass */
+#endif
+
+/* The block's dynamic shared memory, as bytes; its size is given at the launch. */
+#define SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
+
+/* Enqueues kernel<<<grid, block, shared_bytes, stream>>>(arguments...). */
+template <typename... Parameters, typename... Arguments>
+static cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                          size_t shared_bytes, cudaStream_t stream, Arguments... arguments)
+{
+    if (shared_bytes > 48 * 1024) { /* more must be asked for */
+        cudaError_t error = cudaFuncSetAttribute(
+            kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+        if (error != cudaSuccess) return error;
+    }
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+#else
+#include <emulated_device.h> /* all of the above, and threadIdx, __shfl_xor_sync, ... */
+#endif
+
+enum { WARP = 32 };
+
+/* The sum, or the largest, of `value` over the lanes of a warp, in all of them; in one order. */
+static __device__ __forceinline__ float warp_sum(float value)
+{
+    for (int mask = WARP / 2; mask > 0; mask /= 2)
+        value += __shfl_xor_sync(0xFFFFFFFFu, value, mask);
+    return value;
+}
+
+static __device__ __forceinline__ float to_float(float value)
+{
+    return value;
+}
+
+static __device__ __forceinline__ float to_float(__half value)
+{
+    return __half2float(value);
+}
+
+template <typename T> static __device__ __forceinline__ T from_float(float value);
+
+template <> __device__ __forceinline__ float from_float<float>(float value)
+{
+    return value;
+}
+
+template <> __device__ __forceinline__ __half from_float<__half>(float value)
+{
+    return __float2half_rn(value);
+}
+
+#endif

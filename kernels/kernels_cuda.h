@@ -1,0 +1,71 @@
+/* kernels_cuda.h - the operations of the forward pass on a GPU: launchers, in C
+ *
+ * The formulas, shapes and letters are those of kernels.h. An operation here is over a whole packed
+ * batch. Activations, embedding tables and the weights and biases of linear layers are of the
+ * table's element type; all else (LayerNorm's vectors, the token type, the relative bias, pooled
+ * rows) is FP32, as are statistics, softmax and sums. Pointers are of the device, 16-byte aligned
+ * at the beginning of every matrix.
+ *
+ * Launchers only enqueue work on `stream` and return what the launch returned: an error of the
+ * kernel itself shows at a later call that waits. N = 0 or B = 0 is not allowed. Linear layers
+ * are not here: cuBLASLt computes them (lib/cuda/matmul.c), all but the activation.
+ * Limits: N < 2^31 / 8, B < 2^31 / 8, sequences of up to 2^20 tokens, NH < 65536, C <= 16384.
+ *
+ * A row of a result has the same bits whatever other sequences are in the batch.
+ */
+#ifndef KERNELS_CUDA_H
+#define KERNELS_CUDA_H
+
+#include "kernels/kernels.h"
+
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct cuda_kernels {
+    const char *name; /* "f16", "f32" */
+    size_t element_bytes;
+
+    /* y (N, C) = layernorm(word (V, C)[ids (N)] + position (., C)[positions (N)] + type (C));
+     * type may be NULL: none. Ids and positions are checked by the caller. */
+    cudaError_t (*embed_layernorm)(void *y, const int32_t *ids, const int32_t *positions,
+                                   const void *word, const void *position, const float *type,
+                                   const float *weight, const float *bias, size_t N, size_t C,
+                                   float eps, cudaStream_t stream);
+
+    /* y (N, C) = layernorm(x (N, C) + residual (N, C)); y may be x or residual. */
+    cudaError_t (*add_layernorm)(void *y, const void *x, const void *residual, const float *weight,
+                                 const float *bias, size_t N, size_t C, float eps,
+                                 cudaStream_t stream);
+
+    /* x (N, F) = gelu(x (N, F) + bias (F)), in place, with the erf of ACTIVATION_GELU. */
+    cudaError_t (*bias_gelu)(void *x, const void *bias, size_t N, size_t F, cudaStream_t stream);
+
+    /* context (N, C) from qkv (N, 3C), which has q, k and v side by side, each NH heads of HS:
+     * for every sequence b, the tokens offsets[b] to offsets[b + 1] - 1, and every head h,
+     * softmax(q k^T * scale + bias) v. offsets (B + 1) is on the device; `longest` is the length of
+     * the longest sequence. bias[t, s] = relative[h * columns + zero + s - t] in FP32; relative may
+     * be NULL: none. Any HS up to 256. */
+    cudaError_t (*attention)(void *context, const void *qkv, const float *relative, size_t columns,
+                             size_t zero, const int32_t *offsets, size_t B, size_t longest,
+                             size_t NH, size_t HS, float scale, cudaStream_t stream);
+
+    /* rows (B, C) in FP32 from x (N, C): each sequence's tokens pooled to one row, of which the
+     * first D components are written; with `normalize`, divided by max(|first D|, 1e-12). */
+    cudaError_t (*pool)(float *rows, const void *x, const int32_t *offsets, size_t B, size_t C,
+                        enum pooling pooling, size_t D, bool normalize, cudaStream_t stream);
+};
+
+extern const struct cuda_kernels cuda_kernels_f16;
+extern const struct cuda_kernels cuda_kernels_f32; /* slow and plain: for checking */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
