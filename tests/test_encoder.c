@@ -40,8 +40,8 @@ static embed_status stage_chunk(void *argument, size_t i, unsigned worker,
     if (status == EMBED_OK)
         status = encoder_forward(&stage->model->encoder, op, &stage->activations, &batch, execution);
     if (status == EMBED_OK)
-        status = op->fetch(stage->hidden, stage->activations.x, batch.N,
-                           stage->model->encoder.config.C, execution);
+        status = op->fetch(stage->hidden, stage->activations.x,
+                           batch.N * stage->model->encoder.config.C * sizeof(float), execution);
     return status;
 }
 
@@ -50,9 +50,13 @@ static float *hidden_after(struct embed_model *model, size_t layers, const int32
 {
     struct transformer_config *config = &model->encoder.config;
     struct backend *backend = model->backend;
-    int32_t positions[64], offsets[2] = {0, (int32_t)N};
+    int32_t arrays[2 * 64 + 2] = {0};
+    int32_t *positions = arrays + N, *offsets = positions + N;
+    memcpy(arrays, ids, N * sizeof *ids);
     for (size_t t = 0; t < N; t++) positions[t] = (int32_t)t;
-    struct stage stage = {.model = model, .batch = {N, 1, N, ids, positions, offsets}};
+    offsets[1] = (int32_t)N;
+    struct stage stage = {.model = model, .batch = {N, 1, N, arrays, positions, offsets}};
+    struct chunk_limits limits = {N, 1, N, config->HS};
     stage.hidden = calloc(N * config->C, sizeof *stage.hidden);
     assert_non_null(stage.hidden);
 
@@ -63,7 +67,7 @@ static float *hidden_after(struct embed_model *model, size_t layers, const int32
     size_t all_layers = config->L;
     assert_int_equal(backend->allocate(backend, &memory, bytes, "a test"), EMBED_OK);
     activations_place(&stage.activations, memory, config, sizeof(float), N, 1);
-    assert_int_equal(backend->executor_create(&executor, backend, N, N, config->HS), 0);
+    assert_int_equal(backend->executor_create(&executor, backend, &limits), 0);
     config->L = layers;
     assert_int_equal(backend->run(executor, 1, stage_chunk, &stage), EMBED_OK);
     config->L = all_layers;

@@ -15,6 +15,7 @@
 #include "kernels/kernels.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,8 @@ enum weight_kind {
     WEIGHT_TABLE,  /* rows that are looked up: embeddings (rows, columns) */
     WEIGHT_VECTOR, /* one row, added or multiplied: LayerNorm (1, columns) */
     WEIGHT_MATRIX, /* of a linear layer (O = rows, I = columns) */
-    WEIGHT_BIAS    /* of a linear layer (1, O = columns) */
+    WEIGHT_BIAS,   /* of a linear layer (1, O = columns) */
+    WEIGHT_SCORES  /* added to attention's scores: a relative_bias (NH = rows, columns) */
 };
 
 struct linear {
@@ -52,7 +54,8 @@ struct relative_bias {
     size_t zero;     /* the longest distance */
 };
 
-/* Sequence b is tokens offsets[b] to offsets[b + 1] - 1. */
+/* Sequence b is tokens offsets[b] to offsets[b + 1] - 1. The three arrays follow each other in
+ * memory without a gap. */
 struct packed_batch {
     size_t N, B, longest;
     const int32_t *ids;       /* (N) */
@@ -60,35 +63,53 @@ struct packed_batch {
     const int32_t *offsets;   /* (B + 1) */
 };
 
+/* Numbers in the arrays of a batch. */
+static inline size_t packed_batch_size(size_t N, size_t B)
+{
+    return 2 * N + B + 1;
+}
+
+/* What an executor must be large enough for: chunks of up to N tokens and B sequences, sequences of
+ * up to T tokens, heads of HS. */
+struct chunk_limits {
+    size_t N, B, T, HS;
+};
+
 struct backend {
     atomic_size_t references; /* see backend_hold */
     embed_device device;
+    int device_index;
     embed_dtype dtype;
     char device_name[128];
-    char instruction_set[16]; /* CPU only */
+    char instruction_set[16];
     size_t activation_bytes;
-    unsigned workers; /* chunks an executor computes at the same time */
+    size_t chunk_tokens; /* of a chunk, where the caller has no wish */
+    unsigned workers;    /* chunks an executor computes at the same time */
 
     void (*close)(struct backend *backend);
 
     /* ---- memory: of the device, aligned for its kernels ---- */
     embed_status (*allocate)(struct backend *backend, void **out, size_t bytes, const char *what);
     void (*release)(struct backend *backend, void *memory); /* NULL is fine */
+    /* Memory of the host, which the device copies from and to. */
+    embed_status (*staging_allocate)(struct backend *backend, void **out, size_t bytes,
+                                     const char *what);
+    void (*staging_release)(struct backend *backend, void *memory); /* NULL is fine */
 
     /* ---- weights ---- */
     /* Bytes in the device's layout; SIZE_MAX where they do not fit. */
     size_t (*weight_bytes)(const struct backend *backend, enum weight_kind kind, size_t rows,
                            size_t columns);
     /* Stores rows [first, first + count) of a weight from values (count, columns). A matrix is
-     * stored at once. Several threads may store into different weights. */
+     * stored at once. Several threads may store into different weights. EMBED_UNSUPPORTED where a
+     * value is too large for the dtype. */
     embed_status (*weight_store)(struct backend *backend, void *weight, enum weight_kind kind,
                                  const float *values, size_t first, size_t count, size_t columns);
 
     /* ---- executors ---- */
-    /* For chunks of up to N tokens, sequences of up to T tokens; and the bytes that takes. */
-    embed_status (*executor_create)(struct executor **executor, struct backend *backend, size_t N,
-                                    size_t T, size_t HS);
-    size_t (*executor_bytes)(const struct backend *backend, size_t N, size_t T, size_t HS);
+    embed_status (*executor_create)(struct executor **executor, struct backend *backend,
+                                    const struct chunk_limits *limits);
+    size_t (*executor_bytes)(const struct backend *backend, const struct chunk_limits *limits);
     void (*executor_destroy)(struct executor *executor); /* NULL is fine */
     /* Calls chunk(argument, i, worker, execution) for each i below `count`, up to `workers` at a
      * time, each with its own worker number. When all have returned, the first failure is
@@ -99,11 +120,12 @@ struct backend {
                         void *argument);
 
     /* ---- a chunk: begin, operations, fetch ---- */
-    /* `device` becomes the batch as the operations want it; `host` must stay until fetch. */
+    /* `device` becomes the batch as the operations want it; `host`, whose arrays are staging memory,
+     * must stay until fetch. */
     embed_status (*begin)(struct packed_batch *device, const struct packed_batch *host,
                           struct execution *execution);
-    /* Waits for the operations; rows (B, C) as floats to out. */
-    embed_status (*fetch)(float *out, const void *rows, size_t B, size_t C,
+    /* Waits for the operations, and copies `bytes` of what they gave to staging memory. */
+    embed_status (*fetch)(void *out, const void *memory, size_t bytes,
                           struct execution *execution);
 
     /* ---- operations: the same formulas as in kernels.h, over a whole chunk ---- */
@@ -119,12 +141,11 @@ struct backend {
     embed_status (*add_layernorm)(void *y, const void *x, const void *residual,
                                   const struct layernorm *norm, size_t N, size_t C, float eps,
                                   struct execution *execution);
-    /* rows (B, C) from x (N, C) */
-    embed_status (*pool)(void *rows, const void *x, const struct packed_batch *batch, size_t C,
-                         enum pooling pooling, struct execution *execution);
-    /* The first D components of each row of rows (B, C). */
-    embed_status (*l2_normalize)(void *rows, size_t B, size_t C, size_t D,
-                                 struct execution *execution);
+    /* rows (B, C) from x (N, C), of which the first D components are wanted, with L2 norm 1 where
+     * `normalize` says so. Rows are floats in any dtype. */
+    embed_status (*pool)(float *rows, const void *x, const struct packed_batch *batch, size_t C,
+                         enum pooling pooling, size_t D, bool normalize,
+                         struct execution *execution);
 };
 
 /* One more holder; backend_release drops one, and closes the backend with the last. Whoever holds

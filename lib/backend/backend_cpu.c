@@ -19,6 +19,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Larger chunks read the weights less often (42 MB for MiniLM in FP32: 2 ms from memory, computing
+ * 512 tokens takes 100), smaller ones keep more of the activations in cache. 256, 512, 1024, 2048 on
+ * two Zen 4 cores: 7.28, 7.16, 7.16, 7.25 s for 71,371 tokens. */
+#define CHUNK_TOKENS 512
+
 struct cpu_backend {
     struct backend backend; /* first: a struct backend * is a struct cpu_backend * */
     const struct cpu_kernels *kernels;
@@ -105,22 +110,21 @@ static size_t scratch_size(const struct backend *backend, size_t T, size_t HS)
     return (kernels->attention_scratch_size(T, HS) + 15) / 16 * 16;
 }
 
-static size_t cpu_executor_bytes(const struct backend *backend, size_t N, size_t T, size_t HS)
+static size_t cpu_executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
 {
-    (void)N;
-    return scratch_size(backend, T, HS) * backend->workers * sizeof(float);
+    return scratch_size(backend, limits->T, limits->HS) * backend->workers * sizeof(float);
 }
 
-static embed_status cpu_executor_create(struct executor **out, struct backend *backend, size_t N,
-                                        size_t T, size_t HS)
+static embed_status cpu_executor_create(struct executor **out, struct backend *backend,
+                                        const struct chunk_limits *limits)
 {
     const struct cpu_backend *cpu = (const struct cpu_backend *)backend;
     struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
     if (executor == NULL) return EMBED_OUT_OF_MEMORY;
     executor->cpu = cpu;
-    executor->scratch_size = scratch_size(backend, T, HS);
+    executor->scratch_size = scratch_size(backend, limits->T, limits->HS);
     executor->scratch =
-        memory_allocate_aligned(cpu_executor_bytes(backend, N, T, HS), "attention scratch");
+        memory_allocate_aligned(cpu_executor_bytes(backend, limits), "attention scratch");
     if (executor->scratch == NULL) {
         memory_free(executor);
         return EMBED_OUT_OF_MEMORY;
@@ -183,11 +187,11 @@ static embed_status cpu_begin(struct packed_batch *device, const struct packed_b
     return EMBED_OK;
 }
 
-static embed_status cpu_fetch(float *out, const void *rows, size_t B, size_t C,
+static embed_status cpu_fetch(void *out, const void *memory, size_t bytes,
                               struct execution *execution)
 {
     (void)execution;
-    memcpy(out, rows, B * C * sizeof(float));
+    memcpy(out, memory, bytes);
     return EMBED_OK;
 }
 
@@ -342,6 +346,8 @@ struct pool_arguments {
     const struct packed_batch *batch;
     size_t C;
     enum pooling pooling;
+    size_t D;
+    bool normalize;
 };
 
 static void pool_part(const struct operation *operation, size_t first, size_t last, float *scratch)
@@ -350,25 +356,18 @@ static void pool_part(const struct operation *operation, size_t first, size_t la
     const struct pool_arguments *a = operation->arguments;
     for (size_t b = first; b < last; b++) {
         size_t begin = (size_t)a->batch->offsets[b], T = (size_t)a->batch->offsets[b + 1] - begin;
-        operation->kernels->pool(a->rows + b * a->C, a->x + begin * a->C, T, a->C, a->pooling);
+        float *row = a->rows + b * a->C;
+        operation->kernels->pool(row, a->x + begin * a->C, T, a->C, a->pooling);
+        if (a->normalize) operation->kernels->l2_normalize(row, row, a->D);
     }
 }
 
-static embed_status cpu_pool(void *rows, const void *x, const struct packed_batch *batch, size_t C,
-                             enum pooling pooling, struct execution *execution)
+static embed_status cpu_pool(float *rows, const void *x, const struct packed_batch *batch, size_t C,
+                             enum pooling pooling, size_t D, bool normalize,
+                             struct execution *execution)
 {
-    struct pool_arguments arguments = {rows, x, batch, C, pooling};
+    struct pool_arguments arguments = {rows, x, batch, C, pooling, D, normalize};
     return compute(pool_part, &arguments, batch->B, execution);
-}
-
-static embed_status cpu_l2_normalize(void *rows, size_t B, size_t C, size_t D,
-                                     struct execution *execution)
-{
-    for (size_t b = 0; b < B; b++) { /* 8 KB of rows at most in a call: not worth a split */
-        float *row = (float *)rows + b * C;
-        execution->kernels->l2_normalize(row, row, D);
-    }
-    return EMBED_OK;
 }
 
 /* ---- open and close ------------------------------------------------------------------------ */
@@ -392,10 +391,13 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .device = EMBED_DEVICE_CPU,
         .dtype = EMBED_DTYPE_F32,
         .activation_bytes = sizeof(float),
+        .chunk_tokens = CHUNK_TOKENS,
         .workers = threads,
         .close = cpu_close,
         .allocate = cpu_allocate,
         .release = cpu_release,
+        .staging_allocate = cpu_allocate,
+        .staging_release = cpu_release,
         .weight_bytes = cpu_weight_bytes,
         .weight_store = cpu_weight_store,
         .executor_create = cpu_executor_create,
@@ -409,7 +411,6 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .attention = cpu_attention,
         .add_layernorm = cpu_add_layernorm,
         .pool = cpu_pool,
-        .l2_normalize = cpu_l2_normalize,
     };
     cpu_name(cpu->backend.device_name, sizeof cpu->backend.device_name);
     snprintf(cpu->backend.instruction_set, sizeof cpu->backend.instruction_set, "%s",

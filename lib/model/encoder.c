@@ -8,17 +8,21 @@ size_t activations_place(struct activations *a, void *base, const struct transfo
                          size_t element_bytes, size_t N, size_t B)
 {
     size_t wide = 3 * config->C > config->F ? 3 * config->C : config->F;
+    void *rows;
     const struct {
         void **buffer;
-        size_t rows, columns;
+        size_t rows, columns, bytes;
     } buffers[] = {
-        {&a->x, N, config->C}, {&a->context, N, config->C}, {&a->qkv, N, wide}, {&a->rows, B, config->C},
+        {&a->x, N, config->C, element_bytes},
+        {&a->context, N, config->C, element_bytes},
+        {&a->qkv, N, wide, element_bytes},
+        {&rows, B, config->C, sizeof(float)},
     };
     size_t total = 0;
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
         size_t bytes;
         if (!size_multiply(buffers[i].rows, buffers[i].columns, &bytes) ||
-            !size_multiply(bytes, element_bytes, &bytes) || bytes > SIZE_MAX / 8)
+            !size_multiply(bytes, buffers[i].bytes, &bytes) || bytes > SIZE_MAX / 8)
             return SIZE_MAX;
         *buffers[i].buffer = base == NULL ? NULL : (char *)base + total;
         total += (bytes + 255) / 256 * 256; /* what CUDA's vector loads and any cache line like */
@@ -26,6 +30,7 @@ size_t activations_place(struct activations *a, void *base, const struct transfo
     }
     a->projected = a->inner = a->qkv;
     a->narrowed = a->context;
+    a->rows = rows;
     return total;
 }
 

@@ -37,7 +37,7 @@ struct activations {
     void *projected; /* (N, C) in the place of qkv */
     void *inner;     /* (N, F) in the place of qkv */
     void *narrowed;  /* (N, C) in the place of context */
-    void *rows;      /* (B, C) pooled */
+    float *rows;     /* (B, C) pooled */
 };
 
 /* Places the activations for chunks of N tokens and B sequences in memory that begins at `base`,

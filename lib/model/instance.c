@@ -20,8 +20,8 @@
 
 struct worker {
     struct activations activations;
-    int32_t *ids, *positions, *offsets;
-    float *rows;
+    float *rows;    /* (B, C): the chunk's rows on the host */
+    int32_t *batch; /* the arrays of the chunk's packed_batch */
 };
 
 struct embed_instance {
@@ -30,6 +30,7 @@ struct embed_instance {
     struct executor *executor;
     struct worker *workers;
     void *activations; /* all workers' */
+    void *staging;     /* all workers' */
     struct token_batch *tokens;
     struct token_span spans[TOKEN_BATCH_TEXTS];
     size_t chunks[TOKEN_BATCH_TEXTS + 1]; /* chunk i is texts chunks[i] to chunks[i + 1] - 1 */
@@ -37,23 +38,19 @@ struct embed_instance {
 
 /* ---- create and destroy -------------------------------------------------------------------- */
 
-static embed_status create_worker(struct embed_instance *instance, size_t index)
+static void place_worker(struct embed_instance *instance, size_t index)
 {
     const struct instance_plan *plan = &instance->plan;
-    const struct transformer_config *config = &instance->model->encoder.config;
+    const struct embed_model *model = instance->model;
+    const struct transformer_config *config = &model->encoder.config;
     struct worker *worker = &instance->workers[index];
-    size_t N = plan->chunk_tokens, B = plan->chunk_texts;
-    activations_place(&worker->activations,
-                      (char *)instance->activations + index * plan->worker_activations, config,
-                      instance->model->backend->activation_bytes, N, B);
-    worker->ids = memory_allocate(N, sizeof *worker->ids, "a chunk's tokens");
-    worker->positions = memory_allocate(N, sizeof *worker->positions, "a chunk's positions");
-    worker->offsets = memory_allocate(B + 1, sizeof *worker->offsets, "a chunk's offsets");
-    worker->rows = memory_allocate(B, config->C * sizeof *worker->rows, "a chunk's rows");
-    return worker->ids != NULL && worker->positions != NULL && worker->offsets != NULL &&
-                   worker->rows != NULL
-               ? EMBED_OK
-               : EMBED_OUT_OF_MEMORY;
+    size_t N = plan->limits.N, B = plan->limits.B;
+    char *activations = (char *)instance->activations + index * plan->worker_activations;
+    char *staging = (char *)instance->staging + index * (plan->batch / model->backend->workers);
+    activations_place(&worker->activations, activations, config, model->backend->activation_bytes,
+                      N, B);
+    worker->rows = (float *)staging;
+    worker->batch = (int32_t *)(worker->rows + B * config->C);
 }
 
 static embed_status create_buffers(struct embed_instance *instance,
@@ -66,13 +63,13 @@ static embed_status create_buffers(struct embed_instance *instance,
 
     TRY(plan_instance(plan, config, model->max_tokens, backend, options));
     TRY(backend->allocate(backend, &instance->activations, plan->activations, "activations"));
-    TRY(backend->executor_create(&instance->executor, backend, plan->chunk_tokens,
-                                 model->max_tokens, config->HS));
+    TRY(backend->staging_allocate(backend, &instance->staging, plan->batch, "a chunk's staging"));
+    TRY(backend->executor_create(&instance->executor, backend, &plan->limits));
     TRY(token_batch_create(&instance->tokens, thread_team_size(model->team)));
 
     instance->workers = memory_allocate(backend->workers, sizeof *instance->workers, "an instance");
     if (instance->workers == NULL) return EMBED_OUT_OF_MEMORY;
-    for (size_t i = 0; i < backend->workers; i++) TRY(create_worker(instance, i));
+    for (size_t i = 0; i < backend->workers; i++) place_worker(instance, i);
     return EMBED_OK;
 }
 
@@ -96,15 +93,10 @@ void instance_destroy(struct embed_instance *instance)
 {
     if (instance == NULL) return;
     struct backend *backend = instance->model->backend;
-    for (size_t i = 0; instance->workers != NULL && i < backend->workers; i++) {
-        memory_free(instance->workers[i].ids);
-        memory_free(instance->workers[i].positions);
-        memory_free(instance->workers[i].offsets);
-        memory_free(instance->workers[i].rows);
-    }
     memory_free(instance->workers);
     token_batch_destroy(instance->tokens);
     backend->executor_destroy(instance->executor);
+    backend->staging_release(backend, instance->staging);
     backend->release(backend, instance->activations);
     model_release(instance->model);
     memory_free(instance);
@@ -136,18 +128,22 @@ static void number_positions(int32_t *positions, const int32_t *ids, size_t T,
 static struct packed_batch pack(const struct token_span *spans, size_t first, size_t last,
                                 struct worker *worker, const struct transformer_config *config)
 {
-    struct packed_batch batch = {0, last - first, 0, worker->ids, worker->positions,
-                                 worker->offsets};
+    size_t N = 0, longest = 0;
+    for (size_t i = first; i < last; i++) {
+        N += spans[i].count;
+        if (spans[i].count > longest) longest = spans[i].count;
+    }
+    int32_t *ids = worker->batch, *positions = ids + N, *offsets = positions + N;
+    size_t n = 0;
     for (size_t i = first; i < last; i++) {
         size_t T = spans[i].count;
-        worker->offsets[i - first] = (int32_t)batch.N;
-        memcpy(worker->ids + batch.N, spans[i].ids, T * sizeof(int32_t));
-        number_positions(worker->positions + batch.N, spans[i].ids, T, config);
-        if (T > batch.longest) batch.longest = T;
-        batch.N += T;
+        offsets[i - first] = (int32_t)n;
+        memcpy(ids + n, spans[i].ids, T * sizeof(int32_t));
+        number_positions(positions + n, spans[i].ids, T, config);
+        n += T;
     }
-    worker->offsets[batch.B] = (int32_t)batch.N;
-    return batch;
+    offsets[last - first] = (int32_t)n;
+    return (struct packed_batch){N, last - first, longest, ids, positions, offsets};
 }
 
 static bool all_finite(const float *row, size_t count)
@@ -191,10 +187,9 @@ static embed_status encode_chunk(void *argument, size_t i, unsigned index,
 
     TRY(op->begin(&batch, &host, execution));
     TRY(encoder_forward(&model->encoder, op, a, &batch, execution));
-    TRY(op->pool(a->rows, a->x, &batch, C, model->pipeline.pooling, execution));
-    if (encode->normalize)
-        TRY(op->l2_normalize(a->rows, batch.B, C, encode->options->dimensions, execution));
-    TRY(op->fetch(worker->rows, a->rows, batch.B, C, execution));
+    TRY(op->pool(a->rows, a->x, &batch, C, model->pipeline.pooling, encode->options->dimensions,
+                 encode->normalize, execution));
+    TRY(op->fetch(worker->rows, a->rows, batch.B * C * sizeof(float), execution));
     deliver(encode, worker->rows, first, last);
     return EMBED_OK;
 }
@@ -207,7 +202,7 @@ static size_t cut(struct embed_instance *instance, size_t n)
     for (size_t i = 0; i < n; i++) tokens += spans[i].count;
 
     /* A whole number of rounds over all workers, unless there is too little to share. */
-    size_t wanted = (tokens + instance->plan.chunk_tokens - 1) / instance->plan.chunk_tokens;
+    size_t wanted = (tokens + instance->plan.limits.N - 1) / instance->plan.limits.N;
     if (tokens >= workers * SPLIT_TOKENS) wanted = (wanted + workers - 1) / workers * workers;
     size_t target = (tokens + wanted - 1) / wanted;
 
@@ -215,8 +210,8 @@ static size_t cut(struct embed_instance *instance, size_t n)
     instance->chunks[0] = 0;
     for (size_t i = 0; i < n; i++) {
         size_t texts = i - instance->chunks[count];
-        if (texts > 0 && (in_chunk + spans[i].count > instance->plan.chunk_tokens ||
-                          in_chunk + spans[i].count / 2 > target || texts == instance->plan.chunk_texts)) {
+        if (texts > 0 && (in_chunk + spans[i].count > instance->plan.limits.N ||
+                          in_chunk + spans[i].count / 2 > target || texts == instance->plan.limits.B)) {
             instance->chunks[++count] = i;
             in_chunk = 0;
         }

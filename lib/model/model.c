@@ -123,7 +123,7 @@ void model_get_info(const struct embed_model *model, embed_model_info *info)
     const struct backend *backend = model->backend;
     snprintf(info->family, sizeof info->family, "%s", config->family);
     info->device = backend->device;
-    info->device_index = 0;
+    info->device_index = backend->device_index;
     snprintf(info->device_name, sizeof info->device_name, "%s", backend->device_name);
     snprintf(info->instruction_set, sizeof info->instruction_set, "%s", backend->instruction_set);
     info->dtype = backend->dtype;

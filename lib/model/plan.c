@@ -7,12 +7,6 @@
 #include "model/encoder.h"
 #include "model/weights.h"
 
-/* Tokens of a chunk when the caller does not say. Larger chunks read the weights less often (42 MB
- * for MiniLM in FP32: 2 ms from memory, computing 512 tokens takes 100), smaller ones keep more of
- * the activations in cache. 256, 512, 1024, 2048 on two Zen 4 cores: 7.28, 7.16, 7.16, 7.25 s for
- * 71,371 tokens. */
-#define CHUNK_TOKENS 512
-
 embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline *pipeline,
                              const struct transformer_config *config)
 {
@@ -30,19 +24,18 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
                            size_t max_tokens, const struct backend *backend,
                            const embed_instance_options *options)
 {
-    size_t N = options->batch_tokens > 0 ? options->batch_tokens : CHUNK_TOKENS;
+    size_t N = options->batch_tokens > 0 ? options->batch_tokens : backend->chunk_tokens;
     if (N < max_tokens) N = max_tokens;
     /* Most texts have two special tokens at least; where ids are given, a chunk may end early. */
     size_t B = (N + 1) / 2;
 
     struct activations none;
-    plan->chunk_tokens = N;
-    plan->chunk_texts = B;
+    plan->limits = (struct chunk_limits){N, B, max_tokens, config->HS};
     plan->worker_activations =
         activations_place(&none, NULL, config, backend->activation_bytes, N, B);
-    plan->workspace = backend->executor_bytes(backend, N, max_tokens, config->HS);
-    plan->batch = backend->workers *
-                  ((2 * N + B + 1) * sizeof(int32_t) + B * config->C * sizeof(float));
+    plan->workspace = backend->executor_bytes(backend, &plan->limits);
+    plan->batch = backend->workers * (packed_batch_size(N, B) * sizeof(int32_t) +
+                                      B * config->C * sizeof(float));
     if (!size_multiply(plan->worker_activations, backend->workers, &plan->activations))
         return fail(EMBED_OUT_OF_MEMORY, "activations of %zu tokens fit no memory", N);
     return EMBED_OK;

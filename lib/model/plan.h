@@ -17,7 +17,7 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
                              const struct transformer_config *config);
 
 struct instance_plan {
-    size_t chunk_tokens, chunk_texts;     /* what one worker computes at a time, at most */
+    struct chunk_limits limits;           /* what one worker computes at a time, at most */
     size_t worker_activations;            /* bytes, for each worker */
     size_t activations, workspace, batch; /* bytes, for all workers: see embed_memory */
 };

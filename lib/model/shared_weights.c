@@ -34,7 +34,7 @@ static bool same_config(const struct transformer_config *a, const struct transfo
 
 static bool same_device(const struct backend *a, const struct backend *b)
 {
-    return a->device == b->device && a->dtype == b->dtype &&
+    return a->device == b->device && a->device_index == b->device_index && a->dtype == b->dtype &&
            strcmp(a->instruction_set, b->instruction_set) == 0;
 }
 

@@ -29,7 +29,6 @@ struct slot {
     size_t rows, columns; /* read from each part */
     size_t tensor_rows;   /* each part's shape is (tensor_rows, columns), or (columns) for vectors */
     bool alternative;     /* LayerNorm's old names, gamma and beta, are accepted */
-    bool by_distance;     /* a table by bucket becomes a relative_bias by distance */
     char names[MAX_PARTS][NAME_SIZE];
     struct checkpoint_tensor tensors[MAX_PARTS];
     size_t offset; /* in the block */
@@ -110,8 +109,7 @@ static void add_relative_bias(struct slot_list *list, struct relative_bias *bias
     if (names->relative_bias == NULL) return;
     bias->zero = transformer_config_max_tokens(config) - 1;
     bias->columns = 2 * bias->zero + 1 + 64;
-    struct slot *slot = add(list, &bias->table, WEIGHT_TABLE, config->NH, bias->columns);
-    slot->by_distance = true;
+    struct slot *slot = add(list, &bias->table, WEIGHT_SCORES, config->NH, bias->columns);
     slot->tensor_rows = config->distance_buckets;
     name(slot, 0, names->relative_bias, 0, "weight");
 }
@@ -155,9 +153,11 @@ static embed_status check_shape(const struct slot *slot, const struct checkpoint
 {
     const struct safetensors_tensor *t = found->tensor;
     const char *path = safetensors_path(found->file);
-    bool matrix = slot->kind == WEIGHT_TABLE || slot->kind == WEIGHT_MATRIX || slot->tensor_rows > 1;
+    bool scores = slot->kind == WEIGHT_SCORES; /* by bucket in the file, (buckets, NH) */
+    bool matrix = slot->kind == WEIGHT_TABLE || slot->kind == WEIGHT_MATRIX || scores ||
+                  slot->tensor_rows > 1;
     bool vector = !matrix && t->rank == 1 && t->shape[0] == slot->columns;
-    size_t columns = slot->by_distance ? slot->rows : slot->columns; /* (buckets, NH) */
+    size_t columns = scores ? slot->rows : slot->columns;
     bool table = t->rank == 2 && t->shape[0] == slot->tensor_rows && t->shape[1] == columns;
     if (!vector && !table)
         return fail(EMBED_BAD_FILE,
@@ -280,7 +280,7 @@ static embed_status load_by_distance(const struct slot *slot, struct backend *ba
 static embed_status load_slot(const struct slot *slot, struct backend *backend, float *staging,
                               void *raw)
 {
-    if (slot->by_distance) return load_by_distance(slot, backend, staging, raw);
+    if (slot->kind == WEIGHT_SCORES) return load_by_distance(slot, backend, staging, raw);
     if (slot->kind == WEIGHT_TABLE) return load_pieces(slot, backend, staging, raw);
     size_t part = slot->rows * slot->columns;
     for (size_t p = 0; p < slot->parts; p++)
@@ -316,7 +316,7 @@ static embed_status load_all(struct slot_list *list, struct backend *backend,
     for (size_t i = 0; i < list->count; i++) {
         const struct slot *slot = &list->slots[i];
         size_t floats = slot->rows * slot->columns * slot->parts;
-        if (slot->by_distance) floats = slot->columns + slot->tensor_rows * slot->rows;
+        if (slot->kind == WEIGHT_SCORES) floats = slot->columns + slot->tensor_rows * slot->rows;
         else if (slot->kind == WEIGHT_TABLE) floats = PIECE_BYTES / sizeof(float) + slot->columns;
         if (floats > load.staging_floats) load.staging_floats = floats;
     }
