@@ -53,10 +53,10 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpo
             -Wvla $(if $(WERROR)$(CI),-Werror)
 BASE     := -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(WARNINGS) \
             -Iinclude -Ilib -I. -MMD -MP
-LIBS     := -lutf8proc -lm
+LIBS     := -lutf8proc -lm -ldl
 
 # ---- files ---------------------------------------------------------------------------------
-LIB_SOURCES       := $(wildcard lib/*.c lib/*/*.c)
+LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c
@@ -157,6 +157,42 @@ $(BUILD)/embed-bench: $(BUILD)/bench/embed_bench.o $(BUILD)/libembed.so
 $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -lm
+
+# ---- CUDA ----------------------------------------------------------------------------------
+# libembed-cuda.so is built where nvcc is found. Nothing else needs the CUDA toolkit.
+NVCC       := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+CUDA       := $(if $(NVCC),$(patsubst %/bin/nvcc,%,$(realpath $(NVCC))))
+CUDA_ARCHS ?= 75 80 86 89 90 100 120
+# Machine code for each, and PTX of the newest for what comes after it.
+GENCODE    := $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch)) \
+              -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
+              $(if $(WERROR)$(CI),-Werror all-warnings)
+
+CUDA_SOURCES   := $(wildcard lib/cuda/*.c)
+KERNEL_SOURCES := $(wildcard kernels/cuda/*.cu)
+CUDA_OBJECTS   := $(CUDA_SOURCES:%.c=$(BUILD)/cuda/%.o) $(BUILD)/cuda/lib/formats/float_convert.o \
+                  $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o)
+CUDA_LIBS       = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublasLt -lcudart_static -lrt -ldl -pthread
+
+$(BUILD)/cuda/lib/%.o: lib/%.c | $(BUILD)/.packages
+	$(call compile,-isystem $(CUDA)/include)
+# The compiler's report (registers, spills) stays beside the object, for `make spills`.
+$(BUILD)/cuda/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  nvcc  $<"
+	$(Q)$(NVCC) $(NVCCFLAGS) $(GENCODE) -Xptxas -v -MD -MF $(@:.o=.d) -c -o $@ $< 2>$(@:.o=.report) \
+	    || { cat $(@:.o=.report) >&2; exit 1; }
+	$(Q)! grep -i 'warning' $(@:.o=.report) >&2
+
+$(BUILD)/libembed-cuda.so: $(CUDA_OBJECTS) lib/cuda/libembed-cuda.map
+	@echo "  ld  $@"
+	$(Q)$(CXX) -shared -Wl,--version-script=lib/cuda/libembed-cuda.map \
+	    -Wl,-z,relro,-z,now,--no-undefined -o $@ $(filter %.o,$^) $(CUDA_LIBS)
+
+ifneq ($(NVCC),)
+all: $(BUILD)/libembed-cuda.so
+endif
 
 # ---- models --------------------------------------------------------------------------------
 weights/$(MODEL)/.complete weights/$(MPNET)/.complete: weights/%/.complete: \

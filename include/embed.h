@@ -71,7 +71,8 @@ typedef enum embed_status {
     EMBED_UNSUPPORTED = 5, /* a model, module, dtype or device this version does not run */
     EMBED_NO_DEVICE = 6,   /* the device that was asked for cannot be used here */
     EMBED_NOT_FINITE = 7,  /* a result holds NaN or infinity */
-    EMBED_SYSTEM = 8       /* the operating system refused a thread or a lock */
+    EMBED_SYSTEM = 8,      /* the operating system refused a thread or a lock */
+    EMBED_DEVICE_FAILED = 9 /* a GPU reported an error while it computed or copied */
 } embed_status;
 
 /* "invalid argument", ...: static text, never NULL. */
@@ -103,9 +104,9 @@ EMBED_API void embed_log_set(embed_log_callback callback, void *user, embed_log_
 /* ---- devices ------------------------------------------------------------------------------- */
 
 typedef enum embed_device {
-    EMBED_DEVICE_AUTO = 0, /* a GPU where one can be used, else the CPU */
+    EMBED_DEVICE_AUTO = 0, /* a GPU where one can be used, else the CPU, and the log says why */
     EMBED_DEVICE_CPU = 1,
-    EMBED_DEVICE_CUDA = 2
+    EMBED_DEVICE_CUDA = 2 /* EMBED_NO_DEVICE says why it cannot be used */
 } embed_device;
 
 typedef enum embed_dtype {
@@ -121,7 +122,7 @@ typedef struct embed_device_info {
     embed_device device;
     int index;             /* among the devices of its kind */
     char name[128];        /* "AMD EPYC 9554", ... */
-    char details[128];     /* CPU: instruction sets in use; CUDA: compute capability */
+    char details[128];     /* CPU: instruction set in use; CUDA: compute capability, or why not usable */
     unsigned threads;      /* CPU: how many a model uses by default */
     uint64_t memory_bytes; /* in all */
 } embed_device_info;
@@ -132,7 +133,8 @@ typedef struct embed_device_info {
     }
 
 /* Writes the first `capacity` devices to out[] (whose elements are EMBED_DEVICE_INFO_INIT) and
- * their whole number to *count. out may be NULL where capacity is 0. */
+ * their whole number to *count: the CPU, then the GPUs. out may be NULL where capacity is 0. Where
+ * CUDA cannot be used, the log says why. */
 EMBED_API embed_status embed_device_list(embed_device_info *out, size_t capacity, size_t *count);
 
 /* ---- model --------------------------------------------------------------------------------- */
@@ -178,7 +180,7 @@ typedef struct embed_model_info {
     embed_device device;
     int device_index;
     char device_name[128];
-    char instruction_set[16]; /* CPU: "avx512", "avx2", "scalar" */
+    char instruction_set[16]; /* CPU: "avx512", "avx2", "scalar"; CUDA: "sm_90", ... */
     embed_dtype dtype;
     unsigned threads;
     size_t width;      /* floats in an embedding */

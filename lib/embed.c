@@ -1,6 +1,7 @@
 /* embed.c - the public functions: argument checks, and the calls below them */
 #include "embed.h"
 
+#include "backend/backend.h"
 #include "backend/cpu_features.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -79,6 +80,7 @@ const char *embed_status_string(embed_status status)
     case EMBED_NO_DEVICE: return "device not usable";
     case EMBED_NOT_FINITE: return "result not finite";
     case EMBED_SYSTEM: return "refused by the operating system";
+    case EMBED_DEVICE_FAILED: return "device failed";
     }
     return "unknown status";
 }
@@ -101,21 +103,34 @@ void embed_log_set(embed_log_callback callback, void *user, embed_log_level leve
     log_set(callback, user, level);
 }
 
+static embed_status describe_cpu(embed_device_info *info)
+{
+    const struct cpu_kernels *kernels;
+    TRY(cpu_kernels_choose(&kernels));
+    info->device = EMBED_DEVICE_CPU;
+    cpu_name(info->name, sizeof info->name);
+    snprintf(info->details, sizeof info->details, "%s", kernels->name);
+    info->threads = cpu_count();
+    info->memory_bytes = cpu_memory_bytes();
+    return EMBED_OK;
+}
+
 embed_status embed_device_list(embed_device_info *out, size_t capacity, size_t *count)
 {
     REQUIRE(count);
-    if (capacity > 0) {
-        const struct cpu_kernels *kernels;
-        TRY(cpu_kernels_choose(&kernels));
+    if (capacity > 0) REQUIRE(out);
+    int gpus = 0;
+    if (backend_gpu_count(&gpus) != EMBED_OK)
+        log_message(EMBED_LOG_INFO, "no device cuda: %s", error_message());
+    size_t all = 1 + (size_t)gpus;
+    char *place = (char *)out; /* an older program's elements are smaller than ours */
+    for (size_t i = 0; i < all && i < capacity; i++) {
         embed_device_info info = EMBED_DEVICE_INFO_INIT;
-        info.device = EMBED_DEVICE_CPU;
-        cpu_name(info.name, sizeof info.name);
-        snprintf(info.details, sizeof info.details, "%s", kernels->name);
-        info.threads = cpu_count();
-        info.memory_bytes = cpu_memory_bytes();
-        TRY(give_struct(out, &info, sizeof info, "embed_device_info"));
+        TRY(i == 0 ? describe_cpu(&info) : backend_gpu_info(&info, (int)i - 1));
+        TRY(give_struct(place, &info, sizeof info, "embed_device_info"));
+        place += out->size;
     }
-    *count = 1;
+    *count = all;
     return EMBED_OK;
 }
 

@@ -1,10 +1,11 @@
 /* backend.c - which device and dtype a model is opened on */
 #include "backend/backend.h"
 
+#include "backend/cuda_plugin.h"
 #include "base/log.h"
 #include "base/status.h"
 
-static const char no_cuda[] = "this build of libembed has no CUDA backend";
+#include <stdio.h>
 
 void backend_hold(struct backend *backend)
 {
@@ -16,20 +17,27 @@ void backend_release(struct backend *backend)
     if (backend != NULL && atomic_fetch_sub(&backend->references, 1) == 1) backend->close(backend);
 }
 
-embed_status backend_open(struct backend **backend, const embed_model_options *options,
-                          struct thread_team *team)
+/* As when it was asked for by name: the sentence begins with the device. */
+static embed_status name_cuda(embed_status status)
 {
-    switch (options->device) {
-    case EMBED_DEVICE_CPU: break;
-    case EMBED_DEVICE_AUTO:
-        log_message(EMBED_LOG_INFO, "computing on the CPU: %s", no_cuda);
-        break;
-    case EMBED_DEVICE_CUDA: return fail(EMBED_NO_DEVICE, "device cuda: %s", no_cuda);
-    default: return fail(EMBED_INVALID_ARGUMENT, "device %d is unknown", (int)options->device);
-    }
-    if (options->device_index != 0)
-        return fail(EMBED_NO_DEVICE, "device cpu:%d: there is only cpu:0", options->device_index);
+    char reason[1024];
+    if (status == EMBED_OK) return EMBED_OK;
+    snprintf(reason, sizeof reason, "%s", error_message());
+    return fail(status, "device cuda: %s", reason);
+}
 
+static embed_status open_cuda(struct backend **backend, const embed_model_options *options)
+{
+    const struct cuda_plugin *plugin;
+    TRY(cuda_plugin_load(&plugin));
+    return plugin->open(backend, options->device_index, options->dtype);
+}
+
+static embed_status open_cpu(struct backend **backend, const embed_model_options *options,
+                             struct thread_team *team)
+{
+    if (options->device_index != 0)
+        return fail(EMBED_NO_DEVICE, "there is no cpu:%d, only cpu:0", options->device_index);
     switch (options->dtype) {
     case EMBED_DTYPE_AUTO:
     case EMBED_DTYPE_F32: return backend_cpu_open(backend, team, options->threads);
@@ -39,4 +47,32 @@ embed_status backend_open(struct backend **backend, const embed_model_options *o
         return fail(EMBED_UNSUPPORTED, "this version computes in f32 only on the CPU");
     }
     return fail(EMBED_INVALID_ARGUMENT, "dtype %d is unknown", (int)options->dtype);
+}
+
+embed_status backend_open(struct backend **backend, const embed_model_options *options,
+                          struct thread_team *team)
+{
+    switch (options->device) {
+    case EMBED_DEVICE_CPU: return open_cpu(backend, options, team);
+    case EMBED_DEVICE_CUDA: return name_cuda(open_cuda(backend, options));
+    case EMBED_DEVICE_AUTO:
+        if (open_cuda(backend, options) == EMBED_OK) return EMBED_OK;
+        log_message(EMBED_LOG_INFO, "computing on the CPU: %s", error_message());
+        return open_cpu(backend, options, team);
+    }
+    return fail(EMBED_INVALID_ARGUMENT, "device %d is unknown", (int)options->device);
+}
+
+embed_status backend_gpu_count(int *count)
+{
+    const struct cuda_plugin *plugin;
+    TRY(cuda_plugin_load(&plugin));
+    return plugin->device_count(count);
+}
+
+embed_status backend_gpu_info(embed_device_info *info, int index)
+{
+    const struct cuda_plugin *plugin;
+    TRY(cuda_plugin_load(&plugin));
+    return plugin->device_info(info, index);
 }

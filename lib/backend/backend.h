@@ -159,6 +159,10 @@ void backend_release(struct backend *backend); /* NULL is fine */
 embed_status backend_open(struct backend **backend, const embed_model_options *options,
                           struct thread_team *team);
 
+/* GPUs of this machine, usable or not, and what one is. EMBED_NO_DEVICE says why there are none. */
+embed_status backend_gpu_count(int *count);
+embed_status backend_gpu_info(embed_device_info *info, int index);
+
 /* The CPU, F32, with so many threads. */
 embed_status backend_cpu_open(struct backend **backend, struct thread_team *team, unsigned threads);
 

@@ -1,4 +1,4 @@
-/* float_convert.c - the numbers of a checkpoint as FP32 */
+/* float_convert.c - the numbers of a checkpoint as FP32, and from there as FP16 */
 #include "formats/float_convert.h"
 
 #include <math.h>
@@ -39,4 +39,31 @@ void float_convert(float *out, const void *in, enum safetensors_dtype dtype, siz
         uint16_t bits = (uint16_t)(bytes[2 * i] | bytes[2 * i + 1] << 8);
         out[i] = dtype == SAFETENSORS_F16 ? from_f16(bits) : from_bits((uint32_t)bits << 16);
     }
+}
+
+static uint16_t to_f16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
+    if (magnitude > 0x7F800000) return (uint16_t)(sign | 0x7E00); /* NaN */
+    if (magnitude >= 0x477FF000) return (uint16_t)(sign | 0x7C00); /* 65,520 and more */
+    if (magnitude < 0x38800000) { /* below 2^-14: adding 0.5 leaves the bits of value * 2^24 */
+        float shifted = from_bits(magnitude) + 0.5f;
+        memcpy(&bits, &shifted, sizeof bits);
+        return (uint16_t)(sign | (bits - 0x3F000000));
+    }
+    magnitude += 0xFFF + (magnitude >> 13 & 1); /* half a unit, and ties to even */
+    return (uint16_t)(sign | ((magnitude - 0x38000000) >> 13));
+}
+
+size_t float_to_f16(uint16_t *out, const float *in, size_t count)
+{
+    size_t overflow = count;
+    for (size_t i = 0; i < count; i++) {
+        out[i] = to_f16(in[i]);
+        bool infinite = (out[i] & 0x7FFF) == 0x7C00;
+        if (infinite && isfinite(in[i]) && overflow == count) overflow = i;
+    }
+    return overflow;
 }

@@ -41,6 +41,34 @@ static embed_status check_limits(struct embed_model *model)
     return EMBED_OK;
 }
 
+static embed_status open_weights(struct embed_model *model, const embed_model_options *options,
+                                 const struct checkpoint *checkpoint)
+{
+    TRY(backend_open(&model->backend, options, model->team));
+    return shared_weights_open(&model->weights, &model->encoder.config, model->backend, checkpoint,
+                               model->team);
+}
+
+/* A GPU that is too full, that fails, or whose f16 is too small for the weights is not used unless it
+ * was asked for by name. */
+static embed_status open_device(struct embed_model *model, const embed_model_options *options,
+                                const struct checkpoint *checkpoint)
+{
+    embed_status status = open_weights(model, options, checkpoint);
+    bool other = status == EMBED_OUT_OF_MEMORY || status == EMBED_DEVICE_FAILED ||
+                 status == EMBED_UNSUPPORTED;
+    if (!other || options->device != EMBED_DEVICE_AUTO || model->backend == NULL ||
+        model->backend->device != EMBED_DEVICE_CUDA)
+        return status;
+    log_message(EMBED_LOG_WARNING, "computing on the CPU: %s", error_message());
+    backend_release(model->backend);
+    model->backend = NULL;
+    embed_model_options cpu = *options;
+    cpu.device = EMBED_DEVICE_CPU;
+    cpu.device_index = 0;
+    return open_weights(model, &cpu, checkpoint);
+}
+
 static embed_status load(struct embed_model *model, const char *folder,
                          const embed_model_options *options)
 {
@@ -50,13 +78,10 @@ static embed_status load(struct embed_model *model, const char *folder,
     TRY(tokenizer_open(&model->tokenizer, transformer));
     TRY(check_limits(model));
 
-    TRY(thread_team_create(&model->team, options->threads));
-    TRY(backend_open(&model->backend, options, model->team));
-
     struct checkpoint *checkpoint;
+    TRY(thread_team_create(&model->team, options->threads));
     TRY(checkpoint_open(&checkpoint, transformer));
-    embed_status status = shared_weights_open(&model->weights, &model->encoder.config,
-                                              model->backend, checkpoint, model->team);
+    embed_status status = open_device(model, options, checkpoint);
     checkpoint_close(checkpoint);
     if (status != EMBED_OK) return status;
     struct transformer_config config = model->encoder.config;

@@ -1,0 +1,98 @@
+/* cuda_plugin.c - finds and opens libembed-cuda.so */
+#include "backend/cuda_plugin.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FILE_NAME "libembed-cuda.so"
+
+static embed_status host_fail(embed_status status, const char *message)
+{
+    return fail(status, "%s", message);
+}
+
+static const struct cuda_host host = {host_fail, memory_allocate, memory_free};
+
+/* The file that this code is in, as the loader found it. A program that has the library inside may
+ * have been found along PATH, and is then known by a name without a folder. */
+static embed_status own_file(char path[PATH_MAX])
+{
+    Dl_info info;
+    if (dladdr((const void *)&host, &info) != 0 && strchr(info.dli_fname, '/') != NULL &&
+        realpath(info.dli_fname, path) != NULL)
+        return EMBED_OK;
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+    if (length <= 0) return fail(EMBED_NO_DEVICE, "libembed's own folder is not known");
+    path[length] = '\0';
+    return EMBED_OK;
+}
+
+/* Never a name without a folder: the loader would look for it in places of its own. */
+static embed_status find(char path[PATH_MAX])
+{
+    const char *set = getenv("EMBED_CUDA_PLUGIN");
+    if (set != NULL && *set != '\0') {
+        if (strchr(set, '/') == NULL || strlen(set) >= PATH_MAX)
+            return fail(EMBED_NO_DEVICE, "EMBED_CUDA_PLUGIN is \"%s\", not a path with a folder", set);
+        strcpy(path, set);
+        if (access(path, R_OK) != 0)
+            return fail(EMBED_NO_DEVICE, "%s, which EMBED_CUDA_PLUGIN names, cannot be read", path);
+        return EMBED_OK;
+    }
+    TRY(own_file(path));
+    char *name = strrchr(path, '/') + 1;
+    if (name - path + sizeof FILE_NAME > PATH_MAX)
+        return fail(EMBED_NO_DEVICE, "libembed's folder has too long a name");
+    strcpy(name, FILE_NAME);
+    if (access(path, R_OK) != 0)
+        return fail(EMBED_NO_DEVICE, "there is no %s: libembed is installed without CUDA", path);
+    return EMBED_OK;
+}
+
+static embed_status check(const struct cuda_plugin *plugin, const char *path)
+{
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", EMBED_VERSION_MAJOR, EMBED_VERSION_MINOR,
+             EMBED_VERSION_PATCH);
+    if (plugin->abi != CUDA_PLUGIN_ABI || plugin->backend_size != sizeof(struct backend) ||
+        strcmp(plugin->version, version) != 0)
+        return fail(EMBED_NO_DEVICE,
+                    "%s is of libembed %s (interface %u), this is libembed %s (interface %d)", path,
+                    plugin->version, plugin->abi, version, CUDA_PLUGIN_ABI);
+    return EMBED_OK;
+}
+
+/* Two threads may come here at once: both get the same handle. What was opened once stays, since the
+ * CUDA runtime does not like to be unloaded; a plug-in that was refused is closed. */
+embed_status cuda_plugin_load(const struct cuda_plugin **out)
+{
+    static _Atomic(const struct cuda_plugin *) loaded;
+    const struct cuda_plugin *plugin = atomic_load(&loaded);
+    if (plugin == NULL) {
+        char path[PATH_MAX];
+        TRY(find(path));
+        void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (handle == NULL) return fail(EMBED_NO_DEVICE, "%s", dlerror());
+        cuda_plugin_entry *entry = NULL;
+        *(void **)&entry = dlsym(handle, CUDA_PLUGIN_SYMBOL);
+        embed_status status = EMBED_OK;
+        if (entry == NULL)
+            status = fail(EMBED_NO_DEVICE, "%s is no CUDA plug-in of libembed", path);
+        if (status == EMBED_OK) status = check(plugin = entry(&host), path);
+        if (status != EMBED_OK) {
+            dlclose(handle);
+            return status;
+        }
+        atomic_store(&loaded, plugin);
+    }
+    *out = plugin;
+    return EMBED_OK;
+}

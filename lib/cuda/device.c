@@ -1,0 +1,80 @@
+/* device.c - the GPUs of this machine */
+#include "cuda/device.h"
+
+#include "base/status.h"
+#include "cuda/cuda_error.h"
+
+#include <stdio.h>
+
+/* The runtime's own words for these blame the program. */
+static embed_status no_device(cudaError_t error)
+{
+    int driver = 0, runtime = 0;
+    cudaGetLastError();
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (driver == 0) return fail(EMBED_NO_DEVICE, "no NVIDIA driver is installed");
+    if (error == cudaErrorInsufficientDriver)
+        return fail(EMBED_NO_DEVICE, "the NVIDIA driver is for CUDA %d.%d, libembed-cuda needs %d.%d",
+                    driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    if (error == cudaSuccess || error == cudaErrorNoDevice)
+        return fail(EMBED_NO_DEVICE, "there is no NVIDIA GPU");
+    return fail(EMBED_NO_DEVICE, "CUDA cannot be used: %s (%s)", cudaGetErrorString(error),
+                cudaGetErrorName(error));
+}
+
+embed_status device_count(int *count)
+{
+    int found = 0;
+    cudaError_t error = cudaGetDeviceCount(&found);
+    if (error != cudaSuccess || found == 0) return no_device(error);
+    *count = found;
+    return EMBED_OK;
+}
+
+embed_status device_info(embed_device_info *info, int index)
+{
+    struct cudaDeviceProp properties;
+    TRY_CUDA(cudaGetDeviceProperties(&properties, index), "asking what the GPU is");
+    info->device = EMBED_DEVICE_CUDA;
+    info->index = index;
+    info->threads = 0;
+    info->memory_bytes = properties.totalGlobalMem;
+    snprintf(info->name, sizeof info->name, "%.127s", properties.name);
+    snprintf(info->details, sizeof info->details, "compute capability %d.%d%s", properties.major,
+             properties.minor,
+             properties.major * 10 + properties.minor < OLDEST_CAPABILITY ? ", too old" : "");
+    return EMBED_OK;
+}
+
+embed_status device_check(int index, char *name, size_t name_size, int *capability)
+{
+    int count = 0;
+    struct cudaDeviceProp properties;
+    TRY(device_count(&count));
+    if (index < 0 || index >= count)
+        return fail(EMBED_NO_DEVICE, "there is no cuda:%d, only cuda:0%s", index,
+                    count == 2 ? " and cuda:1" : count > 2 ? " and following" : "");
+    cudaError_t error = cudaGetDeviceProperties(&properties, index);
+    if (error != cudaSuccess) return no_device(error);
+    *capability = properties.major * 10 + properties.minor;
+    if (*capability < OLDEST_CAPABILITY)
+        return fail(EMBED_NO_DEVICE, "%s has compute capability %d.%d, %d.%d is needed",
+                    properties.name, properties.major, properties.minor, OLDEST_CAPABILITY / 10,
+                    OLDEST_CAPABILITY % 10);
+    snprintf(name, name_size, "%s", properties.name);
+    return EMBED_OK;
+}
+
+embed_status device_enter(int index, int *previous)
+{
+    TRY_CUDA(cudaGetDevice(previous), "asking for the current device");
+    if (*previous != index) TRY_CUDA(cudaSetDevice(index), "choosing the device");
+    return EMBED_OK;
+}
+
+void device_leave(int previous)
+{
+    int current;
+    if (cudaGetDevice(&current) != cudaSuccess || current != previous) cudaSetDevice(previous);
+}

@@ -1,0 +1,25 @@
+/* device.h - the GPUs of this machine, and the backend on one of them */
+#ifndef LIB_CUDA_DEVICE_H
+#define LIB_CUDA_DEVICE_H
+
+#include "backend/backend.h"
+
+/* Compute capability 7.5 (Turing) is the oldest that the kernels are built for. */
+enum { OLDEST_CAPABILITY = 75 };
+
+/* See cuda_plugin.h. */
+embed_status device_count(int *count);
+embed_status device_info(embed_device_info *info, int index);
+
+/* Whether GPU `index` can be used, what it is called, and its compute capability, 90 for 9.0.
+ * EMBED_NO_DEVICE says why not. */
+embed_status device_check(int index, char *name, size_t name_size, int *capability);
+
+embed_status backend_cuda_open(struct backend **backend, int index, embed_dtype dtype);
+
+/* The calling thread's current device, which belongs to the program: what the library changes it to
+ * lasts for one call. */
+embed_status device_enter(int index, int *previous);
+void device_leave(int previous);
+
+#endif

@@ -1,0 +1,206 @@
+/* matmul.c - the products of linear layers, by cuBLASLt
+ *
+ * cuBLASLt sees matrices column by column: a row-major x (N, I) is its I x N matrix. So what we
+ * want, y (N, O) = x @ w (O, I)^T, is there y (O x N) = w^T (O x I) * x (I x N), with w stored as I x O
+ * and transposed: no matrix is moved.
+ */
+#include "cuda/matmul.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+
+#include <cublasLt.h>
+
+/* The rows that an algorithm is chosen for: a full chunk, where the time goes. */
+#define ROWS 8192
+
+/* Proposals that are looked through for one that may be used. */
+#define CANDIDATES 32
+
+/* How one shape is computed. */
+struct plan {
+    size_t O, I;
+    bool add_bias;
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t w, x, y;
+    cublasLtMatmulAlgo_t algorithm;
+    struct plan *next;
+};
+
+struct matmul {
+    cublasLtHandle_t cublas;
+    cudaDataType type;
+    struct plan *plans; /* a model has four shapes or so */
+};
+
+static embed_status cublas_fail(cublasStatus_t status, const char *what)
+{
+    return fail(status == CUBLAS_STATUS_ALLOC_FAILED ? EMBED_OUT_OF_MEMORY : EMBED_DEVICE_FAILED,
+                "cuBLASLt: %s: %s", what, cublasLtGetStatusString(status));
+}
+
+#define TRY_CUBLAS(call, what)                                                                   \
+    do {                                                                                         \
+        cublasStatus_t try_status_ = (call);                                                     \
+        if (try_status_ != CUBLAS_STATUS_SUCCESS) return cublas_fail(try_status_, what);         \
+    } while (0)
+
+/* ---- plans --------------------------------------------------------------------------------- */
+
+static void plan_destroy(struct plan *plan)
+{
+    if (plan->product != NULL) cublasLtMatmulDescDestroy(plan->product);
+    if (plan->w != NULL) cublasLtMatrixLayoutDestroy(plan->w);
+    if (plan->x != NULL) cublasLtMatrixLayoutDestroy(plan->x);
+    if (plan->y != NULL) cublasLtMatrixLayoutDestroy(plan->y);
+    memory_free(plan);
+}
+
+static embed_status describe(struct plan *plan, cudaDataType type)
+{
+    static const char what[] = "describing a product";
+    const cublasOperation_t transposed = CUBLAS_OP_T;
+    const cublasLtEpilogue_t epilogue =
+        plan->add_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    TRY_CUBLAS(cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F), what);
+    TRY_CUBLAS(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA,
+                                              &transposed, sizeof transposed),
+               what);
+    TRY_CUBLAS(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
+                                              &epilogue, sizeof epilogue),
+               what);
+    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->w, type, plan->I, plan->O, (int64_t)plan->I), what);
+    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->x, type, plan->I, ROWS, (int64_t)plan->I), what);
+    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->y, type, plan->O, ROWS, (int64_t)plan->O), what);
+    return EMBED_OK;
+}
+
+/* Sums that are split along I are put together in an order that depends on the shape of the whole. */
+static bool is_split(const cublasLtMatmulAlgo_t *algorithm)
+{
+    int32_t parts = 0;
+    size_t size;
+    return cublasLtMatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts,
+                                                sizeof parts, &size) != CUBLAS_STATUS_SUCCESS ||
+           parts > 1;
+}
+
+/* cuBLASLt's first proposal that needs no workspace and does not split the sum: its proposals are
+ * computed from the shape, not measured. */
+static embed_status choose(struct plan *plan, cublasLtHandle_t cublas,
+                           cublasLtMatmulPreference_t preference)
+{
+    static const char what[] = "choosing an algorithm";
+    const uint64_t workspace = 0;
+    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE;
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+    int count = 0;
+    TRY_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference,
+                                                    CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                    &workspace, sizeof workspace),
+               what);
+    TRY_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference,
+                                                    CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                                    &reductions, sizeof reductions),
+               what);
+    TRY_CUBLAS(cublasLtMatmulAlgoGetHeuristic(cublas, plan->product, plan->w, plan->x, plan->y,
+                                              plan->y, preference, CANDIDATES, found, &count),
+               what);
+    for (int i = 0; i < count; i++) {
+        if (found[i].state != CUBLAS_STATUS_SUCCESS || is_split(&found[i].algo)) continue;
+        plan->algorithm = found[i].algo;
+        return EMBED_OK;
+    }
+    return fail(EMBED_UNSUPPORTED, "cuBLASLt has no algorithm for a layer of %zu x %zu on this GPU",
+                plan->O, plan->I);
+}
+
+static embed_status set_bias(struct plan *plan, const void *bias)
+{
+    TRY_CUBLAS(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                              &bias, sizeof bias),
+               "describing a product");
+    return EMBED_OK;
+}
+
+static embed_status plan_make(struct plan *plan, struct matmul *matmul, const void *bias)
+{
+    TRY(describe(plan, matmul->type));
+    if (plan->add_bias) TRY(set_bias(plan, bias)); /* its alignment counts in the choice */
+    cublasLtMatmulPreference_t preference;
+    TRY_CUBLAS(cublasLtMatmulPreferenceCreate(&preference), "choosing an algorithm");
+    embed_status status = choose(plan, matmul->cublas, preference);
+    cublasLtMatmulPreferenceDestroy(preference);
+    return status;
+}
+
+static embed_status plan_find(struct plan **out, struct matmul *matmul, const struct linear *layer,
+                              bool add_bias)
+{
+    size_t O = layer->O, I = layer->I;
+    struct plan *plan = matmul->plans;
+    while (plan != NULL && !(plan->O == O && plan->I == I && plan->add_bias == add_bias))
+        plan = plan->next;
+    if (plan == NULL) {
+        plan = memory_allocate(1, sizeof *plan, "a product's plan");
+        if (plan == NULL) return EMBED_OUT_OF_MEMORY;
+        *plan = (struct plan){.O = O, .I = I, .add_bias = add_bias, .next = matmul->plans};
+        embed_status status = plan_make(plan, matmul, layer->bias);
+        if (status != EMBED_OK) {
+            plan_destroy(plan);
+            return status;
+        }
+        matmul->plans = plan;
+    }
+    *out = plan;
+    return EMBED_OK;
+}
+
+/* ---- products ------------------------------------------------------------------------------ */
+
+embed_status matmul_create(struct matmul **out, bool f32)
+{
+    struct matmul *matmul = memory_allocate(1, sizeof *matmul, "the products of linear layers");
+    if (matmul == NULL) return EMBED_OUT_OF_MEMORY;
+    matmul->type = f32 ? CUDA_R_32F : CUDA_R_16F;
+    cublasStatus_t status = cublasLtCreate(&matmul->cublas);
+    if (status != CUBLAS_STATUS_SUCCESS) {
+        memory_free(matmul);
+        return cublas_fail(status, "opening it");
+    }
+    *out = matmul;
+    return EMBED_OK;
+}
+
+void matmul_destroy(struct matmul *matmul)
+{
+    if (matmul == NULL) return;
+    while (matmul->plans != NULL) {
+        struct plan *plan = matmul->plans;
+        matmul->plans = plan->next;
+        plan_destroy(plan);
+    }
+    cublasLtDestroy(matmul->cublas);
+    memory_free(matmul);
+}
+
+embed_status matmul_run(struct matmul *matmul, void *y, const void *x, const struct linear *layer,
+                        size_t N, bool add_bias, cudaStream_t stream)
+{
+    static const char what[] = "a linear layer";
+    const float one = 1, zero = 0;
+    const uint64_t columns = N;
+    struct plan *plan;
+    TRY(plan_find(&plan, matmul, layer, add_bias));
+    TRY_CUBLAS(cublasLtMatrixLayoutSetAttribute(plan->x, CUBLASLT_MATRIX_LAYOUT_COLS, &columns,
+                                                sizeof columns),
+               what);
+    TRY_CUBLAS(cublasLtMatrixLayoutSetAttribute(plan->y, CUBLASLT_MATRIX_LAYOUT_COLS, &columns,
+                                                sizeof columns),
+               what);
+    if (add_bias) TRY(set_bias(plan, layer->bias));
+    TRY_CUBLAS(cublasLtMatmul(matmul->cublas, plan->product, &one, layer->weight, plan->w, x, plan->x,
+                              &zero, y, plan->y, y, plan->y, &plan->algorithm, NULL, 0, stream),
+               what);
+    return EMBED_OK;
+}

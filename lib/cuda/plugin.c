@@ -1,0 +1,55 @@
+/* plugin.c - the one symbol that libembed-cuda.so exports, and what it borrows from libembed
+ *
+ * The files of lib/cuda include base/status.h and base/memory.h like all others; here is what stands
+ * behind these headers inside the plug-in.
+ */
+#include "backend/cuda_plugin.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "cuda/device.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static const struct cuda_host *host;
+
+embed_status fail(embed_status status, const char *format, ...)
+{
+    char message[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    return host->fail(status, message);
+}
+
+void *memory_allocate(size_t count, size_t size, const char *what)
+{
+    return host->allocate(count, size, what);
+}
+
+void memory_free(void *block)
+{
+    host->free(block);
+}
+
+#define TEXT_NOW(x) #x
+#define TEXT(x)     TEXT_NOW(x)
+#define VERSION     TEXT(EMBED_VERSION_MAJOR) "." TEXT(EMBED_VERSION_MINOR) "." TEXT(EMBED_VERSION_PATCH)
+
+EMBED_API cuda_plugin_entry embed_cuda_plugin;
+
+const struct cuda_plugin *embed_cuda_plugin(const struct cuda_host *borrowed)
+{
+    static const struct cuda_plugin plugin = {
+        .abi = CUDA_PLUGIN_ABI,
+        .backend_size = sizeof(struct backend),
+        .version = VERSION,
+        .device_count = device_count,
+        .device_info = device_info,
+        .open = backend_cuda_open,
+    };
+    host = borrowed;
+    return &plugin;
+}
