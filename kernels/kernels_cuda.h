@@ -9,7 +9,7 @@
  * Launchers only enqueue work on `stream` and return what the launch returned: an error of the
  * kernel itself shows at a later call that waits. N = 0 or B = 0 is not allowed. Linear layers
  * are not here: cuBLASLt computes them (lib/cuda/matmul.c), all but the activation.
- * Limits: N < 2^31 / 8, B < 2^31 / 8, sequences of up to 2^20 tokens, NH < 65536, C <= 16384.
+ * Limits: N and B up to CUDA_MOST_TOKENS, NH < 65536, HS up to CUDA_LARGEST_HEAD.
  *
  * A row of a result has the same bits whatever other sequences are in the batch.
  */
@@ -26,6 +26,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+enum { CUDA_MOST_TOKENS = 1 << 24, CUDA_LARGEST_HEAD = 256 };
 
 struct cuda_kernels {
     const char *name; /* "f16", "f32" */
@@ -50,7 +52,7 @@ struct cuda_kernels {
      * for every sequence b, the tokens offsets[b] to offsets[b + 1] - 1, and every head h,
      * softmax(q k^T * scale + bias) v. offsets (B + 1) is on the device; `longest` is the length of
      * the longest sequence. bias[t, s] = relative[h * columns + zero + s - t] in FP32; relative may
-     * be NULL: none. Any HS up to 256. */
+     * be NULL: none. */
     cudaError_t (*attention)(void *context, const void *qkv, const float *relative, size_t columns,
                              size_t zero, const int32_t *offsets, size_t B, size_t longest,
                              size_t NH, size_t HS, float scale, cudaStream_t stream);

@@ -4,21 +4,6 @@
 
 #include "model/model.h"
 
-#include <unistd.h>
-
-/* The real model's folder, or a skip that says why: a skip is counted. */
-static const char *real_model(void)
-{
-    const char *folder = getenv("MODEL");
-    char path[1024];
-    snprintf(path, sizeof path, "%s/model.safetensors", folder != NULL ? folder : "");
-    if (access(path, R_OK) != 0) {
-        print_message("skipped: MODEL is not the folder of all-MiniLM-L6-v2\n");
-        skip();
-    }
-    return folder;
-}
-
 /* ---- stages -------------------------------------------------------------------------------- */
 
 struct stage {
@@ -108,24 +93,15 @@ static void test_stages(void **state)
 static void test_tiny_models(void **state)
 {
     (void)state;
-    const char *lines = VECTORS "tiny-lines.txt", *cls = VECTORS "tiny-bert-cls";
-    const char *padded = VECTORS "tiny-mpnet-padded.txt", *mpnet = VECTORS "tiny-mpnet";
-    FOR_EACH_ISA({
-        check_rows(VECTORS "tiny-bert", lines, VECTORS "tiny-bert.f32", NULL, 1e-5);
-        check_rows(cls, lines, VECTORS "tiny-bert-cls.f32", NULL, 1e-4);
-        check_rows(cls, lines, VECTORS "tiny-bert-cls-title.f32", "title", 1e-4);
-        check_rows(cls, lines, VECTORS "tiny-bert-cls-no-prompt.f32", "", 1e-4);
-        check_rows(mpnet, lines, VECTORS "tiny-mpnet.f32", NULL, 1e-5);
-        check_rows(mpnet, padded, VECTORS "tiny-mpnet-padded.f32", NULL, 1e-5);
-    });
+    FOR_EACH_ISA(check_tiny_models(0.999999, 1e-5));
 }
 
 static void test_real_model(void **state)
 {
     (void)state;
-    const char *folder = real_model();
-    FOR_EACH_ISA(
-        check_rows(folder, VECTORS "lines.txt", VECTORS "minilm.f32", NULL, 1e-5));
+    const char *folder = real_minilm();
+    const struct closeness close = {0.999999, 1e-5};
+    FOR_EACH_ISA(check_rows(folder, VECTORS "lines.txt", VECTORS "minilm.f32", NULL, close));
 }
 
 static void test_ids(void **state)
@@ -141,7 +117,7 @@ static void test_ids(void **state)
 static void test_real_ids(void **state)
 {
     (void)state;
-    const char *folder = real_model();
+    const char *folder = real_minilm();
     check_ids(folder, VECTORS "lines.txt", VECTORS "minilm.ids", 256);
     check_ids(folder, VECTORS "lines.txt", VECTORS "minilm-untruncated.ids", 0);
 }
@@ -162,7 +138,7 @@ static void test_same_bits_in_any_batch(void **state)
 static void test_same_bits_real_model(void **state)
 {
     (void)state;
-    check_invariance(real_model(), VECTORS "lines.txt", 150);
+    check_invariance(real_minilm(), VECTORS "lines.txt", 150);
 }
 
 int main(void)

@@ -10,6 +10,11 @@
 #include "backend/cpu_features.h"
 #include "embed.h"
 
+#include <unistd.h>
+
+/* The device and dtype under test. */
+static embed_model_options tested = EMBED_MODEL_OPTIONS_INIT;
+
 struct opened {
     embed_model *model;
     embed_instance *instance;
@@ -20,7 +25,7 @@ static inline struct opened open_model(const char *folder, unsigned threads,
                                        size_t batch_tokens)
 {
     struct opened opened = {0};
-    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    embed_model_options options = tested;
     embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
     embed_model_info info = EMBED_MODEL_INFO_INIT;
     options.threads = threads;
@@ -72,23 +77,76 @@ static inline float *encode(const struct opened *opened, const embed_text *texts
         unsetenv("EMBED_CPU_ISA");                                                             \
     } while (0)
 
+/* The folder of a real model, from the environment, or a skip that says why: a skip is counted. */
+static inline const char *real_model(const char *variable, const char *name)
+{
+    const char *folder = getenv(variable);
+    char path[1024];
+    snprintf(path, sizeof path, "%s/model.safetensors", folder != NULL ? folder : "");
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: %s is not the folder of %s\n", variable, name);
+        skip();
+    }
+    return folder;
+}
+
+static inline const char *real_minilm(void)
+{
+    return real_model("MODEL", "all-MiniLM-L6-v2");
+}
+
+static inline const char *real_mpnet(void)
+{
+    return real_model("MPNET", "all-mpnet-base-v2");
+}
+
 /* ---- comparison ------------------------------------------------------------------------ */
 
-static inline void check_rows(const char *folder, const char *text_file,
-                              const char *expected_file, const char *prompt, double difference)
+struct closeness {
+    double cosine;     /* of each row at least */
+    double difference; /* of each component at most */
+};
+
+/* The rows of the first `most` lines. */
+static inline void check_first_rows(size_t most, const char *folder, const char *text_file,
+                                    const char *expected_file, const char *prompt,
+                                    struct closeness close)
 {
     struct opened opened = open_model(folder, 0, 0);
     struct vector_lines lines = vector_lines_load(text_file);
     embed_text *texts = texts_of(&lines);
     float *expected = vector_rows_load(expected_file, lines.count, opened.width);
-    float *rows = encode(&opened, texts, lines.count, prompt);
-    assert_rows_close(expected_file, rows, expected, lines.count, opened.width, 0.999999,
-                      difference, &lines);
+    size_t n = most < lines.count ? most : lines.count;
+    float *rows = encode(&opened, texts, n, prompt);
+    assert_rows_close(expected_file, rows, expected, n, opened.width, close.cosine,
+                      close.difference, &lines);
     free(rows);
     free(expected);
     free(texts);
     vector_lines_free(&lines);
     close_model(&opened);
+}
+
+static inline void check_rows(const char *folder, const char *text_file,
+                              const char *expected_file, const char *prompt,
+                              struct closeness close)
+{
+    check_first_rows(SIZE_MAX, folder, text_file, expected_file, prompt, close);
+}
+
+/* All tiny models, with and without prompts and padding, against the reference's rows. */
+static inline void check_tiny_models(double cosine, double difference)
+{
+    const char *lines = VECTORS "tiny-lines.txt", *cls = VECTORS "tiny-bert-cls";
+    const char *padded = VECTORS "tiny-mpnet-padded.txt", *mpnet = VECTORS "tiny-mpnet";
+    const struct closeness unit = {cosine, difference};
+    const struct closeness plain = {cosine, 10 * difference}; /* rows that are not normalized */
+    check_rows(VECTORS "tiny-bert", lines, VECTORS "tiny-bert.f32", NULL, unit);
+    check_rows(cls, lines, VECTORS "tiny-bert-cls.f32", NULL, plain);
+    check_rows(cls, lines, VECTORS "tiny-bert-cls-title.f32", "title", plain);
+    check_rows(cls, lines, VECTORS "tiny-bert-cls-no-prompt.f32", "", plain);
+    check_rows(mpnet, lines, VECTORS "tiny-mpnet.f32", NULL, unit);
+    check_rows(mpnet, padded, VECTORS "tiny-mpnet-padded.f32", NULL, unit);
 }
 
 static inline void check_ids(const char *folder, const char *text_file, const char *ids_file,

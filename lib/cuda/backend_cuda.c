@@ -65,12 +65,14 @@ static embed_status cuda_allocate(struct backend *backend, void **out, size_t by
     return EMBED_OK;
 }
 
+/* Memory is released from any device, but a call on one that is not in use yet would begin to use it. */
 static void cuda_release(struct backend *backend, void *memory)
 {
     int previous;
-    if (memory == NULL || enter(backend, &previous) != EMBED_OK) return;
+    if (memory == NULL) return;
+    bool entered = enter(backend, &previous) == EMBED_OK;
     cudaFree(memory);
-    device_leave(previous);
+    if (entered) device_leave(previous);
 }
 
 static embed_status cuda_staging_allocate(struct backend *backend, void **out, size_t bytes,
@@ -87,9 +89,10 @@ static embed_status cuda_staging_allocate(struct backend *backend, void **out, s
 static void cuda_staging_release(struct backend *backend, void *memory)
 {
     int previous;
-    if (memory == NULL || enter(backend, &previous) != EMBED_OK) return;
+    if (memory == NULL) return;
+    bool entered = enter(backend, &previous) == EMBED_OK;
     cudaFreeHost(memory);
-    device_leave(previous);
+    if (entered) device_leave(previous);
 }
 
 /* ---- weights ------------------------------------------------------------------------------- */
@@ -159,13 +162,11 @@ static void cuda_executor_destroy(struct executor *executor)
     int previous;
     if (executor == NULL) return;
     struct execution *execution = &executor->execution;
-    embed_status entered = device_enter(executor->device, &previous);
+    bool entered = device_enter(executor->device, &previous) == EMBED_OK;
     matmul_destroy(execution->matmul);
-    if (entered == EMBED_OK) {
-        if (execution->batch != NULL) cudaFree(execution->batch);
-        if (execution->stream != NULL) cudaStreamDestroy(execution->stream);
-        device_leave(previous);
-    }
+    if (execution->batch != NULL) cudaFree(execution->batch);
+    if (execution->stream != NULL) cudaStreamDestroy(execution->stream);
+    if (entered) device_leave(previous);
     memory_free(executor);
 }
 

@@ -1,0 +1,159 @@
+/* test_cuda_faults.c - every call of the CUDA runtime and of cuBLASLt fails once, and from then on
+ *
+ * A piece of work (open a model, make an instance, encode, close) is done again and again on the
+ * emulated device, its n-th call failing, n = 1, 2, ... Each time it must end in a status with a
+ * sentence, and leave nothing on the device or in pinned memory; and the next try must succeed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "emu/emulator.h"
+#include "embed.h"
+
+#include <cuda_runtime_api.h>
+
+enum { TEXTS = 3, WIDTH = 64 };
+
+static embed_status work(float rows[TEXTS * WIDTH])
+{
+    static const embed_text texts[TEXTS] = {
+        EMBED_TEXT("a first text"), EMBED_TEXT(""),
+        EMBED_TEXT("and another, which is longer than the first")};
+    embed_model *model = NULL;
+    embed_instance *instance = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CUDA;
+    options.threads = 1; /* the order of the calls is the same every time */
+    embed_status status = embed_model_open(&model, "tests/vectors/tiny-bert", &options);
+    if (status == EMBED_OK) status = embed_instance_create(&instance, model, NULL);
+    if (status == EMBED_OK)
+        status = embed_instance_encode(instance, texts, TEXTS, NULL, rows, TEXTS * WIDTH, NULL);
+    embed_instance_destroy(instance);
+    embed_model_close(model);
+    return status;
+}
+
+/* Calls whose failure a caller cannot act on: what they release is gone all the same, and the
+ * program's current device is set back as far as can be. */
+static int is_harmless(const char *call)
+{
+    static const char *const calls[] = {"cudaFree", "cudaFreeHost", "cudaStreamDestroy",
+                                        "cudaGetDevice", "cudaSetDevice", "cudaGetLastError",
+                                        "cudaMemGetInfo", "cublasLtMatmulAlgoConfigGetAttribute"};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        if (strcmp(call, calls[i]) == 0) return 1;
+    }
+    return strstr(call, "Destroy") != NULL;
+}
+
+static void check_nothing_is_left(unsigned long n, const char *call)
+{
+    struct emulator_usage left;
+    emulator_get_usage(&left);
+    if (left.device_allocations + left.pinned_allocations + left.streams + left.handles +
+            left.descriptors > 0)
+        fail_msg("call %lu, %s: left are %zu blocks, %zu pinned, %zu streams, %zu handles, "
+                 "%zu descriptors",
+                 n, call, left.device_allocations, left.pinned_allocations, left.streams,
+                 left.handles, left.descriptors);
+    if (emulator_report() != NULL) fail_msg("call %lu, %s: %s", n, call, emulator_report());
+}
+
+static int is_expected(embed_status status, int code)
+{
+    return status == EMBED_DEVICE_FAILED || status == EMBED_NO_DEVICE ||
+           status == EMBED_UNSUPPORTED ||
+           (status == EMBED_OUT_OF_MEMORY && code == cudaErrorMemoryAllocation);
+}
+
+static void fail_each(int code, int forever)
+{
+    float expected[TEXTS * WIDTH], rows[TEXTS * WIDTH];
+    emulator_reset();
+    assert_int_equal(work(expected), EMBED_OK);
+    unsigned long n = 0, failures = 0;
+    for (;;) {
+        emulator_reset();
+        emulator_fail(NULL, ++n, code, forever != 0);
+        embed_status status = work(rows);
+        const char *call = emulator_failed_call();
+        if (call == NULL) break;
+        check_nothing_is_left(n, call);
+        if (status == EMBED_OK) {
+            if (!is_harmless(call)) fail_msg("call %lu, %s: its failure is not noticed", n, call);
+            assert_memory_equal(rows, expected, sizeof rows);
+        } else {
+            failures++;
+            if (!is_expected(status, code) || *embed_error_message() == '\0')
+                fail_msg("call %lu, %s: status %d, %s", n, call, (int)status,
+                         embed_error_message());
+        }
+    }
+    assert_true(failures > 40); /* or the plan did not take */
+    emulator_reset();
+    assert_int_equal(work(rows), EMBED_OK);
+    assert_memory_equal(rows, expected, sizeof rows);
+    print_message("%lu calls failed with code %d\n", n - 1, code);
+}
+
+static void test_out_of_memory_once(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorMemoryAllocation, 0);
+}
+
+static void test_out_of_memory_from_then_on(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorMemoryAllocation, 1);
+}
+
+static void test_unknown_error_once(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorUnknown, 0);
+}
+
+/* Fatal for the context: every call after it fails too. */
+static void test_launch_failure(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorLaunchFailure, 0);
+}
+
+/* As much memory as there is less and less of: whoever gets none says so, nothing is left. */
+static void test_small_memories(void **state)
+{
+    (void)state;
+    float rows[TEXTS * WIDTH];
+    unsigned failures = 0;
+    for (size_t bytes = 64 << 10; bytes <= 16 << 20; bytes += bytes / 2) {
+        emulator_reset();
+        emulator_set_costs(0, 0, 0);
+        emulator_set_memory(0, bytes);
+        embed_status status = work(rows);
+        check_nothing_is_left(bytes, "memory");
+        assert_true(status == EMBED_OK || status == EMBED_OUT_OF_MEMORY);
+        failures += status == EMBED_OUT_OF_MEMORY;
+    }
+    assert_true(failures > 2);
+}
+
+int main(void)
+{
+    setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_out_of_memory_once),
+        cmocka_unit_test(test_out_of_memory_from_then_on),
+        cmocka_unit_test(test_unknown_error_once),
+        cmocka_unit_test(test_launch_failure),
+        cmocka_unit_test(test_small_memories),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,246 @@
+/* test_cuda_models.c - whole models through the CUDA backend, on the emulated device
+ *
+ * The library opens the emulated plug-in as it would the real one; what the tests ask of the device
+ * besides is in tests/emu/emulator.h. Built once for each architecture the kernels have code for.
+ */
+#include "test_models.h"
+
+#include "emu/emulator.h"
+#include "model/model.h"
+
+#include <cuda_runtime_api.h>
+
+#define TINY VECTORS "tiny-bert"
+
+/* Every test begins with a fresh device, and must leave nothing on it. */
+static int begin(void **state)
+{
+    (void)state;
+    emulator_reset();
+    tested = (embed_model_options)EMBED_MODEL_OPTIONS_INIT;
+    tested.device = EMBED_DEVICE_CUDA;
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    struct emulator_usage left;
+    emulator_get_usage(&left);
+    if (emulator_report() != NULL) {
+        print_message("%s\n", emulator_report());
+        return 1;
+    }
+    return left.device_allocations + left.pinned_allocations + left.streams + left.handles +
+                       left.descriptors == 0
+               ? 0
+               : 1;
+}
+
+/* ---- results ------------------------------------------------------------------------------- */
+
+static void test_tiny_models_f16(void **state)
+{
+    (void)state;
+    check_tiny_models(0.9999, 4e-3);
+}
+
+static void test_tiny_models_f32(void **state)
+{
+    (void)state;
+    tested.dtype = EMBED_DTYPE_F32;
+    check_tiny_models(0.999999, 1e-5);
+}
+
+static void test_real_model(void **state)
+{
+    (void)state;
+    const struct closeness close = {0.9999, 2e-3};
+    check_first_rows(24, real_minilm(), VECTORS "lines.txt", VECTORS "minilm.f32", NULL, close);
+}
+
+static void test_same_bits_in_any_batch(void **state)
+{
+    (void)state;
+    check_invariance(TINY, VECTORS "tiny-lines.txt", 64);
+    check_invariance(VECTORS "tiny-mpnet", VECTORS "tiny-mpnet-padded.txt", 12);
+    tested.dtype = EMBED_DTYPE_F32;
+    check_invariance(VECTORS "tiny-bert-cls", VECTORS "tiny-lines.txt", 24);
+}
+
+/* ---- what the library says of the device --------------------------------------------------- */
+
+static void test_device_is_listed(void **state)
+{
+    (void)state;
+    embed_device_info devices[4];
+    size_t count = 0;
+    for (int i = 0; i < 4; i++) devices[i] = (embed_device_info)EMBED_DEVICE_INFO_INIT;
+    emulator_set_devices(2);
+    emulator_set_memory(1, 3000000000);
+    assert_int_equal(embed_device_list(devices, 4, &count), EMBED_OK);
+    assert_int_equal(count, 3);
+    assert_int_equal(devices[0].device, EMBED_DEVICE_CPU);
+    assert_int_equal(devices[2].device, EMBED_DEVICE_CUDA);
+    assert_int_equal(devices[2].index, 1);
+    assert_int_equal(devices[2].memory_bytes, 3000000000);
+    assert_string_equal(devices[2].details, EMULATED_ARCH == 750 ? "compute capability 7.5"
+                                                                 : "compute capability 8.0");
+}
+
+static void test_info(void **state)
+{
+    (void)state;
+    struct opened opened = open_model(TINY, 0, 0);
+    embed_model_info info = EMBED_MODEL_INFO_INIT;
+    assert_int_equal(embed_model_get_info(opened.model, &info), EMBED_OK);
+    assert_int_equal(info.device, EMBED_DEVICE_CUDA);
+    assert_int_equal(info.dtype, EMBED_DTYPE_F16);
+    assert_string_equal(info.instruction_set, EMULATED_ARCH == 750 ? "sm_75" : "sm_80");
+    close_model(&opened);
+}
+
+/* Two models of the same files keep their weights once for each device and dtype. */
+static void test_weights_are_shared(void **state)
+{
+    (void)state;
+    emulator_set_devices(2);
+    struct opened a = open_model(TINY, 0, 0), b = open_model(TINY, 0, 0);
+    tested.device_index = 1;
+    struct opened other_device = open_model(TINY, 0, 0);
+    tested.device_index = 0;
+    tested.dtype = EMBED_DTYPE_F32;
+    struct opened other_dtype = open_model(TINY, 0, 0);
+    assert_ptr_equal(a.model->weights, b.model->weights);
+    assert_ptr_not_equal(a.model->weights, other_device.model->weights);
+    assert_ptr_not_equal(a.model->weights, other_dtype.model->weights);
+    close_model(&a);
+    const embed_text text = EMBED_TEXT("a text");
+    free(encode(&b, &text, 1, NULL)); /* the one that loaded them is gone */
+    close_model(&b);
+    close_model(&other_device);
+    close_model(&other_dtype);
+}
+
+/* Both devices compute the same bits, and the program's own current device stays. */
+static void test_second_device(void **state)
+{
+    (void)state;
+    const embed_text text = EMBED_TEXT("a text");
+    emulator_set_devices(2);
+    struct opened first = open_model(TINY, 0, 0);
+    tested.device_index = 1;
+    struct opened second = open_model(TINY, 0, 0);
+    float *a = encode(&first, &text, 1, NULL), *b = encode(&second, &text, 1, NULL);
+    assert_memory_equal(a, b, first.width * sizeof *a);
+    int current = -1;
+    assert_int_equal(cudaGetDevice(&current), cudaSuccess);
+    assert_int_equal(current, 0);
+    free(a);
+    free(b);
+    close_model(&first);
+    close_model(&second);
+}
+
+static void test_plan_is_what_is_used(void **state)
+{
+    (void)state;
+    embed_memory plan = EMBED_MEMORY_INIT, actual = EMBED_MEMORY_INIT;
+    assert_int_equal(embed_plan(TINY, &tested, NULL, &plan), EMBED_OK);
+    struct opened opened = open_model(TINY, 0, 0);
+    assert_int_equal(embed_instance_get_memory(opened.instance, &actual), EMBED_OK);
+    assert_memory_equal(&plan, &actual, sizeof plan);
+    struct emulator_usage used;
+    emulator_get_usage(&used);
+    assert_int_equal(used.device_bytes, actual.weights + actual.activations + actual.workspace);
+    assert_int_equal(used.pinned_bytes, actual.batch);
+    close_model(&opened);
+}
+
+/* ---- when it cannot be used ---------------------------------------------------------------- */
+
+static embed_status open_cuda(int index, embed_dtype dtype, const char *words)
+{
+    embed_model *model = NULL;
+    embed_model_options options = tested;
+    options.device_index = index;
+    options.dtype = dtype;
+    embed_status status = embed_model_open(&model, TINY, &options);
+    embed_model_close(model);
+    if (status != EMBED_OK && strstr(embed_error_message(), words) == NULL)
+        fail_msg("\"%s\" is not in \"%s\"", words, embed_error_message());
+    return status;
+}
+
+static void test_reasons(void **state)
+{
+    (void)state;
+    assert_int_equal(open_cuda(1, EMBED_DTYPE_AUTO, "there is no cuda:1"), EMBED_NO_DEVICE);
+    assert_int_equal(open_cuda(-1, EMBED_DTYPE_AUTO, "there is no cuda:-1"), EMBED_NO_DEVICE);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_INT8, "f16 and f32 only"), EMBED_UNSUPPORTED);
+    emulator_set_capability(6, 1);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "has compute capability 6.1, 7.5 is needed"),
+                     EMBED_NO_DEVICE);
+    emulator_reset();
+    emulator_set_devices(0);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "there is no NVIDIA GPU"), EMBED_NO_DEVICE);
+    emulator_reset();
+    emulator_set_driver(12080);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "the NVIDIA driver is for CUDA 12.8"),
+                     EMBED_NO_DEVICE);
+    emulator_reset();
+    emulator_set_driver(0);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "no NVIDIA driver is installed"),
+                     EMBED_NO_DEVICE);
+    emulator_reset();
+    emulator_set_costs(256 << 20, 0, 0);
+    emulator_set_memory(0, (256 << 20) + 4096);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "bytes are needed"), EMBED_OUT_OF_MEMORY);
+}
+
+static char logged[1024];
+
+static void keep_message(void *user, embed_log_level level, const char *message)
+{
+    (void)user;
+    if (level <= EMBED_LOG_WARNING) snprintf(logged, sizeof logged, "%s", message);
+}
+
+/* `auto` says why, and computes on the CPU. */
+static void test_auto_falls_back(void **state)
+{
+    (void)state;
+    tested.device = EMBED_DEVICE_AUTO;
+    emulator_set_costs(256 << 20, 0, 0);
+    emulator_set_memory(0, (256 << 20) + 4096);
+    embed_log_set(keep_message, NULL, EMBED_LOG_INFO);
+    struct opened opened = open_model(TINY, 0, 0);
+    embed_log_set(NULL, NULL, EMBED_LOG_ERROR);
+    assert_int_equal(opened.model->backend->device, EMBED_DEVICE_CPU);
+    assert_non_null(strstr(logged, "computing on the CPU: cuda:0: the weights:"));
+    close_model(&opened);
+
+    emulator_reset();
+    opened = open_model(TINY, 0, 0);
+    assert_int_equal(opened.model->backend->device, EMBED_DEVICE_CUDA);
+    close_model(&opened);
+}
+
+int main(void)
+{
+    setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_tiny_models_f16, begin, end),
+        cmocka_unit_test_setup_teardown(test_tiny_models_f32, begin, end),
+        cmocka_unit_test_setup_teardown(test_real_model, begin, end),
+        cmocka_unit_test_setup_teardown(test_same_bits_in_any_batch, begin, end),
+        cmocka_unit_test_setup_teardown(test_device_is_listed, begin, end),
+        cmocka_unit_test_setup_teardown(test_info, begin, end),
+        cmocka_unit_test_setup_teardown(test_weights_are_shared, begin, end),
+        cmocka_unit_test_setup_teardown(test_second_device, begin, end),
+        cmocka_unit_test_setup_teardown(test_plan_is_what_is_used, begin, end),
+        cmocka_unit_test_setup_teardown(test_reasons, begin, end),
+        cmocka_unit_test_setup_teardown(test_auto_falls_back, begin, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
