@@ -8,6 +8,7 @@
 ## make uninstall  remove what `make install` with the same variables installs
 ## make info       what was found on this machine
 ## make layers     check who includes whom
+## make spills     build the CUDA kernels and check that none keeps registers in memory
 ## make asan       run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 ## make tsan       run the threaded tests under ThreadSanitizer
 ## make memcheck   run the tests under valgrind
@@ -60,14 +61,16 @@ LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c
-TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES),$(wildcard tests/test_*.c))
+CUDA_TEST_SOURCES := $(wildcard tests/test_cuda_*.c)
+TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) $(CUDA_TEST_SOURCES),$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
 
 LIB_OBJECTS       := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
 CPU_OBJECTS       := $(foreach isa,$(ISAS),$(CPU_SOURCES:kernels/cpu/%.c=$(BUILD)/kernels/cpu/$(isa)/%.o))
 REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
 EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
-TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
+TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
+                     $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch)))
 FULL_TESTS        := $(FULL_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
 
@@ -171,11 +174,11 @@ NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wex
 
 CUDA_SOURCES   := $(wildcard lib/cuda/*.c)
 KERNEL_SOURCES := $(wildcard kernels/cuda/*.cu)
-CUDA_OBJECTS   := $(CUDA_SOURCES:%.c=$(BUILD)/cuda/%.o) $(BUILD)/cuda/lib/formats/float_convert.o \
-                  $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o)
+CUDA_OBJECTS   := $(CUDA_SOURCES:%.c=$(BUILD)/cuda/%.o) $(BUILD)/lib/formats/float_convert.o \
+                  $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
 CUDA_LIBS       = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublasLt -lcudart_static -lrt -ldl -pthread
 
-$(BUILD)/cuda/lib/%.o: lib/%.c | $(BUILD)/.packages
+$(BUILD)/cuda/%.o: %.c | $(BUILD)/.packages
 	$(call compile,-isystem $(CUDA)/include)
 # The compiler's report (registers, spills) stays beside the object, for `make spills`.
 $(BUILD)/cuda/%.o: %.cu
@@ -190,9 +193,53 @@ $(BUILD)/libembed-cuda.so: $(CUDA_OBJECTS) lib/cuda/libembed-cuda.map
 	$(Q)$(CXX) -shared -Wl,--version-script=lib/cuda/libembed-cuda.map \
 	    -Wl,-z,relro,-z,now,--no-undefined -o $@ $(filter %.o,$^) $(CUDA_LIBS)
 
+spills: $(BUILD)/libembed-cuda.so
+	@sh tests/spills $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.report)
+
 ifneq ($(NVCC),)
 all: $(BUILD)/libembed-cuda.so
 endif
+
+# ---- the emulated device -------------------------------------------------------------------
+# The same lib/cuda and kernels/cuda as a plug-in whose CUDA is tests/emu: without a GPU and without
+# the toolkit. Once for each way the kernels differ by: Turing's and what came after.
+EMULATED_ARCHS   := 75 80
+EMULATOR_SOURCES := $(wildcard tests/emu/*.cpp)
+EMULATED         := -Itests/emu/include -Itests/emu -I. -D_GNU_SOURCE -pthread -fPIC -MMD -MP \
+                    $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARNINGS)) \
+                    -Wno-unknown-pragmas
+
+define compile_emulated
+	@mkdir -p $(@D)
+	@echo "  c++  $<"
+	$(Q)$(CXX) -std=c++17 $(EMULATED) -DEMULATED_ARCH=$(1)0 $(CFLAGS) -x c++ -c -o $@ $<
+endef
+
+define emulated_rules
+EMULATED_$(1) := $(CUDA_SOURCES:%.c=$(BUILD)/emulated/sm_$(1)/%.o) $(BUILD)/lib/formats/float_convert.o \
+                 $(KERNEL_SOURCES:%.cu=$(BUILD)/emulated/sm_$(1)/%.o) \
+                 $(BUILD)/emulated/sm_$(1)/kernels/cuda/table.o \
+                 $(EMULATOR_SOURCES:%.cpp=$(BUILD)/emulated/sm_$(1)/%.o)
+$(BUILD)/emulated/sm_$(1)/%.o: %.c | $(BUILD)/.packages
+	$$(call compile,-Itests/emu/include -fvisibility=default)
+$(BUILD)/emulated/sm_$(1)/%.o: %.cu | $(BUILD)/.packages-check
+	$$(call compile_emulated,$(1))
+$(BUILD)/emulated/sm_$(1)/%.o: %.cpp | $(BUILD)/.packages-check
+	$$(call compile_emulated,$(1))
+$(BUILD)/emulated/sm_$(1)/libembed-cuda.so: $$(EMULATED_$(1)) tests/emu/emulated.map
+	@echo "  ld  $$@"
+	$(Q)$(CXX) $(CFLAGS) $(LDFLAGS) -shared -pthread -Wl,--version-script=tests/emu/emulated.map \
+	    -o $$@ $$(filter %.o,$$^)
+$(BUILD)/tests/%_sm_$(1): tests/%.c $(BUILD)/internal.a $(REFERENCE_OBJECTS) \
+    $(BUILD)/emulated/sm_$(1)/libembed-cuda.so | $(BUILD)/.packages-check
+	@mkdir -p $$(@D)
+	@echo "  cc  $$< (sm_$(1))"
+	$(Q)$(CC) $(BASE) -Itests -Itests/emu/include -DEMULATED_ARCH=$(1)0 \
+	    -DEMULATED_PLUGIN='"$(BUILD)/emulated/sm_$(1)/libembed-cuda.so"' $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
+	    -o $$@ $$< $(REFERENCE_OBJECTS) $(BUILD)/internal.a -L$(BUILD)/emulated/sm_$(1) -l:libembed-cuda.so \
+	    -Wl,-rpath,'$$$$ORIGIN/../emulated/sm_$(1)' -lcmocka $(LIBS)
+endef
+$(foreach arch,$(EMULATED_ARCHS),$(eval $(call emulated_rules,$(arch))))
 
 # ---- models --------------------------------------------------------------------------------
 weights/$(MODEL)/.complete weights/$(MPNET)/.complete: weights/%/.complete: \
@@ -257,7 +304,9 @@ IS_LOADED_FROM  = $(filter $(LOADER_FOLDERS),$(LIBDIR))
 renew_cache     = $(if $(IS_LOADED_FROM), \
                   [ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || ldconfig || true)
 
-install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.in
+PLUGIN = $(if $(NVCC),$(BUILD)/libembed-cuda.so)
+
+install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.in $(PLUGIN)
 	@echo "  install  $(DESTDIR)$(PREFIX)"
 	$(Q)install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' \
 	    '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man3'
@@ -266,6 +315,7 @@ install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.
 	$(Q)install -m 755 $(BUILD)/libembed.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libembed.so.$(VERSION)'
 	$(Q)ln -sf libembed.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libembed.so.$(MAJOR)'
 	$(Q)ln -sf libembed.so.$(MAJOR) '$(DESTDIR)$(LIBDIR)/libembed.so'
+	$(if $(PLUGIN),$(Q)install -m 755 $(PLUGIN) '$(DESTDIR)$(LIBDIR)/libembed-cuda.so')
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
 	    -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
 	    -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|' \
@@ -284,7 +334,7 @@ uninstall:
 	$(Q)rm -f '$(DESTDIR)$(BINDIR)/embed' '$(DESTDIR)$(INCLUDEDIR)/embed.h' \
 	    '$(DESTDIR)$(LIBDIR)/libembed.a' '$(DESTDIR)$(LIBDIR)/libembed.so' \
 	    '$(DESTDIR)$(LIBDIR)/libembed.so.$(MAJOR)' '$(DESTDIR)$(LIBDIR)/libembed.so.$(VERSION)' \
-	    '$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc' \
+	    '$(DESTDIR)$(LIBDIR)/libembed-cuda.so' '$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc' \
 	    '$(DESTDIR)$(MANDIR)/man1/embed.1' '$(DESTDIR)$(MANDIR)/man3/embed.3'
 	$(Q)$(renew_cache)
 
@@ -293,6 +343,7 @@ info:
 	@echo "compiler  $$($(CC) --version 2>/dev/null | head -n 1 || echo none)"
 	@for p in libutf8proc jansson cmocka; do \
 	    echo "$$p $$(pkg-config --modversion $$p 2>/dev/null || echo 'not found')"; done
+	@echo "CUDA      $(if $(NVCC),$$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p') in $(CUDA), for sm_ $(CUDA_ARCHS),no nvcc: libembed-cuda.so is not built)"
 	@echo "model     weights/$(MODEL): $$([ -e weights/$(MODEL)/.complete ] && echo fetched || echo 'not fetched yet')"
 
 fmt:
@@ -301,7 +352,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: model-for-tests help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
