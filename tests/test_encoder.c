@@ -30,6 +30,12 @@ static embed_status stage_chunk(void *argument, size_t i, unsigned worker,
     return status;
 }
 
+static void stage_deliver(void *argument, unsigned worker)
+{
+    (void)argument;
+    (void)worker;
+}
+
 /* The hidden states after the first `layers` layers of tiny-bert for one sequence. */
 static float *hidden_after(struct embed_model *model, size_t layers, const int32_t *ids, size_t N)
 {
@@ -54,7 +60,8 @@ static float *hidden_after(struct embed_model *model, size_t layers, const int32
     activations_place(&stage.activations, memory, config, sizeof(float), N, 1);
     assert_int_equal(backend->executor_create(&executor, backend, &limits), 0);
     config->L = layers;
-    assert_int_equal(backend->run(executor, 1, stage_chunk, &stage), EMBED_OK);
+    const struct chunk_work work = {&stage, stage_chunk, stage_deliver};
+    assert_int_equal(backend->run(executor, 1, &work), EMBED_OK);
     config->L = all_layers;
     backend->executor_destroy(executor);
     backend->release(backend, memory);

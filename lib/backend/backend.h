@@ -75,6 +75,15 @@ struct chunk_limits {
     size_t N, B, T, HS;
 };
 
+/* What is done with each chunk. A worker has buffers of its own, which are free again after deliver. */
+struct chunk_work {
+    void *argument;
+    /* Computes chunk i, or enqueues it: begin, operations, fetch. */
+    embed_status (*compute)(void *argument, size_t i, unsigned worker, struct execution *execution);
+    /* What compute has fetched is there. */
+    void (*deliver)(void *argument, unsigned worker);
+};
+
 struct backend {
     atomic_size_t references; /* see backend_hold */
     embed_device device;
@@ -84,7 +93,8 @@ struct backend {
     char instruction_set[16];
     size_t activation_bytes;
     size_t chunk_tokens; /* of a chunk, where the caller has no wish */
-    unsigned workers;    /* chunks an executor computes at the same time */
+    unsigned workers;    /* chunks of an executor that are under way at the same time */
+    bool is_queue;       /* they are computed one after another, while `run` has long returned */
 
     void (*close)(struct backend *backend);
 
@@ -111,20 +121,19 @@ struct backend {
                                     const struct chunk_limits *limits);
     size_t (*executor_bytes)(const struct backend *backend, const struct chunk_limits *limits);
     void (*executor_destroy)(struct executor *executor); /* NULL is fine */
-    /* Calls chunk(argument, i, worker, execution) for each i below `count`, up to `workers` at a
-     * time, each with its own worker number. When all have returned, the first failure is
-     * returned, with its message. */
-    embed_status (*run)(struct executor *executor, size_t count,
-                        embed_status (*chunk)(void *argument, size_t i, unsigned worker,
-                                              struct execution *execution),
-                        void *argument);
+    /* Computes chunks 0 to count - 1, up to `workers` at a time, and delivers them, in any order,
+     * from any thread; the last ones, where the backend is a queue, at a later call of run or
+     * finish. Returns the first failure, with its message; then nothing is under way any more. */
+    embed_status (*run)(struct executor *executor, size_t count, const struct chunk_work *work);
+    /* Delivers what is still under way. */
+    embed_status (*finish)(struct executor *executor, const struct chunk_work *work);
 
     /* ---- a chunk: begin, operations, fetch ---- */
     /* `device` becomes the batch as the operations want it; `host`, whose arrays are staging memory,
      * must stay until fetch. */
     embed_status (*begin)(struct packed_batch *device, const struct packed_batch *host,
                           struct execution *execution);
-    /* Waits for the operations, and copies `bytes` of what they gave to staging memory. */
+    /* Copies `bytes` of what the operations gave to staging memory, where they are at delivery. */
     embed_status (*fetch)(void *out, const void *memory, size_t bytes,
                           struct execution *execution);
 

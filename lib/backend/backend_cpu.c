@@ -140,11 +140,18 @@ static void cpu_executor_destroy(struct executor *executor)
     memory_free(executor);
 }
 
+static embed_status run_chunk(const struct chunk_work *work, size_t i, unsigned worker,
+                              struct execution *execution)
+{
+    TRY(work->compute(work->argument, i, worker, execution));
+    work->deliver(work->argument, worker);
+    return EMBED_OK;
+}
+
 struct chunk_run {
     struct executor *executor;
     size_t count;
-    embed_status (*chunk)(void *argument, size_t i, unsigned worker, struct execution *execution);
-    void *argument;
+    const struct chunk_work *work;
     atomic_size_t next;
     struct first_failure failure;
 };
@@ -158,25 +165,28 @@ static void run_chunks(void *argument, unsigned rank)
                                   executor->scratch_size};
     size_t i;
     while ((i = atomic_fetch_add(&run->next, 1)) < run->count)
-        first_failure_note(&run->failure, run->chunk(run->argument, i, rank, &execution));
+        first_failure_note(&run->failure, run_chunk(run->work, i, rank, &execution));
 }
 
-static embed_status cpu_run(struct executor *executor, size_t count,
-                            embed_status (*chunk)(void *argument, size_t i, unsigned worker,
-                                                  struct execution *execution),
-                            void *argument)
+static embed_status cpu_run(struct executor *executor, size_t count, const struct chunk_work *work)
 {
     const struct cpu_backend *cpu = executor->cpu;
     if (count < cpu->backend.workers) {
         struct execution execution = {cpu->kernels, cpu->team, executor->scratch,
                                       executor->scratch_size};
-        for (size_t i = 0; i < count; i++) TRY(chunk(argument, i, 0, &execution));
+        for (size_t i = 0; i < count; i++) TRY(run_chunk(work, i, 0, &execution));
         return EMBED_OK;
     }
-    struct chunk_run run = {.executor = executor, .count = count, .chunk = chunk,
-                            .argument = argument};
+    struct chunk_run run = {.executor = executor, .count = count, .work = work};
     thread_team_run(cpu->team, run_chunks, &run);
     return first_failure_result(&run.failure);
+}
+
+static embed_status cpu_finish(struct executor *executor, const struct chunk_work *work)
+{
+    (void)executor;
+    (void)work;
+    return EMBED_OK;
 }
 
 static embed_status cpu_begin(struct packed_batch *device, const struct packed_batch *host,
@@ -404,6 +414,7 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .executor_bytes = cpu_executor_bytes,
         .executor_destroy = cpu_executor_destroy,
         .run = cpu_run,
+        .finish = cpu_finish,
         .begin = cpu_begin,
         .fetch = cpu_fetch,
         .embed_layernorm = cpu_embed_layernorm,

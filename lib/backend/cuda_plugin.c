@@ -21,8 +21,8 @@ static embed_status host_fail(embed_status status, const char *message)
 
 static const struct cuda_host host = {host_fail, memory_allocate, memory_free};
 
-/* The file that this code is in, as the loader found it. A program that has the library inside may
- * have been found along PATH, and is then known by a name without a folder. */
+/* The file that this code is in, as the loader found it. A program that has the library inside
+ * may have been found along PATH, and is then known by a name without a folder. */
 static embed_status own_file(char path[PATH_MAX])
 {
     Dl_info info;
@@ -41,10 +41,12 @@ static embed_status find(char path[PATH_MAX])
     const char *set = getenv("EMBED_CUDA_PLUGIN");
     if (set != NULL && *set != '\0') {
         if (strchr(set, '/') == NULL || strlen(set) >= PATH_MAX)
-            return fail(EMBED_NO_DEVICE, "EMBED_CUDA_PLUGIN is \"%s\", not a path with a folder", set);
+            return fail(EMBED_NO_DEVICE,
+                        "EMBED_CUDA_PLUGIN is \"%s\", not a path with a folder", set);
         strcpy(path, set);
         if (access(path, R_OK) != 0)
-            return fail(EMBED_NO_DEVICE, "%s, which EMBED_CUDA_PLUGIN names, cannot be read", path);
+            return fail(EMBED_NO_DEVICE, "%s, which EMBED_CUDA_PLUGIN names, cannot be read",
+                        path);
         return EMBED_OK;
     }
     TRY(own_file(path));
@@ -53,7 +55,8 @@ static embed_status find(char path[PATH_MAX])
         return fail(EMBED_NO_DEVICE, "libembed's folder has too long a name");
     strcpy(name, FILE_NAME);
     if (access(path, R_OK) != 0)
-        return fail(EMBED_NO_DEVICE, "there is no %s: libembed is installed without CUDA", path);
+        return fail(EMBED_NO_DEVICE, "there is no %s: libembed is installed without CUDA",
+                    path);
     return EMBED_OK;
 }
 
@@ -65,13 +68,13 @@ static embed_status check(const struct cuda_plugin *plugin, const char *path)
     if (plugin->abi != CUDA_PLUGIN_ABI || plugin->backend_size != sizeof(struct backend) ||
         strcmp(plugin->version, version) != 0)
         return fail(EMBED_NO_DEVICE,
-                    "%s is of libembed %s (interface %u), this is libembed %s (interface %d)", path,
-                    plugin->version, plugin->abi, version, CUDA_PLUGIN_ABI);
+                    "%s is of libembed %s (interface %u), this is libembed %s (interface %d)",
+                    path, plugin->version, plugin->abi, version, CUDA_PLUGIN_ABI);
     return EMBED_OK;
 }
 
-/* Two threads may come here at once: both get the same handle. What was opened once stays, since the
- * CUDA runtime does not like to be unloaded; a plug-in that was refused is closed. */
+/* Two threads may come here at once: both get the same handle. What was opened once stays,
+ * since the CUDA runtime does not like to be unloaded; a plug-in that was refused is closed. */
 embed_status cuda_plugin_load(const struct cuda_plugin **out)
 {
     static _Atomic(const struct cuda_plugin *) loaded;

@@ -1,8 +1,8 @@
 /* cuda_plugin.h - what libembed and its CUDA plug-in know of each other
  *
- * libembed.so needs no CUDA library: all that does is in libembed-cuda.so, which is opened at run
- * time. Both are built from the same tree, and refuse each other when they are not. The plug-in
- * exports one symbol, embed_cuda_plugin.
+ * libembed.so needs no CUDA library: all that does is in libembed-cuda.so, which is opened at
+ * run time. Both are built from the same tree, and refuse each other when they are not. The
+ * plug-in exports one symbol, embed_cuda_plugin.
  */
 #ifndef LIB_BACKEND_CUDA_PLUGIN_H
 #define LIB_BACKEND_CUDA_PLUGIN_H
@@ -38,8 +38,8 @@ struct cuda_plugin {
 typedef const struct cuda_plugin *cuda_plugin_entry(const struct cuda_host *host);
 #define CUDA_PLUGIN_SYMBOL "embed_cuda_plugin"
 
-/* The plug-in, opened once a process and never closed: the file that EMBED_CUDA_PLUGIN names, else
- * libembed-cuda.so in libembed's own folder. EMBED_NO_DEVICE says why there is none. */
+/* The plug-in, opened once a process and never closed: the file that EMBED_CUDA_PLUGIN names,
+ * else libembed-cuda.so in libembed's own folder. EMBED_NO_DEVICE says why there is none. */
 embed_status cuda_plugin_load(const struct cuda_plugin **plugin);
 
 #endif

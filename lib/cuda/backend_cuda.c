@@ -1,7 +1,6 @@
 /* backend_cuda.c - the operations on a GPU, in FP16, or in FP32 for checking
  *
- * One executor is one stream: what it is given is computed in that order, while the CPU goes on.
- * Errors of a kernel show where the CPU waits, in fetch, and belong to that chunk.
+ * Operations only enqueue: errors of a kernel show where the executor waits for the chunk.
  */
 #include "backend/backend.h"
 
@@ -9,7 +8,7 @@
 #include "base/status.h"
 #include "cuda/cuda_error.h"
 #include "cuda/device.h"
-#include "cuda/matmul.h"
+#include "cuda/executor.h"
 #include "formats/float_convert.h"
 #include "kernels/kernels_cuda.h"
 
@@ -17,28 +16,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Tokens of a chunk. Large enough that every layer fills the GPU several times over, small enough
- * that MiniLM's activations, 4.6 KB a token, stay in the second-level cache of a large GPU (50 MB). */
+/* Tokens of a chunk. Large enough that every layer fills the GPU several times over, small
+ * enough that MiniLM's activations, 4.6 KB a token, stay in the second-level cache of a large
+ * GPU (50 MB). */
 #define CHUNK_TOKENS 8192
 
-struct cuda_backend {
-    struct backend backend; /* first: a struct backend * is a struct cuda_backend * */
-    const struct cuda_kernels *kernels;
-};
-
-struct execution {
-    const struct cuda_kernels *kernels;
-    cudaStream_t stream;
-    struct matmul *matmul;
-    int32_t *batch; /* on the device: the arrays of a packed_batch */
-};
-
-struct executor {
-    struct execution execution;
-    int device;
-};
-
-/* ---- memory -------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------
+ */
 
 /* Calls of `device` between these two leave the calling thread's current device as it was. */
 static embed_status enter(const struct backend *backend, int *previous)
@@ -57,7 +41,8 @@ static embed_status cuda_allocate(struct backend *backend, void **out, size_t by
         cudaGetLastError();
         cudaMemGetInfo(&free_bytes, &all);
         device_leave(previous);
-        return fail(EMBED_OUT_OF_MEMORY, "cuda:%d: %s: %zu bytes are needed, %zu of %zu are free",
+        return fail(EMBED_OUT_OF_MEMORY,
+                    "cuda:%d: %s: %zu bytes are needed, %zu of %zu are free",
                     backend->device_index, what, bytes, free_bytes, all);
     }
     device_leave(previous);
@@ -65,7 +50,8 @@ static embed_status cuda_allocate(struct backend *backend, void **out, size_t by
     return EMBED_OK;
 }
 
-/* Memory is released from any device, but a call on one that is not in use yet would begin to use it. */
+/* Memory is released from any device, but a call on one that is not in use yet would begin to
+ * use it. */
 static void cuda_release(struct backend *backend, void *memory)
 {
     int previous;
@@ -95,21 +81,23 @@ static void cuda_staging_release(struct backend *backend, void *memory)
     if (entered) device_leave(previous);
 }
 
-/* ---- weights ------------------------------------------------------------------------------- */
+/* ---- weights -------------------------------------------------------------------------------
+ */
 
-/* LayerNorm's vectors, the token type and the relative bias are small, and are added or multiplied
- * in FP32: there they lose nothing. */
+/* LayerNorm's vectors, the token type and the relative bias are small, and are added or
+ * multiplied in FP32: there they lose nothing. */
 static bool is_float(const struct backend *backend, enum weight_kind kind)
 {
     return backend->dtype == EMBED_DTYPE_F32 || kind == WEIGHT_VECTOR || kind == WEIGHT_SCORES;
 }
 
-static size_t cuda_weight_bytes(const struct backend *backend, enum weight_kind kind, size_t rows,
-                                size_t columns)
+static size_t cuda_weight_bytes(const struct backend *backend, enum weight_kind kind,
+                                size_t rows, size_t columns)
 {
     size_t bytes;
     if (!size_multiply(rows, columns, &bytes) ||
-        !size_multiply(bytes, is_float(backend, kind) ? sizeof(float) : sizeof(uint16_t), &bytes))
+        !size_multiply(bytes, is_float(backend, kind) ? sizeof(float) : sizeof(uint16_t),
+                       &bytes))
         return SIZE_MAX;
     return bytes;
 }
@@ -120,16 +108,17 @@ static embed_status copy_to_device(const struct backend *backend, void *to, cons
     int previous;
     TRY(enter(backend, &previous));
     cudaError_t error = cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice);
-    /* It may return while the last bytes are under way, and executors' streams do not wait for it. */
+    /* It may return while the last bytes are under way, and executors' streams do not wait for
+     * it. */
     if (error == cudaSuccess) error = cudaStreamSynchronize(NULL);
     device_leave(previous);
     TRY_CUDA(error, "copying a weight");
     return EMBED_OK;
 }
 
-static embed_status cuda_weight_store(struct backend *backend, void *weight, enum weight_kind kind,
-                                      const float *values, size_t first, size_t count,
-                                      size_t columns)
+static embed_status cuda_weight_store(struct backend *backend, void *weight,
+                                      enum weight_kind kind, const float *values, size_t first,
+                                      size_t count, size_t columns)
 {
     size_t size = count * columns;
     if (is_float(backend, kind))
@@ -149,118 +138,23 @@ static embed_status cuda_weight_store(struct backend *backend, void *weight, enu
     return status;
 }
 
-/* ---- executors ----------------------------------------------------------------------------- */
-
-static size_t cuda_executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
-{
-    (void)backend;
-    return packed_batch_size(limits->N, limits->B) * sizeof(int32_t);
-}
-
-static void cuda_executor_destroy(struct executor *executor)
-{
-    int previous;
-    if (executor == NULL) return;
-    struct execution *execution = &executor->execution;
-    bool entered = device_enter(executor->device, &previous) == EMBED_OK;
-    matmul_destroy(execution->matmul);
-    if (execution->batch != NULL) cudaFree(execution->batch);
-    if (execution->stream != NULL) cudaStreamDestroy(execution->stream);
-    if (entered) device_leave(previous);
-    memory_free(executor);
-}
-
-static embed_status fill_executor(struct execution *execution, const struct cuda_backend *cuda,
-                                  size_t bytes)
-{
-    TRY_CUDA(cudaStreamCreateWithFlags(&execution->stream, cudaStreamNonBlocking),
-             "making a stream");
-    TRY_CUDA(cudaMalloc((void **)&execution->batch, bytes), "a chunk's tokens");
-    return matmul_create(&execution->matmul, cuda->backend.dtype == EMBED_DTYPE_F32);
-}
-
-static embed_status cuda_executor_create(struct executor **out, struct backend *backend,
-                                         const struct chunk_limits *limits)
-{
-    const struct cuda_backend *cuda = (const struct cuda_backend *)backend;
-    if (limits->HS > CUDA_LARGEST_HEAD)
-        return fail(EMBED_UNSUPPORTED, "attention heads of %zu: on a GPU, %d is the largest",
-                    limits->HS, CUDA_LARGEST_HEAD);
-    if (limits->N > CUDA_MOST_TOKENS)
-        return fail(EMBED_OUT_OF_MEMORY, "chunks of %zu tokens: on a GPU, %d is the most", limits->N,
-                    CUDA_MOST_TOKENS);
-    struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
-    if (executor == NULL) return EMBED_OUT_OF_MEMORY;
-    executor->device = backend->device_index;
-    executor->execution.kernels = cuda->kernels;
-
-    int previous;
-    embed_status status = enter(backend, &previous);
-    if (status == EMBED_OK) {
-        status = fill_executor(&executor->execution, cuda, cuda_executor_bytes(backend, limits));
-        device_leave(previous);
-    }
-    if (status != EMBED_OK) {
-        cuda_executor_destroy(executor);
-        return status;
-    }
-    *out = executor;
-    return EMBED_OK;
-}
-
-static embed_status cuda_run(struct executor *executor, size_t count,
-                             embed_status (*chunk)(void *argument, size_t i, unsigned worker,
-                                                   struct execution *execution),
-                             void *argument)
-{
-    int previous;
-    TRY(device_enter(executor->device, &previous));
-    embed_status status = EMBED_OK;
-    for (size_t i = 0; i < count && status == EMBED_OK; i++)
-        status = chunk(argument, i, 0, &executor->execution);
-    /* What a failed chunk has left under way still uses the caller's buffers. */
-    if (status != EMBED_OK) cudaStreamSynchronize(executor->execution.stream);
-    device_leave(previous);
-    return status;
-}
-
-static embed_status cuda_begin(struct packed_batch *device, const struct packed_batch *host,
-                               struct execution *execution)
-{
-    int32_t *ids = execution->batch;
-    *device = (struct packed_batch){host->N,       host->B,           host->longest, ids,
-                                    ids + host->N, ids + 2 * host->N};
-    TRY_CUDA(cudaMemcpyAsync(ids, host->ids, packed_batch_size(host->N, host->B) * sizeof *ids,
-                             cudaMemcpyHostToDevice, execution->stream),
-             "copying a chunk's tokens");
-    return EMBED_OK;
-}
-
-static embed_status cuda_fetch(void *out, const void *memory, size_t bytes,
-                               struct execution *execution)
-{
-    TRY_CUDA(cudaMemcpyAsync(out, memory, bytes, cudaMemcpyDeviceToHost, execution->stream),
-             "copying a chunk's result");
-    TRY_CUDA(cudaStreamSynchronize(execution->stream), "computing a chunk");
-    return EMBED_OK;
-}
-
-/* ---- operations ---------------------------------------------------------------------------- */
+/* ---- operations ----------------------------------------------------------------------------
+ */
 
 static embed_status cuda_embed_layernorm(void *y, const struct packed_batch *batch,
-                                         const struct embeddings *embeddings, size_t C, float eps,
-                                         struct execution *execution)
+                                         const struct embeddings *embeddings, size_t C,
+                                         float eps, struct execution *execution)
 {
     const struct embeddings *w = embeddings;
-    TRY_CUDA(execution->kernels->embed_layernorm(y, batch->ids, batch->positions, w->word,
-                                                 w->position, w->type, w->norm.weight, w->norm.bias,
-                                                 batch->N, C, eps, execution->stream),
+    TRY_CUDA(execution->kernels->embed_layernorm(
+                 y, batch->ids, batch->positions, w->word, w->position, w->type, w->norm.weight,
+                 w->norm.bias, batch->N, C, eps, execution->stream),
              "embed_layernorm");
     return EMBED_OK;
 }
 
-/* cuBLASLt adds a bias to the FP32 sums before they are rounded. It also knows a GELU, but that is the
- * tanh approximation, off by up to 5e-4: the models' own is a kernel of ours. */
+/* cuBLASLt adds a bias to the FP32 sums before they are rounded. It also knows a GELU, but that
+ * is the tanh approximation, off by up to 5e-4: the models' own is a kernel of ours. */
 static embed_status cuda_linear(void *y, const void *x, const struct linear *layer, size_t N,
                                 enum activation activation, struct execution *execution)
 {
@@ -285,11 +179,11 @@ static embed_status cuda_attention(void *context, const void *qkv,
 }
 
 static embed_status cuda_add_layernorm(void *y, const void *x, const void *residual,
-                                       const struct layernorm *norm, size_t N, size_t C, float eps,
-                                       struct execution *execution)
+                                       const struct layernorm *norm, size_t N, size_t C,
+                                       float eps, struct execution *execution)
 {
-    TRY_CUDA(execution->kernels->add_layernorm(y, x, residual, norm->weight, norm->bias, N, C, eps,
-                                               execution->stream),
+    TRY_CUDA(execution->kernels->add_layernorm(y, x, residual, norm->weight, norm->bias, N, C,
+                                               eps, execution->stream),
              "add_layernorm");
     return EMBED_OK;
 }
@@ -298,13 +192,14 @@ static embed_status cuda_pool(float *rows, const void *x, const struct packed_ba
                               size_t C, enum pooling pooling, size_t D, bool normalize,
                               struct execution *execution)
 {
-    TRY_CUDA(execution->kernels->pool(rows, x, batch->offsets, batch->B, C, pooling, D, normalize,
-                                      execution->stream),
+    TRY_CUDA(execution->kernels->pool(rows, x, batch->offsets, batch->B, C, pooling, D,
+                                      normalize, execution->stream),
              "pool");
     return EMBED_OK;
 }
 
-/* ---- open and close ------------------------------------------------------------------------ */
+/* ---- open and close ------------------------------------------------------------------------
+ */
 
 static void cuda_close(struct backend *backend)
 {
@@ -331,7 +226,8 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
         .dtype = dtype,
         .activation_bytes = cuda->kernels->element_bytes,
         .chunk_tokens = CHUNK_TOKENS,
-        .workers = 1,
+        .workers = CUDA_SLOTS,
+        .is_queue = true,
         .close = cuda_close,
         .allocate = cuda_allocate,
         .release = cuda_release,
@@ -339,12 +235,13 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
         .staging_release = cuda_staging_release,
         .weight_bytes = cuda_weight_bytes,
         .weight_store = cuda_weight_store,
-        .executor_create = cuda_executor_create,
-        .executor_bytes = cuda_executor_bytes,
-        .executor_destroy = cuda_executor_destroy,
-        .run = cuda_run,
-        .begin = cuda_begin,
-        .fetch = cuda_fetch,
+        .executor_create = executor_create,
+        .executor_bytes = executor_bytes,
+        .executor_destroy = executor_destroy,
+        .run = executor_run,
+        .finish = executor_finish,
+        .begin = executor_begin,
+        .fetch = executor_fetch,
         .embed_layernorm = cuda_embed_layernorm,
         .linear = cuda_linear,
         .attention = cuda_attention,

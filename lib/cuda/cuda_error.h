@@ -11,10 +11,10 @@
 embed_status cuda_fail(cudaError_t error, const char *what);
 
 /* Returns a failure of `call` to the caller. `what` was being done. */
-#define TRY_CUDA(call, what)                                                                     \
-    do {                                                                                         \
-        cudaError_t try_error_ = (call);                                                         \
-        if (try_error_ != cudaSuccess) return cuda_fail(try_error_, what);                       \
+#define TRY_CUDA(call, what)                                                                   \
+    do {                                                                                       \
+        cudaError_t try_error_ = (call);                                                       \
+        if (try_error_ != cudaSuccess) return cuda_fail(try_error_, what);                     \
     } while (0)
 
 #endif

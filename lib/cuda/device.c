@@ -15,7 +15,8 @@ static embed_status no_device(cudaError_t error)
     cudaRuntimeGetVersion(&runtime);
     if (driver == 0) return fail(EMBED_NO_DEVICE, "no NVIDIA driver is installed");
     if (error == cudaErrorInsufficientDriver)
-        return fail(EMBED_NO_DEVICE, "the NVIDIA driver is for CUDA %d.%d, libembed-cuda needs %d.%d",
+        return fail(EMBED_NO_DEVICE,
+                    "the NVIDIA driver is for CUDA %d.%d, libembed-cuda needs %d.%d",
                     driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     if (error == cudaSuccess || error == cudaErrorNoDevice)
         return fail(EMBED_NO_DEVICE, "there is no NVIDIA GPU");
@@ -41,8 +42,8 @@ embed_status device_info(embed_device_info *info, int index)
     info->threads = 0;
     info->memory_bytes = properties.totalGlobalMem;
     snprintf(info->name, sizeof info->name, "%.127s", properties.name);
-    snprintf(info->details, sizeof info->details, "compute capability %d.%d%s", properties.major,
-             properties.minor,
+    snprintf(info->details, sizeof info->details, "compute capability %d.%d%s",
+             properties.major, properties.minor,
              properties.major * 10 + properties.minor < OLDEST_CAPABILITY ? ", too old" : "");
     return EMBED_OK;
 }
@@ -54,7 +55,9 @@ embed_status device_check(int index, char *name, size_t name_size, int *capabili
     TRY(device_count(&count));
     if (index < 0 || index >= count)
         return fail(EMBED_NO_DEVICE, "there is no cuda:%d, only cuda:0%s", index,
-                    count == 2 ? " and cuda:1" : count > 2 ? " and following" : "");
+                    count == 2  ? " and cuda:1"
+                    : count > 2 ? " and following"
+                                : "");
     cudaError_t error = cudaGetDeviceProperties(&properties, index);
     if (error != cudaSuccess) return no_device(error);
     *capability = properties.major * 10 + properties.minor;

@@ -17,8 +17,8 @@ embed_status device_check(int index, char *name, size_t name_size, int *capabili
 
 embed_status backend_cuda_open(struct backend **backend, int index, embed_dtype dtype);
 
-/* The calling thread's current device, which belongs to the program: what the library changes it to
- * lasts for one call. */
+/* The calling thread's current device, which belongs to the program: what the library changes
+ * it to lasts for one call. */
 embed_status device_enter(int index, int *previous);
 void device_leave(int previous);
 

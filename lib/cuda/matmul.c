@@ -1,8 +1,8 @@
 /* matmul.c - the products of linear layers, by cuBLASLt
  *
  * cuBLASLt sees matrices column by column: a row-major x (N, I) is its I x N matrix. So what we
- * want, y (N, O) = x @ w (O, I)^T, is there y (O x N) = w^T (O x I) * x (I x N), with w stored as I x O
- * and transposed: no matrix is moved.
+ * want, y (N, O) = x @ w (O, I)^T, is there y (O x N) = w^T (O x I) * x (I x N), with w stored
+ * as I x O and transposed: no matrix is moved.
  */
 #include "cuda/matmul.h"
 
@@ -35,17 +35,19 @@ struct matmul {
 
 static embed_status cublas_fail(cublasStatus_t status, const char *what)
 {
-    return fail(status == CUBLAS_STATUS_ALLOC_FAILED ? EMBED_OUT_OF_MEMORY : EMBED_DEVICE_FAILED,
+    return fail(status == CUBLAS_STATUS_ALLOC_FAILED ? EMBED_OUT_OF_MEMORY
+                                                     : EMBED_DEVICE_FAILED,
                 "cuBLASLt: %s: %s", what, cublasLtGetStatusString(status));
 }
 
-#define TRY_CUBLAS(call, what)                                                                   \
-    do {                                                                                         \
-        cublasStatus_t try_status_ = (call);                                                     \
-        if (try_status_ != CUBLAS_STATUS_SUCCESS) return cublas_fail(try_status_, what);         \
+#define TRY_CUBLAS(call, what)                                                                 \
+    do {                                                                                       \
+        cublasStatus_t try_status_ = (call);                                                   \
+        if (try_status_ != CUBLAS_STATUS_SUCCESS) return cublas_fail(try_status_, what);       \
     } while (0)
 
-/* ---- plans --------------------------------------------------------------------------------- */
+/* ---- plans ---------------------------------------------------------------------------------
+ */
 
 static void plan_destroy(struct plan *plan)
 {
@@ -69,24 +71,29 @@ static embed_status describe(struct plan *plan, cudaDataType type)
     TRY_CUBLAS(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
                                               &epilogue, sizeof epilogue),
                what);
-    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->w, type, plan->I, plan->O, (int64_t)plan->I), what);
-    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->x, type, plan->I, ROWS, (int64_t)plan->I), what);
-    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->y, type, plan->O, ROWS, (int64_t)plan->O), what);
+    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->w, type, plan->I, plan->O, (int64_t)plan->I),
+               what);
+    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->x, type, plan->I, ROWS, (int64_t)plan->I),
+               what);
+    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->y, type, plan->O, ROWS, (int64_t)plan->O),
+               what);
     return EMBED_OK;
 }
 
-/* Sums that are split along I are put together in an order that depends on the shape of the whole. */
+/* Sums that are split along I are put together in an order that depends on the shape of the
+ * whole. */
 static bool is_split(const cublasLtMatmulAlgo_t *algorithm)
 {
     int32_t parts = 0;
     size_t size;
-    return cublasLtMatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts,
-                                                sizeof parts, &size) != CUBLAS_STATUS_SUCCESS ||
+    return cublasLtMatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM,
+                                                &parts, sizeof parts,
+                                                &size) != CUBLAS_STATUS_SUCCESS ||
            parts > 1;
 }
 
-/* cuBLASLt's first proposal that needs no workspace and does not split the sum: its proposals are
- * computed from the shape, not measured. */
+/* cuBLASLt's first proposal that needs no workspace and does not split the sum: its proposals
+ * are computed from the shape, not measured. */
 static embed_status choose(struct plan *plan, cublasLtHandle_t cublas,
                            cublasLtMatmulPreference_t preference)
 {
@@ -111,8 +118,9 @@ static embed_status choose(struct plan *plan, cublasLtHandle_t cublas,
         plan->algorithm = found[i].algo;
         return EMBED_OK;
     }
-    return fail(EMBED_UNSUPPORTED, "cuBLASLt has no algorithm for a layer of %zu x %zu on this GPU",
-                plan->O, plan->I);
+    return fail(EMBED_UNSUPPORTED,
+                "cuBLASLt has no algorithm for a layer of %zu x %zu on this GPU", plan->O,
+                plan->I);
 }
 
 static embed_status set_bias(struct plan *plan, const void *bias)
@@ -134,8 +142,8 @@ static embed_status plan_make(struct plan *plan, struct matmul *matmul, const vo
     return status;
 }
 
-static embed_status plan_find(struct plan **out, struct matmul *matmul, const struct linear *layer,
-                              bool add_bias)
+static embed_status plan_find(struct plan **out, struct matmul *matmul,
+                              const struct linear *layer, bool add_bias)
 {
     size_t O = layer->O, I = layer->I;
     struct plan *plan = matmul->plans;
@@ -156,7 +164,8 @@ static embed_status plan_find(struct plan **out, struct matmul *matmul, const st
     return EMBED_OK;
 }
 
-/* ---- products ------------------------------------------------------------------------------ */
+/* ---- products ------------------------------------------------------------------------------
+ */
 
 embed_status matmul_create(struct matmul **out, bool f32)
 {
@@ -184,8 +193,9 @@ void matmul_destroy(struct matmul *matmul)
     memory_free(matmul);
 }
 
-embed_status matmul_run(struct matmul *matmul, void *y, const void *x, const struct linear *layer,
-                        size_t N, bool add_bias, cudaStream_t stream)
+embed_status matmul_run(struct matmul *matmul, void *y, const void *x,
+                        const struct linear *layer, size_t N, bool add_bias,
+                        cudaStream_t stream)
 {
     static const char what[] = "a linear layer";
     const float one = 1, zero = 0;
@@ -199,8 +209,9 @@ embed_status matmul_run(struct matmul *matmul, void *y, const void *x, const str
                                                 sizeof columns),
                what);
     if (add_bias) TRY(set_bias(plan, layer->bias));
-    TRY_CUBLAS(cublasLtMatmul(matmul->cublas, plan->product, &one, layer->weight, plan->w, x, plan->x,
-                              &zero, y, plan->y, y, plan->y, &plan->algorithm, NULL, 0, stream),
+    TRY_CUBLAS(cublasLtMatmul(matmul->cublas, plan->product, &one, layer->weight, plan->w, x,
+                              plan->x, &zero, y, plan->y, y, plan->y, &plan->algorithm, NULL, 0,
+                              stream),
                what);
     return EMBED_OK;
 }

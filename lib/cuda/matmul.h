@@ -1,9 +1,9 @@
 /* matmul.h - the products of linear layers, by cuBLASLt
  *
- * A product's algorithm depends on the GPU, the version of cuBLASLt, and the layer's shape, never on
- * how many rows there are nor on what was measured when: so that a text's embedding has the same
- * bits in any batch, as far as the algorithm itself treats every row alike (NVIDIA does not promise
- * it; tests/gpu/run compares the bytes).
+ * A product's algorithm depends on the GPU, the version of cuBLASLt, and the layer's shape,
+ * never on how many rows there are nor on what was measured when: so that a text's embedding
+ * has the same bits in any batch, as far as the algorithm itself treats every row alike (NVIDIA
+ * does not promise it; tests/gpu/run compares the bytes).
  */
 #ifndef LIB_CUDA_MATMUL_H
 #define LIB_CUDA_MATMUL_H
@@ -19,9 +19,10 @@ struct matmul; /* what one executor needs; one thread at a time */
 embed_status matmul_create(struct matmul **matmul, bool f32);
 void matmul_destroy(struct matmul *matmul); /* NULL is fine */
 
-/* y (N, O) = x (N, I) @ weight (O, I)^T, plus bias (O) where `add_bias`. Summed in FP32, rounded
- * once. */
-embed_status matmul_run(struct matmul *matmul, void *y, const void *x, const struct linear *layer,
-                        size_t N, bool add_bias, cudaStream_t stream);
+/* y (N, O) = x (N, I) @ weight (O, I)^T, plus bias (O) where `add_bias`. Summed in FP32,
+ * rounded once. */
+embed_status matmul_run(struct matmul *matmul, void *y, const void *x,
+                        const struct linear *layer, size_t N, bool add_bias,
+                        cudaStream_t stream);
 
 #endif

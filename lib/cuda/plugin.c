@@ -1,7 +1,7 @@
 /* plugin.c - the one symbol that libembed-cuda.so exports, and what it borrows from libembed
  *
- * The files of lib/cuda include base/status.h and base/memory.h like all others; here is what stands
- * behind these headers inside the plug-in.
+ * The files of lib/cuda include base/status.h and base/memory.h like all others; here is what
+ * stands behind these headers inside the plug-in.
  */
 #include "backend/cuda_plugin.h"
 
@@ -36,7 +36,8 @@ void memory_free(void *block)
 
 #define TEXT_NOW(x) #x
 #define TEXT(x)     TEXT_NOW(x)
-#define VERSION     TEXT(EMBED_VERSION_MAJOR) "." TEXT(EMBED_VERSION_MINOR) "." TEXT(EMBED_VERSION_PATCH)
+#define VERSION                                                                                \
+    TEXT(EMBED_VERSION_MAJOR) "." TEXT(EMBED_VERSION_MINOR) "." TEXT(EMBED_VERSION_PATCH)
 
 EMBED_API cuda_plugin_entry embed_cuda_plugin;
 

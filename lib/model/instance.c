@@ -1,11 +1,13 @@
 /* instance.c - one stream of work on a model: texts in, rows out
  *
- * Texts are tokenized TOKEN_BATCH_TEXTS at a time; their tokens are packed into chunks of whole
- * texts; the backend computes the chunks, several at a time where it can. Every worker has its own
- * buffers, made once: encoding allocates nothing but what the tokenizer's lists grow to.
+ * Texts are tokenized some thousands at a time; their tokens are packed into chunks of whole texts;
+ * the backend computes the chunks, several at a time where it can, on a GPU while the next texts are
+ * tokenized. Every worker has its own buffers, made once: encoding allocates nothing but what the
+ * tokenizer's lists grow to.
  */
 #include "model/instance.h"
 
+#include "base/first_failure.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "model/plan.h"
@@ -18,10 +20,14 @@
 /* Below this many tokens a thread, all threads work on one chunk together. */
 #define SPLIT_TOKENS 32
 
+/* What a worker needs for one chunk, and where the chunk's results belong. */
 struct worker {
     struct activations activations;
     float *rows;    /* (B, C): the chunk's rows on the host */
     int32_t *batch; /* the arrays of the chunk's packed_batch */
+    size_t texts;
+    float *out;        /* (texts, D), the caller's */
+    embed_item *items; /* (texts), the caller's; NULL: not wanted */
 };
 
 struct embed_instance {
@@ -45,7 +51,8 @@ static void place_worker(struct embed_instance *instance, size_t index)
     const struct transformer_config *config = &model->encoder.config;
     struct worker *worker = &instance->workers[index];
     size_t N = plan->limits.N, B = plan->limits.B;
-    char *activations = (char *)instance->activations + index * plan->worker_activations;
+    char *activations = (char *)instance->activations;
+    if (!model->backend->is_queue) activations += index * plan->worker_activations;
     char *staging = (char *)instance->staging + index * (plan->batch / model->backend->workers);
     activations_place(&worker->activations, activations, config, model->backend->activation_bytes,
                       N, B);
@@ -108,7 +115,7 @@ struct encode {
     struct embed_instance *instance;
     const embed_encode_options *options;
     bool normalize;
-    float *out; /* of text 0 of these spans */
+    float *out; /* of text 0 of the spans */
     embed_item *items;
     atomic_size_t not_finite;
 };
@@ -154,52 +161,63 @@ static bool all_finite(const float *row, size_t count)
     return sum == 0;
 }
 
-/* A chunk's rows to their places in the caller's array, and what is to be said of each text. */
-static void deliver(struct encode *encode, const float *rows, size_t first, size_t last)
+/* What is known of the texts before they are computed, and where their rows will go. */
+static void address(struct worker *worker, const struct encode *encode, size_t first, size_t last)
 {
-    size_t C = encode->instance->model->encoder.config.C, D = encode->options->dimensions;
-    for (size_t i = first; i < last; i++) {
-        const float *row = rows + (i - first) * C;
-        bool finite = all_finite(row, D);
-        memcpy(encode->out + i * D, row, D * sizeof(float));
-        if (!finite) atomic_fetch_add(&encode->not_finite, 1);
-        if (encode->items == NULL) continue;
-        const struct token_span *span = &encode->instance->spans[i];
-        encode->items[i] = (embed_item){span->count, span->invalid_bytes, span->truncated,
-                                        finite ? EMBED_OK : EMBED_NOT_FINITE};
+    worker->texts = last - first;
+    worker->out = encode->out + first * encode->options->dimensions;
+    worker->items = encode->items == NULL ? NULL : encode->items + first;
+    for (size_t i = 0; i < worker->texts && worker->items != NULL; i++) {
+        const struct token_span *span = &encode->instance->spans[first + i];
+        worker->items[i] =
+            (embed_item){span->count, span->invalid_bytes, span->truncated, EMBED_OK};
     }
 }
 
-static embed_status encode_chunk(void *argument, size_t i, unsigned index,
-                                 struct execution *execution)
+static embed_status compute_chunk(void *argument, size_t i, unsigned index,
+                                  struct execution *execution)
 {
     struct encode *encode = argument;
     struct embed_instance *instance = encode->instance;
     const struct embed_model *model = instance->model;
     const struct backend *op = model->backend;
-    const struct activations *a = &instance->workers[index].activations;
     struct worker *worker = &instance->workers[index];
-    size_t C = model->encoder.config.C;
+    const struct activations *a = &worker->activations;
+    size_t C = model->encoder.config.C, D = encode->options->dimensions;
 
     size_t first = instance->chunks[i], last = instance->chunks[i + 1];
     struct packed_batch host =
         pack(instance->spans, first, last, worker, &model->encoder.config), batch;
+    address(worker, encode, first, last);
 
     TRY(op->begin(&batch, &host, execution));
     TRY(encoder_forward(&model->encoder, op, a, &batch, execution));
-    TRY(op->pool(a->rows, a->x, &batch, C, model->pipeline.pooling, encode->options->dimensions,
-                 encode->normalize, execution));
-    TRY(op->fetch(worker->rows, a->rows, batch.B * C * sizeof(float), execution));
-    deliver(encode, worker->rows, first, last);
-    return EMBED_OK;
+    TRY(op->pool(a->rows, a->x, &batch, C, model->pipeline.pooling, D, encode->normalize,
+                 execution));
+    return op->fetch(worker->rows, a->rows, batch.B * C * sizeof(float), execution);
+}
+
+/* A chunk's rows to their places in the caller's array. */
+static void deliver_chunk(void *argument, unsigned index)
+{
+    struct encode *encode = argument;
+    const struct worker *worker = &encode->instance->workers[index];
+    size_t C = encode->instance->model->encoder.config.C, D = encode->options->dimensions;
+    for (size_t i = 0; i < worker->texts; i++) {
+        const float *row = worker->rows + i * C;
+        memcpy(worker->out + i * D, row, D * sizeof(float));
+        if (all_finite(row, D)) continue;
+        atomic_fetch_add(&encode->not_finite, 1);
+        if (worker->items != NULL) worker->items[i].status = EMBED_NOT_FINITE;
+    }
 }
 
 /* Cuts n tokenized texts into chunks of about equal tokens, and returns how many. */
-static size_t cut(struct embed_instance *instance, size_t n)
+static size_t cut(struct embed_instance *instance, size_t n, size_t tokens)
 {
     const struct token_span *spans = instance->spans;
-    size_t workers = instance->model->backend->workers, tokens = 0;
-    for (size_t i = 0; i < n; i++) tokens += spans[i].count;
+    const struct backend *backend = instance->model->backend;
+    size_t workers = backend->is_queue ? 1 : backend->workers;
 
     /* A whole number of rounds over all workers, unless there is too little to share. */
     size_t wanted = (tokens + instance->plan.limits.N - 1) / instance->plan.limits.N;
@@ -227,28 +245,57 @@ static const char *prompt_text(const struct embedding_pipeline *pipeline, const 
     return *name == '\0' ? "" : embedding_pipeline_prompt(pipeline, name);
 }
 
-embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
-                             const embed_encode_options *options, float *out, embed_item *items)
+/* How many texts to tokenize next, where the last piece had so many tokens in so many texts. What
+ * computes only while it is waited for gets as many as it may; what computes meanwhile gets about as
+ * much as it can have under way. */
+static size_t piece_texts(const struct embed_instance *instance, size_t left, size_t texts,
+                          size_t tokens)
 {
+    const struct backend *backend = instance->model->backend;
+    size_t most = left < TOKEN_BATCH_TEXTS ? left : TOKEN_BATCH_TEXTS;
+    if (!backend->is_queue) return most;
+    size_t wanted = backend->workers * instance->plan.limits.N * texts / tokens;
+    return wanted == 0 ? 1 : wanted < most ? wanted : most;
+}
+
+static embed_status encode_all(struct encode *encode, const struct chunk_work *work,
+                               const embed_text *texts, size_t n, float *out, embed_item *items)
+{
+    struct embed_instance *instance = encode->instance;
     const struct embed_model *model = instance->model;
+    const embed_encode_options *options = encode->options;
     const char *prompt = prompt_text(&model->pipeline, options->prompt_name);
-    struct encode encode = {
-        .instance = instance,
-        .options = options,
-        .normalize = options->normalize == EMBED_AS_MODEL ? model->pipeline.normalize
-                                                          : options->normalize == EMBED_ON,
-    };
-    for (size_t first = 0, count; first < n; first += count) {
-        count = n - first < TOKEN_BATCH_TEXTS ? n - first : TOKEN_BATCH_TEXTS;
+    size_t count = 1, tokens = 32; /* a guess before the first piece */
+    for (size_t first = 0; first < n; first += count) {
+        count = piece_texts(instance, n - first, count, tokens);
         struct token_source source = {model->tokenizer, prompt, options->max_tokens,
                                       model->encoder.config.V, options->max_tokens, first};
         TRY(token_batch_fill(instance->tokens, instance->spans, texts + first, count, &source,
                              model->team));
-        encode.out = out + first * options->dimensions;
-        encode.items = items == NULL ? NULL : items + first;
-        size_t chunks = cut(instance, count);
-        TRY(model->backend->run(instance->executor, chunks, encode_chunk, &encode));
+        tokens = 0;
+        for (size_t i = 0; i < count; i++) tokens += instance->spans[i].count;
+        encode->out = out + first * options->dimensions;
+        encode->items = items == NULL ? NULL : items + first;
+        TRY(model->backend->run(instance->executor, cut(instance, count, tokens), work));
     }
+    return EMBED_OK;
+}
+
+embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
+                             const embed_encode_options *options, float *out, embed_item *items)
+{
+    const struct embedding_pipeline *pipeline = &instance->model->pipeline;
+    struct encode encode = {
+        .instance = instance,
+        .options = options,
+        .normalize = options->normalize == EMBED_AS_MODEL ? pipeline->normalize
+                                                          : options->normalize == EMBED_ON,
+    };
+    const struct chunk_work work = {&encode, compute_chunk, deliver_chunk};
+    struct first_failure failure = {0};
+    first_failure_note(&failure, encode_all(&encode, &work, texts, n, out, items));
+    first_failure_note(&failure, instance->model->backend->finish(instance->executor, &work));
+    TRY(first_failure_result(&failure));
     size_t not_finite = atomic_load(&encode.not_finite);
     if (not_finite > 0)
         return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity", not_finite, n);

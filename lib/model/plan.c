@@ -36,7 +36,9 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     plan->workspace = backend->executor_bytes(backend, &plan->limits);
     plan->batch = backend->workers * (packed_batch_size(N, B) * sizeof(int32_t) +
                                       B * config->C * sizeof(float));
-    if (!size_multiply(plan->worker_activations, backend->workers, &plan->activations))
+    /* Chunks that are computed one after another use the same. */
+    size_t sets = backend->is_queue ? 1 : backend->workers;
+    if (!size_multiply(plan->worker_activations, sets, &plan->activations))
         return fail(EMBED_OUT_OF_MEMORY, "activations of %zu tokens fit no memory", N);
     return EMBED_OK;
 }

@@ -18,7 +18,7 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
 
 struct instance_plan {
     struct chunk_limits limits;           /* what one worker computes at a time, at most */
-    size_t worker_activations;            /* bytes, for each worker */
+    size_t worker_activations;            /* bytes, for a chunk */
     size_t activations, workspace, batch; /* bytes, for all workers: see embed_memory */
 };
 

@@ -1,0 +1,170 @@
+/* executor.c - chunks on a stream
+ *
+ * Two chunks are under way: while the GPU computes one, the CPU packs the next and enqueues it.
+ */
+#include "cuda/executor.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "cuda/cuda_error.h"
+#include "cuda/device.h"
+
+struct executor {
+    int device;
+    cudaStream_t stream;
+    struct matmul *matmul;
+    int32_t *batches; /* all slots' */
+    struct execution slots[CUDA_SLOTS];
+    unsigned next; /* the slot of the next chunk, the oldest under way */
+};
+
+static size_t slot_numbers(const struct chunk_limits *limits)
+{
+    return (packed_batch_size(limits->N, limits->B) + 63) / 64 * 64;
+}
+
+size_t executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
+{
+    (void)backend;
+    return CUDA_SLOTS * slot_numbers(limits) * sizeof(int32_t);
+}
+
+void executor_destroy(struct executor *executor)
+{
+    int previous;
+    if (executor == NULL) return;
+    bool entered = device_enter(executor->device, &previous) == EMBED_OK;
+    matmul_destroy(executor->matmul);
+    for (int i = 0; i < CUDA_SLOTS; i++)
+        if (executor->slots[i].fetched != NULL) cudaEventDestroy(executor->slots[i].fetched);
+    if (executor->batches != NULL) cudaFree(executor->batches);
+    if (executor->stream != NULL) cudaStreamDestroy(executor->stream);
+    if (entered) device_leave(previous);
+    memory_free(executor);
+}
+
+static embed_status fill_executor(struct executor *executor, const struct cuda_backend *cuda,
+                                  const struct chunk_limits *limits)
+{
+    TRY_CUDA(cudaStreamCreateWithFlags(&executor->stream, cudaStreamNonBlocking),
+             "making a stream");
+    TRY_CUDA(cudaMalloc((void **)&executor->batches, executor_bytes(&cuda->backend, limits)),
+             "the chunks' tokens");
+    TRY(matmul_create(&executor->matmul, cuda->backend.dtype == EMBED_DTYPE_F32));
+    for (int i = 0; i < CUDA_SLOTS; i++) {
+        struct execution *slot = &executor->slots[i];
+        slot->kernels = cuda->kernels;
+        slot->stream = executor->stream;
+        slot->matmul = executor->matmul;
+        slot->batch = executor->batches + (size_t)i * slot_numbers(limits);
+        TRY_CUDA(cudaEventCreateWithFlags(&slot->fetched, cudaEventDisableTiming),
+                 "making an event");
+    }
+    return EMBED_OK;
+}
+
+embed_status executor_create(struct executor **out, struct backend *backend,
+                             const struct chunk_limits *limits)
+{
+    if (limits->HS > CUDA_LARGEST_HEAD)
+        return fail(EMBED_UNSUPPORTED, "attention heads of %zu: on a GPU, %d is the largest",
+                    limits->HS, CUDA_LARGEST_HEAD);
+    if (limits->N > CUDA_MOST_TOKENS)
+        return fail(EMBED_OUT_OF_MEMORY, "chunks of %zu tokens: on a GPU, %d is the most",
+                    limits->N, CUDA_MOST_TOKENS);
+    struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
+    if (executor == NULL) return EMBED_OUT_OF_MEMORY;
+    executor->device = backend->device_index;
+
+    int previous;
+    embed_status status = device_enter(executor->device, &previous);
+    if (status == EMBED_OK) {
+        status = fill_executor(executor, (const struct cuda_backend *)backend, limits);
+        device_leave(previous);
+    }
+    if (status != EMBED_OK) {
+        executor_destroy(executor);
+        return status;
+    }
+    *out = executor;
+    return EMBED_OK;
+}
+
+/* Waits for the chunk in the slot, if there is one, and delivers it. */
+static embed_status complete(struct executor *executor, unsigned slot,
+                             const struct chunk_work *work)
+{
+    struct execution *execution = &executor->slots[slot];
+    if (!execution->is_busy) return EMBED_OK;
+    execution->is_busy = false;
+    TRY_CUDA(cudaEventSynchronize(execution->fetched), "computing a chunk");
+    work->deliver(work->argument, slot);
+    return EMBED_OK;
+}
+
+static embed_status enqueue(struct executor *executor, size_t i, const struct chunk_work *work)
+{
+    unsigned slot = executor->next;
+    struct execution *execution = &executor->slots[slot];
+    TRY(complete(executor, slot, work));
+    TRY(work->compute(work->argument, i, slot, execution));
+    TRY_CUDA(cudaEventRecord(execution->fetched, execution->stream), "computing a chunk");
+    execution->is_busy = true;
+    executor->next = (slot + 1) % CUDA_SLOTS;
+    return EMBED_OK;
+}
+
+/* What a failure leaves under way still uses the caller's buffers: it is waited for, and
+ * forgotten. */
+static embed_status stop_after(struct executor *executor, embed_status status)
+{
+    if (status == EMBED_OK) return EMBED_OK;
+    cudaStreamSynchronize(executor->stream);
+    for (unsigned slot = 0; slot < CUDA_SLOTS; slot++) executor->slots[slot].is_busy = false;
+    return status;
+}
+
+embed_status executor_run(struct executor *executor, size_t count,
+                          const struct chunk_work *work)
+{
+    int previous;
+    embed_status status = device_enter(executor->device, &previous);
+    if (status != EMBED_OK) return stop_after(executor, status);
+    for (size_t i = 0; i < count && status == EMBED_OK; i++)
+        status = enqueue(executor, i, work);
+    status = stop_after(executor, status);
+    device_leave(previous);
+    return status;
+}
+
+embed_status executor_finish(struct executor *executor, const struct chunk_work *work)
+{
+    int previous;
+    embed_status status = device_enter(executor->device, &previous);
+    if (status != EMBED_OK) return stop_after(executor, status);
+    for (unsigned n = 0; n < CUDA_SLOTS && status == EMBED_OK; n++)
+        status = complete(executor, (executor->next + n) % CUDA_SLOTS, work);
+    status = stop_after(executor, status);
+    device_leave(previous);
+    return status;
+}
+
+embed_status executor_begin(struct packed_batch *device, const struct packed_batch *host,
+                            struct execution *execution)
+{
+    int32_t *ids = execution->batch;
+    *device = (struct packed_batch){host->N, host->B,       host->longest,
+                                    ids,     ids + host->N, ids + 2 * host->N};
+    TRY_CUDA(cudaMemcpyAsync(ids, host->ids, packed_batch_size(host->N, host->B) * sizeof *ids,
+                             cudaMemcpyHostToDevice, execution->stream),
+             "copying a chunk's tokens");
+    return EMBED_OK;
+}
+
+embed_status executor_fetch(void *out, const void *memory, size_t bytes,
+                            struct execution *execution)
+{
+    TRY_CUDA(cudaMemcpyAsync(out, memory, bytes, cudaMemcpyDeviceToHost, execution->stream),
+             "copying a chunk's result");
+    return EMBED_OK;
+}

@@ -1,0 +1,45 @@
+/* executor.h - what one instance owns of a GPU to compute its chunks
+ *
+ * One stream: what it is given is computed in that order, while the CPU goes on and prepares
+ * the next chunk. The functions are those of the same names in struct backend.
+ */
+#ifndef LIB_CUDA_EXECUTOR_H
+#define LIB_CUDA_EXECUTOR_H
+
+#include "backend/backend.h"
+#include "cuda/matmul.h"
+#include "kernels/kernels_cuda.h"
+
+#include <cuda_runtime_api.h>
+
+/* Chunks under way. */
+enum { CUDA_SLOTS = 2 };
+
+struct cuda_backend {
+    struct backend backend; /* first: a struct backend * is a struct cuda_backend * */
+    const struct cuda_kernels *kernels;
+};
+
+/* A chunk under way. */
+struct execution {
+    const struct cuda_kernels *kernels;
+    cudaStream_t stream;
+    struct matmul *matmul;
+    int32_t *batch;      /* on the device: the arrays of a packed_batch */
+    cudaEvent_t fetched; /* what was asked for is in staging memory */
+    bool is_busy;
+};
+
+embed_status executor_create(struct executor **executor, struct backend *backend,
+                             const struct chunk_limits *limits);
+size_t executor_bytes(const struct backend *backend, const struct chunk_limits *limits);
+void executor_destroy(struct executor *executor);
+embed_status executor_run(struct executor *executor, size_t count,
+                          const struct chunk_work *work);
+embed_status executor_finish(struct executor *executor, const struct chunk_work *work);
+embed_status executor_begin(struct packed_batch *device, const struct packed_batch *host,
+                            struct execution *execution);
+embed_status executor_fetch(void *out, const void *memory, size_t bytes,
+                            struct execution *execution);
+
+#endif
