@@ -1,0 +1,106 @@
+/* block.h - the threads of a block, each a fiber, on one OS thread */
+#ifndef EMULATOR_BLOCK_H
+#define EMULATOR_BLOCK_H
+
+#include "fiber.h"
+#include "machine.h"
+
+#include <emulated_device.h>
+
+#include <vector>
+
+#undef launch /* the word of kernels */
+
+enum { MAX_THREADS = 1024, MAX_WARPS = MAX_THREADS / EMULATED_WARP, LARGEST_SHARED = 256 << 10 };
+
+/* What a lane says when it comes to an operation of its warp. On its own stack. */
+struct warp_call {
+    emulated_operation *operation;
+    const char *name, *file;
+    unsigned mask;
+    int line;
+};
+
+enum lane_state { LANE_RUNS, LANE_AT_BARRIER, LANE_AT_WARP_OPERATION, LANE_HAS_ENDED };
+
+struct lane : emulated_thread {
+    struct fiber fiber;
+    enum lane_state state;
+    int first_copy, last_copy; /* under way, in worker.copies; or NONE */
+    unsigned groups;           /* of copies, committed so far */
+};
+
+struct warp {
+    uint32_t lanes;   /* that there are */
+    uint32_t ready;   /* that can run */
+    uint32_t arrived; /* at the operation in calls */
+    const struct warp_call *calls[EMULATED_WARP];
+    void *operands[EMULATED_WARP];
+    unsigned orderings; /* __syncwarp of the whole warp so far */
+    char order[2], partial_order; /* their addresses mean something to the threads sanitizer */
+};
+
+struct copy {
+    void *shared;
+    const void *global;
+    uint32_t bytes;
+    unsigned group;
+    int next; /* of the lane's, or NONE */
+};
+
+enum { NONE = -1 };
+
+/* What an OS thread needs to run blocks; kept from launch to launch. */
+struct worker {
+    struct emulated_block block;
+    const struct kernel *kernel;
+    unsigned size; /* threads of the block */
+    struct lane lanes[MAX_THREADS];
+    struct warp warps[MAX_WARPS];
+    struct lane *running;
+    unsigned ended;
+
+    unsigned at_barrier, barriers;
+    const char *barrier_file;
+    int barrier_line;
+    char barrier_order[2], start_order, end_order;
+
+    std::vector<struct copy> copies;
+    uint64_t random; /* 0: threads go on by number */
+
+    struct fiber scheduler; /* the OS thread itself */
+    bool scheduler_left;    /* just now */
+    cudaError_t error;
+    void *fault_address, *fault_instruction;
+
+    unsigned char *stacks, *shared_region;
+    size_t stack_bytes;
+    unsigned fibers; /* created so far */
+};
+
+struct kernel {
+    std::string name;
+    dim3 grid, block;
+    size_t shared_bytes;
+    std::function<void()> thread;
+};
+
+struct worker *worker_create(void); /* or NULL */
+void worker_destroy(struct worker *worker);
+
+/* Around a number of blocks of one kernel, on one OS thread. */
+void worker_begin(struct worker *worker, const struct kernel *kernel);
+void worker_end(struct worker *worker);
+
+cudaError_t worker_run_block(struct worker *worker, uint64_t index);
+
+/* Makes a bad access of a kernel's thread an error of the kernel. */
+void catch_faults(bool on);
+
+/* In a kernel's thread: it ends here, and with it the kernel. */
+[[noreturn]] void fault(cudaError_t error, const char *pattern, ...)
+    __attribute__((format(printf, 2, 3)));
+
+extern __thread struct worker *this_worker;
+
+#endif

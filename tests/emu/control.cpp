@@ -1,0 +1,365 @@
+/* control.cpp - settings, planned failures, reports; entering a call */
+#include "machine.h"
+
+#include <mutex>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct machine machine;
+
+static std::recursive_mutex &lock_of_machine(void)
+{
+    static std::recursive_mutex *lock = new std::recursive_mutex; /* outlives all destructors */
+    return *lock;
+}
+
+static std::mutex report_lock;
+static std::string first_report;
+
+static __thread int this_device;
+static __thread cudaError_t last_error;
+
+static struct {
+    std::string name; /* empty: any */
+    unsigned long countdown;
+    int code;
+    bool forever, has_failed;
+    std::string failed_call;
+} plan;
+
+static unsigned long calls;
+
+/* ---- reports ------------------------------------------------------------------------------- */
+
+std::string format(const char *pattern, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, pattern);
+    vsnprintf(text, sizeof text, pattern, arguments);
+    va_end(arguments);
+    return text;
+}
+
+void report(const std::string &text)
+{
+    std::lock_guard<std::mutex> guard(report_lock);
+    fprintf(stderr, "emulator: %s\n", text.c_str());
+    if (first_report.empty()) first_report = text;
+}
+
+const char *emulator_report(void)
+{
+    std::lock_guard<std::mutex> guard(report_lock);
+    return first_report.empty() ? NULL : first_report.c_str();
+}
+
+/* ---- entering a call ----------------------------------------------------------------------- */
+
+int current_device(void)
+{
+    return this_device;
+}
+
+struct device *current(void)
+{
+    return &machine.devices[this_device];
+}
+
+/* After these a process can do nothing more with the device (CUDA's list). */
+static bool is_fatal(cudaError_t error)
+{
+    switch (error) {
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Counts a call; is it one that shall fail? */
+static bool is_planned_to_fail(const char *name)
+{
+    calls++;
+    if (plan.countdown == 0 || (!plan.name.empty() && plan.name != name)) return false;
+    if (plan.countdown > 1) {
+        plan.countdown--;
+        return false;
+    }
+    if (!plan.forever) plan.countdown = 0;
+    if (!plan.has_failed) plan.failed_call = name;
+    plan.has_failed = true;
+    return true;
+}
+
+static cudaError_t driver_error(void)
+{
+    if (machine.driver / 1000 < CUDART_VERSION / 1000) return cudaErrorInsufficientDriver;
+    return machine.device_count == 0 ? cudaErrorNoDevice : cudaSuccess;
+}
+
+/* The first use of a device takes memory on it. */
+static cudaError_t context_create(struct device *device)
+{
+    if (device->has_context) return cudaSuccess;
+    if (!memory_charge(device, &device->context_bytes, machine.context_cost))
+        return cudaErrorMemoryAllocation;
+    device->has_context = true;
+    return cudaSuccess;
+}
+
+/* What keeps a call from being carried out, but for plans. */
+static cudaError_t obstacle(enum call_kind kind)
+{
+    if (kind == CALL_PLAIN) return cudaSuccess;
+    cudaError_t error = driver_error();
+    if (error == cudaSuccess) error = current()->fatal;
+    if (error == cudaSuccess) error = context_create(current());
+    return error;
+}
+
+static cudaError_t finished(cudaError_t error)
+{
+    if (error != cudaSuccess) last_error = error;
+    if (is_fatal(error) && driver_error() == cudaSuccess && current()->fatal == cudaSuccess)
+        current()->fatal = error;
+    return error;
+}
+
+cudaError_t api(const char *name, enum call_kind kind, const std::function<cudaError_t()> &body)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    cudaError_t error = obstacle(kind);
+    if (is_planned_to_fail(name) && error == cudaSuccess) error = (cudaError_t)plan.code;
+    if (error == cudaSuccess || kind == CALL_RELEASE) {
+        cudaError_t own = body();
+        if (error == cudaSuccess) error = own;
+    }
+    return finished(error);
+}
+
+static cublasStatus_t planned_status(void)
+{
+    if (!plan.name.empty()) return (cublasStatus_t)plan.code;
+    finished((cudaError_t)plan.code);
+    return plan.code == cudaErrorMemoryAllocation ? CUBLAS_STATUS_ALLOC_FAILED
+                                                  : CUBLAS_STATUS_EXECUTION_FAILED;
+}
+
+cublasStatus_t cublas_api(const char *name, enum call_kind kind,
+                          const std::function<cublasStatus_t()> &body)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    cudaError_t error = obstacle(kind);
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    if (error == cudaErrorMemoryAllocation) status = CUBLAS_STATUS_ALLOC_FAILED;
+    else if (is_fatal(error)) status = CUBLAS_STATUS_EXECUTION_FAILED;
+    else if (error != cudaSuccess) status = CUBLAS_STATUS_NOT_INITIALIZED;
+    if (is_planned_to_fail(name) && status == CUBLAS_STATUS_SUCCESS) status = planned_status();
+    if (status == CUBLAS_STATUS_SUCCESS || kind == CALL_RELEASE) {
+        cublasStatus_t own = body();
+        if (status == CUBLAS_STATUS_SUCCESS) status = own;
+    }
+    return status;
+}
+
+/* ---- settings ------------------------------------------------------------------------------ */
+
+void locked(const std::function<void()> &body)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    body();
+}
+
+/* A number from the environment, or `otherwise`. */
+static size_t from_environment(const char *name, size_t otherwise)
+{
+    const char *text = getenv(name);
+    return text == NULL ? otherwise : strtoull(text, NULL, 10);
+}
+
+static void set_defaults(void)
+{
+    size_t memory = from_environment("EMULATOR_MEMORY", (size_t)8 << 30);
+    for (struct device &device : machine.devices) {
+        device = {};
+        device.memory = memory;
+    }
+    emulator_set_devices((int)from_environment("EMULATOR_DEVICES", 1));
+    emulator_set_driver((int)from_environment("EMULATOR_DRIVER", CUDART_VERSION));
+    emulator_set_capability(EMULATED_ARCH / 100, EMULATED_ARCH / 10 % 10);
+    emulator_set_costs((size_t)256 << 20, (size_t)8 << 20, 0);
+    emulator_set_schedule(0);
+}
+
+__attribute__((constructor)) static void machine_begin(void)
+{
+    set_defaults();
+}
+
+void emulator_reset(void)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    streams_destroy_all();
+    memory_release_all();
+    machine = {};
+    set_defaults();
+    plan = {};
+    calls = 0;
+    this_device = 0;
+    last_error = cudaSuccess;
+    std::lock_guard<std::mutex> report_guard(report_lock);
+    first_report.clear();
+}
+
+void emulator_set_devices(int count)
+{
+    machine.device_count = count > EMULATOR_MAX_DEVICES ? EMULATOR_MAX_DEVICES : count;
+}
+
+void emulator_set_memory(int device, size_t bytes)
+{
+    machine.devices[device].memory = bytes;
+}
+
+void emulator_set_capability(int major, int minor)
+{
+    machine.major = major;
+    machine.minor = minor;
+}
+
+void emulator_set_driver(int version)
+{
+    machine.driver = version;
+}
+
+void emulator_set_costs(size_t context, size_t handle, size_t stream)
+{
+    machine.context_cost = context;
+    machine.handle_cost = handle;
+    machine.stream_cost = stream;
+}
+
+void emulator_set_schedule(uint64_t seed)
+{
+    machine.schedule = seed;
+}
+
+void emulator_fail(const char *call, unsigned long nth, int code, bool forever)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    plan = {};
+    plan.name = call == NULL ? "" : call;
+    plan.countdown = nth;
+    plan.code = code;
+    plan.forever = forever;
+}
+
+const char *emulator_failed_call(void)
+{
+    return plan.has_failed ? plan.failed_call.c_str() : NULL;
+}
+
+unsigned long emulator_calls(void)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    return calls;
+}
+
+size_t emulator_taken(int device)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    return memory_taken(&machine.devices[device]);
+}
+
+size_t emulator_peak(int device)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    return machine.devices[device].peak;
+}
+
+/* ---- errors and devices, which the state above answers --------------------------------------- */
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t error = cudaPeekAtLastError();
+    last_error = cudaSuccess;
+    return error;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    return current()->fatal != cudaSuccess ? current()->fatal : last_error;
+}
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    return api("cudaGetDeviceCount", CALL_PLAIN, [=] {
+        *count = driver_error() == cudaSuccess ? machine.device_count : 0;
+        return driver_error();
+    });
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    return api("cudaSetDevice", CALL_PLAIN, [=] {
+        if (driver_error() != cudaSuccess) return driver_error();
+        if (device < 0 || device >= machine.device_count) return cudaErrorInvalidDevice;
+        this_device = device;
+        if (current()->fatal != cudaSuccess) return current()->fatal;
+        return context_create(current());
+    });
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    return api("cudaGetDevice", CALL_PLAIN, [=] {
+        *device = this_device;
+        return driver_error();
+    });
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
+{
+    return api("cudaGetDeviceProperties", CALL_PLAIN, [=] {
+        if (driver_error() != cudaSuccess) return driver_error();
+        if (device < 0 || device >= machine.device_count) return cudaErrorInvalidDevice;
+        *properties = {};
+        snprintf(properties->name, sizeof properties->name, "emulated device %d", device);
+        properties->totalGlobalMem = machine.devices[device].memory;
+        properties->major = machine.major;
+        properties->minor = machine.minor;
+        properties->multiProcessorCount = 4;
+        properties->l2CacheSize = 4 << 20;
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    return api("cudaDriverGetVersion", CALL_PLAIN, [=] {
+        *version = machine.driver;
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    return api("cudaRuntimeGetVersion", CALL_PLAIN, [=] {
+        *version = CUDART_VERSION;
+        return cudaSuccess;
+    });
+}

@@ -1,0 +1,80 @@
+/* emulator.h - what tests set and ask of the emulated device
+ *
+ * The same device and the same rules as seen through cuda_runtime_api.h: this is the other side.
+ * Exported, so that a test finds it in an emulated plug-in with dlsym. Any thread, but settings are
+ * for before the first use of the device: emulator_reset() begins anew.
+ *
+ * For the command line: EMULATOR_DEVICES, EMULATOR_MEMORY (bytes of each), EMULATOR_DRIVER (version,
+ * as 13000) are read once at load, and at emulator_reset().
+ */
+#ifndef EMULATOR_H
+#define EMULATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EMULATOR_API __attribute__((visibility("default")))
+
+enum { EMULATOR_MAX_DEVICES = 8 };
+
+/* Frees whatever is left, forgets errors, reports, counts and settings. No other thread may be in a
+ * call, and handles from before are not valid any more. */
+EMULATOR_API void emulator_reset(void);
+
+/* ---- the machine --------------------------------------------------------------------------- */
+
+EMULATOR_API void emulator_set_devices(int count);                  /* 1; 0: none */
+EMULATOR_API void emulator_set_memory(int device, size_t bytes);    /* 8 GiB */
+EMULATOR_API void emulator_set_capability(int major, int minor);    /* that of EMULATED_ARCH */
+EMULATOR_API void emulator_set_driver(int version);                 /* 13000; 0: none installed */
+
+/* Bytes taken on a device at its first use, for each cuBLASLt handle and for each stream; invented
+ * figures of the right size (256 MiB, 8 MiB, 0). */
+EMULATOR_API void emulator_set_costs(size_t context, size_t handle, size_t stream);
+
+/* The order in which the threads of a block go on: 0, by number; else at random from this seed. */
+EMULATOR_API void emulator_set_schedule(uint64_t seed);
+
+/* ---- failures ------------------------------------------------------------------------------ */
+
+/* The `nth` call from now (1: the next) of this name, or of any if NULL, fails with `code`; then
+ * all that follow too, if `forever`. Only one such plan at a time; nth = 0: none.
+ * A cudaError_t; for a call of cuBLASLt by name, a cublasStatus_t; for one that `any` hits,
+ * ALLOC_FAILED for cudaErrorMemoryAllocation, else EXECUTION_FAILED. As in CUDA, codes that are
+ * fatal for the context (700, 719, ...) stay: every later call on that device returns them.
+ * A call that frees or destroys does so even when it fails. A launch is "cudaLaunchKernel". */
+EMULATOR_API void emulator_fail(const char *call, unsigned long nth, int code, bool forever);
+
+/* The call that the plan made fail first; NULL: none yet. */
+EMULATOR_API const char *emulator_failed_call(void);
+
+/* Calls that can fail, so far, of all threads. */
+EMULATOR_API unsigned long emulator_calls(void);
+
+/* ---- what is there ------------------------------------------------------------------------- */
+
+/* The first fault found: in words, with kernel, block, thread and place; NULL: none. */
+EMULATOR_API const char *emulator_report(void);
+
+struct emulator_usage {
+    size_t device_allocations, device_bytes; /* as asked for, on all devices */
+    size_t pinned_allocations, pinned_bytes;
+    size_t streams, handles, descriptors; /* handles and descriptors are cuBLASLt's */
+};
+
+EMULATOR_API void emulator_get_usage(struct emulator_usage *usage);
+
+/* Of a device's memory: taken now, and at most so far; context, costs and rounding included. */
+EMULATOR_API size_t emulator_taken(int device);
+EMULATOR_API size_t emulator_peak(int device);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,119 @@
+/* stream.cpp - queues of work, done at the calls that wait
+ *
+ * Enqueued work lies until somebody waits for it, as late as CUDA allows: whoever reads a result
+ * too early finds poison, every time. With the null stream, streams have CUDA's legacy order: its
+ * work comes after all earlier work of the others, and before all later, but for non-blocking ones.
+ */
+#include "machine.h"
+
+#include <set>
+
+static std::set<cudaStream_t> &streams(void)
+{
+    static auto *all = new std::set<cudaStream_t>;
+    return *all;
+}
+
+static cudaStream_t null_stream(int device)
+{
+    cudaStream_t *stream = &machine.devices[device].null_stream;
+    if (*stream == NULL) *stream = new CUstream_st{device, false, {}};
+    return *stream;
+}
+
+static bool is_null_stream(cudaStream_t stream)
+{
+    return machine.devices[stream->device].null_stream == stream;
+}
+
+cudaStream_t stream_resolve(cudaStream_t stream)
+{
+    if (stream == NULL) return null_stream(current_device());
+    return streams().count(stream) != 0 ? stream : NULL;
+}
+
+/* ---- doing the work -------------------------------------------------------------------------- */
+
+static cudaError_t do_work(cudaStream_t stream)
+{
+    struct device *device = &machine.devices[stream->device];
+    if (stream->work.empty() || device->fatal != cudaSuccess) {
+        stream->work.clear();
+        return device->fatal;
+    }
+    memory_open(stream->device);
+    while (!stream->work.empty() && device->fatal == cudaSuccess) {
+        std::function<cudaError_t()> work = std::move(stream->work.front());
+        stream->work.pop_front();
+        device->fatal = work();
+    }
+    memory_close(stream->device);
+    stream->work.clear();
+    return device->fatal;
+}
+
+/* What must be done before the work of `stream` that comes next. */
+static cudaError_t do_earlier_of_others(cudaStream_t stream)
+{
+    cudaError_t error = cudaSuccess;
+    if (is_null_stream(stream)) {
+        for (cudaStream_t other : streams())
+            if (error == cudaSuccess && other->device == stream->device && other->waits_for_null)
+                error = do_work(other);
+    } else if (stream->waits_for_null) {
+        error = do_work(null_stream(stream->device));
+    }
+    return error;
+}
+
+void stream_enqueue(cudaStream_t stream, std::function<cudaError_t()> work)
+{
+    do_earlier_of_others(stream); /* an error stays, and shows at the next call */
+    stream->work.push_back(std::move(work));
+}
+
+cudaError_t stream_finish(cudaStream_t stream)
+{
+    cudaError_t error = is_null_stream(stream) ? do_earlier_of_others(stream) : cudaSuccess;
+    return error != cudaSuccess ? error : do_work(stream);
+}
+
+cudaError_t stream_run(cudaStream_t stream, std::function<cudaError_t()> work)
+{
+    stream_enqueue(stream, std::move(work));
+    return stream_finish(stream);
+}
+
+cudaError_t streams_finish_all(int device)
+{
+    cudaError_t error = do_work(null_stream(device));
+    for (cudaStream_t stream : streams())
+        if (error == cudaSuccess && stream->device == device) error = do_work(stream);
+    return error;
+}
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+cudaStream_t stream_create(int device, bool waits_for_null)
+{
+    cudaStream_t stream = new CUstream_st{device, waits_for_null, {}};
+    streams().insert(stream);
+    machine.streams++;
+    return stream;
+}
+
+void stream_destroy(cudaStream_t stream)
+{
+    streams().erase(stream);
+    machine.streams--;
+    delete stream;
+}
+
+void streams_destroy_all(void)
+{
+    while (!streams().empty()) stream_destroy(*streams().begin());
+    for (struct device &device : machine.devices) {
+        delete device.null_stream;
+        device.null_stream = NULL;
+    }
+}
