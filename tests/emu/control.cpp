@@ -212,7 +212,7 @@ __attribute__((constructor)) static void machine_begin(void)
 void emulator_reset(void)
 {
     std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
-    streams_destroy_all();
+    streams_and_events_destroy_all();
     memory_release_all();
     machine = {};
     set_defaults();

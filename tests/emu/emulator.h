@@ -64,7 +64,8 @@ EMULATOR_API const char *emulator_report(void);
 struct emulator_usage {
     size_t device_allocations, device_bytes; /* as asked for, on all devices */
     size_t pinned_allocations, pinned_bytes;
-    size_t streams, handles, descriptors; /* handles and descriptors are cuBLASLt's */
+    size_t streams, events;
+    size_t handles, descriptors; /* cuBLASLt's */
 };
 
 EMULATOR_API void emulator_get_usage(struct emulator_usage *usage);

@@ -42,7 +42,7 @@ struct machine {
     int major, minor, driver;
     size_t context_cost, handle_cost, stream_cost;
     uint64_t schedule;
-    size_t streams, handles, descriptors;
+    size_t streams, events, handles, descriptors;
 };
 
 extern struct machine machine;
@@ -115,19 +115,32 @@ bool memory_charge(struct device *device, size_t *account, size_t bytes);
 struct CUstream_st {
     int device;
     bool waits_for_null; /* not cudaStreamNonBlocking */
+    uint64_t enqueued, done;
     std::deque<std::function<cudaError_t()>> work;
+};
+
+/* A moment in a stream: when so many pieces of its work are done. */
+struct CUevent_st {
+    cudaStream_t stream; /* NULL: not recorded, or its stream is gone, all work done */
+    uint64_t moment;
 };
 
 /* The stream that a call means: NULL is the current device's; or NULL if there is none. */
 cudaStream_t stream_resolve(cudaStream_t stream);
 
 void stream_enqueue(cudaStream_t stream, std::function<cudaError_t()> work);
-cudaError_t stream_finish(cudaStream_t stream);  /* does all its work */
+cudaError_t stream_finish(cudaStream_t stream); /* does all its work */
 cudaError_t streams_finish_all(int device);
 cudaError_t stream_run(cudaStream_t stream, std::function<cudaError_t()> work); /* now */
+
 cudaStream_t stream_create(int device, bool waits_for_null);
 void stream_destroy(cudaStream_t stream);
-void streams_destroy_all(void);
+void streams_and_events_destroy_all(void);
+
+cudaEvent_t event_create(void);
+void event_destroy(cudaEvent_t event);
+bool event_exists(cudaEvent_t event);
+cudaError_t event_finish(cudaEvent_t event); /* does the work before it */
 
 /* ---- kernels ------------------------------------------------------------------------------- */
 

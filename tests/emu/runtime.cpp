@@ -44,7 +44,9 @@ cudaError_t cudaMallocHost(void **pointer, size_t bytes)
 cudaError_t cudaFreeHost(void *pointer)
 {
     return api("cudaFreeHost", CALL_RELEASE, [=] {
-        cudaError_t error = streams_finish_all(current_device());
+        cudaError_t error = cudaSuccess; /* any device's work may use it */
+        for (int device = 0; device < machine.device_count && error == cudaSuccess; device++)
+            error = streams_finish_all(device);
         cudaError_t released = memory_release(pointer, true);
         return error != cudaSuccess ? error : released;
     });
@@ -189,6 +191,44 @@ cudaError_t cudaDeviceSynchronize(void)
 {
     return api("cudaDeviceSynchronize", CALL_CONTEXT,
                [] { return streams_finish_all(current_device()); });
+}
+
+/* ---- events -------------------------------------------------------------------------------- */
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
+{
+    return api("cudaEventCreateWithFlags", CALL_CONTEXT, [=] {
+        if (flags != cudaEventDisableTiming) return cudaErrorNotSupported; /* there is no time here */
+        *event = event_create();
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    return api("cudaEventDestroy", CALL_RELEASE, [=] {
+        if (!event_exists(event)) return cudaErrorInvalidResourceHandle;
+        event_destroy(event);
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    return api("cudaEventRecord", CALL_CONTEXT, [=] {
+        cudaStream_t resolved = stream_resolve(stream);
+        if (resolved == NULL || !event_exists(event)) return cudaErrorInvalidResourceHandle;
+        event->stream = resolved;
+        event->moment = resolved->enqueued;
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    return api("cudaEventSynchronize", CALL_CONTEXT, [=] {
+        return event_exists(event) ? event_finish(event) : cudaErrorInvalidResourceHandle;
+    });
 }
 
 /* ---- names of errors ----------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* stream.cpp - queues of work, done at the calls that wait
+/* stream.cpp - queues of work, done at the calls that wait, and events, which are moments in them
  *
  * Enqueued work lies until somebody waits for it, as late as CUDA allows: whoever reads a result
  * too early finds poison, every time. With the null stream, streams have CUDA's legacy order: its
@@ -14,10 +14,16 @@ static std::set<cudaStream_t> &streams(void)
     return *all;
 }
 
+static std::set<cudaEvent_t> &events(void)
+{
+    static auto *all = new std::set<cudaEvent_t>;
+    return *all;
+}
+
 static cudaStream_t null_stream(int device)
 {
     cudaStream_t *stream = &machine.devices[device].null_stream;
-    if (*stream == NULL) *stream = new CUstream_st{device, false, {}};
+    if (*stream == NULL) *stream = new CUstream_st{device, false, 0, 0, {}};
     return *stream;
 }
 
@@ -34,22 +40,26 @@ cudaStream_t stream_resolve(cudaStream_t stream)
 
 /* ---- doing the work -------------------------------------------------------------------------- */
 
-static cudaError_t do_work(cudaStream_t stream)
+/* The work up to a moment. After an error nothing of the device's is done any more. */
+static cudaError_t do_work(cudaStream_t stream, uint64_t moment)
 {
     struct device *device = &machine.devices[stream->device];
-    if (stream->work.empty() || device->fatal != cudaSuccess) {
-        stream->work.clear();
-        return device->fatal;
+    if (stream->done < moment && device->fatal == cudaSuccess) {
+        memory_open(stream->device);
+        while (stream->done < moment && device->fatal == cudaSuccess) {
+            std::function<cudaError_t()> work = std::move(stream->work.front());
+            stream->work.pop_front();
+            stream->done++;
+            device->fatal = work();
+        }
+        memory_close(stream->device);
     }
-    memory_open(stream->device);
-    while (!stream->work.empty() && device->fatal == cudaSuccess) {
-        std::function<cudaError_t()> work = std::move(stream->work.front());
-        stream->work.pop_front();
-        device->fatal = work();
-    }
-    memory_close(stream->device);
-    stream->work.clear();
     return device->fatal;
+}
+
+static cudaError_t do_all_work(cudaStream_t stream)
+{
+    return do_work(stream, stream->enqueued);
 }
 
 /* What must be done before the work of `stream` that comes next. */
@@ -59,9 +69,9 @@ static cudaError_t do_earlier_of_others(cudaStream_t stream)
     if (is_null_stream(stream)) {
         for (cudaStream_t other : streams())
             if (error == cudaSuccess && other->device == stream->device && other->waits_for_null)
-                error = do_work(other);
+                error = do_all_work(other);
     } else if (stream->waits_for_null) {
-        error = do_work(null_stream(stream->device));
+        error = do_all_work(null_stream(stream->device));
     }
     return error;
 }
@@ -70,12 +80,13 @@ void stream_enqueue(cudaStream_t stream, std::function<cudaError_t()> work)
 {
     do_earlier_of_others(stream); /* an error stays, and shows at the next call */
     stream->work.push_back(std::move(work));
+    stream->enqueued++;
 }
 
 cudaError_t stream_finish(cudaStream_t stream)
 {
     cudaError_t error = is_null_stream(stream) ? do_earlier_of_others(stream) : cudaSuccess;
-    return error != cudaSuccess ? error : do_work(stream);
+    return error != cudaSuccess ? error : do_all_work(stream);
 }
 
 cudaError_t stream_run(cudaStream_t stream, std::function<cudaError_t()> work)
@@ -86,9 +97,9 @@ cudaError_t stream_run(cudaStream_t stream, std::function<cudaError_t()> work)
 
 cudaError_t streams_finish_all(int device)
 {
-    cudaError_t error = do_work(null_stream(device));
+    cudaError_t error = do_all_work(null_stream(device));
     for (cudaStream_t stream : streams())
-        if (error == cudaSuccess && stream->device == device) error = do_work(stream);
+        if (error == cudaSuccess && stream->device == device) error = do_all_work(stream);
     return error;
 }
 
@@ -96,7 +107,7 @@ cudaError_t streams_finish_all(int device)
 
 cudaStream_t stream_create(int device, bool waits_for_null)
 {
-    cudaStream_t stream = new CUstream_st{device, waits_for_null, {}};
+    cudaStream_t stream = new CUstream_st{device, waits_for_null, 0, 0, {}};
     streams().insert(stream);
     machine.streams++;
     return stream;
@@ -104,13 +115,41 @@ cudaStream_t stream_create(int device, bool waits_for_null)
 
 void stream_destroy(cudaStream_t stream)
 {
+    for (cudaEvent_t event : events())
+        if (event->stream == stream) event->stream = NULL;
     streams().erase(stream);
     machine.streams--;
     delete stream;
 }
 
-void streams_destroy_all(void)
+cudaEvent_t event_create(void)
 {
+    cudaEvent_t event = new CUevent_st{NULL, 0};
+    events().insert(event);
+    machine.events++;
+    return event;
+}
+
+void event_destroy(cudaEvent_t event)
+{
+    events().erase(event);
+    machine.events--;
+    delete event;
+}
+
+bool event_exists(cudaEvent_t event)
+{
+    return events().count(event) != 0;
+}
+
+cudaError_t event_finish(cudaEvent_t event)
+{
+    return event->stream == NULL ? cudaSuccess : do_work(event->stream, event->moment);
+}
+
+void streams_and_events_destroy_all(void)
+{
+    while (!events().empty()) event_destroy(*events().begin());
     while (!streams().empty()) stream_destroy(*streams().begin());
     for (struct device &device : machine.devices) {
         delete device.null_stream;
