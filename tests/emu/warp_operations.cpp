@@ -78,8 +78,24 @@ void emulated_do_ldmatrix_trans(void *const operands[EMULATED_WARP], unsigned)
 
 /* ---- mma ----------------------------------------------------------------------------------- */
 
-/* d (16, 8) += a (16, K) b (K, 8), fragments of two 16-bit numbers a register, in steps of 8 of K:
- * registers 2s and 2s + 1 of a, and s of b, are step s. */
+/* Element i of a lane's four of D is (g + i / 2 * 8, 2t + i % 2). */
+static float read_sum(const struct emulated_mma *mma, unsigned i)
+{
+    return mma->d != NULL ? mma->d[i] : half_in(mma->d_pairs[i / 2], i % 2);
+}
+
+static void write_sum(const struct emulated_mma *mma, unsigned i, float sum)
+{
+    if (mma->d != NULL) {
+        mma->d[i] = sum;
+        return;
+    }
+    uint32_t *pair = &mma->d_pairs[i / 2], shift = 16 * (i % 2);
+    *pair = (*pair & ~(0xFFFFu << shift)) | (uint32_t)__half_as_ushort(__float2half_rn(sum)) << shift;
+}
+
+/* d (16, 8) += a (16, K) b (K, 8), in steps of 8 of K: registers 2s and 2s + 1 of a, and s of b, are
+ * step s. Sums of FP16 are rounded once, at the end. */
 static void multiply(void *const operands[EMULATED_WARP], unsigned steps)
 {
     float a[16][16], b[16][8], d[16][8];
@@ -93,7 +109,7 @@ static void multiply(void *const operands[EMULATED_WARP], unsigned steps)
                 b[8 * s + 2 * t + i][g] = half_in(mma->b[s], i);
             }
         }
-        for (unsigned i = 0; i < 4; i++) d[g + i / 2 * 8][2 * t + i % 2] = mma->d[i];
+        for (unsigned i = 0; i < 4; i++) d[g + i / 2 * 8][2 * t + i % 2] = read_sum(mma, i);
     }
     for (unsigned row = 0; row < 16; row++)
         for (unsigned k = 0; k < 8 * steps; k++)
@@ -101,16 +117,16 @@ static void multiply(void *const operands[EMULATED_WARP], unsigned steps)
     for (unsigned l = 0; l < EMULATED_WARP; l++) {
         unsigned g = l / 4, t = l % 4;
         for (unsigned i = 0; i < 4; i++)
-            ((struct emulated_mma *)operands[l])->d[i] = d[g + i / 2 * 8][2 * t + i % 2];
+            write_sum((const struct emulated_mma *)operands[l], i, d[g + i / 2 * 8][2 * t + i % 2]);
     }
 }
 
-void emulated_do_mma_m16n8k8(void *const operands[EMULATED_WARP], unsigned)
+void emulated_do_mma_k8(void *const operands[EMULATED_WARP], unsigned)
 {
     multiply(operands, 1);
 }
 
-void emulated_do_mma_m16n8k16(void *const operands[EMULATED_WARP], unsigned)
+void emulated_do_mma_k16(void *const operands[EMULATED_WARP], unsigned)
 {
     multiply(operands, 2);
 }

@@ -89,7 +89,8 @@ static inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, EMULATED_PLACE)
 /* ---- twins of ptx.cuh ---------------------------------------------------------------------- */
 
 struct emulated_mma {
-    float *d;
+    float *d;          /* or, with FP16 sums, */
+    uint32_t *d_pairs; /* this */
     const uint32_t *a, *b;
 };
 
@@ -98,7 +99,7 @@ struct emulated_ldmatrix {
     const void *row;
 };
 
-emulated_operation emulated_do_mma_m16n8k8, emulated_do_mma_m16n8k16;
+emulated_operation emulated_do_mma_k8, emulated_do_mma_k16;
 emulated_operation emulated_do_ldmatrix, emulated_do_ldmatrix_trans;
 
 /* The lane reads 16 bytes at `row`, which must be in shared memory and aligned. */
@@ -106,8 +107,15 @@ void emulated_reads_row(const void *row, const char *name, const char *file, int
 
 static inline void ptx_mma_m16n8k8(float d[4], const uint32_t a[2], uint32_t b, EMULATED_PLACE)
 {
-    struct emulated_mma mma = {d, a, &b};
-    emulated_together(emulated_do_mma_m16n8k8, "mma.m16n8k8", ~0u, &mma, file, line);
+    struct emulated_mma mma = {d, NULL, a, &b};
+    emulated_together(emulated_do_mma_k8, "mma.m16n8k8", ~0u, &mma, file, line);
+}
+
+static inline void ptx_mma_m16n8k8_f16(uint32_t d[2], const uint32_t a[2], uint32_t b,
+                                       EMULATED_PLACE)
+{
+    struct emulated_mma mma = {NULL, d, a, &b};
+    emulated_together(emulated_do_mma_k8, "mma.m16n8k8 (f16)", ~0u, &mma, file, line);
 }
 
 static inline void ptx_ldmatrix_x4(uint32_t r[4], const void *row, EMULATED_PLACE)
@@ -134,8 +142,15 @@ void emulated_copy_async_wait(unsigned pending);
 static inline void ptx_mma_m16n8k16(float d[4], const uint32_t a[4], const uint32_t b[2],
                                     EMULATED_PLACE)
 {
-    struct emulated_mma mma = {d, a, b};
-    emulated_together(emulated_do_mma_m16n8k16, "mma.m16n8k16", ~0u, &mma, file, line);
+    struct emulated_mma mma = {d, NULL, a, b};
+    emulated_together(emulated_do_mma_k16, "mma.m16n8k16", ~0u, &mma, file, line);
+}
+
+static inline void ptx_mma_m16n8k16_f16(uint32_t d[2], const uint32_t a[4], const uint32_t b[2],
+                                        EMULATED_PLACE)
+{
+    struct emulated_mma mma = {NULL, d, a, b};
+    emulated_together(emulated_do_mma_k16, "mma.m16n8k16 (f16)", ~0u, &mma, file, line);
 }
 
 static inline void ptx_cp_async_16(void *shared, const void *global, uint32_t bytes, EMULATED_PLACE)
