@@ -205,14 +205,14 @@ endif
 # the toolkit. Once for each way the kernels differ by: Turing's and what came after.
 EMULATED_ARCHS   := 75 80
 EMULATOR_SOURCES := $(wildcard tests/emu/*.cpp)
-EMULATED         := -Itests/emu/include -Itests/emu -I. -D_GNU_SOURCE -pthread -fPIC -MMD -MP \
-                    $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARNINGS)) \
-                    -Wno-unknown-pragmas
+EMULATED         := -std=c++17 -O2 -ffp-contract=off -fno-strict-aliasing -Itests/emu/include -I. \
+                    -D_GNU_SOURCE -pthread -fPIC -MMD -MP -Wno-unknown-pragmas \
+                    $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARNINGS))
 
 define compile_emulated
 	@mkdir -p $(@D)
 	@echo "  c++  $<"
-	$(Q)$(CXX) -std=c++17 $(EMULATED) -DEMULATED_ARCH=$(1)0 $(CFLAGS) -x c++ -c -o $@ $<
+	$(Q)$(CXX) $(CFLAGS) $(EMULATED) -DEMULATED_ARCH=$(1)0 -x c++ -c -o $@ $<
 endef
 
 define emulated_rules
@@ -224,6 +224,8 @@ $(BUILD)/emulated/sm_$(1)/%.o: %.c | $(BUILD)/.packages
 	$$(call compile,-Itests/emu/include -fvisibility=default)
 $(BUILD)/emulated/sm_$(1)/%.o: %.cu | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
+# The device itself is never instrumented: it speaks to the sanitizers for the kernels.
+$(BUILD)/emulated/sm_$(1)/tests/emu/%.o: CFLAGS := $$(filter-out -fsanitize%,$(CFLAGS))
 $(BUILD)/emulated/sm_$(1)/%.o: %.cpp | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
 $(BUILD)/emulated/sm_$(1)/libembed-cuda.so: $$(EMULATED_$(1)) tests/emu/emulated.map

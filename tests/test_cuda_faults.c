@@ -43,7 +43,7 @@ static embed_status work(float rows[TEXTS * WIDTH])
  * program's current device is set back as far as can be. */
 static int is_harmless(const char *call)
 {
-    static const char *const calls[] = {"cudaFree", "cudaFreeHost", "cudaStreamDestroy",
+    static const char *const calls[] = {"cudaFree", "cudaFreeHost", "cudaStreamDestroy", "cudaEventDestroy",
                                         "cudaGetDevice", "cudaSetDevice", "cudaGetLastError",
                                         "cudaMemGetInfo", "cublasLtMatmulAlgoConfigGetAttribute"};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
@@ -56,12 +56,13 @@ static void check_nothing_is_left(unsigned long n, const char *call)
 {
     struct emulator_usage left;
     emulator_get_usage(&left);
-    if (left.device_allocations + left.pinned_allocations + left.streams + left.handles +
-            left.descriptors > 0)
-        fail_msg("call %lu, %s: left are %zu blocks, %zu pinned, %zu streams, %zu handles, "
-                 "%zu descriptors",
+    if (left.device_allocations + left.pinned_allocations + left.streams + left.events +
+            left.handles + left.descriptors >
+        0)
+        fail_msg("call %lu, %s: left are %zu blocks, %zu pinned, %zu streams, %zu events, "
+                 "%zu handles, %zu descriptors",
                  n, call, left.device_allocations, left.pinned_allocations, left.streams,
-                 left.handles, left.descriptors);
+                 left.events, left.handles, left.descriptors);
     if (emulator_report() != NULL) fail_msg("call %lu, %s: %s", n, call, emulator_report());
 }
 
