@@ -8,7 +8,8 @@
  *   B (16 x 8)    b[0] (2t, g) and (2t + 1, g)      b[1] (2t + 8, g) and (2t + 9, g)
  *   D (16 x 8)    d[0] (g, 2t)   d[1] (g, 2t + 1)   d[2] (g + 8, 2t)   d[3] (g + 8, 2t + 1)
  *
- * so that D, rounded to 16 bits, is an A again. Where there is no GPU, tests/emu has a twin of each
+ * so that D, rounded to 16 bits, is an A again. With FP16 sums D is so from the beginning: d[0] (g,
+ * 2t) and (g, 2t + 1), d[1] those of row g + 8. Where there is no GPU, tests/emu has a twin of each
  * ptx_ function, to the letter of these layouts.
  */
 #ifndef KERNELS_CUDA_PTX_CUH
@@ -27,6 +28,15 @@ static __device__ __forceinline__ void ptx_mma_m16n8k8(float d[4], const uint32_
                  : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
+/* The same with FP16 sums, which GeForce cards add at twice the rate. */
+static __device__ __forceinline__ void ptx_mma_m16n8k8_f16(uint32_t d[2], const uint32_t a[2],
+                                                           uint32_t b)
+{
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16 {%0,%1}, {%2,%3}, {%4}, {%0,%1};"
+                 : "+r"(d[0]), "+r"(d[1])
+                 : "r"(a[0]), "r"(a[1]), "r"(b));
+}
+
 #if DEVICE_ARCH >= 800
 static __device__ __forceinline__ void ptx_mma_m16n8k16(float d[4], const uint32_t a[4],
                                                         const uint32_t b[2])
@@ -34,6 +44,15 @@ static __device__ __forceinline__ void ptx_mma_m16n8k16(float d[4], const uint32
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
                  "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+static __device__ __forceinline__ void ptx_mma_m16n8k16_f16(uint32_t d[2], const uint32_t a[4],
+                                                            const uint32_t b[2])
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%0,%1}, {%2,%3,%4,%5}, "
+                 "{%6,%7}, {%0,%1};"
+                 : "+r"(d[0]), "+r"(d[1])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 #endif
@@ -105,6 +124,17 @@ static __device__ __forceinline__ void mma_m16n8k16(float d[4], const uint32_t a
 #else
     ptx_mma_m16n8k8(d, a, b[0]);
     ptx_mma_m16n8k8(d, a + 2, b[1]);
+#endif
+}
+
+static __device__ __forceinline__ void mma_m16n8k16_f16(uint32_t d[2], const uint32_t a[4],
+                                                        const uint32_t b[2])
+{
+#if DEVICE_ARCH >= 800
+    ptx_mma_m16n8k16_f16(d, a, b);
+#else
+    ptx_mma_m16n8k8_f16(d, a, b[0]);
+    ptx_mma_m16n8k8_f16(d, a + 2, b[1]);
 #endif
 }
 
