@@ -1,0 +1,38 @@
+/* launchers.h - declares what table.c puts into the tables; see kernels_cuda.h for what they do */
+#ifndef KERNELS_CUDA_LAUNCHERS_H
+#define KERNELS_CUDA_LAUNCHERS_H
+
+#include "kernels/kernels_cuda.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DECLARE_LAUNCHERS(type)                                                                   \
+    cudaError_t cuda_embed_layernorm_##type(                                                      \
+        void *y, const int32_t *ids, const int32_t *positions, const void *word,                  \
+        const void *position, const float *type_row, const float *weight, const float *bias,      \
+        size_t N, size_t C, float eps, cudaStream_t stream);                                      \
+    cudaError_t cuda_add_layernorm_##type(void *y, const void *x, const void *residual,           \
+                                          const float *weight, const float *bias, size_t N,       \
+                                          size_t C, float eps, cudaStream_t stream);              \
+    cudaError_t cuda_bias_gelu_##type(void *x, const void *bias, size_t N, size_t F,              \
+                                      cudaStream_t stream);                                       \
+    cudaError_t cuda_attention_##type(                                                            \
+        void *context, const void *qkv, const float *relative, size_t columns, size_t zero,       \
+        const int32_t *offsets, size_t B, size_t longest, size_t NH, size_t HS, float scale,      \
+        cudaStream_t stream);                                                                     \
+    cudaError_t cuda_pool_##type(float *rows, const void *x, const int32_t *offsets, size_t B,    \
+                                 size_t C, enum pooling pooling, size_t D, bool normalize,        \
+                                 cudaStream_t stream);
+
+DECLARE_LAUNCHERS(f16)
+DECLARE_LAUNCHERS(f32)
+
+#undef DECLARE_LAUNCHERS
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,129 @@
+/* layernorm_row.cuh - LayerNorm of one row by one warp
+ *
+ *   layernorm(h) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias
+ *
+ * One warp a row, so that no row waits for another and no sum needs shared memory. The mean comes
+ * first, then the squares of the differences: E[h^2] - E[h]^2 would cancel for rows with outliers,
+ * and its sums would overflow FP16's range long before FP32's. A lane sums its own numbers in their
+ * order, the lanes in that of warp_sum: bits depend on C alone.
+ *
+ * Two ways. For the widths that models have (multiples of 128 up to 1024) the row stays in
+ * registers, 4 to 32 floats a lane, and is read once; the compiler knows C. Any other width is read
+ * three times, twice from cache.
+ */
+#ifndef KERNELS_CUDA_LAYERNORM_ROW_CUH
+#define KERNELS_CUDA_LAYERNORM_ROW_CUH
+
+#include "kernels/cuda/vector.cuh"
+
+/* Four rows a block: a text of 16 tokens already spreads over 4 multiprocessors. For C = 384, 768
+ * or 1024 in FP16, add_layernorm takes 43, 56 or 71 registers on sm_90, so a multiprocessor has 40,
+ * 36 or 28 rows under way: 61 KB and more, where 4.3 TB/s at some 800 ns a load ask for 26 KB. */
+enum { LAYERNORM_WARPS = 4, LAYERNORM_THREADS = LAYERNORM_WARPS * WARP };
+
+static inline dim3 layernorm_blocks(size_t N)
+{
+    return dim3((unsigned)((N + LAYERNORM_WARPS - 1) / LAYERNORM_WARPS));
+}
+
+/* The row of this warp; may be past the last. Not a size_t: from one, nvcc 13.0 computes addresses
+ * in a way that hides from it that the stores of a vector are neighbours. */
+static __device__ __forceinline__ unsigned layernorm_row_of_warp()
+{
+    return blockIdx.x * LAYERNORM_WARPS + threadIdx.x / WARP;
+}
+
+/* ---- a row in registers -------------------------------------------------------------------- */
+
+/* Vector v of lane l holds the numbers from (v * WARP + l) * WIDTH on: a warp reads neighbours. Of
+ * FP16, 16 bytes a lane where C allows it, else 8; of FP32 16. */
+template <typename T, int C> struct layernorm_row {
+    static constexpr int WIDTH = sizeof(T) == 2 && C % (8 * WARP) == 0 ? 8 : 4;
+    static constexpr int VECTORS = C / (WIDTH * WARP);
+    static_assert(VECTORS * WIDTH * WARP == C, "C is a multiple of 128");
+
+    float h[VECTORS][WIDTH];
+
+    static __device__ __forceinline__ int first_of(int v)
+    {
+        return (v * WARP + (int)threadIdx.x % WARP) * WIDTH;
+    }
+
+    __device__ __forceinline__ void load(const T *x)
+    {
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) load_vector(h[v], x + first_of(v));
+    }
+
+    /* h += x, of the element type or FP32 */
+    template <typename X> __device__ __forceinline__ void add(const X *x)
+    {
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) {
+            float more[WIDTH];
+            load_vector(more, x + first_of(v));
+#pragma unroll
+            for (int i = 0; i < WIDTH; i++) h[v][i] += more[i];
+        }
+    }
+
+    __device__ __forceinline__ float mean() const
+    {
+        float sum = 0;
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) {
+#pragma unroll
+            for (int i = 0; i < WIDTH; i++) sum += h[v][i];
+        }
+        return warp_sum(sum) * (1.0f / C);
+    }
+
+    __device__ __forceinline__ float variance(float mean) const
+    {
+        float squares = 0;
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) {
+#pragma unroll
+            for (int i = 0; i < WIDTH; i++) squares += (h[v][i] - mean) * (h[v][i] - mean);
+        }
+        return warp_sum(squares) * (1.0f / C);
+    }
+
+    /* y = layernorm(h) */
+    __device__ __forceinline__ void normalize(T *y, const float *__restrict__ weight,
+                                              const float *__restrict__ bias, float eps)
+    {
+        float average = mean(), scale = rsqrtf(variance(average) + eps);
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) {
+            float w[WIDTH], b[WIDTH];
+            load_vector(w, weight + first_of(v));
+            load_vector(b, bias + first_of(v));
+#pragma unroll
+            for (int i = 0; i < WIDTH; i++) h[v][i] = (h[v][i] - average) * scale * w[i] + b[i];
+            store_vector(y + first_of(v), h[v]);
+        }
+    }
+};
+
+/* ---- a row of any width -------------------------------------------------------------------- */
+
+/* y (C) = layernorm(h), where h(i) reads number i. A lane writes what it alone reads, after all
+ * have read theirs, so y may be where h reads from. */
+template <typename T, typename Read>
+static __device__ __forceinline__ void layernorm_any_width(T *y, const Read &h,
+                                                           const float *__restrict__ weight,
+                                                           const float *__restrict__ bias, size_t C,
+                                                           float eps)
+{
+    size_t lane = threadIdx.x % WARP;
+    float sum = 0, squares = 0;
+    for (size_t i = lane; i < C; i += WARP) sum += h(i);
+    float mean = warp_sum(sum) / (float)C;
+    for (size_t i = lane; i < C; i += WARP) squares += (h(i) - mean) * (h(i) - mean);
+    float scale = rsqrtf(warp_sum(squares) / (float)C + eps);
+    for (size_t i = lane; i < C; i += WARP)
+        y[i] = from_float<T>((h(i) - mean) * scale * weight[i] + bias[i]);
+}
+
+#endif

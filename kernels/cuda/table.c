@@ -1,0 +1,16 @@
+/* table.c - the tables of launchers, one for each element type */
+#include "kernels/cuda/launchers.h"
+
+#define TABLE(type, bytes)                                                                        \
+    {                                                                                             \
+        .name = #type,                                                                            \
+        .element_bytes = bytes,                                                                   \
+        .embed_layernorm = cuda_embed_layernorm_##type,                                           \
+        .add_layernorm = cuda_add_layernorm_##type,                                               \
+        .bias_gelu = cuda_bias_gelu_##type,                                                       \
+        .attention = cuda_attention_##type,                                                       \
+        .pool = cuda_pool_##type,                                                                 \
+    }
+
+const struct cuda_kernels cuda_kernels_f16 = TABLE(f16, 2);
+const struct cuda_kernels cuda_kernels_f32 = TABLE(f32, 4);
