@@ -174,7 +174,8 @@ NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wex
 
 CUDA_SOURCES   := $(wildcard lib/cuda/*.c)
 KERNEL_SOURCES := $(wildcard kernels/cuda/*.cu)
-CUDA_OBJECTS   := $(CUDA_SOURCES:%.c=$(BUILD)/cuda/%.o) $(BUILD)/lib/formats/float_convert.o \
+SHARED_OBJECTS := $(BUILD)/lib/formats/float_convert.o $(BUILD)/lib/backend/cuda_layout.o # of both
+CUDA_OBJECTS   := $(CUDA_SOURCES:%.c=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS) \
                   $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
 CUDA_LIBS       = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublasLt -lcudart_static -lrt -ldl -pthread
 
@@ -216,7 +217,7 @@ define compile_emulated
 endef
 
 define emulated_rules
-EMULATED_$(1) := $(CUDA_SOURCES:%.c=$(BUILD)/emulated/sm_$(1)/%.o) $(BUILD)/lib/formats/float_convert.o \
+EMULATED_$(1) := $(CUDA_SOURCES:%.c=$(BUILD)/emulated/sm_$(1)/%.o) $(SHARED_OBJECTS) \
                  $(KERNEL_SOURCES:%.cu=$(BUILD)/emulated/sm_$(1)/%.o) \
                  $(BUILD)/emulated/sm_$(1)/kernels/cuda/table.o \
                  $(EMULATOR_SOURCES:%.cpp=$(BUILD)/emulated/sm_$(1)/%.o)

@@ -1,6 +1,7 @@
 /* backend.c - which device and dtype a model is opened on */
 #include "backend/backend.h"
 
+#include "backend/cuda_layout.h"
 #include "backend/cuda_plugin.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -61,6 +62,15 @@ embed_status backend_open(struct backend **backend, const embed_model_options *o
         return open_cpu(backend, options, team);
     }
     return fail(EMBED_INVALID_ARGUMENT, "device %d is unknown", (int)options->device);
+}
+
+embed_status backend_open_for_plan(struct backend **backend, const embed_model_options *options)
+{
+    int gpus;
+    bool cuda = options->device == EMBED_DEVICE_CUDA ||
+                (options->device == EMBED_DEVICE_AUTO && backend_gpu_count(&gpus) == EMBED_OK);
+    return cuda ? cuda_layout_open(backend, options->device_index, options->dtype)
+                : open_cpu(backend, options, NULL);
 }
 
 embed_status backend_gpu_count(int *count)

@@ -163,10 +163,13 @@ void backend_hold(struct backend *backend);
 void backend_release(struct backend *backend); /* NULL is fine */
 
 /* The device and dtype that `options` ask for. `team` computes on the CPU and must outlive the
- * backend's operations; NULL: none will be run, only bytes are asked for, as of a team of
- * options->threads. The caller holds it. EMBED_NO_DEVICE and EMBED_UNSUPPORTED say why. */
+ * backend's operations. The caller holds it. EMBED_NO_DEVICE and EMBED_UNSUPPORTED say why. */
 embed_status backend_open(struct backend **backend, const embed_model_options *options,
                           struct thread_team *team);
+
+/* One that only tells bytes, of a team of options->threads; where a GPU is asked for by name, there
+ * need not be one. */
+embed_status backend_open_for_plan(struct backend **backend, const embed_model_options *options);
 
 /* GPUs of this machine, usable or not, and what one is. EMBED_NO_DEVICE says why there are none. */
 embed_status backend_gpu_count(int *count);

@@ -4,6 +4,7 @@
  */
 #include "backend/backend.h"
 
+#include "backend/cuda_layout.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "cuda/cuda_error.h"
@@ -16,13 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Tokens of a chunk. Large enough that every layer fills the GPU several times over, small
- * enough that MiniLM's activations, 4.6 KB a token, stay in the second-level cache of a large
- * GPU (50 MB). */
-#define CHUNK_TOKENS 8192
-
-/* ---- memory --------------------------------------------------------------------------------
- */
+/* ---- memory ------------------------------------------------------------------------------ */
 
 /* Calls of `device` between these two leave the calling thread's current device as it was. */
 static embed_status enter(const struct backend *backend, int *previous)
@@ -81,26 +76,7 @@ static void cuda_staging_release(struct backend *backend, void *memory)
     if (entered) device_leave(previous);
 }
 
-/* ---- weights -------------------------------------------------------------------------------
- */
-
-/* LayerNorm's vectors, the token type and the relative bias are small, and are added or
- * multiplied in FP32: there they lose nothing. */
-static bool is_float(const struct backend *backend, enum weight_kind kind)
-{
-    return backend->dtype == EMBED_DTYPE_F32 || kind == WEIGHT_VECTOR || kind == WEIGHT_SCORES;
-}
-
-static size_t cuda_weight_bytes(const struct backend *backend, enum weight_kind kind,
-                                size_t rows, size_t columns)
-{
-    size_t bytes;
-    if (!size_multiply(rows, columns, &bytes) ||
-        !size_multiply(bytes, is_float(backend, kind) ? sizeof(float) : sizeof(uint16_t),
-                       &bytes))
-        return SIZE_MAX;
-    return bytes;
-}
+/* ---- weights ----------------------------------------------------------------------------- */
 
 static embed_status copy_to_device(const struct backend *backend, void *to, const void *from,
                                    size_t bytes)
@@ -121,7 +97,7 @@ static embed_status cuda_weight_store(struct backend *backend, void *weight,
                                       size_t count, size_t columns)
 {
     size_t size = count * columns;
-    if (is_float(backend, kind))
+    if (cuda_weight_is_float(backend, kind))
         return copy_to_device(backend, (float *)weight + first * columns, values,
                               size * sizeof *values);
 
@@ -138,8 +114,7 @@ static embed_status cuda_weight_store(struct backend *backend, void *weight,
     return status;
 }
 
-/* ---- operations ----------------------------------------------------------------------------
- */
+/* ---- operations -------------------------------------------------------------------------- */
 
 static embed_status cuda_embed_layernorm(void *y, const struct packed_batch *batch,
                                          const struct embeddings *embeddings, size_t C,
@@ -198,8 +173,7 @@ static embed_status cuda_pool(float *rows, const void *x, const struct packed_ba
     return EMBED_OK;
 }
 
-/* ---- open and close ------------------------------------------------------------------------
- */
+/* ---- open and close ---------------------------------------------------------------------- */
 
 static void cuda_close(struct backend *backend)
 {
@@ -208,49 +182,40 @@ static void cuda_close(struct backend *backend)
 
 embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtype)
 {
-    if (dtype == EMBED_DTYPE_AUTO) dtype = EMBED_DTYPE_F16;
-    if (dtype != EMBED_DTYPE_F16 && dtype != EMBED_DTYPE_F32)
-        return fail(EMBED_UNSUPPORTED, "this version computes in f16 and f32 only on a GPU");
-
     char name[sizeof(((struct backend *)0)->device_name)];
     int capability;
     TRY(device_check(index, name, sizeof name, &capability));
     struct cuda_backend *cuda = memory_allocate(1, sizeof *cuda, "the CUDA backend");
     if (cuda == NULL) return EMBED_OUT_OF_MEMORY;
 
-    cuda->kernels = dtype == EMBED_DTYPE_F16 ? &cuda_kernels_f16 : &cuda_kernels_f32;
-    cuda->backend = (struct backend){
-        .references = 1,
-        .device = EMBED_DEVICE_CUDA,
-        .device_index = index,
-        .dtype = dtype,
-        .activation_bytes = cuda->kernels->element_bytes,
-        .chunk_tokens = CHUNK_TOKENS,
-        .workers = CUDA_SLOTS,
-        .is_queue = true,
-        .close = cuda_close,
-        .allocate = cuda_allocate,
-        .release = cuda_release,
-        .staging_allocate = cuda_staging_allocate,
-        .staging_release = cuda_staging_release,
-        .weight_bytes = cuda_weight_bytes,
-        .weight_store = cuda_weight_store,
-        .executor_create = executor_create,
-        .executor_bytes = executor_bytes,
-        .executor_destroy = executor_destroy,
-        .run = executor_run,
-        .finish = executor_finish,
-        .begin = executor_begin,
-        .fetch = executor_fetch,
-        .embed_layernorm = cuda_embed_layernorm,
-        .linear = cuda_linear,
-        .attention = cuda_attention,
-        .add_layernorm = cuda_add_layernorm,
-        .pool = cuda_pool,
-    };
-    snprintf(cuda->backend.device_name, sizeof cuda->backend.device_name, "%s", name);
-    snprintf(cuda->backend.instruction_set, sizeof cuda->backend.instruction_set, "sm_%d",
-             capability);
-    *out = &cuda->backend;
+    embed_status status = cuda_layout(&cuda->backend, index, dtype);
+    if (status != EMBED_OK) {
+        memory_free(cuda);
+        return status;
+    }
+    cuda->kernels =
+        cuda->backend.dtype == EMBED_DTYPE_F16 ? &cuda_kernels_f16 : &cuda_kernels_f32;
+    struct backend *backend = &cuda->backend;
+    atomic_init(&backend->references, 1);
+    backend->close = cuda_close;
+    backend->allocate = cuda_allocate;
+    backend->release = cuda_release;
+    backend->staging_allocate = cuda_staging_allocate;
+    backend->staging_release = cuda_staging_release;
+    backend->weight_store = cuda_weight_store;
+    backend->executor_create = executor_create;
+    backend->executor_destroy = executor_destroy;
+    backend->run = executor_run;
+    backend->finish = executor_finish;
+    backend->begin = executor_begin;
+    backend->fetch = executor_fetch;
+    backend->embed_layernorm = cuda_embed_layernorm;
+    backend->linear = cuda_linear;
+    backend->attention = cuda_attention;
+    backend->add_layernorm = cuda_add_layernorm;
+    backend->pool = cuda_pool;
+    snprintf(backend->device_name, sizeof backend->device_name, "%s", name);
+    snprintf(backend->instruction_set, sizeof backend->instruction_set, "sm_%d", capability);
+    *out = backend;
     return EMBED_OK;
 }

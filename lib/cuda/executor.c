@@ -4,6 +4,7 @@
  */
 #include "cuda/executor.h"
 
+#include "backend/cuda_layout.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "cuda/cuda_error.h"
@@ -17,17 +18,6 @@ struct executor {
     struct execution slots[CUDA_SLOTS];
     unsigned next; /* the slot of the next chunk, the oldest under way */
 };
-
-static size_t slot_numbers(const struct chunk_limits *limits)
-{
-    return (packed_batch_size(limits->N, limits->B) + 63) / 64 * 64;
-}
-
-size_t executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
-{
-    (void)backend;
-    return CUDA_SLOTS * slot_numbers(limits) * sizeof(int32_t);
-}
 
 void executor_destroy(struct executor *executor)
 {
@@ -48,7 +38,8 @@ static embed_status fill_executor(struct executor *executor, const struct cuda_b
 {
     TRY_CUDA(cudaStreamCreateWithFlags(&executor->stream, cudaStreamNonBlocking),
              "making a stream");
-    TRY_CUDA(cudaMalloc((void **)&executor->batches, executor_bytes(&cuda->backend, limits)),
+    TRY_CUDA(cudaMalloc((void **)&executor->batches,
+                        cuda->backend.executor_bytes(&cuda->backend, limits)),
              "the chunks' tokens");
     TRY(matmul_create(&executor->matmul, cuda->backend.dtype == EMBED_DTYPE_F32));
     for (int i = 0; i < CUDA_SLOTS; i++) {
@@ -56,7 +47,7 @@ static embed_status fill_executor(struct executor *executor, const struct cuda_b
         slot->kernels = cuda->kernels;
         slot->stream = executor->stream;
         slot->matmul = executor->matmul;
-        slot->batch = executor->batches + (size_t)i * slot_numbers(limits);
+        slot->batch = executor->batches + (size_t)i * cuda_slot_numbers(limits);
         TRY_CUDA(cudaEventCreateWithFlags(&slot->fetched, cudaEventDisableTiming),
                  "making an event");
     }

@@ -12,9 +12,6 @@
 
 #include <cuda_runtime_api.h>
 
-/* Chunks under way. */
-enum { CUDA_SLOTS = 2 };
-
 struct cuda_backend {
     struct backend backend; /* first: a struct backend * is a struct cuda_backend * */
     const struct cuda_kernels *kernels;
@@ -32,7 +29,6 @@ struct execution {
 
 embed_status executor_create(struct executor **executor, struct backend *backend,
                              const struct chunk_limits *limits);
-size_t executor_bytes(const struct backend *backend, const struct chunk_limits *limits);
 void executor_destroy(struct executor *executor);
 embed_status executor_run(struct executor *executor, size_t count,
                           const struct chunk_work *work);

@@ -46,8 +46,7 @@ static embed_status cublas_fail(cublasStatus_t status, const char *what)
         if (try_status_ != CUBLAS_STATUS_SUCCESS) return cublas_fail(try_status_, what);       \
     } while (0)
 
-/* ---- plans ---------------------------------------------------------------------------------
- */
+/* ---- plans ------------------------------------------------------------------------------- */
 
 static void plan_destroy(struct plan *plan)
 {
@@ -164,8 +163,7 @@ static embed_status plan_find(struct plan **out, struct matmul *matmul,
     return EMBED_OK;
 }
 
-/* ---- products ------------------------------------------------------------------------------
- */
+/* ---- products ---------------------------------------------------------------------------- */
 
 embed_status matmul_create(struct matmul **out, bool f32)
 {

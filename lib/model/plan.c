@@ -80,7 +80,7 @@ embed_status plan_folder(embed_memory *memory, const char *folder,
 {
     struct backend *backend;
     struct embedding_pipeline pipeline;
-    TRY(backend_open(&backend, model_options, NULL));
+    TRY(backend_open_for_plan(&backend, model_options));
     embed_status status = embedding_pipeline_read(&pipeline, folder);
     if (status == EMBED_OK) status = plan_with(memory, &pipeline, backend, instance_options);
     embedding_pipeline_release(&pipeline);
