@@ -317,24 +317,32 @@ typedef struct embed_memory {
     uint64_t weights;     /* shared by all instances of all models of the same checkpoint */
     uint64_t activations; /* own, as the following */
     uint64_t workspace;   /* scratch of the operations */
-    uint64_t batch;       /* token ids on their way in, rows on their way out */
-    uint64_t own;         /* the sum of what is own */
+    uint64_t batch;       /* CPU: token ids on their way in, rows on their way out */
+    uint64_t own;         /* the sum of what is own, on the device */
     uint64_t total;       /* weights + own */
+    uint64_t pinned;      /* GPU: memory of the host for what `batch` is on the CPU; own, in no sum */
 } embed_memory;
 
 #define EMBED_MEMORY_INIT                                                                        \
     {                                                                                            \
-        sizeof(embed_memory), 0, 0, 0, 0, 0, 0                                                   \
+        sizeof(embed_memory), 0, 0, 0, 0, 0, 0, 0                                                \
     }
 
 /* What a model and one instance of it will take: reads config files and the weights' headers, no
- * weight. embed_instance_get_memory then gives the same numbers. */
+ * weight. embed_instance_get_memory then gives the same numbers. Of EMBED_DEVICE_CUDA it can be asked
+ * where there is no GPU. */
 EMBED_API embed_status embed_plan(const char *folder, const embed_model_options *model_options,
                                   const embed_instance_options *instance_options,
                                   embed_memory *estimate);
 
 EMBED_API embed_status embed_instance_get_memory(const embed_instance *instance,
                                                  embed_memory *memory);
+
+/* How many instances of an open model, beside those that there are, fit its device: as many as the
+ * memory that is free now, less reserve_bytes, holds. */
+EMBED_API embed_status embed_instances_that_fit(const embed_model *model,
+                                                const embed_instance_options *options,
+                                                size_t reserve_bytes, size_t *count);
 
 #ifdef __cplusplus
 }

@@ -285,6 +285,19 @@ embed_status embed_instance_create(embed_instance **instance, embed_model *model
     return instance_create(instance, model, &all);
 }
 
+embed_status embed_instances_that_fit(const embed_model *model,
+                                      const embed_instance_options *options,
+                                      size_t reserve_bytes, size_t *count)
+{
+    REQUIRE(model);
+    REQUIRE(count);
+    embed_instance_options all;
+    struct instance_plan plan;
+    TRY(take_instance_options(&all, options));
+    TRY(plan_instance(&plan, &model->encoder.config, model->max_tokens, model->backend, &all));
+    return plan_instances_that_fit(count, &plan, model->backend, reserve_bytes);
+}
+
 void embed_instance_destroy(embed_instance *instance)
 {
     instance_destroy(instance);

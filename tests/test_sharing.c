@@ -125,6 +125,15 @@ static void test_plan_is_what_is_used(void **state)
             embed_model_close(model);
         }
     }
+    size_t count = 0, less = 0;
+    embed_model *model = open_with(TINY, 2);
+    assert_int_equal(embed_instances_that_fit(model, NULL, 0, &count), EMBED_OK);
+    assert_int_equal(embed_instances_that_fit(model, NULL, 100 << 20, &less), EMBED_OK);
+    assert_true(count > less && less > 0);
+    assert_int_equal(embed_instances_that_fit(model, NULL, SIZE_MAX / 2, &count), EMBED_OK);
+    assert_int_equal(count, 0);
+    embed_model_close(model);
+
     embed_memory plan = EMBED_MEMORY_INIT;
     assert_int_equal(embed_plan("/nonexistent", NULL, NULL, &plan), EMBED_IO);
     assert_int_equal(embed_plan(NULL, NULL, NULL, &plan), EMBED_INVALID_ARGUMENT);

@@ -50,6 +50,11 @@ static embed_status open_cpu(struct backend **backend, const embed_model_options
     return fail(EMBED_INVALID_ARGUMENT, "dtype %d is unknown", (int)options->dtype);
 }
 
+static embed_status unknown_device(const embed_model_options *options)
+{
+    return fail(EMBED_INVALID_ARGUMENT, "device %d is unknown", (int)options->device);
+}
+
 embed_status backend_open(struct backend **backend, const embed_model_options *options,
                           struct thread_team *team)
 {
@@ -61,16 +66,21 @@ embed_status backend_open(struct backend **backend, const embed_model_options *o
         log_message(EMBED_LOG_INFO, "computing on the CPU: %s", error_message());
         return open_cpu(backend, options, team);
     }
-    return fail(EMBED_INVALID_ARGUMENT, "device %d is unknown", (int)options->device);
+    return unknown_device(options);
 }
 
 embed_status backend_open_for_plan(struct backend **backend, const embed_model_options *options)
 {
     int gpus;
-    bool cuda = options->device == EMBED_DEVICE_CUDA ||
-                (options->device == EMBED_DEVICE_AUTO && backend_gpu_count(&gpus) == EMBED_OK);
-    return cuda ? cuda_layout_open(backend, options->device_index, options->dtype)
-                : open_cpu(backend, options, NULL);
+    switch (options->device) {
+    case EMBED_DEVICE_CPU: return open_cpu(backend, options, NULL);
+    case EMBED_DEVICE_AUTO:
+        if (backend_gpu_count(&gpus) != EMBED_OK) return open_cpu(backend, options, NULL);
+        break;
+    case EMBED_DEVICE_CUDA: break;
+    default: return unknown_device(options);
+    }
+    return cuda_layout_open(backend, options->device_index, options->dtype);
 }
 
 embed_status backend_gpu_count(int *count)

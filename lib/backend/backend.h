@@ -101,6 +101,9 @@ struct backend {
     /* ---- memory: of the device, aligned for its kernels ---- */
     embed_status (*allocate)(struct backend *backend, void **out, size_t bytes, const char *what);
     void (*release)(struct backend *backend, void *memory); /* NULL is fine */
+    /* What `allocate` can still give, and what `bytes` of it take, granularity included. */
+    embed_status (*free_memory)(const struct backend *backend, uint64_t *bytes);
+    size_t (*taken_memory)(const struct backend *backend, size_t bytes);
     /* Memory of the host, which the device copies from and to. */
     embed_status (*staging_allocate)(struct backend *backend, void **out, size_t bytes,
                                      const char *what);

@@ -100,6 +100,19 @@ static embed_status cpu_weight_store(struct backend *backend, void *weight, enum
     return EMBED_OK;
 }
 
+static embed_status cpu_free_memory(const struct backend *backend, uint64_t *bytes)
+{
+    (void)backend;
+    *bytes = cpu_available_bytes();
+    return EMBED_OK;
+}
+
+static size_t cpu_taken_memory(const struct backend *backend, size_t bytes)
+{
+    (void)backend;
+    return bytes + PAST_THE_END;
+}
+
 /* ---- executors ----------------------------------------------------------------------------- */
 
 /* Floats of attention scratch for one thread: a whole number of cache lines, so that threads do not
@@ -406,6 +419,8 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .close = cpu_close,
         .allocate = cpu_allocate,
         .release = cpu_release,
+        .free_memory = cpu_free_memory,
+        .taken_memory = cpu_taken_memory,
         .staging_allocate = cpu_allocate,
         .staging_release = cpu_release,
         .weight_bytes = cpu_weight_bytes,

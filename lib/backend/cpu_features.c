@@ -85,6 +85,18 @@ uint64_t cpu_memory_bytes(void)
     return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : 0;
 }
 
+uint64_t cpu_available_bytes(void)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    if (file == NULL) return cpu_memory_bytes();
+    char line[256];
+    unsigned long long kilobytes = 0;
+    while (fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1) break;
+    fclose(file);
+    return kilobytes > 0 ? kilobytes << 10 : cpu_memory_bytes();
+}
+
 void cpu_name(char *out, size_t capacity)
 {
     snprintf(out, capacity, "CPU");

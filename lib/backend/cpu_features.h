@@ -22,6 +22,9 @@ unsigned cpu_count(void);
 /* Physical memory of the machine in bytes; 0 where that is unknown. */
 uint64_t cpu_memory_bytes(void);
 
+/* What can still be taken of it without swapping. */
+uint64_t cpu_available_bytes(void);
+
 /* "AMD EPYC 9554", as /proc/cpuinfo calls it; "CPU" where that is unknown. */
 void cpu_name(char *out, size_t capacity);
 

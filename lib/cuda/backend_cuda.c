@@ -56,6 +56,29 @@ static void cuda_release(struct backend *backend, void *memory)
     if (entered) device_leave(previous);
 }
 
+/* Allocations of up to 1 MiB come from blocks of 2 MiB, larger ones in steps of 2 MiB. */
+#define BLOCK ((size_t)2 << 20)
+
+static embed_status cuda_free_memory(const struct backend *backend, uint64_t *bytes)
+{
+    int previous;
+    size_t free_bytes = 0, all = 0;
+    TRY(enter(backend, &previous));
+    cudaError_t error = cudaMemGetInfo(&free_bytes, &all);
+    device_leave(previous);
+    TRY_CUDA(error, "asking for the free memory");
+    *bytes =
+        free_bytes > BLOCK ? free_bytes - BLOCK : 0; /* one that small allocations may open */
+    return EMBED_OK;
+}
+
+static size_t cuda_taken_memory(const struct backend *backend, size_t bytes)
+{
+    (void)backend;
+    size_t step = bytes > BLOCK / 2 ? BLOCK : 512;
+    return (bytes + step - 1) / step * step;
+}
+
 static embed_status cuda_staging_allocate(struct backend *backend, void **out, size_t bytes,
                                           const char *what)
 {
@@ -177,7 +200,20 @@ static embed_status cuda_pool(float *rows, const void *x, const struct packed_ba
 
 static void cuda_close(struct backend *backend)
 {
+    int previous;
+    bool entered = enter(backend, &previous) == EMBED_OK;
+    matmul_close(((struct cuda_backend *)backend)->cublas);
+    if (entered) device_leave(previous);
     memory_free(backend);
+}
+
+static embed_status open_cublas(struct cuda_backend *cuda)
+{
+    int previous;
+    TRY(enter(&cuda->backend, &previous));
+    embed_status status = matmul_open(&cuda->cublas);
+    device_leave(previous);
+    return status;
 }
 
 embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtype)
@@ -189,6 +225,7 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     if (cuda == NULL) return EMBED_OUT_OF_MEMORY;
 
     embed_status status = cuda_layout(&cuda->backend, index, dtype);
+    if (status == EMBED_OK) status = open_cublas(cuda);
     if (status != EMBED_OK) {
         memory_free(cuda);
         return status;
@@ -200,6 +237,8 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     backend->close = cuda_close;
     backend->allocate = cuda_allocate;
     backend->release = cuda_release;
+    backend->free_memory = cuda_free_memory;
+    backend->taken_memory = cuda_taken_memory;
     backend->staging_allocate = cuda_staging_allocate;
     backend->staging_release = cuda_staging_release;
     backend->weight_store = cuda_weight_store;

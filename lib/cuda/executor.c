@@ -41,7 +41,7 @@ static embed_status fill_executor(struct executor *executor, const struct cuda_b
     TRY_CUDA(cudaMalloc((void **)&executor->batches,
                         cuda->backend.executor_bytes(&cuda->backend, limits)),
              "the chunks' tokens");
-    TRY(matmul_create(&executor->matmul, cuda->backend.dtype == EMBED_DTYPE_F32));
+    TRY(matmul_create(&executor->matmul, cuda->cublas, cuda->backend.dtype == EMBED_DTYPE_F32));
     for (int i = 0; i < CUDA_SLOTS; i++) {
         struct execution *slot = &executor->slots[i];
         slot->kernels = cuda->kernels;

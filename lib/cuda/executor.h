@@ -15,6 +15,7 @@
 struct cuda_backend {
     struct backend backend; /* first: a struct backend * is a struct cuda_backend * */
     const struct cuda_kernels *kernels;
+    cublasLtHandle_t cublas;
 };
 
 /* A chunk under way. */

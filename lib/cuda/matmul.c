@@ -9,8 +9,6 @@
 #include "base/memory.h"
 #include "base/status.h"
 
-#include <cublasLt.h>
-
 /* The rows that an algorithm is chosen for: a full chunk, where the time goes. */
 #define ROWS 8192
 
@@ -165,16 +163,23 @@ static embed_status plan_find(struct plan **out, struct matmul *matmul,
 
 /* ---- products ---------------------------------------------------------------------------- */
 
-embed_status matmul_create(struct matmul **out, bool f32)
+embed_status matmul_open(cublasLtHandle_t *cublas)
+{
+    TRY_CUBLAS(cublasLtCreate(cublas), "opening it");
+    return EMBED_OK;
+}
+
+void matmul_close(cublasLtHandle_t cublas)
+{
+    if (cublas != NULL) cublasLtDestroy(cublas);
+}
+
+embed_status matmul_create(struct matmul **out, cublasLtHandle_t cublas, bool f32)
 {
     struct matmul *matmul = memory_allocate(1, sizeof *matmul, "the products of linear layers");
     if (matmul == NULL) return EMBED_OUT_OF_MEMORY;
+    matmul->cublas = cublas;
     matmul->type = f32 ? CUDA_R_32F : CUDA_R_16F;
-    cublasStatus_t status = cublasLtCreate(&matmul->cublas);
-    if (status != CUBLAS_STATUS_SUCCESS) {
-        memory_free(matmul);
-        return cublas_fail(status, "opening it");
-    }
     *out = matmul;
     return EMBED_OK;
 }
@@ -187,7 +192,6 @@ void matmul_destroy(struct matmul *matmul)
         matmul->plans = plan->next;
         plan_destroy(plan);
     }
-    cublasLtDestroy(matmul->cublas);
     memory_free(matmul);
 }
 

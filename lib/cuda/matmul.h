@@ -10,13 +10,18 @@
 
 #include "backend/backend.h"
 
+#include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <stdbool.h>
+
+/* cuBLASLt on the current device; any thread may use it. */
+embed_status matmul_open(cublasLtHandle_t *cublas);
+void matmul_close(cublasLtHandle_t cublas); /* NULL is fine */
 
 struct matmul; /* what one executor needs; one thread at a time */
 
 /* For matrices of FP16, or of FP32 where `f32`. On the current device. */
-embed_status matmul_create(struct matmul **matmul, bool f32);
+embed_status matmul_create(struct matmul **matmul, cublasLtHandle_t cublas, bool f32);
 void matmul_destroy(struct matmul *matmul); /* NULL is fine */
 
 /* y (N, O) = x (N, I) @ weight (O, I)^T, plus bias (O) where `add_bias`. Summed in FP32,

@@ -53,7 +53,7 @@ static void place_worker(struct embed_instance *instance, size_t index)
     size_t N = plan->limits.N, B = plan->limits.B;
     char *activations = (char *)instance->activations;
     if (!model->backend->is_queue) activations += index * plan->worker_activations;
-    char *staging = (char *)instance->staging + index * (plan->batch / model->backend->workers);
+    char *staging = (char *)instance->staging + index * (plan->staging / model->backend->workers);
     activations_place(&worker->activations, activations, config, model->backend->activation_bytes,
                       N, B);
     worker->rows = (float *)staging;
@@ -70,7 +70,7 @@ static embed_status create_buffers(struct embed_instance *instance,
 
     TRY(plan_instance(plan, config, model->max_tokens, backend, options));
     TRY(backend->allocate(backend, &instance->activations, plan->activations, "activations"));
-    TRY(backend->staging_allocate(backend, &instance->staging, plan->batch, "a chunk's staging"));
+    TRY(backend->staging_allocate(backend, &instance->staging, plan->staging, "a chunk's staging"));
     TRY(backend->executor_create(&instance->executor, backend, &plan->limits));
     TRY(token_batch_create(&instance->tokens, thread_team_size(model->team)));
 
@@ -306,7 +306,7 @@ embed_status instance_encode(struct embed_instance *instance, const embed_text *
 
 void instance_get_memory(const struct embed_instance *instance, embed_memory *memory)
 {
-    plan_report(memory, &instance->plan, instance->model->weights->bytes);
+    plan_report(memory, &instance->plan, instance->model->weights->bytes, instance->model->backend);
 }
 
 struct embed_model *instance_model(const struct embed_instance *instance)

@@ -34,7 +34,7 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     plan->worker_activations =
         activations_place(&none, NULL, config, backend->activation_bytes, N, B);
     plan->workspace = backend->executor_bytes(backend, &plan->limits);
-    plan->batch = backend->workers * (packed_batch_size(N, B) * sizeof(int32_t) +
+    plan->staging = backend->workers * (packed_batch_size(N, B) * sizeof(int32_t) +
                                       B * config->C * sizeof(float));
     /* Chunks that are computed one after another use the same. */
     size_t sets = backend->is_queue ? 1 : backend->workers;
@@ -43,14 +43,29 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     return EMBED_OK;
 }
 
-void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t weights)
+void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t weights,
+                 const struct backend *backend)
 {
+    bool apart = backend->device != EMBED_DEVICE_CPU; /* the device's memory from the host's */
     memory->weights = weights;
     memory->activations = plan->activations;
     memory->workspace = plan->workspace;
-    memory->batch = plan->batch;
+    memory->batch = apart ? 0 : plan->staging;
     memory->own = memory->activations + memory->workspace + memory->batch;
     memory->total = memory->weights + memory->own;
+    memory->pinned = apart ? plan->staging : 0;
+}
+
+embed_status plan_instances_that_fit(size_t *count, const struct instance_plan *plan,
+                                     const struct backend *backend, size_t reserve)
+{
+    uint64_t free_bytes;
+    TRY(backend->free_memory(backend, &free_bytes));
+    size_t each = backend->taken_memory(backend, plan->activations) +
+                  backend->taken_memory(backend, plan->workspace);
+    if (backend->device == EMBED_DEVICE_CPU) each += backend->taken_memory(backend, plan->staging);
+    *count = free_bytes > reserve ? (size_t)((free_bytes - reserve) / each) : 0;
+    return EMBED_OK;
 }
 
 /* What the folder says, and its tensors' headers: no weight is read. */
@@ -70,7 +85,7 @@ static embed_status plan_with(embed_memory *memory, const struct embedding_pipel
     TRY(checkpoint_open(&checkpoint, pipeline->transformer_folder));
     embed_status status = weights_measure(&weights, &config, backend, checkpoint);
     checkpoint_close(checkpoint);
-    if (status == EMBED_OK) plan_report(memory, &plan, weights.bytes);
+    if (status == EMBED_OK) plan_report(memory, &plan, weights.bytes, backend);
     return status;
 }
 

@@ -19,7 +19,8 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
 struct instance_plan {
     struct chunk_limits limits;           /* what one worker computes at a time, at most */
     size_t worker_activations;            /* bytes, for a chunk */
-    size_t activations, workspace, batch; /* bytes, for all workers: see embed_memory */
+    size_t activations, workspace;        /* bytes on the device, for all workers */
+    size_t staging;                       /* bytes of the host, for all workers */
 };
 
 /* EMBED_OUT_OF_MEMORY where the bytes fit no memory. */
@@ -28,7 +29,12 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
                            const embed_instance_options *options);
 
 /* An instance's report: its own bytes by the plan, and the weights it shares. */
-void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t weights);
+void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t weights,
+                 const struct backend *backend);
+
+/* How many such instances the device's free memory less `reserve` bytes holds. */
+embed_status plan_instances_that_fit(size_t *count, const struct instance_plan *plan,
+                                     const struct backend *backend, size_t reserve);
 
 /* For embed_plan, with complete options. */
 embed_status plan_folder(embed_memory *memory, const char *folder,
