@@ -362,11 +362,28 @@ static void test_info(void **state)
     assert_non_null(json_string_value(json_object_get(info, "dtype")));
     assert_true(json_is_boolean(json_object_get(info, "normalizes")));
     assert_true(json_real_value(json_object_get(info, "load_seconds")) >= 0);
+    assert_true(json_integer_value(json_object_get(info, "instance_bytes")) > 0);
+    assert_true(json_integer_value(json_object_get(info, "instances_that_fit")) > 0);
 
     program_result table = run_well(WORDS("embed", "info", "-m", TINY_BERT), NULL, 0);
     assert_int_equal(count_lines(table.out), json_object_size(info));
     assert_non_null(strstr(table.out, "\nmax tokens       "));
     free_result(&table);
+    json_decref(info);
+    free_result(&r);
+
+    /* A GPU of a size, which is not here. */
+    r = run_well(WORDS("embed", "info", "-m", TINY_BERT, "--json", "--device", "cpu",
+                       "--device-memory", "1G"),
+                 NULL, 0);
+    info = json_loadb(r.out, r.out_length, JSON_REJECT_DUPLICATES, &error);
+    assert_non_null(info);
+    int64_t left = (int64_t)1 << 30;
+    left -= json_integer_value(json_object_get(info, "gpu_context_bytes"));
+    left -= json_integer_value(json_object_get(info, "gpu_weight_bytes"));
+    int64_t each = json_integer_value(json_object_get(info, "gpu_instance_bytes"));
+    assert_true(each > 0);
+    assert_int_equal(json_integer_value(json_object_get(info, "gpu_instances")), left / each);
     json_decref(info);
     free_result(&r);
 }

@@ -70,8 +70,8 @@ static void print_fact(const char *key, const json_t *value)
     for (char *c = label; *c != '\0'; c++) {
         if (*c == '_') *c = ' ';
     }
-    printf("%-17s", label);
-    if (strcmp(key, "weight_bytes") == 0) {
+    printf("%-20s", label);
+    if (strstr(key, "_bytes") != NULL || strcmp(key, "gpu_memory") == 0) {
         put_bytes(bytes, sizeof bytes, (uint64_t)json_integer_value(value));
         printf("%" JSON_INTEGER_FORMAT " (%s)\n", json_integer_value(value), bytes);
     } else if (json_is_integer(value)) {
@@ -85,6 +85,50 @@ static void print_fact(const char *key, const json_t *value)
     }
 }
 
+/* What CUDA itself takes of a GPU once a process, kernels and cuBLASLt included: allowed for, not
+ * measured. */
+#define CUDA_CONTEXT ((uint64_t)512 << 20)
+
+/* What one more instance takes, and how many fit beside the model; false after a message. */
+static bool add_instances(json_t *facts, const embed_model *model, const tool_settings *settings)
+{
+    embed_memory memory = EMBED_MEMORY_INIT;
+    embed_model_info info = EMBED_MODEL_INFO_INIT;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    size_t count;
+    if (embed_model_get_info(model, &info) != EMBED_OK ||
+        embed_instances_that_fit(model, NULL, 0, &count) != EMBED_OK)
+        return tool_error("%s", embed_error_message());
+    options.device = info.device;
+    options.device_index = info.device_index;
+    options.dtype = info.dtype;
+    options.threads = info.threads;
+    if (embed_plan(settings->model, &options, NULL, &memory) != EMBED_OK)
+        return tool_error("%s", embed_error_message());
+    json_object_set_new(facts, "instance_bytes", json_integer((json_int_t)memory.own));
+    json_object_set_new(facts, "instances_that_fit", json_integer((json_int_t)count));
+    return true;
+}
+
+/* The same for a GPU of that much memory, which need not be here; false after a message. */
+static bool add_gpu(json_t *facts, const tool_settings *settings)
+{
+    embed_memory memory = EMBED_MEMORY_INIT;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CUDA;
+    options.dtype = (embed_dtype)settings->dtype;
+    if (embed_plan(settings->model, &options, NULL, &memory) != EMBED_OK)
+        return tool_error("%s", embed_error_message());
+    uint64_t shared = CUDA_CONTEXT + memory.weights, all = settings->device_memory;
+    uint64_t count = all > shared ? (all - shared) / memory.own : 0;
+    json_object_set_new(facts, "gpu_memory", json_integer((json_int_t)all));
+    json_object_set_new(facts, "gpu_context_bytes", json_integer((json_int_t)CUDA_CONTEXT));
+    json_object_set_new(facts, "gpu_weight_bytes", json_integer((json_int_t)memory.weights));
+    json_object_set_new(facts, "gpu_instance_bytes", json_integer((json_int_t)memory.own));
+    json_object_set_new(facts, "gpu_instances", json_integer((json_int_t)count));
+    return true;
+}
+
 int command_info(const tool_settings *settings)
 {
     embed_model *model;
@@ -95,8 +139,13 @@ int command_info(const tool_settings *settings)
         tool_error("%s", embed_error_message());
     else if ((facts = describe(&info)) == NULL)
         tool_error("info: what the model says of itself is not UTF-8, or memory is short");
+    bool told = facts != NULL && add_instances(facts, model, settings) &&
+                (settings->device_memory == 0 || add_gpu(facts, settings));
     embed_model_close(model);
-    if (facts == NULL) return EXIT_FAILURE;
+    if (!told) {
+        json_decref(facts);
+        return EXIT_FAILURE;
+    }
 
     const char *key;
     json_t *value;

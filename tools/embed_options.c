@@ -5,7 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef enum option_kind { IS_FLAG, IS_TEXT, IS_NUMBER, IS_WORD, IS_DEVICE } option_kind;
+typedef enum option_kind {
+    IS_FLAG,
+    IS_TEXT,
+    IS_NUMBER,
+    IS_BYTES,
+    IS_WORD,
+    IS_DEVICE
+} option_kind;
 
 typedef struct word_value {
     const char *word;
@@ -69,6 +76,8 @@ static const tool_option options[] = {
      "lines are JSON, the text is their FIELD (default: plain)", NULL},
     {"--progress", "auto|always|never", IS_WORD, FIELD(progress), TAKEN_BY_ENCODE,
      "speed and time left on stderr (default: on a terminal)", progress_modes},
+    {"--device-memory", "SIZE", IS_BYTES, FIELD(device_memory), TAKEN_BY_INFO,
+     "instances that fit a GPU of SIZE, as 24G; none need be here", NULL},
     {"--json", NULL, IS_FLAG, FIELD(json), TAKEN_BY_INFO, "print JSON (default: a table)",
      NULL},
     {"--log-level", "error|warning|info|debug", IS_WORD, FIELD(log_level), ALL,
@@ -96,6 +105,24 @@ static bool parse_number(size_t *out, const char *text)
             return false;
     }
     *out = value;
+    return true;
+}
+
+/* A number, and K, M, G or T for powers of 1024 of it. */
+static bool parse_bytes(size_t *out, const char *text)
+{
+    static const char units[] = "KMGT";
+    char digits[32];
+    size_t length = strlen(text), value;
+    const char *unit = length > 0 ? strchr(units, text[length - 1]) : NULL;
+    if (unit != NULL) length--;
+    if (length >= sizeof digits) return false;
+    memcpy(digits, text, length);
+    digits[length] = '\0';
+    if (!parse_number(&value, digits) || value == 0) return false;
+    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (value > SIZE_MAX >> shift) return false;
+    *out = value << shift;
     return true;
 }
 
@@ -140,6 +167,7 @@ static bool set_option(tool_settings *settings, const tool_option *option, const
     case IS_TEXT: *(const char **)field = value; return true;
     case IS_WORD: return parse_word(field, option->words, value);
     case IS_DEVICE: return parse_device(settings, value);
+    case IS_BYTES: return parse_bytes(field, value);
     case IS_NUMBER: break;
     }
     /* The API takes numbers of threads as unsigned. */

@@ -49,6 +49,7 @@ typedef struct tool_settings {
     size_t batch_tokens;
     size_t max_tokens;
     size_t dimensions;
+    size_t device_memory; /* bytes; 0: not asked */
     bool no_normalize;
     bool json;
     bool help;
