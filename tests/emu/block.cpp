@@ -238,6 +238,16 @@ void emulated_reads_row(const void *row, const char *name, const char *file, int
     thread_sanitizer_reads(row, 16);
 }
 
+static int take_copy(const char *file, int line)
+{
+    struct worker *worker = this_worker;
+    int copy = worker->free_copy;
+    if (copy != NONE) worker->free_copy = worker->copies[copy].next;
+    else if (worker->copies_used < MAX_COPIES) copy = worker->copies_used++;
+    else fault(cudaErrorLaunchFailure, "cp.async at %s:%d: %d are under way", file, line, MAX_COPIES);
+    return copy;
+}
+
 void emulated_copy_async(void *shared, const void *global, uint32_t bytes, const char *file,
                          int line)
 {
@@ -251,10 +261,10 @@ void emulated_copy_async(void *shared, const void *global, uint32_t bytes, const
     thread_sanitizer_writes(shared, 16);
     fill_poison(shared, 16);
 
-    int copy = (int)worker->copies.size();
-    worker->copies.push_back({shared, global, bytes, self->groups, NONE});
+    int copy = take_copy(file, line);
+    worker->copies[copy] = {shared, global, bytes, self->groups, NONE};
     if (self->first_copy == NONE) self->first_copy = copy;
-    else worker->copies[(size_t)self->last_copy].next = copy;
+    else worker->copies[self->last_copy].next = copy;
     self->last_copy = copy;
 }
 
@@ -265,14 +275,18 @@ void emulated_copy_async_commit(void)
 
 void emulated_copy_async_wait(unsigned pending)
 {
-    struct lane *self = this_worker->running;
+    struct worker *worker = this_worker;
+    struct lane *self = worker->running;
     while (self->first_copy != NONE) {
-        const struct copy *copy = &this_worker->copies[(size_t)self->first_copy];
+        int first = self->first_copy;
+        struct copy *copy = &worker->copies[first];
         if (copy->group + pending >= self->groups) break;
         volatile unsigned char *to = (unsigned char *)copy->shared;
         const unsigned char *from = (const unsigned char *)copy->global;
         for (unsigned i = 0; i < 16; i++) to[i] = i < copy->bytes ? from[i] : 0;
         self->first_copy = copy->next;
+        copy->next = worker->free_copy;
+        worker->free_copy = first;
     }
 }
 
@@ -349,13 +363,23 @@ static cudaError_t check_shared_memory(struct worker *worker)
     return cudaSuccess;
 }
 
+/* After a fault: threads stand where they stood, for ever. */
+static void abandon_lanes(struct worker *worker)
+{
+    address_sanitizer_unpoison(worker->stacks, worker->fibers * worker->stack_bytes);
+    for (unsigned t = 0; t < worker->size; t++)
+        if (worker->lanes[t].state != LANE_HAS_ENDED)
+            fiber_releases(&worker->lanes[t].fiber, &worker->end_order);
+}
+
 cudaError_t worker_run_block(struct worker *worker, uint64_t index)
 {
     dim3 grid = worker->kernel->grid;
     worker->block.index = {(unsigned)(index % grid.x), (unsigned)(index / grid.x % grid.y),
                            (unsigned)(index / grid.x / grid.y)};
     worker->ended = worker->at_barrier = 0;
-    worker->copies.clear();
+    worker->copies_used = 0;
+    worker->free_copy = NONE;
     worker->error = cudaSuccess;
     worker->random = machine.schedule == 0 ? 0 : (machine.schedule + index) * 0x9E3779B97F4A7C15u | 1;
     prepare_lanes(worker);
@@ -367,7 +391,7 @@ cudaError_t worker_run_block(struct worker *worker, uint64_t index)
     emulated_this_thread = worker->running;
     fiber_switch(&worker->scheduler, &worker->running->fiber, false);
     if (worker->error == cudaSuccess) return check_shared_memory(worker);
-    address_sanitizer_unpoison(worker->stacks, worker->fibers * worker->stack_bytes);
+    abandon_lanes(worker);
     return worker->error;
 }
 

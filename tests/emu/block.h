@@ -7,11 +7,14 @@
 
 #include <emulated_device.h>
 
-#include <vector>
-
 #undef launch /* the word of kernels */
 
-enum { MAX_THREADS = 1024, MAX_WARPS = MAX_THREADS / EMULATED_WARP, LARGEST_SHARED = 256 << 10 };
+enum {
+    MAX_THREADS = 1024,
+    MAX_WARPS = MAX_THREADS / EMULATED_WARP,
+    MAX_COPIES = 1 << 17, /* of a block, under way */
+    LARGEST_SHARED = 256 << 10
+};
 
 /* What a lane says when it comes to an operation of its warp. On its own stack. */
 struct warp_call {
@@ -45,7 +48,7 @@ struct copy {
     const void *global;
     uint32_t bytes;
     unsigned group;
-    int next; /* of the lane's, or NONE */
+    int next; /* of the lane's, or of those not in use; or NONE */
 };
 
 enum { NONE = -1 };
@@ -65,7 +68,8 @@ struct worker {
     int barrier_line;
     char barrier_order[2], start_order, end_order;
 
-    std::vector<struct copy> copies;
+    struct copy *copies; /* MAX_COPIES; not a vector, whose growth would look like a race */
+    int copies_used, free_copy;
     uint64_t random; /* 0: threads go on by number */
 
     struct fiber scheduler; /* the OS thread itself */

@@ -43,6 +43,15 @@ void happens_before_acquire(void *object)
     if (sanitized_by_thread()) __tsan_acquire(object);
 }
 
+void fiber_releases(struct fiber *fiber, void *object)
+{
+    if (!sanitized_by_thread()) return;
+    void *self = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(fiber->tsan, TSAN_SWITCH_WITHOUT_SYNC);
+    __tsan_release(object);
+    __tsan_switch_to_fiber(self, TSAN_SWITCH_WITHOUT_SYNC);
+}
+
 void thread_sanitizer_reads(const void *address, size_t bytes)
 {
     if (sanitized_by_thread()) __tsan_read_range((void *)address, bytes);

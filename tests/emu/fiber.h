@@ -44,6 +44,7 @@ void fiber_has_begun(struct fiber *starter);
 /* For the threads sanitizer: what happened before `release` is seen after `acquire`. */
 void happens_before_release(void *object);
 void happens_before_acquire(void *object);
+void fiber_releases(struct fiber *fiber, void *object); /* as if it did: it will not run again */
 void thread_sanitizer_reads(const void *address, size_t bytes);
 void thread_sanitizer_writes(void *address, size_t bytes);
 

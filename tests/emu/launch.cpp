@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
+#include <vector>
 
 /* ---- OS threads ---------------------------------------------------------------------------- */
 

@@ -37,8 +37,10 @@ struct worker *worker_create(void)
     worker->stacks = (unsigned char *)reserve_addresses(MAX_THREADS * worker->stack_bytes);
     unsigned char *shared = (unsigned char *)reserve_addresses(LARGEST_SHARED + 2 * GUARD);
     worker->shared_region = shared + GUARD;
-    if (worker->stacks != NULL && shared != NULL && open_stacks(worker) &&
-        mprotect(worker->shared_region, LARGEST_SHARED, PROT_READ | PROT_WRITE) == 0)
+    worker->copies = (struct copy *)reserve_addresses(MAX_COPIES * sizeof *worker->copies);
+    if (worker->stacks != NULL && shared != NULL && worker->copies != NULL && open_stacks(worker) &&
+        mprotect(worker->shared_region, LARGEST_SHARED, PROT_READ | PROT_WRITE) == 0 &&
+        mprotect(worker->copies, MAX_COPIES * sizeof *worker->copies, PROT_READ | PROT_WRITE) == 0)
         return worker;
     delete worker; /* its addresses stay reserved: there is no memory left anyway */
     return NULL;
@@ -49,6 +51,7 @@ void worker_destroy(struct worker *worker)
     for (unsigned t = 0; t < worker->fibers; t++) fiber_destroy(&worker->lanes[t].fiber);
     munmap(worker->stacks, MAX_THREADS * worker->stack_bytes);
     munmap(worker->shared_region - GUARD, LARGEST_SHARED + 2 * GUARD);
+    munmap(worker->copies, MAX_COPIES * sizeof *worker->copies);
     delete worker;
 }
 

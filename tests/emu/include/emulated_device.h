@@ -89,7 +89,7 @@ template <typename T> static inline void emulated_note(const void **, size_t *, 
 template <typename T>
 static inline void emulated_note(const void **pointers, size_t *count, T *const &pointer)
 {
-    pointers[(*count)++] = pointer;
+    pointers[(*count)++] = (const void *)pointer;
 }
 
 template <typename... Parameters, typename... Arguments>

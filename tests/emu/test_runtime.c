@@ -1,0 +1,365 @@
+/* test_runtime.c - the emulated device: memory, streams, planned failures, machines */
+#include "device_test.h"
+
+#include <cublasLt.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MIB ((size_t)1 << 20)
+
+/* ---- memory -------------------------------------------------------------------------------- */
+
+static void test_pointers_given_to_kernels(void **state)
+{
+    (void)state;
+    float on_host[THREADS];
+    assert_cuda(launch_seeded(RIGHT_BARRIER, on_host, NULL));
+    assert_int_equal(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
+    assert_report("kernel reverse<true>: its argument, pointer 0, is not memory of device 0");
+
+    emulator_reset();
+    float *freed = numbers();
+    assert_cuda(cudaFree(freed));
+    assert_cuda(launch_seeded(RIGHT_BARRIER, freed, NULL));
+    assert_int_equal(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
+    assert_report("at byte 0 of a freed allocation of 256 bytes");
+}
+
+static void test_addresses_that_kernels_make_up(void **state)
+{
+    (void)state;
+    for (int write = 0; write < 2; write++) {
+        emulator_reset();
+        float *result = numbers(), *freed = numbers();
+        assert_cuda(cudaFree(freed));
+        assert_cuda(launch_poke(result, (uintptr_t)freed, write, NULL));
+        assert_int_equal(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
+        assert_report("of a freed allocation");
+
+        emulator_reset();
+        emulator_set_devices(2);
+        result = numbers();
+        assert_cuda(cudaSetDevice(1));
+        float *of_other = numbers();
+        assert_cuda(cudaSetDevice(0));
+        assert_cuda(launch_poke(result, (uintptr_t)of_other, write, NULL));
+        assert_int_equal(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
+        assert_report("of device 1");
+    }
+}
+
+static void test_the_host_cannot_touch_device_memory(void **state)
+{
+    (void)state;
+    volatile float *memory = numbers();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL); /* not the test's */
+        fclose(stderr);           /* a sanitizer would describe it */
+        _exit((int)memory[0]);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void test_fresh_memory_is_poison(void **state)
+{
+    (void)state;
+    float memory[100], *pinned;
+    void *device = device_memory(sizeof memory);
+    download(memory, device, sizeof memory);
+    for (int i = 0; i < 100; i++) assert_true(isnan(memory[i]));
+    assert_cuda(cudaMallocHost((void **)&pinned, sizeof memory));
+    for (int i = 0; i < 100; i++) assert_true(isnan(pinned[i]));
+}
+
+static void test_copies_are_checked(void **state)
+{
+    (void)state;
+    float host[THREADS] = {0};
+    float *device = numbers();
+    assert_int_equal(cudaMemcpy(device, host, sizeof host + 4, cudaMemcpyHostToDevice),
+                     cudaErrorInvalidValue);
+    assert_report("256 bytes of device 0");
+    assert_int_equal(cudaMemcpy(host, device + 1, sizeof host, cudaMemcpyDeviceToHost),
+                     cudaErrorInvalidValue);
+    assert_int_equal(cudaMemcpy(host, device, sizeof host, cudaMemcpyHostToDevice),
+                     cudaErrorInvalidValue);
+    assert_int_equal(cudaMemset(host, 0, sizeof host), cudaErrorInvalidValue);
+    assert_int_equal(cudaGetLastError(), cudaErrorInvalidValue);
+    assert_int_equal(cudaGetLastError(), cudaSuccess);
+    assert_cuda(cudaMemcpy(host, device, sizeof host, cudaMemcpyDefault)); /* none is fatal */
+    assert_true(host[7] == 7);
+    assert_int_equal(cudaFree(host), cudaErrorInvalidValue);
+    assert_cuda(cudaFree(device));
+    assert_int_equal(cudaFree(device), cudaErrorInvalidValue);
+}
+
+static void test_leaks_are_counted(void **state)
+{
+    (void)state;
+    struct emulator_usage usage;
+    void *device, *pinned;
+    cudaStream_t stream;
+    cudaEvent_t event;
+    cublasLtHandle_t handle;
+    cublasLtMatrixLayout_t layout;
+    assert_cuda(cudaMalloc(&device, 1000));
+    assert_cuda(cudaMallocHost(&pinned, 500));
+    assert_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    assert_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_SUCCESS);
+    assert_int_equal(cublasLtMatrixLayoutCreate(&layout, CUDA_R_16F, 1, 1, 1), CUBLAS_STATUS_SUCCESS);
+    emulator_get_usage(&usage);
+    const struct emulator_usage expected = {1, 1000, 1, 500, 1, 1, 1, 1}, none = {0};
+    assert_memory_equal(&usage, &expected, sizeof usage);
+
+    assert_cuda(cudaFree(device));
+    assert_cuda(cudaFreeHost(pinned));
+    assert_cuda(cudaEventDestroy(event));
+    assert_cuda(cudaStreamDestroy(stream));
+    assert_int_equal(cublasLtDestroy(handle), CUBLAS_STATUS_SUCCESS);
+    assert_int_equal(cublasLtMatrixLayoutDestroy(layout), CUBLAS_STATUS_SUCCESS);
+    emulator_get_usage(&usage);
+    assert_memory_equal(&usage, &none, sizeof usage);
+    assert_no_report();
+}
+
+static void test_out_of_memory_at_a_set_size(void **state)
+{
+    (void)state;
+    size_t available, total;
+    void *memory, *small;
+    cublasLtHandle_t handle;
+    emulator_set_memory(0, 64 * MIB);
+    emulator_set_costs(16 * MIB, 8 * MIB, 2 * MIB);
+    assert_cuda(cudaMemGetInfo(&available, &total));
+    assert_int_equal(total, 64 * MIB);
+    assert_int_equal(available, 48 * MIB); /* the context */
+    assert_cuda(cudaMalloc(&memory, 40 * MIB - 1));
+    assert_cuda(cudaMalloc(&small, 1));
+    assert_cuda(cudaMemGetInfo(&available, &total));
+    assert_int_equal(available, 6 * MIB); /* a byte takes a block of 2 MiB */
+    assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_ALLOC_FAILED);
+    void *none;
+    assert_int_equal(cudaMalloc(&none, 7 * MIB), cudaErrorMemoryAllocation);
+    assert_null(none);
+    assert_int_equal(emulator_peak(0), 58 * MIB);
+    assert_cuda(cudaFree(memory));
+    assert_int_equal(emulator_taken(0), 18 * MIB);
+    assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_SUCCESS);
+    assert_int_equal(emulator_taken(0), 26 * MIB);
+
+    emulator_reset();
+    emulator_set_memory(0, 8 * MIB); /* not even a context */
+    assert_int_equal(cudaSetDevice(0), cudaErrorMemoryAllocation);
+}
+
+/* ---- streams ------------------------------------------------------------------------------- */
+
+static void test_work_is_done_when_waited_for(void **state)
+{
+    (void)state;
+    cudaStream_t stream;
+    float *pinned, *device = numbers(), pageable[THREADS];
+    assert_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    assert_cuda(cudaMallocHost((void **)&pinned, sizeof pageable));
+    assert_cuda(launch_seeded(RIGHT_BARRIER, device, stream));
+    assert_cuda(cudaMemcpyAsync(pinned, device, sizeof pageable, cudaMemcpyDeviceToHost, stream));
+    assert_cuda(cudaMemcpy(pageable, device, sizeof pageable, cudaMemcpyDeviceToHost));
+    assert_true(pageable[0] == 0);  /* the null stream does not wait for a non-blocking one */
+    assert_true(isnan(pinned[0]));  /* read too early */
+    assert_cuda(cudaStreamSynchronize(stream));
+    assert_true(pinned[0] == THREADS - 1);
+
+    assert_cuda(launch_seeded(RIGHT_BARRIER, device, stream));
+    assert_cuda(cudaMemcpyAsync(pageable, device, sizeof pageable, cudaMemcpyDeviceToHost, stream));
+    assert_true(pageable[0] == 0 && pageable[1] == 1); /* not pinned: done at once */
+}
+
+static void test_streams_that_wait_for_the_null_stream(void **state)
+{
+    (void)state;
+    cudaStream_t stream;
+    float *device = numbers(), memory[THREADS];
+    assert_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamDefault));
+    assert_cuda(launch_seeded(RIGHT_BARRIER, device, stream));
+    assert_cuda(cudaMemcpy(memory, device, sizeof memory, cudaMemcpyDeviceToHost));
+    assert_true(memory[0] == THREADS - 1);
+}
+
+static void test_events(void **state)
+{
+    (void)state;
+    cudaStream_t stream;
+    cudaEvent_t event;
+    float *first, *second, *device = numbers();
+    assert_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    assert_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    assert_cuda(cudaEventSynchronize(event)); /* not recorded: nothing to wait for */
+    assert_cuda(cudaMallocHost((void **)&first, sizeof *first));
+    assert_cuda(cudaMallocHost((void **)&second, sizeof *second));
+    assert_cuda(cudaMemcpyAsync(first, device + 1, sizeof *first, cudaMemcpyDeviceToHost, stream));
+    assert_cuda(cudaEventRecord(event, stream));
+    assert_cuda(cudaMemcpyAsync(second, device + 2, sizeof *second, cudaMemcpyDeviceToHost, stream));
+    assert_true(isnan(*first));
+    assert_cuda(cudaEventSynchronize(event));
+    assert_true(*first == 1 && isnan(*second));
+    assert_cuda(cudaStreamDestroy(stream));
+    assert_true(*second == 2);
+    assert_cuda(cudaEventSynchronize(event));
+}
+
+/* ---- failures ------------------------------------------------------------------------------ */
+
+static void test_nth_call_fails(void **state)
+{
+    (void)state;
+    void *a, *b;
+    unsigned long before = emulator_calls();
+    emulator_fail("cudaMalloc", 2, cudaErrorMemoryAllocation, false);
+    assert_cuda(cudaMalloc(&a, 100));
+    assert_cuda(cudaMemset(a, 0, 100));
+    assert_null(emulator_failed_call());
+    assert_int_equal(cudaMalloc(&b, 100), cudaErrorMemoryAllocation);
+    assert_string_equal(emulator_failed_call(), "cudaMalloc");
+    assert_int_equal(cudaGetLastError(), cudaErrorMemoryAllocation);
+    assert_cuda(cudaMalloc(&b, 100));
+    assert_int_equal(emulator_calls() - before, 4);
+
+    cublasLtHandle_t handle;
+    emulator_fail(NULL, 2, cudaErrorMemoryAllocation, true);
+    assert_cuda(cudaDeviceSynchronize());
+    assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_ALLOC_FAILED);
+    assert_int_equal(cudaDeviceSynchronize(), cudaErrorMemoryAllocation);
+    assert_int_equal(cudaFree(a), cudaErrorMemoryAllocation); /* and frees */
+    assert_string_equal(emulator_failed_call(), "cublasLtCreate");
+    emulator_fail("cublasLtCreate", 1, CUBLAS_STATUS_NOT_INITIALIZED, false);
+    assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_NOT_INITIALIZED);
+    emulator_fail("cudaLaunchKernel", 1, cudaErrorLaunchOutOfResources, false);
+    assert_int_equal(launch_seeded(RIGHT_BARRIER, b, NULL), cudaErrorLaunchOutOfResources);
+
+    struct emulator_usage usage;
+    emulator_get_usage(&usage);
+    assert_int_equal(usage.device_allocations, 1);
+    assert_no_report();
+}
+
+static void test_fatal_errors_stay(void **state)
+{
+    (void)state;
+    void *memory = numbers();
+    emulator_set_devices(2);
+    emulator_fail("cudaStreamSynchronize", 1, cudaErrorLaunchFailure, false);
+    assert_int_equal(cudaStreamSynchronize(NULL), cudaErrorLaunchFailure);
+    assert_int_equal(cudaMalloc(&memory, 1), cudaErrorLaunchFailure);
+    assert_int_equal(cudaGetLastError(), cudaErrorLaunchFailure);
+    assert_int_equal(cudaGetLastError(), cudaErrorLaunchFailure);
+    cublasLtHandle_t handle;
+    assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_EXECUTION_FAILED);
+    assert_cuda(cudaSetDevice(1)); /* the other one is well */
+    assert_cuda(cudaMalloc(&memory, 1));
+}
+
+static void test_kernel_faults_stay(void **state)
+{
+    (void)state;
+    assert_fails(EXIT_BEFORE_BARRIER, cudaErrorLaunchFailure, "kernel exit_before_barrier");
+    int count;
+    assert_int_equal(cudaDeviceSynchronize(), cudaErrorLaunchFailure);
+    assert_cuda(cudaGetDeviceCount(&count));
+    assert_int_equal(cudaSetDevice(0), cudaErrorLaunchFailure);
+}
+
+/* ---- machines ------------------------------------------------------------------------------ */
+
+static void test_two_devices(void **state)
+{
+    (void)state;
+    int count;
+    float memory[THREADS];
+    struct cudaDeviceProp properties;
+    emulator_set_devices(2);
+    emulator_set_memory(1, 3000 * MIB);
+    assert_cuda(cudaGetDeviceCount(&count));
+    assert_int_equal(count, 2);
+    assert_cuda(cudaGetDeviceProperties(&properties, 1));
+    assert_int_equal(properties.totalGlobalMem, 3000 * MIB);
+    assert_int_equal(properties.major * 100 + properties.minor * 10, EMULATED_ARCH);
+    assert_int_equal(cudaSetDevice(2), cudaErrorInvalidDevice);
+
+    float *on_first = numbers();
+    assert_cuda(cudaSetDevice(1));
+    float *on_second = numbers();
+    assert_cuda(launch_seeded(RIGHT_BARRIER, on_second, NULL));
+    download(memory, on_second, sizeof memory);
+    assert_true(memory[0] == THREADS - 1);
+    assert_int_equal(cudaMemcpy(memory, on_first, sizeof memory, cudaMemcpyDeviceToHost),
+                     cudaErrorInvalidValue);
+    assert_true(emulator_taken(0) > 0 && emulator_taken(0) == emulator_taken(1));
+    assert_cuda(launch_seeded(RIGHT_BARRIER, on_first, NULL));
+    assert_int_equal(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
+    assert_cuda(cudaSetDevice(0));
+    assert_cuda(cudaDeviceSynchronize());
+}
+
+static void test_machines_without_a_device(void **state)
+{
+    (void)state;
+    int count = 7, version;
+    void *memory;
+    emulator_set_devices(0);
+    assert_int_equal(cudaGetDeviceCount(&count), cudaErrorNoDevice);
+    assert_int_equal(count, 0);
+    assert_int_equal(cudaMalloc(&memory, 1), cudaErrorNoDevice);
+    emulator_reset();
+    emulator_set_driver(12080);
+    assert_cuda(cudaDriverGetVersion(&version));
+    assert_int_equal(version, 12080);
+    assert_int_equal(cudaGetDeviceCount(&count), cudaErrorInsufficientDriver);
+    assert_int_equal(cudaMalloc(&memory, 1), cudaErrorInsufficientDriver);
+    emulator_reset();
+    emulator_set_capability(6, 1);
+    assert_int_equal(launch_seeded(RIGHT_BARRIER, numbers(), NULL), cudaErrorNoKernelImageForDevice);
+}
+
+static void test_shapes_that_no_launch_may_have(void **state)
+{
+    (void)state;
+    void *out = device_memory(1000);
+    assert_int_equal(launch_indices(out, (dim3){1, 1, 1}, (dim3){1025, 1, 1}, NULL),
+                     cudaErrorInvalidConfiguration);
+    assert_int_equal(launch_indices(out, (dim3){1, 65536, 1}, (dim3){32, 1, 1}, NULL),
+                     cudaErrorInvalidConfiguration);
+    assert_int_equal(launch_indices(out, (dim3){0, 1, 1}, (dim3){32, 1, 1}, NULL),
+                     cudaErrorInvalidConfiguration);
+    assert_cuda(cudaDeviceSynchronize());
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_pointers_given_to_kernels),
+        TEST(test_addresses_that_kernels_make_up),
+        TEST(test_the_host_cannot_touch_device_memory),
+        TEST(test_fresh_memory_is_poison),
+        TEST(test_copies_are_checked),
+        TEST(test_leaks_are_counted),
+        TEST(test_out_of_memory_at_a_set_size),
+        TEST(test_work_is_done_when_waited_for),
+        TEST(test_streams_that_wait_for_the_null_stream),
+        TEST(test_events),
+        TEST(test_nth_call_fails),
+        TEST(test_fatal_errors_stay),
+        TEST(test_kernel_faults_stay),
+        TEST(test_two_devices),
+        TEST(test_machines_without_a_device),
+        TEST(test_shapes_that_no_launch_may_have),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
