@@ -61,8 +61,8 @@ LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c
-CUDA_TEST_SOURCES := $(wildcard tests/test_cuda_*.c)
-TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) $(CUDA_TEST_SOURCES),$(wildcard tests/test_*.c))
+CUDA_TEST_SOURCES := $(filter-out tests/test_cuda_faults.c,$(wildcard tests/test_cuda_*.c))
+TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
 
 LIB_OBJECTS       := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
@@ -70,7 +70,8 @@ CPU_OBJECTS       := $(foreach isa,$(ISAS),$(CPU_SOURCES:kernels/cpu/%.c=$(BUILD
 REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
 EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
-                     $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch)))
+                     $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch))) \
+                     $(BUILD)/tests/test_cuda_faults_sm_80 # the same calls on both
 FULL_TESTS        := $(FULL_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
 
