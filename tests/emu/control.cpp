@@ -201,6 +201,7 @@ static void set_defaults(void)
     emulator_set_driver((int)from_environment("EMULATOR_DRIVER", CUDART_VERSION));
     emulator_set_capability(EMULATED_ARCH / 100, EMULATED_ARCH / 10 % 10);
     emulator_set_costs((size_t)256 << 20, (size_t)8 << 20, 0);
+    emulator_set_graph_cost(64 << 10);
     emulator_set_schedule(0);
 }
 
@@ -250,6 +251,11 @@ void emulator_set_costs(size_t context, size_t handle, size_t stream)
     machine.context_cost = context;
     machine.handle_cost = handle;
     machine.stream_cost = stream;
+}
+
+void emulator_set_graph_cost(size_t bytes)
+{
+    machine.graph_cost = bytes;
 }
 
 void emulator_set_schedule(uint64_t seed)

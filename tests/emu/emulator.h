@@ -36,6 +36,7 @@ EMULATOR_API void emulator_set_driver(int version);                 /* 13000; 0:
 /* Bytes taken on a device at its first use, for each cuBLASLt handle and for each stream; invented
  * figures of the right size (256 MiB, 8 MiB, 0). */
 EMULATOR_API void emulator_set_costs(size_t context, size_t handle, size_t stream);
+EMULATOR_API void emulator_set_graph_cost(size_t bytes); /* of each that is instantiated; 64 KiB */
 
 /* The order in which the threads of a block go on: 0, by number; else at random from this seed. */
 EMULATOR_API void emulator_set_schedule(uint64_t seed);
@@ -64,7 +65,7 @@ EMULATOR_API const char *emulator_report(void);
 struct emulator_usage {
     size_t device_allocations, device_bytes; /* as asked for, on all devices */
     size_t pinned_allocations, pinned_bytes;
-    size_t streams, events;
+    size_t streams, events, graphs; /* graphs captured, and instantiated */
     size_t handles, descriptors; /* cuBLASLt's */
 };
 

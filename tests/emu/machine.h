@@ -29,7 +29,7 @@
 struct device {
     size_t memory; /* bytes */
     bool has_context;
-    size_t context_bytes, handle_bytes, stream_bytes; /* taken by these */
+    size_t context_bytes, handle_bytes, stream_bytes, graph_bytes; /* taken by these */
     size_t small_bytes, large_bytes;                  /* taken by allocations */
     size_t peak;
     cudaError_t fatal; /* after which nothing works */
@@ -40,9 +40,9 @@ struct machine {
     struct device devices[EMULATOR_MAX_DEVICES];
     int device_count;
     int major, minor, driver;
-    size_t context_cost, handle_cost, stream_cost;
+    size_t context_cost, handle_cost, stream_cost, graph_cost;
     uint64_t schedule;
-    size_t streams, events, handles, descriptors;
+    size_t streams, events, graphs, handles, descriptors;
 };
 
 extern struct machine machine;
@@ -117,6 +117,16 @@ struct CUstream_st {
     bool waits_for_null; /* not cudaStreamNonBlocking */
     uint64_t enqueued, done;
     std::deque<std::function<cudaError_t()>> work;
+    struct CUgraph_st *capture; /* where work goes instead, between begin and end; or NULL */
+};
+
+struct CUgraph_st {
+    std::deque<std::function<cudaError_t()>> work;
+};
+
+struct CUgraphExec_st {
+    struct CUgraph_st graph;
+    int device;
 };
 
 /* A moment in a stream: when so many pieces of its work are done. */
@@ -131,6 +141,7 @@ cudaStream_t stream_resolve(cudaStream_t stream);
 void stream_enqueue(cudaStream_t stream, std::function<cudaError_t()> work);
 cudaError_t stream_finish(cudaStream_t stream); /* does all its work */
 cudaError_t streams_finish_all(int device);
+bool stream_any_captures(int device);
 cudaError_t stream_run(cudaStream_t stream, std::function<cudaError_t()> work); /* now */
 
 cudaStream_t stream_create(int device, bool waits_for_null);

@@ -65,7 +65,7 @@ static const size_t SMALL = (size_t)1 << 20, STEP = 512, BLOCK = (size_t)2 << 20
 size_t memory_taken(const struct device *device)
 {
     return device->context_bytes + device->handle_bytes + device->stream_bytes +
-           device->large_bytes + round_up(device->small_bytes, BLOCK);
+           device->graph_bytes + device->large_bytes + round_up(device->small_bytes, BLOCK);
 }
 
 bool memory_charge(struct device *device, size_t *account, size_t bytes)
@@ -208,6 +208,7 @@ void emulator_get_usage(struct emulator_usage *usage)
         }
         usage->streams = machine.streams;
         usage->events = machine.events;
+        usage->graphs = machine.graphs;
         usage->handles = machine.handles;
         usage->descriptors = machine.descriptors;
     });

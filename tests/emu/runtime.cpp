@@ -19,8 +19,10 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes)
 {
-    return api("cudaMalloc", CALL_CONTEXT,
-               [=] { return memory_allocate(pointer, bytes, current_device()); });
+    return api("cudaMalloc", CALL_CONTEXT, [=] {
+        if (stream_any_captures(current_device())) return cudaErrorStreamCaptureUnsupported;
+        return memory_allocate(pointer, bytes, current_device());
+    });
 }
 
 /* As CUDA does, waits for all work of the device: none of it may use the memory any more. */
@@ -183,7 +185,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     return api("cudaStreamSynchronize", CALL_CONTEXT, [=] {
         cudaStream_t resolved = stream_resolve(stream);
-        return resolved == NULL ? cudaErrorInvalidResourceHandle : stream_finish(resolved);
+        if (resolved == NULL) return cudaErrorInvalidResourceHandle;
+        return resolved->capture != NULL ? cudaErrorStreamCaptureUnsupported
+                                         : stream_finish(resolved);
     });
 }
 
@@ -231,6 +235,82 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     });
 }
 
+/* ---- graphs -------------------------------------------------------------------------------- */
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
+{
+    return api("cudaStreamBeginCapture", CALL_CONTEXT, [=] {
+        cudaStream_t resolved = stream_resolve(stream);
+        if (resolved == NULL || stream == NULL) return cudaErrorInvalidResourceHandle;
+        if (mode != cudaStreamCaptureModeThreadLocal) return cudaErrorNotSupported;
+        if (resolved->capture != NULL) return cudaErrorInvalidValue;
+        resolved->capture = new CUgraph_st;
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
+{
+    *graph = NULL;
+    cudaError_t error = api("cudaStreamEndCapture", CALL_RELEASE, [=] {
+        cudaStream_t resolved = stream_resolve(stream);
+        if (resolved == NULL || resolved->capture == NULL) return cudaErrorInvalidValue;
+        *graph = resolved->capture;
+        machine.graphs++;
+        resolved->capture = NULL;
+        return cudaSuccess;
+    });
+    if (error == cudaSuccess || *graph == NULL) return error;
+    machine.graphs--; /* a capture that fails leaves no graph */
+    delete *graph;
+    *graph = NULL;
+    return error;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    return api("cudaGraphDestroy", CALL_RELEASE, [=] {
+        if (graph == NULL) return cudaErrorInvalidValue;
+        machine.graphs--;
+        delete graph;
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
+                                 unsigned long long flags)
+{
+    return api("cudaGraphInstantiate", CALL_CONTEXT, [=] {
+        if (graph == NULL || flags != 0) return cudaErrorInvalidValue;
+        if (!memory_charge(current(), &current()->graph_bytes, machine.graph_cost))
+            return cudaErrorMemoryAllocation;
+        *executable = new CUgraphExec_st{*graph, current_device()};
+        machine.graphs++;
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable)
+{
+    return api("cudaGraphExecDestroy", CALL_RELEASE, [=] {
+        if (executable == NULL) return cudaErrorInvalidValue;
+        machine.devices[executable->device].graph_bytes -= machine.graph_cost;
+        machine.graphs--;
+        delete executable;
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream)
+{
+    return api("cudaGraphLaunch", CALL_CONTEXT, [=] {
+        cudaStream_t resolved = stream_resolve(stream);
+        if (resolved == NULL || executable == NULL) return cudaErrorInvalidResourceHandle;
+        for (const auto &work : executable->graph.work) stream_enqueue(resolved, work);
+        return cudaSuccess;
+    });
+}
+
 /* ---- names of errors ----------------------------------------------------------------------- */
 
 struct error_name {
@@ -269,6 +349,8 @@ static const struct error_name error_names[] = {
      "operation not supported on global/shared address space"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
     {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
     {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
 };
 

@@ -23,7 +23,7 @@ static std::set<cudaEvent_t> &events(void)
 static cudaStream_t null_stream(int device)
 {
     cudaStream_t *stream = &machine.devices[device].null_stream;
-    if (*stream == NULL) *stream = new CUstream_st{device, false, 0, 0, {}};
+    if (*stream == NULL) *stream = new CUstream_st{device, false, 0, 0, {}, NULL};
     return *stream;
 }
 
@@ -78,6 +78,10 @@ static cudaError_t do_earlier_of_others(cudaStream_t stream)
 
 void stream_enqueue(cudaStream_t stream, std::function<cudaError_t()> work)
 {
+    if (stream->capture != NULL) {
+        stream->capture->work.push_back(std::move(work));
+        return;
+    }
     do_earlier_of_others(stream); /* an error stays, and shows at the next call */
     stream->work.push_back(std::move(work));
     stream->enqueued++;
@@ -87,6 +91,13 @@ cudaError_t stream_finish(cudaStream_t stream)
 {
     cudaError_t error = is_null_stream(stream) ? do_earlier_of_others(stream) : cudaSuccess;
     return error != cudaSuccess ? error : do_all_work(stream);
+}
+
+bool stream_any_captures(int device)
+{
+    for (cudaStream_t stream : streams())
+        if (stream->device == device && stream->capture != NULL) return true;
+    return false;
 }
 
 cudaError_t stream_run(cudaStream_t stream, std::function<cudaError_t()> work)
@@ -107,7 +118,7 @@ cudaError_t streams_finish_all(int device)
 
 cudaStream_t stream_create(int device, bool waits_for_null)
 {
-    cudaStream_t stream = new CUstream_st{device, waits_for_null, 0, 0, {}};
+    cudaStream_t stream = new CUstream_st{device, waits_for_null, 0, 0, {}, NULL};
     streams().insert(stream);
     machine.streams++;
     return stream;
@@ -118,6 +129,7 @@ void stream_destroy(cudaStream_t stream)
     for (cudaEvent_t event : events())
         if (event->stream == stream) event->stream = NULL;
     streams().erase(stream);
+    delete stream->capture;
     machine.streams--;
     delete stream;
 }
