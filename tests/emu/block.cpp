@@ -13,24 +13,14 @@
 __thread const struct emulated_thread *emulated_this_thread;
 __thread struct worker *this_worker;
 
-static unsigned number(const struct lane *lane)
-{
-    return (unsigned)(lane - this_worker->lanes);
-}
-
-static struct warp *warp_of(const struct lane *lane)
-{
-    return &this_worker->warps[number(lane) / EMULATED_WARP];
-}
-
 static uint32_t bit_of(const struct lane *lane)
 {
-    return 1u << number(lane) % EMULATED_WARP;
+    return 1u << lane->number;
 }
 
 unsigned emulated_lane(void)
 {
-    return number(this_worker->running) % EMULATED_WARP;
+    return this_worker->running->number;
 }
 
 /* ---- who runs ------------------------------------------------------------------------------ */
@@ -50,15 +40,16 @@ static unsigned choose_lane(struct worker *worker, uint32_t ready)
     return (unsigned)__builtin_ctz(ready);
 }
 
+/* Of the same warp if there is one, or of the next that has one. */
 static struct lane *next_ready(struct worker *worker)
 {
     unsigned warps = (worker->size + EMULATED_WARP - 1) / EMULATED_WARP;
-    unsigned first = worker->random == 0 ? number(worker->running) / EMULATED_WARP
-                                         : random_below(worker, warps);
+    unsigned w = worker->random == 0 ? (unsigned)(worker->running->warp - worker->warps)
+                                     : random_below(worker, warps);
     for (unsigned i = 0; i < warps; i++) {
-        unsigned w = (first + i) % warps;
         uint32_t ready = worker->warps[w].ready;
         if (ready != 0) return &worker->lanes[w * EMULATED_WARP + choose_lane(worker, ready)];
+        if (++w == warps) w = 0;
     }
     return NULL;
 }
@@ -92,13 +83,12 @@ static unsigned count_in(enum lane_state state, const struct lane **example)
     const struct lane *waiting = NULL, *other = NULL;
     unsigned ended = count_in(LANE_HAS_ENDED, &other);
     if (count_in(LANE_AT_WARP_OPERATION, &waiting) > 0) {
-        struct warp *warp = warp_of(waiting);
-        const struct warp_call *call = warp->calls[number(waiting) % EMULATED_WARP];
+        const struct warp_call *call = waiting->warp->calls[waiting->number];
         worker->running = (struct lane *)waiting;
         fault(cudaErrorLaunchFailure,
               "%s at %s:%d waits for lanes 0x%08x of its warp, which are elsewhere (%u threads have "
               "ended, %u wait at a barrier)",
-              call->name, call->file, call->line, call->mask & ~warp->arrived, ended,
+              call->name, call->file, call->line, call->mask & ~waiting->warp->arrived, ended,
               worker->at_barrier);
     }
     count_in(LANE_AT_BARRIER, &waiting);
@@ -142,7 +132,8 @@ void emulated_barrier(const char *file, int line)
     if (worker->at_barrier == 0) {
         worker->barrier_file = file;
         worker->barrier_line = line;
-    } else if (worker->barrier_line != line || strcmp(worker->barrier_file, file) != 0) {
+    } else if (worker->barrier_line != line ||
+               (worker->barrier_file != file && strcmp(worker->barrier_file, file) != 0)) {
         fault(cudaErrorLaunchFailure,
               "waits in __syncthreads at %s:%d, %u other threads in that at %s:%d", file, line,
               worker->at_barrier, worker->barrier_file, worker->barrier_line);
@@ -152,7 +143,7 @@ void emulated_barrier(const char *file, int line)
         everybody_goes_on(worker);
     } else {
         self->state = LANE_AT_BARRIER;
-        warp_of(self)->ready &= ~bit_of(self);
+        self->warp->ready &= ~bit_of(self);
         let_others_run(false);
     }
     happens_before_acquire(order);
@@ -164,7 +155,8 @@ static void check_same_call(const struct warp *warp, const struct warp_call *cal
         if ((call->mask >> l & 1) == 0) continue;
         const struct warp_call *other = warp->calls[l];
         if (other->operation == call->operation && other->line == call->line &&
-            other->mask == call->mask && strcmp(other->file, call->file) == 0)
+            other->mask == call->mask &&
+            (other->file == call->file || strcmp(other->file, call->file) == 0))
             continue;
         fault(cudaErrorLaunchFailure,
               "%s at %s:%d, mask 0x%08x: lane %u of the warp is in %s at %s:%d, mask 0x%08x",
@@ -192,7 +184,7 @@ void emulated_together(emulated_operation *operation, const char *name, unsigned
                        void *operands, const char *file, int line)
 {
     struct lane *self = this_worker->running;
-    struct warp *warp = warp_of(self);
+    struct warp *warp = self->warp;
     const struct warp_call call = {operation, name, file, mask, line};
     if ((mask & bit_of(self)) == 0)
         fault(cudaErrorLaunchFailure, "%s at %s:%d: its mask 0x%08x is without the lane itself, %u",
@@ -304,7 +296,7 @@ static void lane_main(void)
         fault(cudaErrorLaunchFailure, "ends with a cp.async that was never waited for");
     happens_before_release(&worker->end_order);
     self->state = LANE_HAS_ENDED;
-    warp_of(self)->ready &= ~bit_of(self);
+    self->warp->ready &= ~bit_of(self);
     if (++worker->ended == worker->size) back_to_scheduler();
     let_others_run(true);
 }
@@ -322,6 +314,8 @@ static void prepare_lanes(struct worker *worker)
         fiber_begin_at(&lane->fiber, lane_main);
         lane->index = {t % size.x, t / size.x % size.y, t / size.x / size.y};
         lane->block = &worker->block;
+        lane->warp = &worker->warps[t / EMULATED_WARP];
+        lane->number = t % EMULATED_WARP;
         lane->state = LANE_RUNS;
         lane->first_copy = lane->last_copy = NONE;
         lane->groups = 0;

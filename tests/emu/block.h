@@ -28,6 +28,8 @@ enum lane_state { LANE_RUNS, LANE_AT_BARRIER, LANE_AT_WARP_OPERATION, LANE_HAS_E
 
 struct lane : emulated_thread {
     struct fiber fiber;
+    struct warp *warp;
+    unsigned number; /* in its warp */
     enum lane_state state;
     int first_copy, last_copy; /* under way, in worker.copies; or NONE */
     unsigned groups;           /* of copies, committed so far */

@@ -2,6 +2,7 @@
 #include "block.h"
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <pthread.h>
 #include <signal.h>
@@ -82,30 +83,49 @@ __attribute__((destructor)) static void destroy_workers(void)
 
 /* ---- a kernel ------------------------------------------------------------------------------ */
 
+/* Blocks of a launch that are still to do; taken by several OS threads. */
+struct grid {
+    const struct kernel *kernel;
+    uint64_t blocks;
+    std::atomic<uint64_t> next;
+    std::atomic<int> error;
+};
+
+/* Runs blocks until there are none, one has failed, or (not 0) so many microseconds are over. */
+static void run_blocks(struct grid *grid, long microseconds)
+{
+    typedef std::chrono::steady_clock clock;
+    struct worker *worker = take_worker();
+    if (worker == NULL) {
+        grid->error = cudaErrorLaunchOutOfResources;
+        return;
+    }
+    worker_begin(worker, grid->kernel);
+    auto end = clock::now() + std::chrono::microseconds(microseconds);
+    while (grid->error == cudaSuccess && (microseconds == 0 || clock::now() < end)) {
+        uint64_t index = grid->next++;
+        if (index >= grid->blocks) break;
+        cudaError_t error = worker_run_block(worker, index);
+        if (error != cudaSuccess) grid->error = error;
+    }
+    worker_end(worker);
+    give_back(worker);
+}
+
+/* Alone at first: making a thread takes as long as a small kernel. */
 static cudaError_t run_kernel(const struct kernel *kernel, int device)
 {
+    enum { ALONE = 200 };
     uint64_t blocks = (uint64_t)kernel->grid.x * kernel->grid.y * kernel->grid.z;
-    std::atomic<uint64_t> next(0);
-    std::atomic<int> error(cudaSuccess);
+    struct grid grid = {kernel, blocks, {0}, {cudaSuccess}};
     catch_faults(true);
-    run_parallel(blocks < processors() ? blocks : processors(), [&] {
-        struct worker *worker = take_worker();
-        if (worker == NULL) {
-            error = cudaErrorLaunchOutOfResources;
-            return;
-        }
-        worker_begin(worker, kernel);
-        for (uint64_t index; error == cudaSuccess && (index = next++) < blocks;) {
-            cudaError_t own = worker_run_block(worker, index);
-            if (own != cudaSuccess) error = own;
-        }
-        worker_end(worker);
-        give_back(worker);
-    });
+    run_blocks(&grid, ALONE);
+    if (grid.error == cudaSuccess && grid.next < blocks)
+        run_parallel(processors(), [&] { run_blocks(&grid, 0); });
     catch_faults(false);
-    if (error == cudaSuccess && !memory_guards_are_whole(device, kernel->name.c_str()))
+    if (grid.error == cudaSuccess && !memory_guards_are_whole(device, kernel->name.c_str()))
         return cudaErrorIllegalAddress;
-    return (cudaError_t)error.load();
+    return (cudaError_t)grid.error.load();
 }
 
 /* The kernel's name, of the text of launch()'s arguments: up to a comma outside < > and ( ). */

@@ -116,7 +116,14 @@ static void test_leaks_are_counted(void **state)
     assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_SUCCESS);
     assert_int_equal(cublasLtMatrixLayoutCreate(&layout, CUDA_R_16F, 1, 1, 1), CUBLAS_STATUS_SUCCESS);
     emulator_get_usage(&usage);
-    const struct emulator_usage expected = {1, 1000, 1, 500, 1, 1, 1, 1}, none = {0};
+    const struct emulator_usage none = {0}, expected = {.device_allocations = 1,
+                                                        .device_bytes = 1000,
+                                                        .pinned_allocations = 1,
+                                                        .pinned_bytes = 500,
+                                                        .streams = 1,
+                                                        .events = 1,
+                                                        .handles = 1,
+                                                        .descriptors = 1};
     assert_memory_equal(&usage, &expected, sizeof usage);
 
     assert_cuda(cudaFree(device));

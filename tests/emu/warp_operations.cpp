@@ -94,31 +94,58 @@ static void write_sum(const struct emulated_mma *mma, unsigned i, float sum)
     *pair = (*pair & ~(0xFFFFu << shift)) | (uint32_t)__half_as_ushort(__float2half_rn(sum)) << shift;
 }
 
-/* d (16, 8) += a (16, K) b (K, 8), in steps of 8 of K: registers 2s and 2s + 1 of a, and s of b, are
- * step s. Sums of FP16 are rounded once, at the end. */
-static void multiply(void *const operands[EMULATED_WARP], unsigned steps)
+/* The fragments' elements of A (16, K) and B (K, 8), in steps of 8 of K: registers 2s and 2s + 1 of a,
+ * and s of b, are step s. */
+static void collect(uint16_t a[16][16], uint16_t b[16][8], void *const operands[EMULATED_WARP],
+                    unsigned steps)
 {
-    float a[16][16], b[16][8], d[16][8];
     for (unsigned l = 0; l < EMULATED_WARP; l++) {
         const struct emulated_mma *mma = (const struct emulated_mma *)operands[l];
         unsigned g = l / 4, t = l % 4;
         for (unsigned s = 0; s < steps; s++) {
             for (unsigned i = 0; i < 2; i++) { /* the first and the second of a register */
-                a[g][8 * s + 2 * t + i] = half_in(mma->a[2 * s], i);
-                a[g + 8][8 * s + 2 * t + i] = half_in(mma->a[2 * s + 1], i);
-                b[8 * s + 2 * t + i][g] = half_in(mma->b[s], i);
+                unsigned k = 8 * s + 2 * t + i;
+                a[g][k] = (uint16_t)(mma->a[2 * s] >> 16 * i);
+                a[g + 8][k] = (uint16_t)(mma->a[2 * s + 1] >> 16 * i);
+                b[k][g] = (uint16_t)(mma->b[s] >> 16 * i);
             }
         }
-        for (unsigned i = 0; i < 4; i++) d[g + i / 2 * 8][2 * t + i % 2] = read_sum(mma, i);
     }
-    for (unsigned row = 0; row < 16; row++)
-        for (unsigned k = 0; k < 8 * steps; k++)
-            for (unsigned n = 0; n < 8; n++) d[row][n] += a[row][k] * b[k][n];
-    for (unsigned l = 0; l < EMULATED_WARP; l++) {
-        unsigned g = l / 4, t = l % 4;
+}
+
+static void to_floats(float *to, const uint16_t *halves, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) to[i] = __half2float(__ushort_as_half(halves[i]));
+}
+
+typedef float vec4 __attribute__((vector_size(16), may_alias));
+
+/* d (16, 8) += a b. Sums of FP16 are rounded once, at the end. */
+static void multiply(void *const operands[EMULATED_WARP], unsigned steps)
+{
+    uint16_t a_halves[16][16] = {}, b_halves[16][8] = {};
+    float a[16][16];
+    alignas(16) float b[16][8], d[16][8];
+    collect(a_halves, b_halves, operands, steps);
+    to_floats(a[0], a_halves[0], 16 * 16);
+    to_floats(b[0], b_halves[0], 16 * 8);
+    for (unsigned l = 0; l < EMULATED_WARP; l++)
         for (unsigned i = 0; i < 4; i++)
-            write_sum((const struct emulated_mma *)operands[l], i, d[g + i / 2 * 8][2 * t + i % 2]);
+            d[l / 4 + i / 2 * 8][2 * (l % 4) + i % 2] =
+                read_sum((const struct emulated_mma *)operands[l], i);
+    for (unsigned row = 0; row < 16; row++) {
+        vec4 *sums = (vec4 *)d[row], left = sums[0], right = sums[1];
+        for (unsigned k = 0; k < 8 * steps; k++) {
+            left += a[row][k] * ((const vec4 *)b[k])[0];
+            right += a[row][k] * ((const vec4 *)b[k])[1];
+        }
+        sums[0] = left;
+        sums[1] = right;
     }
+    for (unsigned l = 0; l < EMULATED_WARP; l++)
+        for (unsigned i = 0; i < 4; i++)
+            write_sum((const struct emulated_mma *)operands[l], i,
+                      d[l / 4 + i / 2 * 8][2 * (l % 4) + i % 2]);
 }
 
 void emulated_do_mma_k8(void *const operands[EMULATED_WARP], unsigned)
