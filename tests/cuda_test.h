@@ -1,4 +1,4 @@
-/* cuda_test.h - what the tests of the CUDA kernels share: numbers, buffers on the device, comparison
+/* cuda_test.h - what the tests of the CUDA kernels share: numbers, device buffers, comparison
  *
  * The tests see kernels_cuda.h and the CUDA runtime alone, so the same program runs on a GPU and on
  * the emulated device. Numbers are floats on the host; a buffer holds them as the table's element
