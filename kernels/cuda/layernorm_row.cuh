@@ -4,8 +4,8 @@
  *
  * One warp a row, so that no row waits for another and no sum needs shared memory. The mean comes
  * first, then the squares of the differences: E[h^2] - E[h]^2 would cancel where the mean is larger
- * than the deviation. A lane sums its own numbers in their order, the lanes in that of warp_sum: the
- * order depends on C alone.
+ * than the deviation. A lane sums its own numbers in their order, the lanes are summed in that of
+ * warp_sum: it depends on C alone.
  *
  * Two ways. For the widths that models have (multiples of 128 up to 1024) the row stays in
  * registers, 4 to 32 floats a lane, and is read once; the compiler knows C. Any other width is read
