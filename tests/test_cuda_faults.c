@@ -18,9 +18,10 @@
 
 #include <cuda_runtime_api.h>
 
-enum { TEXTS = 3, WIDTH = 64 };
+enum { TEXTS = 3, WIDTH = 64, AGAIN = 3, ROWS = TEXTS + AGAIN };
 
-static embed_status work(float rows[TEXTS * WIDTH])
+/* The last text is computed again and again, so that a graph is made of it, and launched. */
+static embed_status work(float rows[ROWS * WIDTH])
 {
     static const embed_text texts[TEXTS] = {
         EMBED_TEXT("a first text"), EMBED_TEXT(""),
@@ -34,6 +35,9 @@ static embed_status work(float rows[TEXTS * WIDTH])
     if (status == EMBED_OK) status = embed_instance_create(&instance, model, NULL);
     if (status == EMBED_OK)
         status = embed_instance_encode(instance, texts, TEXTS, NULL, rows, TEXTS * WIDTH, NULL);
+    for (int i = TEXTS; i < ROWS && status == EMBED_OK; i++)
+        status = embed_instance_encode(instance, &texts[TEXTS - 1], 1, NULL, rows + i * WIDTH,
+                                       WIDTH, NULL);
     embed_instance_destroy(instance);
     embed_model_close(model);
     return status;
@@ -45,6 +49,7 @@ static int is_harmless(const char *call)
 {
     static const char *const calls[] = {"cudaFree", "cudaFreeHost", "cudaStreamDestroy", "cudaEventDestroy",
                                         "cudaGetDevice", "cudaSetDevice", "cudaGetLastError",
+                                        "cudaGraphInstantiate", "cudaStreamEndCapture",
                                         "cudaMemGetInfo", "cublasLtMatmulAlgoConfigGetAttribute"};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         if (strcmp(call, calls[i]) == 0) return 1;
@@ -57,12 +62,12 @@ static void check_nothing_is_left(unsigned long n, const char *call)
     struct emulator_usage left;
     emulator_get_usage(&left);
     if (left.device_allocations + left.pinned_allocations + left.streams + left.events +
-            left.handles + left.descriptors >
+            left.graphs + left.handles + left.descriptors >
         0)
         fail_msg("call %lu, %s: left are %zu blocks, %zu pinned, %zu streams, %zu events, "
-                 "%zu handles, %zu descriptors",
+                 "%zu graphs, %zu handles, %zu descriptors",
                  n, call, left.device_allocations, left.pinned_allocations, left.streams,
-                 left.events, left.handles, left.descriptors);
+                 left.events, left.graphs, left.handles, left.descriptors);
     if (emulator_report() != NULL) fail_msg("call %lu, %s: %s", n, call, emulator_report());
 }
 
@@ -75,9 +80,12 @@ static int is_expected(embed_status status, int code)
 
 static void fail_each(int code, int forever)
 {
-    float expected[TEXTS * WIDTH], rows[TEXTS * WIDTH];
+    float expected[ROWS * WIDTH], rows[ROWS * WIDTH];
     emulator_reset();
     assert_int_equal(work(expected), EMBED_OK);
+    for (int i = TEXTS; i < ROWS; i++)
+        assert_memory_equal(expected + i * WIDTH, expected + (TEXTS - 1) * WIDTH,
+                            WIDTH * sizeof *expected);
     unsigned long n = 0, failures = 0;
     for (;;) {
         emulator_reset();
@@ -132,7 +140,7 @@ static void test_launch_failure(void **state)
 static void test_small_memories(void **state)
 {
     (void)state;
-    float rows[TEXTS * WIDTH];
+    float rows[ROWS * WIDTH];
     unsigned failures = 0;
     for (size_t bytes = 64 << 10; bytes <= 16 << 20; bytes += bytes / 2) {
         emulator_reset();

@@ -68,6 +68,72 @@ static void test_same_bits_in_any_batch(void **state)
     check_invariance(VECTORS "tiny-bert-cls", VECTORS "tiny-lines.txt", 24);
 }
 
+/* A small chunk of a shape that comes again is launched as a graph, and gives the same bits. */
+static void test_graphs(void **state)
+{
+    (void)state;
+    const embed_text text = EMBED_TEXT("a text of a few words");
+    struct opened opened = open_model(TINY, 0, 0);
+    float *first = encode(&opened, &text, 1, NULL);
+    for (int i = 0; i < 4; i++) {
+        struct emulator_usage used;
+        emulator_get_usage(&used);
+        assert_int_equal(used.graphs, i < 1 ? 0 : 1);
+        float *again = encode(&opened, &text, 1, NULL);
+        assert_memory_equal(again, first, opened.width * sizeof *first);
+        free(again);
+    }
+    free(first);
+    close_model(&opened);
+}
+
+/* Where there is no memory for a graph, chunks are computed without. */
+static void test_no_memory_for_graphs(void **state)
+{
+    (void)state;
+    const embed_text text = EMBED_TEXT("a text of a few words");
+    emulator_set_graph_cost((size_t)1 << 40);
+    struct opened opened = open_model(TINY, 0, 0);
+    float *first = encode(&opened, &text, 1, NULL);
+    for (int i = 0; i < 3; i++) {
+        float *again = encode(&opened, &text, 1, NULL);
+        assert_memory_equal(again, first, opened.width * sizeof *first);
+        free(again);
+    }
+    free(first);
+    close_model(&opened);
+}
+
+/* Requests of 1 to 9 texts in no order: after a while nothing more is taken. */
+static void test_nothing_grows(void **state)
+{
+    (void)state;
+    struct vector_lines lines = vector_lines_load(VECTORS "tiny-lines.txt");
+    embed_text *texts = texts_of(&lines);
+    struct opened opened = open_model(TINY, 0, 0);
+    struct emulator_usage warm, now;
+    size_t taken = 0;
+    emulator_get_usage(&warm);
+    for (unsigned i = 0, random = 1; i < 1500; i++) {
+        random = random * 1664525 + 1013904223; /* Numerical Recipes' */
+        size_t n = 1 + random % 9, first = (random >> 8) % (lines.count - n);
+        free(encode(&opened, texts + first, n, NULL));
+        emulator_get_usage(&now);
+        assert_int_equal(now.device_bytes, warm.device_bytes);
+        assert_int_equal(now.pinned_bytes, warm.pinned_bytes);
+        if (i == 1000) {
+            taken = emulator_taken(0);
+            warm = now;
+        }
+    }
+    assert_int_equal(now.graphs, warm.graphs);
+    assert_int_equal(now.descriptors, warm.descriptors);
+    assert_int_equal(emulator_taken(0), taken);
+    free(texts);
+    vector_lines_free(&lines);
+    close_model(&opened);
+}
+
 /* ---- what the library says of the device --------------------------------------------------- */
 
 static void test_device_is_listed(void **state)
@@ -256,6 +322,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tiny_models_f32, begin, end),
         cmocka_unit_test_setup_teardown(test_real_model, begin, end),
         cmocka_unit_test_setup_teardown(test_same_bits_in_any_batch, begin, end),
+        cmocka_unit_test_setup_teardown(test_graphs, begin, end),
+        cmocka_unit_test_setup_teardown(test_no_memory_for_graphs, begin, end),
+        cmocka_unit_test_setup_teardown(test_nothing_grows, begin, end),
         cmocka_unit_test_setup_teardown(test_device_is_listed, begin, end),
         cmocka_unit_test_setup_teardown(test_info, begin, end),
         cmocka_unit_test_setup_teardown(test_weights_are_shared, begin, end),

@@ -54,10 +54,11 @@ struct relative_bias {
     size_t zero;     /* the longest distance */
 };
 
-/* Sequence b is tokens offsets[b] to offsets[b + 1] - 1. The three arrays follow each other in
- * memory without a gap. */
+/* Sequence b is tokens offsets[b] to offsets[b + 1] - 1; the last sequences may be empty, and the
+ * last tokens in none. The three arrays follow each other in memory without a gap. */
 struct packed_batch {
     size_t N, B, longest;
+    size_t variant; /* batches of one shape and variant are followed by the same operations */
     const int32_t *ids;       /* (N) */
     const int32_t *positions; /* (N), rows of the position table */
     const int32_t *offsets;   /* (B + 1) */
@@ -132,11 +133,15 @@ struct backend {
     embed_status (*finish)(struct executor *executor, const struct chunk_work *work);
 
     /* ---- a chunk: begin, operations, fetch ---- */
+    /* Raises the sizes of a small chunk to the next of a few, whose operations the backend can start
+     * at once when they come again. NULL: there is no use in that. */
+    void (*round_up)(const struct chunk_limits *limits, size_t *N, size_t *B, size_t *longest);
     /* `device` becomes the batch as the operations want it; `host`, whose arrays are staging memory,
      * must stay until fetch. */
     embed_status (*begin)(struct packed_batch *device, const struct packed_batch *host,
                           struct execution *execution);
-    /* Copies `bytes` of what the operations gave to staging memory, where they are at delivery. */
+    /* The last: copies `bytes` of what the operations gave to staging memory, where they are at
+     * delivery. */
     embed_status (*fetch)(void *out, const void *memory, size_t bytes,
                           struct execution *execution);
 

@@ -10,6 +10,9 @@
 /* Chunks under way: while the GPU computes one, the CPU packs the next. */
 enum { CUDA_SLOTS = 2 };
 
+/* See round_up of struct backend: the sizes that graphs are made for. */
+void cuda_round_up(const struct chunk_limits *limits, size_t *N, size_t *B, size_t *longest);
+
 /* Numbers in one slot of an executor's memory: the arrays of a packed batch. */
 size_t cuda_slot_numbers(const struct chunk_limits *limits);
 

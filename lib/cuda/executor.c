@@ -12,6 +12,7 @@
 
 struct executor {
     int device;
+    struct chunk_limits limits;
     cudaStream_t stream;
     struct matmul *matmul;
     int32_t *batches; /* all slots' */
@@ -25,8 +26,10 @@ void executor_destroy(struct executor *executor)
     if (executor == NULL) return;
     bool entered = device_enter(executor->device, &previous) == EMBED_OK;
     matmul_destroy(executor->matmul);
-    for (int i = 0; i < CUDA_SLOTS; i++)
+    for (int i = 0; i < CUDA_SLOTS; i++) {
+        chunk_graphs_destroy(&executor->slots[i].graphs);
         if (executor->slots[i].fetched != NULL) cudaEventDestroy(executor->slots[i].fetched);
+    }
     if (executor->batches != NULL) cudaFree(executor->batches);
     if (executor->stream != NULL) cudaStreamDestroy(executor->stream);
     if (entered) device_leave(previous);
@@ -47,6 +50,7 @@ static embed_status fill_executor(struct executor *executor, const struct cuda_b
         slot->kernels = cuda->kernels;
         slot->stream = executor->stream;
         slot->matmul = executor->matmul;
+        slot->limits = &executor->limits;
         slot->batch = executor->batches + (size_t)i * cuda_slot_numbers(limits);
         TRY_CUDA(cudaEventCreateWithFlags(&slot->fetched, cudaEventDisableTiming),
                  "making an event");
@@ -66,6 +70,7 @@ embed_status executor_create(struct executor **out, struct backend *backend,
     struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
     if (executor == NULL) return EMBED_OUT_OF_MEMORY;
     executor->device = backend->device_index;
+    executor->limits = *limits;
 
     int previous;
     embed_status status = device_enter(executor->device, &previous);
@@ -98,7 +103,12 @@ static embed_status enqueue(struct executor *executor, size_t i, const struct ch
     unsigned slot = executor->next;
     struct execution *execution = &executor->slots[slot];
     TRY(complete(executor, slot, work));
-    TRY(work->compute(work->argument, i, slot, execution));
+    bool had_graphs = !execution->graphs.are_off;
+    embed_status status = work->compute(work->argument, i, slot, execution);
+    if (status != EMBED_OK && had_graphs &&
+        execution->graphs.are_off) /* nothing of it has run */
+        status = work->compute(work->argument, i, slot, execution);
+    TRY(status);
     TRY_CUDA(cudaEventRecord(execution->fetched, execution->stream), "computing a chunk");
     execution->is_busy = true;
     executor->next = (slot + 1) % CUDA_SLOTS;
@@ -110,8 +120,13 @@ static embed_status enqueue(struct executor *executor, size_t i, const struct ch
 static embed_status stop_after(struct executor *executor, embed_status status)
 {
     if (status == EMBED_OK) return EMBED_OK;
+    for (unsigned slot = 0; slot < CUDA_SLOTS; slot++) {
+        struct execution *execution = &executor->slots[slot];
+        if (execution->mode == EXECUTION_CAPTURED) chunk_graph_end(NULL, execution->stream);
+        execution->mode = EXECUTION_DIRECT;
+        execution->is_busy = false;
+    }
     cudaStreamSynchronize(executor->stream);
-    for (unsigned slot = 0; slot < CUDA_SLOTS; slot++) executor->slots[slot].is_busy = false;
     return status;
 }
 
@@ -135,17 +150,26 @@ embed_status executor_finish(struct executor *executor, const struct chunk_work 
     if (status != EMBED_OK) return stop_after(executor, status);
     for (unsigned n = 0; n < CUDA_SLOTS && status == EMBED_OK; n++)
         status = complete(executor, (executor->next + n) % CUDA_SLOTS, work);
+    executor->next = 0; /* single chunks always find the graphs of the same slot */
     status = stop_after(executor, status);
     device_leave(previous);
     return status;
 }
 
+/* ---- one chunk --------------------------------------------------------------------------- */
+
 embed_status executor_begin(struct packed_batch *device, const struct packed_batch *host,
                             struct execution *execution)
 {
     int32_t *ids = execution->batch;
-    *device = (struct packed_batch){host->N, host->B,       host->longest,
-                                    ids,     ids + host->N, ids + 2 * host->N};
+    *device = *host;
+    device->ids = ids;
+    device->positions = ids + host->N;
+    device->offsets = ids + 2 * host->N;
+    execution->mode =
+        chunk_graph_find(&execution->graph, &execution->graphs, host, execution->limits);
+    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
+    if (execution->mode == EXECUTION_CAPTURED) TRY(chunk_graph_begin(execution->stream));
     TRY_CUDA(cudaMemcpyAsync(ids, host->ids, packed_batch_size(host->N, host->B) * sizeof *ids,
                              cudaMemcpyHostToDevice, execution->stream),
              "copying a chunk's tokens");
@@ -155,7 +179,15 @@ embed_status executor_begin(struct packed_batch *device, const struct packed_bat
 embed_status executor_fetch(void *out, const void *memory, size_t bytes,
                             struct execution *execution)
 {
-    TRY_CUDA(cudaMemcpyAsync(out, memory, bytes, cudaMemcpyDeviceToHost, execution->stream),
-             "copying a chunk's result");
-    return EMBED_OK;
+    if (execution->mode != EXECUTION_REPLAYED)
+        TRY_CUDA(cudaMemcpyAsync(out, memory, bytes, cudaMemcpyDeviceToHost, execution->stream),
+                 "copying a chunk's result");
+    if (execution->mode == EXECUTION_DIRECT) return EMBED_OK;
+    if (execution->mode == EXECUTION_CAPTURED) {
+        execution->mode = EXECUTION_DIRECT; /* whatever comes of it: the capture is over */
+        embed_status status = chunk_graph_end(execution->graph, execution->stream);
+        execution->graphs.are_off = status != EMBED_OK;
+        TRY(status);
+    }
+    return chunk_graph_launch(execution->graph, execution->stream);
 }

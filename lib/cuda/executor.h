@@ -7,6 +7,7 @@
 #define LIB_CUDA_EXECUTOR_H
 
 #include "backend/backend.h"
+#include "cuda/chunk_graph.h"
 #include "cuda/matmul.h"
 #include "kernels/kernels_cuda.h"
 
@@ -23,9 +24,13 @@ struct execution {
     const struct cuda_kernels *kernels;
     cudaStream_t stream;
     struct matmul *matmul;
+    const struct chunk_limits *limits;
     int32_t *batch;      /* on the device: the arrays of a packed_batch */
     cudaEvent_t fetched; /* what was asked for is in staging memory */
     bool is_busy;
+    enum execution_mode mode;
+    struct chunk_graph *graph; /* of this chunk's shape */
+    struct chunk_graphs graphs;
 };
 
 embed_status executor_create(struct executor **executor, struct backend *backend,

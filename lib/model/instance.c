@@ -132,25 +132,31 @@ static void number_positions(int32_t *positions, const int32_t *ids, size_t T,
 }
 
 /* The batch that texts [first, last) make, in the worker's arrays. */
-static struct packed_batch pack(const struct token_span *spans, size_t first, size_t last,
-                                struct worker *worker, const struct transformer_config *config)
+static struct packed_batch pack(const struct embed_instance *instance, size_t first, size_t last,
+                                struct worker *worker)
 {
-    size_t N = 0, longest = 0;
+    const struct token_span *spans = instance->spans;
+    const struct backend *backend = instance->model->backend;
+    size_t N = 0, B = last - first, longest = 0, n = 0;
     for (size_t i = first; i < last; i++) {
         N += spans[i].count;
         if (spans[i].count > longest) longest = spans[i].count;
     }
+    if (backend->round_up != NULL)
+        backend->round_up(&instance->plan.limits, &N, &B, &longest);
+
     int32_t *ids = worker->batch, *positions = ids + N, *offsets = positions + N;
-    size_t n = 0;
     for (size_t i = first; i < last; i++) {
         size_t T = spans[i].count;
         offsets[i - first] = (int32_t)n;
         memcpy(ids + n, spans[i].ids, T * sizeof(int32_t));
-        number_positions(positions + n, spans[i].ids, T, config);
+        number_positions(positions + n, spans[i].ids, T, &instance->model->encoder.config);
         n += T;
     }
-    offsets[last - first] = (int32_t)n;
-    return (struct packed_batch){N, last - first, longest, ids, positions, offsets};
+    for (size_t b = last - first; b <= B; b++) offsets[b] = (int32_t)n;
+    memset(ids + n, 0, (N - n) * sizeof(int32_t)); /* tokens of no sequence: any that exist */
+    memset(positions + n, 0, (N - n) * sizeof(int32_t));
+    return (struct packed_batch){N, B, longest, 0, ids, positions, offsets};
 }
 
 static bool all_finite(const float *row, size_t count)
@@ -186,8 +192,8 @@ static embed_status compute_chunk(void *argument, size_t i, unsigned index,
     size_t C = model->encoder.config.C, D = encode->options->dimensions;
 
     size_t first = instance->chunks[i], last = instance->chunks[i + 1];
-    struct packed_batch host =
-        pack(instance->spans, first, last, worker, &model->encoder.config), batch;
+    struct packed_batch host = pack(instance, first, last, worker), batch;
+    host.variant = 2 * D + encode->normalize;
     address(worker, encode, first, last);
 
     TRY(op->begin(&batch, &host, execution));

@@ -1,0 +1,84 @@
+/* chunk_graph.c - the operations of small chunks, kept to be started at once */
+#include "cuda/chunk_graph.h"
+
+#include "backend/cuda_layout.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "cuda/cuda_error.h"
+
+/* Shapes come in few sizes: a service of single texts of up to 512 tokens sees ten. */
+#define MOST_GRAPHS 64
+
+struct chunk_graph {
+    size_t N, B, longest, variant;
+    cudaGraphExec_t executable; /* NULL: seen once */
+    struct chunk_graph *next;
+};
+
+/* Is it one of the sizes that chunks are rounded up to, and so what one token less is rounded
+ * up to? All others are large, or would not fit. */
+static bool is_rounded(const struct packed_batch *batch, const struct chunk_limits *limits)
+{
+    size_t N = batch->N - 1, B = batch->B, longest = batch->longest;
+    cuda_round_up(limits, &N, &B, &longest);
+    return N == batch->N && B == batch->B && longest == batch->longest;
+}
+
+enum execution_mode chunk_graph_find(struct chunk_graph **out, struct chunk_graphs *graphs,
+                                     const struct packed_batch *batch,
+                                     const struct chunk_limits *limits)
+{
+    *out = NULL;
+    if (graphs->are_off || !is_rounded(batch, limits)) return EXECUTION_DIRECT;
+    struct chunk_graph *graph = graphs->first;
+    while (graph != NULL &&
+           !(graph->N == batch->N && graph->B == batch->B && graph->longest == batch->longest &&
+             graph->variant == batch->variant))
+        graph = graph->next;
+    if (graph == NULL) {
+        if (graphs->count == MOST_GRAPHS) return EXECUTION_DIRECT;
+        graph = memory_allocate(1, sizeof *graph, "a graph");
+        if (graph == NULL) return EXECUTION_DIRECT;
+        *graph = (struct chunk_graph){batch->N,       batch->B, batch->longest,
+                                      batch->variant, NULL,     graphs->first};
+        graphs->first = graph;
+        graphs->count++;
+        return EXECUTION_DIRECT;
+    }
+    *out = graph;
+    return graph->executable != NULL ? EXECUTION_REPLAYED : EXECUTION_CAPTURED;
+}
+
+embed_status chunk_graph_begin(cudaStream_t stream)
+{
+    TRY_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal),
+             "capturing a graph");
+    return EMBED_OK;
+}
+
+embed_status chunk_graph_end(struct chunk_graph *graph, cudaStream_t stream)
+{
+    cudaGraph_t captured = NULL;
+    cudaError_t error = cudaStreamEndCapture(stream, &captured);
+    if (error == cudaSuccess && graph != NULL)
+        error = cudaGraphInstantiate(&graph->executable, captured, 0);
+    if (captured != NULL) cudaGraphDestroy(captured);
+    TRY_CUDA(error, "making a graph");
+    return EMBED_OK;
+}
+
+embed_status chunk_graph_launch(const struct chunk_graph *graph, cudaStream_t stream)
+{
+    TRY_CUDA(cudaGraphLaunch(graph->executable, stream), "launching a graph");
+    return EMBED_OK;
+}
+
+void chunk_graphs_destroy(struct chunk_graphs *graphs)
+{
+    while (graphs->first != NULL) {
+        struct chunk_graph *graph = graphs->first;
+        graphs->first = graph->next;
+        if (graph->executable != NULL) cudaGraphExecDestroy(graph->executable);
+        memory_free(graph);
+    }
+}
