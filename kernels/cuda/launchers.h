@@ -31,6 +31,12 @@ DECLARE_LAUNCHERS(f32)
 
 #undef DECLARE_LAUNCHERS
 
+/* Not in a table: cuda_attention_f16 calls it for heads that tensor cores do not suit. */
+cudaError_t cuda_attention_plain_f16(void *context, const void *qkv, const float *relative,
+                                     size_t columns, size_t zero, const int32_t *offsets, size_t B,
+                                     size_t longest, size_t NH, size_t HS, float scale,
+                                     cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,414 @@
+/* attention.cu - context = softmax(q k^T * scale + bias) v of every head, on tensor cores
+ *
+ *   qkv (N, 3C), context (N, C)   FP16; both products, softmax and sums in FP32
+ *   HS                            32, 64, 96 or 128; attention_plain.cu has the others
+ *
+ * The T x T scores stay in registers. A row's softmax is computed while its keys pass by, in tiles:
+ * its largest score so far, the sum of 2^(score - largest), and the values weighted so; when the
+ * largest moves, sum and values are scaled down once (online softmax: Milakov & Gimelshein 2018; as
+ * one kernel: FlashAttention, Dao et al. 2022, and 2, Dao 2023). Scores are in powers of 2, log2(e)
+ * being part of the scale, which must be above 0. The division by the sum comes last.
+ *
+ * Work. A block is a head of a sequence and 16, 32 or 64 of its queries, 16 a warp; it loops over
+ * the sequence's keys in tiles of as many. Nothing is padded and no mask is read: what lies past a
+ * sequence's end is made 0 when it is loaded, and its scores -infinity. A block that begins past
+ * the end returns. The number of warps follows from the batch's longest sequence, tiles begin at
+ * key 0, and keys past the end add exact zeros: a row's bits depend on its own sequence alone.
+ *
+ * Memory. Shared memory has one tile of keys and one of values. While softmax and the second product
+ * run, the next keys are copied; while the next first product runs, their values. A second pair of
+ * tiles would halve the blocks of a multiprocessor that has 64 or 100 KiB. A block of 64 queries does
+ * 64 FLOP for each byte of keys and values it reads: as an H200's second cache level gives 9.5 TB/s,
+ * this bounds nothing below 600 TFLOP/s.
+ *
+ * Floors, a token and layer: reads 6C and writes 2C bytes, 4 T C FLOP, T C / HS exponentials. On an
+ * H200 (4.3 TB/s, 790 TFLOP/s, 3.9e12 exponentials/s), in ns for C = 384 and HS = 32, and C = 768
+ * and HS = 64; what binds is marked:
+ *
+ *     T     bytes          FLOP           exponentials
+ *    32     0.71* 1.43*    0.06  0.12     0.10  0.10
+ *   128     0.71* 1.43*    0.25  0.50     0.39  0.39
+ *   512     0.71  1.43     1.00  1.99*    1.58* 1.58
+ *
+ * Bytes of shared memory, and registers on sm_80 and sm_90 (nvcc 13.0, nothing spilt):
+ *
+ *   queries      HS = 32           HS = 64           HS = 96           HS = 128
+ *      16       2688   47   46    4736   63   64    6784   78   76    8832   90   92
+ *      32       5376   62   64    9472   87   84   13568  106  108   17664  126  132
+ *      64      10752  122  124   18944  153  156   27136  186  188   35328  216  220
+ */
+#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/ptx.cuh"
+
+#include <math.h>
+#include <string.h>
+
+static constexpr float LOG2_E = 1.44269504f;
+
+/* ---- a block ------------------------------------------------------------------------------- */
+
+/* What the threads of a block share: a head of a sequence, and TILE of the sequence's queries. */
+template <int HS, int WARPS> struct query_block {
+    static constexpr int TILE = 16 * WARPS; /* queries of the block, and keys of a tile */
+    static constexpr bool ONE_TILE = WARPS < 4; /* no sequence of the batch is longer */
+
+    /* Elements from a row to the next in shared memory. ldmatrix reads 16 bytes from each of 8
+     * rows at once. A row of HS alone is 64, 128, 192 or 256 bytes, and 2 to 8 of the 8 would meet
+     * in the same banks; with 16 bytes more it is an odd number of groups of 4 banks, and the 8
+     * rows fall on the 8 different groups. */
+    static constexpr int PITCH = HS + 8;
+
+    static constexpr int TILE_BYTES = TILE * PITCH * (int)sizeof(__half);
+    static constexpr int SHARED_BYTES = 2 * TILE_BYTES + 2 * TILE * (int)sizeof(float);
+
+    const __half *q, *k, *v; /* of the sequence's first token; rows are `stride` apart */
+    int stride;
+    int T, first_query;
+    const float *relative; /* relative[s - t], or NULL */
+    float scale;           /* times log2(e) */
+
+    __half *keys, *values; /* in shared memory, (TILE, PITCH) each */
+    float *bias;           /* in shared memory, (2 * TILE) */
+};
+
+/* What a lane holds of its warp's 16 queries: parts of rows g and g + 8, laid out as in ptx.cuh. */
+template <int HS> struct query_rows {
+    uint32_t q[HS / 16][4];
+    float context[HS / 8][4]; /* not yet divided by the sum */
+    float largest[2];         /* score so far, times log2(e) */
+    float sum[2];             /* of 2^(score - largest), over the keys that this lane has seen */
+};
+
+static __device__ __forceinline__ int lane_of_thread()
+{
+    return threadIdx.x % WARP;
+}
+
+/* The first of the warp's 16 rows in its block. */
+static __device__ __forceinline__ int first_row_of_warp()
+{
+    return threadIdx.x / WARP * 16;
+}
+
+/* Two neighbours as a register of a fragment, or 4 bytes of a row. */
+static __device__ __forceinline__ uint32_t half_pair(float first, float second)
+{
+    const __half2 pair = __floats2half2_rn(first, second);
+    uint32_t bits;
+    memcpy(&bits, &pair, sizeof bits);
+    return bits;
+}
+
+/* ---- from global to shared memory and registers --------------------------------------------- */
+
+/* Straight from global memory: each is used by one warp, once. Where the sequence ends within the
+ * 16 rows, the last stands for those past it, which are not stored. */
+template <int HS, int WARPS>
+static __device__ __forceinline__ void load_queries(query_rows<HS> &rows,
+                                                    const query_block<HS, WARPS> &block)
+{
+    const int row = block.first_query + first_row_of_warp() + lane_of_thread() / 4;
+    const int column = lane_of_thread() % 4 * 2, last = block.T - 1;
+    const __half *upper = block.q + (int64_t)min(row, last) * block.stride + column;
+    const __half *lower = block.q + (int64_t)min(row + 8, last) * block.stride + column;
+#pragma unroll
+    for (int i = 0; i < HS / 16; i++) {
+        rows.q[i][0] = *(const uint32_t *)(upper + i * 16);
+        rows.q[i][1] = *(const uint32_t *)(lower + i * 16);
+        rows.q[i][2] = *(const uint32_t *)(upper + i * 16 + 8);
+        rows.q[i][3] = *(const uint32_t *)(lower + i * 16 + 8);
+    }
+}
+
+/* Begins to copy rows first to first + TILE - 1 of k or v; rows past the end become zeros, so that
+ * a weight of 0 meets no NaN. Four threads copy 64 bytes of a row at once. */
+template <int HS, int WARPS>
+static __device__ __forceinline__ void load_tile(__half *tile, const __half *matrix, int first,
+                                                 const query_block<HS, WARPS> &block)
+{
+    const int column = threadIdx.x % 4 * 8;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int row = threadIdx.x / 4 + half * block.TILE / 2;
+        const __half *source = matrix + (int64_t)(first + row) * block.stride + column;
+        __half *target = tile + row * block.PITCH + column;
+#pragma unroll
+        for (int i = 0; i < HS; i += 32) copy_16(target + i, source + i, first + row < block.T);
+    }
+    copy_commit();
+}
+
+/* The bias for the 2 * TILE - 1 distances from the block's queries to the keys of a tile, times
+ * log2(e): one a thread, and one thread too many. Distances that do not occur in the sequence may
+ * lie outside of the table. */
+template <int HS, int WARPS>
+static __device__ __forceinline__ void load_bias(int first, const query_block<HS, WARPS> &block)
+{
+    const int distance = first - block.first_query - (block.TILE - 1) + (int)threadIdx.x;
+    const bool occurs = -block.T < distance && distance < block.T;
+    block.bias[threadIdx.x] = occurs ? block.relative[distance] * LOG2_E : 0;
+}
+
+/* ---- a tile of keys ------------------------------------------------------------------------ */
+
+/* s = q k^T; -infinity for keys past the end. */
+template <int HS, int WARPS>
+static __device__ __forceinline__ void scores(float (&s)[2 * WARPS][4], const query_rows<HS> &rows,
+                                              int first, const query_block<HS, WARPS> &block)
+{
+    const int lane = lane_of_thread();
+    const __half *row = block.keys + (lane / 16 * 8 + lane % 8) * block.PITCH + lane / 8 % 2 * 8;
+#pragma unroll
+    for (int n = 0; n < 2 * WARPS; n++) s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
+#pragma unroll
+    for (int i = 0; i < HS / 16; i++) {
+#pragma unroll
+        for (int n = 0; n < 2 * WARPS; n += 2) {
+            uint32_t k[4]; /* 16 components of 8 keys, and of 8 more */
+            ptx_ldmatrix_x4(k, row + n * 8 * block.PITCH + i * 16);
+            mma_m16n8k16(s[n], rows.q[i], k);
+            mma_m16n8k16(s[n + 1], rows.q[i], k + 2);
+        }
+    }
+    if (first + block.TILE <= block.T) return;
+#pragma unroll
+    for (int n = 0; n < 2 * WARPS; n++) {
+        const int key = first + n * 8 + lane % 4 * 2;
+        if (key >= block.T) s[n][0] = s[n][2] = -INFINITY;
+        if (key + 1 >= block.T) s[n][1] = s[n][3] = -INFINITY;
+    }
+}
+
+/* s = s * scale + bias. Eight rows lower, the distance is that of the group of 8 keys before. */
+template <int HS, int WARPS>
+static __device__ __forceinline__ void add_bias(float (&s)[2 * WARPS][4],
+                                                const query_block<HS, WARPS> &block)
+{
+    const int row = first_row_of_warp() + lane_of_thread() / 4;
+    const float *bias = block.bias + block.TILE - 1 - row + lane_of_thread() % 4 * 2;
+    float lower[2] = {bias[-8], bias[-7]};
+#pragma unroll
+    for (int n = 0; n < 2 * WARPS; n++) {
+        const float upper[2] = {bias[n * 8], bias[n * 8 + 1]};
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            s[n][j] = fmaf(s[n][j], block.scale, upper[j]);
+            s[n][j + 2] = fmaf(s[n][j + 2], block.scale, lower[j]);
+            lower[j] = upper[j];
+        }
+    }
+}
+
+/* Four lanes hold a row between them. */
+static __device__ __forceinline__ float quad_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, 2));
+}
+
+static __device__ __forceinline__ float quad_sum(float x)
+{
+    x += __shfl_xor_sync(0xFFFFFFFFu, x, 1);
+    return x + __shfl_xor_sync(0xFFFFFFFFu, x, 2);
+}
+
+/* s into weights 2^(s * scale - largest); what was summed before is brought to the new largest. fmax
+ * drops a NaN among the scores, but the weight of that score is NaN, and so the row's sum. */
+template <int HS, int GROUPS>
+static __device__ __forceinline__ void softmax_step(float (&s)[GROUPS][4], query_rows<HS> &rows,
+                                                    float scale)
+{
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float largest = s[0][2 * r];
+#pragma unroll
+        for (int n = 0; n < GROUPS; n++)
+            largest = fmaxf(largest, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
+        largest = fmaxf(rows.largest[r], quad_max(largest) * scale);
+        const float factor = ptx_ex2_approx(rows.largest[r] - largest);
+        rows.largest[r] = largest;
+
+        rows.sum[r] *= factor;
+#pragma unroll
+        for (int i = 0; i < HS / 8; i++) {
+            rows.context[i][2 * r] *= factor;
+            rows.context[i][2 * r + 1] *= factor;
+        }
+#pragma unroll
+        for (int n = 0; n < GROUPS; n++) {
+            s[n][2 * r] = ptx_ex2_approx(fmaf(s[n][2 * r], scale, -largest));
+            s[n][2 * r + 1] = ptx_ex2_approx(fmaf(s[n][2 * r + 1], scale, -largest));
+            rows.sum[r] += s[n][2 * r] + s[n][2 * r + 1];
+        }
+    }
+}
+
+/* context += weights @ v. The weights lie in the lanes as mma left the scores, and rounded to FP16
+ * that is how it wants them. */
+template <int HS, int WARPS>
+static __device__ __forceinline__ void accumulate(query_rows<HS> &rows,
+                                                  const float (&weights)[2 * WARPS][4],
+                                                  const query_block<HS, WARPS> &block)
+{
+    const int lane = lane_of_thread();
+    const __half *row = block.values + lane % 16 * block.PITCH + lane / 16 * 8;
+#pragma unroll
+    for (int n = 0; n < 2 * WARPS; n += 2) {
+        const float *left = weights[n], *right = weights[n + 1];
+        const uint32_t p[4] = {half_pair(left[0], left[1]), half_pair(left[2], left[3]),
+                               half_pair(right[0], right[1]), half_pair(right[2], right[3])};
+#pragma unroll
+        for (int i = 0; i < HS / 8; i += 2) {
+            uint32_t v[4]; /* 8 components of 16 keys, and 8 more */
+            ptx_ldmatrix_x4_trans(v, row + n * 8 * block.PITCH + i * 8);
+            mma_m16n8k16(rows.context[i], p, v);
+            mma_m16n8k16(rows.context[i + 1], p, v + 2);
+        }
+    }
+}
+
+/* The keys from `first` on, which are on their way, and their values. */
+template <int HS, int WARPS>
+static __device__ __forceinline__ void attend(query_rows<HS> &rows, int first,
+                                              const query_block<HS, WARPS> &block)
+{
+    const bool has_rows = block.first_query + first_row_of_warp() < block.T;
+    float s[2 * WARPS][4];
+
+    copy_wait<0>();
+    __syncthreads(); /* the keys are here, and nobody reads the values before these any more */
+    if (first > 0) load_tile(block.values, block.v, first, block);
+    if (block.relative != NULL) load_bias(first, block);
+    if (has_rows) scores(s, rows, first, block);
+
+    copy_wait<0>();
+    __syncthreads(); /* the values and the bias are here, and nobody reads these keys any more */
+    if (!block.ONE_TILE && first + block.TILE < block.T)
+        load_tile(block.keys, block.k, first + block.TILE, block);
+    if (has_rows) {
+        if (block.relative != NULL) add_bias(s, block);
+        softmax_step(s, rows, block.relative != NULL ? 1 : block.scale);
+        accumulate(rows, s, block);
+    }
+}
+
+/* ---- the result ---------------------------------------------------------------------------- */
+
+/* Through shared memory, where the keys were, so that global memory sees 64 bytes of a row at once
+ * and not 16. The warp's rows are its own: it waits for no other. */
+template <int HS, int WARPS>
+static __device__ __forceinline__ void store(__half *context, int C, const query_rows<HS> &rows,
+                                             const query_block<HS, WARPS> &block)
+{
+    const int lane = lane_of_thread();
+    __half *tile = block.keys + first_row_of_warp() * block.PITCH;
+    __half *corner = tile + lane / 4 * block.PITCH + lane % 4 * 2;
+    const float upper = 1 / quad_sum(rows.sum[0]), lower = 1 / quad_sum(rows.sum[1]);
+#pragma unroll
+    for (int i = 0; i < HS / 8; i++) {
+        const float *c = rows.context[i];
+        *(uint32_t *)(corner + i * 8) = half_pair(c[0] * upper, c[1] * upper);
+        *(uint32_t *)(corner + 8 * block.PITCH + i * 8) = half_pair(c[2] * lower, c[3] * lower);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int row = lane / 4 + half * 8, column = lane % 4 * 8;
+        const int query = block.first_query + first_row_of_warp() + row;
+        if (query >= block.T) continue;
+#pragma unroll
+        for (int i = 0; i < HS; i += 32)
+            *(uint4 *)(context + (int64_t)query * C + column + i) =
+                *(const uint4 *)(tile + row * block.PITCH + column + i);
+    }
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------- */
+
+/* Blocks of four warps that a multiprocessor's 65,536 registers shall hold: without this, ptxas
+ * takes some more registers for its prefetching, and one block less fits. One more block would need
+ * 96 and 128 registers for HS = 32 and 64, which spills on some architectures. */
+static constexpr int blocks_in_registers(int HS)
+{
+    return HS == 32 ? 4 : HS == 64 ? 3 : 2;
+}
+
+template <int HS, int WARPS>
+static __global__ void __launch_bounds__(WARPS *WARP, WARPS == 4 ? blocks_in_registers(HS) : 1)
+attention_kernel(__half *context, const __half *qkv, const float *relative, size_t columns,
+                 size_t zero, const int32_t *offsets, unsigned blocks, int C, float scale)
+{
+    SHARED_MEMORY(memory);
+    query_block<HS, WARPS> block;
+    const unsigned b = block.ONE_TILE ? blockIdx.x : blockIdx.x / blocks, h = blockIdx.y;
+    const int64_t begin = offsets[b];
+    block.T = offsets[b + 1] - offsets[b];
+    block.first_query = block.ONE_TILE ? 0 : blockIdx.x % blocks * block.TILE;
+    if (block.first_query >= block.T) return;
+
+    block.stride = 3 * C;
+    block.q = qkv + begin * block.stride + h * HS;
+    block.k = block.q + C;
+    block.v = block.k + C;
+    block.relative = relative == NULL ? NULL : relative + h * columns + zero;
+    block.scale = scale;
+    block.keys = (__half *)memory;
+    block.values = (__half *)(memory + block.TILE_BYTES);
+    block.bias = (float *)(memory + 2 * block.TILE_BYTES);
+
+    load_tile(block.keys, block.k, 0, block);
+    load_tile(block.values, block.v, 0, block);
+    query_rows<HS> rows = {};
+    rows.largest[0] = rows.largest[1] = -INFINITY;
+    load_queries(rows, block);
+
+    int first = 0;
+    do {
+        attend(rows, first, block);
+        first += block.TILE;
+    } while (!block.ONE_TILE && first < block.T);
+
+    store(context + begin * C + h * HS, C, rows, block);
+}
+
+/* ---- launcher ------------------------------------------------------------------------------ */
+
+struct attention_variant {
+    void (*kernel)(__half *context, const __half *qkv, const float *relative, size_t columns,
+                   size_t zero, const int32_t *offsets, unsigned blocks, int C, float scale);
+    size_t tile, shared_bytes;
+};
+
+template <int HS, int WARPS> static attention_variant variant()
+{
+    return {attention_kernel<HS, WARPS>, query_block<HS, WARPS>::TILE,
+            query_block<HS, WARPS>::SHARED_BYTES};
+}
+
+template <int HS> static attention_variant variant_for(size_t longest)
+{
+    return longest <= 16 ? variant<HS, 1>() : longest <= 32 ? variant<HS, 2>() : variant<HS, 4>();
+}
+
+cudaError_t cuda_attention_f16(void *context, const void *qkv, const float *relative,
+                               size_t columns, size_t zero, const int32_t *offsets, size_t B,
+                               size_t longest, size_t NH, size_t HS, float scale,
+                               cudaStream_t stream)
+{
+    attention_variant attention;
+    switch (HS) {
+    case 32: attention = variant_for<32>(longest); break;
+    case 64: attention = variant_for<64>(longest); break;
+    case 96: attention = variant_for<96>(longest); break;
+    case 128: attention = variant_for<128>(longest); break;
+    default:
+        return cuda_attention_plain_f16(context, qkv, relative, columns, zero, offsets, B, longest,
+                                        NH, HS, scale, stream);
+    }
+    const size_t blocks = (longest + attention.tile - 1) / attention.tile;
+    if (B * blocks > INT32_MAX || !(scale > 0)) return cudaErrorInvalidValue;
+    return launch(attention.kernel, dim3((unsigned)(B * blocks), (unsigned)NH),
+                  dim3((unsigned)attention.tile / 16 * WARP), attention.shared_bytes, stream,
+                  (__half *)context, (const __half *)qkv, relative, columns, zero, offsets,
+                  (unsigned)blocks, (int)(NH * HS), scale * LOG2_E);
+}
