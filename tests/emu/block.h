@@ -7,6 +7,8 @@
 
 #include <emulated_device.h>
 
+#include <vector>
+
 #undef launch /* the word of kernels */
 
 enum {
@@ -89,6 +91,7 @@ struct kernel {
     dim3 grid, block;
     size_t shared_bytes;
     std::function<void()> thread;
+    std::vector<const void *> pointers; /* among its arguments */
 };
 
 struct worker *worker_create(void); /* or NULL */

@@ -127,6 +127,8 @@ static cudaError_t obstacle(enum call_kind kind)
     cudaError_t error = driver_error();
     if (error == cudaSuccess) error = current()->fatal;
     if (error == cudaSuccess) error = context_create(current());
+    if (error == cudaSuccess && kind == CALL_WAITS && graph_spoiled())
+        error = cudaErrorStreamCaptureUnsupported;
     return error;
 }
 
@@ -214,6 +216,7 @@ void emulator_reset(void)
 {
     std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
     streams_and_events_destroy_all();
+    graphs_destroy_all();
     memory_release_all();
     machine = {};
     set_defaults();

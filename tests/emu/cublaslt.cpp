@@ -358,11 +358,13 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *
 
 /* ---- the product --------------------------------------------------------------------------- */
 
+typedef const struct cublasLtMatrixLayoutOpaque_t layout_t;
+
 /* Is an operand wholly in the device's memory, and aligned as tensor cores want it? */
-static bool is_good_operand(const char *which, const void *data, cublasLtMatrixLayout_t m, int device)
+static bool is_good_operand(const char *which, const void *data, layout_t &m, int device)
 {
-    size_t count = (size_t)m->leading * (m->columns - 1) + m->rows;
-    size_t bytes = count * element_bytes(m->type);
+    size_t count = (size_t)m.leading * (m.columns - 1) + m.rows;
+    size_t bytes = count * element_bytes(m.type);
     if (memory_is_device(data, bytes, device) && (uintptr_t)data % 16 == 0) return true;
     report(format("cublasLtMatmul: %s, %zu bytes, is not, or not 16-byte aligned, in memory of "
                   "device %d: %s",
@@ -370,10 +372,15 @@ static bool is_good_operand(const char *which, const void *data, cublasLtMatrixL
     return false;
 }
 
-static bool is_good_bias(const void *bias, cublasLtMatrixLayout_t d, int device)
+/* When the product is computed: in a graph, memory may be gone by then. */
+static bool are_good_operands(const struct product &p, layout_t layout[4], int device)
 {
-    struct cublasLtMatrixLayoutOpaque_t layout = {d->type, d->rows, 1, (int64_t)d->rows};
-    return is_good_operand("the bias", bias, &layout, device);
+    layout_t bias = {p.d_type, p.O, 1, (int64_t)p.O};
+    return is_good_operand("A", p.w.data, layout[0], device) &&
+           is_good_operand("B", p.x.data, layout[1], device) &&
+           is_good_operand("D", p.d, layout[3], device) &&
+           (p.beta == 0 || is_good_operand("C", p.c.data, layout[2], device)) &&
+           (!p.has_bias || is_good_operand("the bias", p.bias.data, bias, device));
 }
 
 static struct product_matrix matrix(const void *data, cublasLtMatrixLayout_t layout)
@@ -416,7 +423,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
         p.w = matrix(a, l.a);
         p.x = matrix(b, l.b);
         p.c = matrix(c, l.c);
-        if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS) p.bias = {desc->bias, l.d->type, 0};
+        p.has_bias = desc->epilogue == CUBLASLT_EPILOGUE_BIAS;
+        p.bias = {desc->bias, l.d->type, 0};
         p.d = d;
         p.d_type = l.d->type;
         p.d_stride = (size_t)l.d->leading;
@@ -427,16 +435,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
         p.alpha = *(const float *)alpha;
         p.beta = *(const float *)beta;
 
-        bool good = is_good_operand("A", a, l.a, device) && is_good_operand("B", b, l.b, device) &&
-                    is_good_operand("D", d, l.d, device) &&
-                    (p.beta == 0 || is_good_operand("C", c, l.c, device)) &&
-                    (desc->epilogue != CUBLASLT_EPILOGUE_BIAS ||
-                     is_good_bias(desc->bias, l.d, device));
-        stream_enqueue(stream, [=] {
-            if (!good) return cudaErrorIllegalAddress;
+        const struct cublasLtMatrixLayoutOpaque_t layout[] = {*l.a, *l.b, *l.c, *l.d};
+        struct work work = {};
+        work.run = [=] {
+            if (!are_good_operands(p, layout, device)) return cudaErrorIllegalAddress;
             product_run(&p);
             return cudaSuccess;
-        });
+        };
+        stream_enqueue(stream, work);
         return CUBLAS_STATUS_SUCCESS;
     });
 }

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
-#include <vector>
 
 /* ---- OS threads ---------------------------------------------------------------------------- */
 
@@ -159,15 +158,15 @@ static cudaError_t check_shape(const struct emulated_launch *launch)
     return launch->shared_bytes > shared_limit() ? cudaErrorInvalidValue : cudaSuccess;
 }
 
-static bool pointers_are_device(const struct emulated_launch *launch, int device)
+/* When the kernel runs: in a graph, memory may be gone by then. */
+static bool pointers_are_device(const struct kernel *kernel, int device)
 {
-    for (size_t i = 0; i < launch->pointer_count; i++) {
-        const void *pointer = launch->pointers[i];
+    for (size_t i = 0; i < kernel->pointers.size(); i++) {
+        const void *pointer = kernel->pointers[i];
         if (pointer == NULL || memory_is_device(pointer, 0, device) || memory_is_pinned(pointer, 0))
             continue;
         report(format("kernel %s: its argument, pointer %zu, is not memory of device %d: %s",
-                      name_in(launch->text).c_str(), i, device,
-                      memory_describe(pointer).c_str()));
+                      kernel->name.c_str(), i, device, memory_describe(pointer).c_str()));
         return false;
     }
     return true;
@@ -183,14 +182,17 @@ cudaError_t emulated_launch_kernel(const struct emulated_launch *launch, cudaStr
             return cudaErrorNoKernelImageForDevice;
         cudaError_t error = check_shape(launch);
         if (error != cudaSuccess) return error;
+        std::vector<const void *> pointers(launch->pointers,
+                                           launch->pointers + launch->pointer_count);
+        struct kernel kernel = {name_in(launch->text), launch->grid,   launch->block,
+                                launch->shared_bytes,  launch->thread, pointers};
+        struct work work = {};
         int device = stream->device;
-        if (!pointers_are_device(launch, device)) {
-            stream_enqueue(stream, [] { return cudaErrorIllegalAddress; });
-            return cudaSuccess;
-        }
-        struct kernel kernel = {name_in(launch->text), launch->grid, launch->block,
-                                launch->shared_bytes, launch->thread};
-        stream_enqueue(stream, [=] { return run_kernel(&kernel, device); });
+        work.run = [=] {
+            return pointers_are_device(&kernel, device) ? run_kernel(&kernel, device)
+                                                        : cudaErrorIllegalAddress;
+        };
+        stream_enqueue(stream, work);
         return cudaSuccess;
     });
 }

@@ -3,6 +3,7 @@
  *   control.cpp     settings, planned failures, reports; entering a call
  *   memory.cpp      device and pinned memory: guard pages, protection, accounts
  *   stream.cpp      queues of work, done at the calls that wait
+ *   graph.cpp       work captured from a stream, to be enqueued as often as wanted
  *   runtime.cpp     the calls of cuda_runtime_api.h
  *   launch.cpp      kernels: checks, blocks on OS threads
  *   block.cpp       one block: a fiber for each thread, barriers, warp operations
@@ -54,6 +55,7 @@ std::string format(const char *pattern, ...) __attribute__((format(printf, 1, 2)
 enum call_kind {
     CALL_PLAIN,   /* needs no device */
     CALL_CONTEXT, /* creates the current device's context */
+    CALL_WAITS,   /* the same; not while the thread captures a graph */
     CALL_RELEASE  /* frees something: even when it fails */
 };
 
@@ -112,21 +114,18 @@ bool memory_charge(struct device *device, size_t *account, size_t bytes);
 
 /* ---- streams ------------------------------------------------------------------------------- */
 
+struct work {
+    std::function<cudaError_t()> run;
+    void *poisoned; /* pinned memory that is poison from the enqueueing on, until run; or NULL */
+    size_t poisoned_bytes;
+};
+
 struct CUstream_st {
     int device;
     bool waits_for_null; /* not cudaStreamNonBlocking */
     uint64_t enqueued, done;
-    std::deque<std::function<cudaError_t()>> work;
+    std::deque<struct work> work;
     struct CUgraph_st *capture; /* where work goes instead, between begin and end; or NULL */
-};
-
-struct CUgraph_st {
-    std::deque<std::function<cudaError_t()>> work;
-};
-
-struct CUgraphExec_st {
-    struct CUgraph_st graph;
-    int device;
 };
 
 /* A moment in a stream: when so many pieces of its work are done. */
@@ -138,11 +137,10 @@ struct CUevent_st {
 /* The stream that a call means: NULL is the current device's; or NULL if there is none. */
 cudaStream_t stream_resolve(cudaStream_t stream);
 
-void stream_enqueue(cudaStream_t stream, std::function<cudaError_t()> work);
+void stream_enqueue(cudaStream_t stream, struct work work);
 cudaError_t stream_finish(cudaStream_t stream); /* does all its work */
 cudaError_t streams_finish_all(int device);
-bool stream_any_captures(int device);
-cudaError_t stream_run(cudaStream_t stream, std::function<cudaError_t()> work); /* now */
+cudaError_t stream_run(cudaStream_t stream, struct work work); /* now */
 
 cudaStream_t stream_create(int device, bool waits_for_null);
 void stream_destroy(cudaStream_t stream);
@@ -153,6 +151,15 @@ void event_destroy(cudaEvent_t event);
 bool event_exists(cudaEvent_t event);
 cudaError_t event_finish(cudaEvent_t event); /* does the work before it */
 
+/* ---- graphs -------------------------------------------------------------------------------- */
+
+/* Is this thread capturing one? Then what waits or allocates is not permitted, and spoils it. */
+bool graph_spoiled(void);
+
+void graph_add(struct CUgraph_st *graph, struct work work);
+void graph_discard_capture(struct CUgraph_st *graph); /* may be NULL */
+void graphs_destroy_all(void);
+
 /* ---- kernels ------------------------------------------------------------------------------- */
 
 /* Calls task() on up to `threads` OS threads at once, this one among them. */
@@ -162,7 +169,7 @@ size_t processors(void);
 /* ---- product ------------------------------------------------------------------------------- */
 
 /* d (N, O) = alpha * x (N, I) @ w (O, I)^T + beta * c (N, O) + bias (O); all row-major with their
- * own distance between rows; bias may be NULL. Element types are CUDA_R_16F or CUDA_R_32F. */
+ * own distance between rows; the bias only where there is one. Element types are CUDA_R_16F or CUDA_R_32F. */
 struct product_matrix {
     const void *data;
     cudaDataType type;
@@ -170,8 +177,8 @@ struct product_matrix {
 };
 
 struct product {
-    struct product_matrix w, x, c;
-    struct product_matrix bias;
+    struct product_matrix w, x, c, bias;
+    bool has_bias;
     void *d;
     cudaDataType d_type;
     size_t d_stride;

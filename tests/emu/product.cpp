@@ -69,7 +69,7 @@ static INLINE void write(const struct product &p, size_t n, size_t o, float sum)
 {
     float value = p.alpha * sum;
     if (p.beta != 0) value += p.beta * element(p.c, n, o);
-    if (p.bias.data != NULL) value += element(p.bias, 0, o);
+    if (p.has_bias) value += element(p.bias, 0, o);
     if (p.d_type == CUDA_R_16F) ((__half *)p.d)[n * p.d_stride + o] = __float2half_rn(value);
     else ((float *)p.d)[n * p.d_stride + o] = value;
 }

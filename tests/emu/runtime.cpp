@@ -19,10 +19,8 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes)
 {
-    return api("cudaMalloc", CALL_CONTEXT, [=] {
-        if (stream_any_captures(current_device())) return cudaErrorStreamCaptureUnsupported;
-        return memory_allocate(pointer, bytes, current_device());
-    });
+    return api("cudaMalloc", CALL_WAITS,
+               [=] { return memory_allocate(pointer, bytes, current_device()); });
 }
 
 /* As CUDA does, waits for all work of the device: none of it may use the memory any more. */
@@ -39,7 +37,7 @@ cudaError_t cudaFree(void *pointer)
 
 cudaError_t cudaMallocHost(void **pointer, size_t bytes)
 {
-    return api("cudaMallocHost", CALL_CONTEXT,
+    return api("cudaMallocHost", CALL_WAITS,
                [=] { return memory_allocate(pointer, bytes, PINNED); });
 }
 
@@ -91,21 +89,28 @@ static cudaError_t check_copy(const char *call, void *to, const void *from, size
     return good ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-static std::function<cudaError_t()> copying(void *to, const void *from, size_t bytes)
+/* In a graph, memory may be gone by the time. */
+static struct work copying(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
-    return [=] {
+    struct work work = {};
+    work.run = [=]() mutable {
+        if (check_copy("a copy", to, from, bytes, &kind) != cudaSuccess)
+            return cudaErrorIllegalAddress;
         memcpy(to, from, bytes);
         return cudaSuccess;
     };
+    work.poisoned = kind == cudaMemcpyDeviceToHost ? to : NULL;
+    work.poisoned_bytes = bytes;
+    return work;
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
-    return api("cudaMemcpy", CALL_CONTEXT, [=]() mutable {
+    return api("cudaMemcpy", CALL_WAITS, [=]() mutable {
         if (bytes == 0) return cudaSuccess;
         cudaError_t error = check_copy("cudaMemcpy", to, from, bytes, &kind);
         if (error != cudaSuccess) return error;
-        return stream_run(stream_resolve(NULL), copying(to, from, bytes));
+        return stream_run(stream_resolve(NULL), copying(to, from, bytes, kind));
     });
 }
 
@@ -121,9 +126,11 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
         if (error != cudaSuccess) return error;
         bool to_pageable = !memory_is_any_device(to) && !memory_is_pinned(to, bytes);
         bool from_pageable = !memory_is_any_device(from) && !memory_is_pinned(from, bytes);
-        if (to_pageable || from_pageable) return stream_run(stream, copying(to, from, bytes));
-        if (memory_is_pinned(to, bytes)) fill_poison(to, bytes);
-        stream_enqueue(stream, copying(to, from, bytes));
+        if (to_pageable || from_pageable) {
+            if (stream->capture != NULL && graph_spoiled()) return cudaErrorStreamCaptureUnsupported;
+            return stream_run(stream, copying(to, from, bytes, kind));
+        }
+        stream_enqueue(stream, copying(to, from, bytes, kind));
         return cudaSuccess;
     });
 }
@@ -136,10 +143,13 @@ static cudaError_t set_memory(const char *call, void *pointer, int value, size_t
         if (stream == NULL) return cudaErrorInvalidResourceHandle;
         if (bytes == 0) return cudaSuccess;
         if (!is_on_device(pointer, bytes, call, "target")) return cudaErrorInvalidValue;
-        stream_enqueue(stream, [=] {
+        struct work work = {};
+        work.run = [=] {
+            if (!is_on_device(pointer, bytes, call, "target")) return cudaErrorIllegalAddress;
             memset(pointer, value, bytes);
             return cudaSuccess;
-        });
+        };
+        stream_enqueue(stream, work);
         return cudaSuccess;
     });
 }
@@ -186,14 +196,14 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     return api("cudaStreamSynchronize", CALL_CONTEXT, [=] {
         cudaStream_t resolved = stream_resolve(stream);
         if (resolved == NULL) return cudaErrorInvalidResourceHandle;
-        return resolved->capture != NULL ? cudaErrorStreamCaptureUnsupported
-                                         : stream_finish(resolved);
+        if (resolved->capture != NULL && graph_spoiled()) return cudaErrorStreamCaptureUnsupported;
+        return stream_finish(resolved);
     });
 }
 
 cudaError_t cudaDeviceSynchronize(void)
 {
-    return api("cudaDeviceSynchronize", CALL_CONTEXT,
+    return api("cudaDeviceSynchronize", CALL_WAITS,
                [] { return streams_finish_all(current_device()); });
 }
 
@@ -222,6 +232,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
     return api("cudaEventRecord", CALL_CONTEXT, [=] {
         cudaStream_t resolved = stream_resolve(stream);
         if (resolved == NULL || !event_exists(event)) return cudaErrorInvalidResourceHandle;
+        if (resolved->capture != NULL) return cudaErrorNotSupported;
         event->stream = resolved;
         event->moment = resolved->enqueued;
         return cudaSuccess;
@@ -232,82 +243,6 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     return api("cudaEventSynchronize", CALL_CONTEXT, [=] {
         return event_exists(event) ? event_finish(event) : cudaErrorInvalidResourceHandle;
-    });
-}
-
-/* ---- graphs -------------------------------------------------------------------------------- */
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
-{
-    return api("cudaStreamBeginCapture", CALL_CONTEXT, [=] {
-        cudaStream_t resolved = stream_resolve(stream);
-        if (resolved == NULL || stream == NULL) return cudaErrorInvalidResourceHandle;
-        if (mode != cudaStreamCaptureModeThreadLocal) return cudaErrorNotSupported;
-        if (resolved->capture != NULL) return cudaErrorInvalidValue;
-        resolved->capture = new CUgraph_st;
-        return cudaSuccess;
-    });
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
-{
-    *graph = NULL;
-    cudaError_t error = api("cudaStreamEndCapture", CALL_RELEASE, [=] {
-        cudaStream_t resolved = stream_resolve(stream);
-        if (resolved == NULL || resolved->capture == NULL) return cudaErrorInvalidValue;
-        *graph = resolved->capture;
-        machine.graphs++;
-        resolved->capture = NULL;
-        return cudaSuccess;
-    });
-    if (error == cudaSuccess || *graph == NULL) return error;
-    machine.graphs--; /* a capture that fails leaves no graph */
-    delete *graph;
-    *graph = NULL;
-    return error;
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t graph)
-{
-    return api("cudaGraphDestroy", CALL_RELEASE, [=] {
-        if (graph == NULL) return cudaErrorInvalidValue;
-        machine.graphs--;
-        delete graph;
-        return cudaSuccess;
-    });
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
-                                 unsigned long long flags)
-{
-    return api("cudaGraphInstantiate", CALL_CONTEXT, [=] {
-        if (graph == NULL || flags != 0) return cudaErrorInvalidValue;
-        if (!memory_charge(current(), &current()->graph_bytes, machine.graph_cost))
-            return cudaErrorMemoryAllocation;
-        *executable = new CUgraphExec_st{*graph, current_device()};
-        machine.graphs++;
-        return cudaSuccess;
-    });
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable)
-{
-    return api("cudaGraphExecDestroy", CALL_RELEASE, [=] {
-        if (executable == NULL) return cudaErrorInvalidValue;
-        machine.devices[executable->device].graph_bytes -= machine.graph_cost;
-        machine.graphs--;
-        delete executable;
-        return cudaSuccess;
-    });
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream)
-{
-    return api("cudaGraphLaunch", CALL_CONTEXT, [=] {
-        cudaStream_t resolved = stream_resolve(stream);
-        if (resolved == NULL || executable == NULL) return cudaErrorInvalidResourceHandle;
-        for (const auto &work : executable->graph.work) stream_enqueue(resolved, work);
-        return cudaSuccess;
     });
 }
 
@@ -349,6 +284,8 @@ static const struct error_name error_names[] = {
      "operation not supported on global/shared address space"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
     {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
      "operation not permitted when stream is capturing"},
     {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},

@@ -47,10 +47,10 @@ static cudaError_t do_work(cudaStream_t stream, uint64_t moment)
     if (stream->done < moment && device->fatal == cudaSuccess) {
         memory_open(stream->device);
         while (stream->done < moment && device->fatal == cudaSuccess) {
-            std::function<cudaError_t()> work = std::move(stream->work.front());
+            struct work work = std::move(stream->work.front());
             stream->work.pop_front();
             stream->done++;
-            device->fatal = work();
+            device->fatal = work.run();
         }
         memory_close(stream->device);
     }
@@ -76,13 +76,15 @@ static cudaError_t do_earlier_of_others(cudaStream_t stream)
     return error;
 }
 
-void stream_enqueue(cudaStream_t stream, std::function<cudaError_t()> work)
+void stream_enqueue(cudaStream_t stream, struct work work)
 {
     if (stream->capture != NULL) {
-        stream->capture->work.push_back(std::move(work));
+        graph_add(stream->capture, std::move(work));
         return;
     }
     do_earlier_of_others(stream); /* an error stays, and shows at the next call */
+    if (memory_is_pinned(work.poisoned, work.poisoned_bytes))
+        fill_poison(work.poisoned, work.poisoned_bytes);
     stream->work.push_back(std::move(work));
     stream->enqueued++;
 }
@@ -93,14 +95,7 @@ cudaError_t stream_finish(cudaStream_t stream)
     return error != cudaSuccess ? error : do_all_work(stream);
 }
 
-bool stream_any_captures(int device)
-{
-    for (cudaStream_t stream : streams())
-        if (stream->device == device && stream->capture != NULL) return true;
-    return false;
-}
-
-cudaError_t stream_run(cudaStream_t stream, std::function<cudaError_t()> work)
+cudaError_t stream_run(cudaStream_t stream, struct work work)
 {
     stream_enqueue(stream, std::move(work));
     return stream_finish(stream);
@@ -129,7 +124,7 @@ void stream_destroy(cudaStream_t stream)
     for (cudaEvent_t event : events())
         if (event->stream == stream) event->stream = NULL;
     streams().erase(stream);
-    delete stream->capture;
+    graph_discard_capture(stream->capture);
     machine.streams--;
     delete stream;
 }

@@ -222,6 +222,77 @@ static void test_events(void **state)
     assert_cuda(cudaEventSynchronize(event));
 }
 
+/* ---- graphs -------------------------------------------------------------------------------- */
+
+/* A kernel that reverses the numbers on the device, and a copy of them to pinned memory. */
+static cudaGraph_t capture(cudaStream_t stream, float *device, float *pinned)
+{
+    cudaGraph_t graph;
+    assert_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    assert_cuda(launch_seeded(RIGHT_BARRIER, device, stream));
+    assert_cuda(cudaMemcpyAsync(pinned, device, THREADS * sizeof *device, cudaMemcpyDeviceToHost,
+                                stream));
+    assert_cuda(cudaStreamEndCapture(stream, &graph));
+    return graph;
+}
+
+static void test_graphs(void **state)
+{
+    (void)state;
+    cudaStream_t stream;
+    cudaGraphExec_t executable;
+    struct emulator_usage usage;
+    float *pinned, *device = numbers();
+    assert_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    assert_cuda(cudaMallocHost((void **)&pinned, THREADS * sizeof *pinned));
+    pinned[0] = 7;
+    cudaGraph_t graph = capture(stream, device, pinned);
+    assert_cuda(cudaGraphInstantiate(&executable, graph, 0));
+    assert_cuda(cudaGraphDestroy(graph));
+    assert_cuda(cudaStreamSynchronize(stream));
+    assert_true(pinned[0] == 7); /* capturing does nothing */
+    for (int launch = 0; launch < 3; launch++) {
+        assert_cuda(cudaGraphLaunch(executable, stream));
+        assert_true(isnan(pinned[0]));
+        assert_cuda(cudaStreamSynchronize(stream));
+        assert_true(pinned[0] == (launch % 2 == 0 ? THREADS - 1 : 0));
+    }
+    emulator_get_usage(&usage);
+    assert_int_equal(usage.graphs, 1);
+    assert_cuda(cudaFree(device));
+    assert_cuda(cudaGraphLaunch(executable, stream));
+    assert_int_equal(cudaStreamSynchronize(stream), cudaErrorIllegalAddress);
+    assert_report("of a freed allocation");
+    assert_int_equal(cudaGraphExecDestroy(executable), cudaErrorIllegalAddress); /* and destroys */
+    emulator_get_usage(&usage);
+    assert_int_equal(usage.graphs, 0);
+}
+
+static void test_what_spoils_a_capture(void **state)
+{
+    (void)state;
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    float *device = numbers(), pageable[THREADS];
+    void *memory;
+    assert_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    for (int what = 0; what < 4; what++) {
+        cudaError_t error;
+        assert_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+        switch (what) {
+        case 0: error = cudaMalloc(&memory, 1); break;
+        case 1: error = cudaStreamSynchronize(stream); break;
+        case 2: error = cudaMemcpy(pageable, device, 4, cudaMemcpyDeviceToHost); break;
+        default: error = cudaMemcpyAsync(pageable, device, 4, cudaMemcpyDeviceToHost, stream);
+        }
+        assert_int_equal(error, cudaErrorStreamCaptureUnsupported);
+        assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
+        assert_null(graph);
+    }
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorInvalidValue);
+    assert_cuda(cudaMalloc(&memory, 1));
+}
+
 /* ---- failures ------------------------------------------------------------------------------ */
 
 static void test_nth_call_fails(void **state)
@@ -361,6 +432,8 @@ int main(void)
         TEST(test_work_is_done_when_waited_for),
         TEST(test_streams_that_wait_for_the_null_stream),
         TEST(test_events),
+        TEST(test_graphs),
+        TEST(test_what_spoils_a_capture),
         TEST(test_nth_call_fails),
         TEST(test_fatal_errors_stay),
         TEST(test_kernel_faults_stay),
