@@ -424,6 +424,28 @@ static void test_pool_is_batch_invariant(void **state)
     }
 }
 
+/* As at the end of a batch that is rounded up: no token there is read, no row written. */
+static void test_pool_of_no_tokens(void **state)
+{
+    (void)state;
+    static const int32_t offsets[] = {0, 5, 9, 9, 9};
+    struct batch padded = {offsets, 4, 384}, batch = {offsets, 2, 384};
+    size_t C = batch.C;
+    FOR_EACH_TABLE(k)
+    {
+        float *x = random_elements(9 * C, k->element_bytes);
+        for (int pooling = POOLING_MEAN; pooling <= POOLING_LAST; pooling++) {
+            float *expected = run_pool(k, x, &batch, (enum pooling)pooling, C, true);
+            float *got = run_pool(k, x, &padded, (enum pooling)pooling, C, true);
+            assert_same_bits("pool", got, expected, 2, C);
+            for (size_t i = 2 * C; i < 4 * C; i++) assert_float_equal(got[i], UNTOUCHED, 0);
+            free(expected);
+            free(got);
+        }
+        free(x);
+    }
+}
+
 /* A NaN in any token reaches its component, and no other sequence; zeros stay zeros. */
 static void test_pool_of_nan_and_zeros(void **state)
 {
@@ -465,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_gelu_of_what_is_not_finite),
         cmocka_unit_test(test_pool),
         cmocka_unit_test(test_pool_is_batch_invariant),
+        cmocka_unit_test(test_pool_of_no_tokens),
         cmocka_unit_test(test_pool_of_nan_and_zeros),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
