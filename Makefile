@@ -8,6 +8,7 @@
 ## make uninstall  remove what `make install` with the same variables installs
 ## make info       what was found on this machine
 ## make layers     check who includes whom
+## make gpu-bundle  pack the check on a real GPU (tests/gpu/run) for another machine
 ## make spills     build the CUDA kernels and check that none keeps registers in memory
 ## make asan       run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 ## make tsan       run the threaded tests under ThreadSanitizer
@@ -170,7 +171,7 @@ CUDA_ARCHS ?= 75 80 86 89 90 100 120
 # Machine code for each, and PTX of the newest for what comes after it.
 GENCODE    := $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch)) \
               -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
-NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
+NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-Wall,-Wextra \
               $(if $(WERROR)$(CI),-Werror all-warnings)
 
 CUDA_SOURCES   := $(wildcard lib/cuda/*.c)
@@ -183,12 +184,15 @@ CUDA_LIBS       = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublasLt -lcudart_s
 $(BUILD)/cuda/%.o: %.c | $(BUILD)/.packages
 	$(call compile,-isystem $(CUDA)/include)
 # The compiler's report (registers, spills) stays beside the object, for `make spills`.
-$(BUILD)/cuda/%.o: %.cu
+define compile_cuda
 	@mkdir -p $(@D)
 	@echo "  nvcc  $<"
-	$(Q)$(NVCC) $(NVCCFLAGS) $(GENCODE) -Xptxas -v -MD -MF $(@:.o=.d) -c -o $@ $< 2>$(@:.o=.report) \
+	$(Q)$(NVCC) $(NVCCFLAGS) $(1) -Xptxas -v -MD -MF $(@:.o=.d) -c -o $@ $< 2>$(@:.o=.report) \
 	    || { cat $(@:.o=.report) >&2; exit 1; }
 	$(Q)! grep -i 'warning' $(@:.o=.report) >&2
+endef
+$(BUILD)/cuda/%.o: %.cu
+	$(call compile_cuda,$(GENCODE))
 
 $(BUILD)/libembed-cuda.so: $(CUDA_OBJECTS) lib/cuda/libembed-cuda.map
 	@echo "  ld  $@"
@@ -298,6 +302,64 @@ check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
 memcheck: $(TESTS) all
 	@BUILD=$(BUILD) sh tests/memcheck $(TESTS)
 
+# ---- the check on a real GPU ---------------------------------------------------------------
+# What tests/gpu/run runs. The kernels come as a library of their own, and a second time, in gpu/ptx, as
+# PTX for Turing alone, which the driver compiles: so that Turing's branches run on any GPU.
+GPU_TESTS     := $(filter-out tests/test_cuda_faults.c tests/test_cuda_models.c,$(wildcard tests/test_cuda_*.c))
+GPU_PROGRAMS  := $(addprefix $(BUILD)/,embed embed-bench libembed-cuda.so) \
+                 $(addprefix $(BUILD)/gpu/,libkernels.so ptx/libkernels.so ptx/libembed-cuda.so \
+                 matmul_invariance kernel_times gpu_info batch_invariance compare_rows) \
+                 $(GPU_TESTS:tests/%.c=$(BUILD)/gpu/%)
+PLUGIN_PARTS  := $(filter-out $(BUILD)/cuda/kernels/%,$(CUDA_OBJECTS))
+KERNELS       := $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o)
+PTX_KERNELS   := $(KERNEL_SOURCES:%.cu=$(BUILD)/ptx/%.o)
+GPU_LIBS       = -L$(BUILD)/gpu -lkernels -L$(CUDA)/lib64 -lcublasLt -lcudart -lcmocka $(LIBS) \
+                 -Wl,--enable-new-dtags,-rpath,'$$ORIGIN',-rpath,$(CUDA)/lib64
+
+define link_gpu
+	@mkdir -p $(@D)
+	@echo "  ld  $@"
+	$(Q)$(CXX) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
+endef
+
+$(BUILD)/ptx/%.o: %.cu
+	$(call compile_cuda,-arch=compute_75)
+$(BUILD)/gpu/ptx/libembed-cuda.so: $(PLUGIN_PARTS) $(PTX_KERNELS) $(BUILD)/cuda/kernels/cuda/table.o
+	$(link_gpu) -shared -Wl,--version-script=lib/cuda/libembed-cuda.map,--no-undefined $(CUDA_LIBS)
+
+$(BUILD)/gpu/table.o: kernels/cuda/table.c | $(BUILD)/.packages
+	$(call compile,-isystem $(CUDA)/include -fvisibility=default)
+$(BUILD)/gpu/libkernels.so: $(KERNELS) $(BUILD)/gpu/table.o
+	$(link_gpu) -shared -Wl,--no-undefined -L$(CUDA)/lib64 -lcudart
+$(BUILD)/gpu/ptx/libkernels.so: $(PTX_KERNELS) $(BUILD)/gpu/table.o
+	$(link_gpu) -shared -Wl,--no-undefined -L$(CUDA)/lib64 -lcudart
+
+$(BUILD)/gpu/test_cuda_%: $(BUILD)/cuda/tests/test_cuda_%.o $(REFERENCE_OBJECTS) $(BUILD)/gpu/libkernels.so
+	$(link_gpu) $(GPU_LIBS)
+$(BUILD)/gpu/%: $(BUILD)/cuda/tests/gpu/%.o $(BUILD)/cuda/lib/cuda/matmul.o $(BUILD)/internal.a \
+    $(BUILD)/gpu/libkernels.so
+	$(link_gpu) $(GPU_LIBS)
+# Without CUDA: through the public library, as a program does it, or not at all.
+$(BUILD)/gpu/batch_invariance: tests/gpu/batch_invariance.c $(BUILD)/libembed.so
+	@mkdir -p $(@D)
+	@echo "  cc  $<"
+	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -lembed \
+	    -Wl,-rpath,'$$ORIGIN/..'
+$(BUILD)/gpu/compare_rows $(BUILD)/gpu/round_to_f16: $(BUILD)/gpu/%: tests/gpu/%.c $(BUILD)/internal.a
+	@mkdir -p $(@D)
+	@echo "  cc  $<"
+	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/internal.a $(LIBS)
+
+gpu-programs: $(GPU_PROGRAMS)
+
+# Machine code for one kind of GPU, the H200's: with all of CUDA_ARCHS it would be too large.
+GPU_ARCH ?= 90
+gpu-bundle:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sm_$(GPU_ARCH) CUDA_ARCHS=$(GPU_ARCH) \
+	    ARCHIVE=$(BUILD)/gpu-bundle.tar.gz gpu-archive
+gpu-archive: $(GPU_PROGRAMS) $(BUILD)/gpu/round_to_f16 weights/$(MODEL)/.complete
+	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/gpu/bundle $(ARCHIVE) $(GPU_PROGRAMS)
+
 # ---- install -------------------------------------------------------------------------------
 # Where the loader looks by itself. In any other LIBDIR, the installed embed finds its library by an
 # rpath, and there is no cache to renew.
@@ -356,7 +418,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,9 +1,12 @@
 /* embed_bench.c - embed-bench: how fast a model runs on this machine
  *
- *   embed-bench latency -m FOLDER [--threads N] [--rounds N]     one text at a time
- *   embed-bench throughput -m FOLDER [--threads N] [--rounds N] FILE     all lines of FILE
- *
- * Prints CSV with a header line: medians over the rounds, after one round that is not counted.
+ *   embed-bench latency -m FOLDER [options]                          one text at a time
+ *   embed-bench throughput -m FOLDER [options] FILE                  all lines of FILE
+ *   embed-bench throughput -m FOLDER [options] --texts N --tokens N  N texts of so many tokens each,
+ *                                                                    given as ids: no tokenizing
+ * Options: --device auto|cpu|cuda, --dtype auto|f32|f16, --threads N, --batch-tokens N,
+ * --rounds N. Prints CSV with a header line: medians over the rounds, after one round that is not
+ * counted.
  */
 #include <embed.h>
 
@@ -16,7 +19,11 @@
 
 struct settings {
     const char *command, *folder, *file;
+    embed_device device;
+    embed_dtype dtype;
     unsigned threads, rounds;
+    size_t batch_tokens;  /* 0: chosen for the device */
+    size_t texts, tokens; /* in place of a file */
 };
 
 static double now(void)
@@ -34,7 +41,8 @@ static void die(const char *what)
 
 static void usage(void)
 {
-    fputs("usage: embed-bench latency|throughput -m FOLDER [--threads N] [--rounds N] [FILE]\n",
+    fputs("usage: embed-bench latency|throughput -m FOLDER [--device D] [--dtype T] [--threads N]\n"
+          "           [--batch-tokens N] [--rounds N] [FILE | --texts N --tokens N]\n",
           stderr);
     exit(2);
 }
@@ -56,6 +64,16 @@ static void check(embed_status status)
     if (status != EMBED_OK) die(embed_error_message());
 }
 
+/* By the numbers that embed.h gives them. */
+static const char *const devices[] = {"auto", "cpu", "cuda"};
+static const char *const dtypes[] = {"auto", "f32", "bf16", "f16", "int8"};
+
+/* Any ids do: the work depends on their number only. Below 1000 are BERT's special tokens. */
+static int32_t any_id(size_t i, const embed_model_info *info)
+{
+    return (int32_t)((1000 + 37 * i) % info->vocabulary);
+}
+
 /* ---- latency ------------------------------------------------------------------------------- */
 
 /* Token counts of the texts, special tokens included. */
@@ -69,8 +87,7 @@ static void latency(const struct settings *settings, embed_instance *instance,
     double *times = malloc(rounds * sizeof *times);
     int32_t ids[512];
     if (row == NULL || times == NULL) die("out of memory");
-    /* Any ids do: the work depends on their number only. */
-    for (size_t i = 0; i < 512; i++) ids[i] = (int32_t)((1000 + 37 * i) % info->vocabulary);
+    for (size_t i = 0; i < 512; i++) ids[i] = any_id(i, info);
 
     printf("device,instruction_set,threads,dtype,tokens,rounds,median_ms,p99_ms\n");
     for (size_t t = 0; t < sizeof latency_tokens / sizeof *latency_tokens; t++) {
@@ -83,9 +100,10 @@ static void latency(const struct settings *settings, embed_instance *instance,
             check(embed_instance_encode(instance, &text, 1, NULL, row, info->width, NULL));
             times[r] = now() - start;
         }
-        printf("\"%s\",%s,%u,f32,%zu,%zu,%.3f,%.3f\n", info->device_name, info->instruction_set,
-               info->threads, tokens, rounds, 1e3 * percentile(times, rounds, 0.5),
-               1e3 * percentile(times, rounds, 0.99));
+        printf("\"%s\",%s,%u,%s,%zu,%zu,%.4f,%.4f\n", info->device_name, info->instruction_set,
+               info->threads, dtypes[info->dtype], tokens, rounds,
+               1e3 * percentile(times, rounds, 0.5), 1e3 * percentile(times, rounds, 0.99));
+        fflush(stdout);
     }
     free(row);
     free(times);
@@ -122,13 +140,39 @@ static embed_text *split_lines(const char *bytes, size_t length, size_t *count)
     return texts;
 }
 
+/* `count` texts that share the ids of one. */
+static embed_text *repeat_ids(const int32_t *ids, size_t tokens, size_t count)
+{
+    embed_text *texts = calloc(count, sizeof *texts);
+    if (texts == NULL) die("out of memory");
+    for (size_t i = 0; i < count; i++) texts[i] = (embed_text){NULL, ids, tokens};
+    return texts;
+}
+
+/* What the texts lie in comes in *memory. */
+static embed_text *make_texts(void **memory, size_t *count, const struct settings *settings,
+                              const embed_model_info *info)
+{
+    if (settings->file != NULL) {
+        size_t length;
+        char *bytes = read_file(settings->file, &length);
+        *memory = bytes;
+        return split_lines(bytes, length, count);
+    }
+    int32_t *ids = calloc(settings->tokens, sizeof *ids);
+    if (ids == NULL) die("out of memory");
+    for (size_t i = 0; i < settings->tokens; i++) ids[i] = any_id(i, info);
+    *memory = ids;
+    *count = settings->texts;
+    return repeat_ids(ids, settings->tokens, settings->texts);
+}
+
 static void throughput(const struct settings *settings, embed_instance *instance,
                        const embed_model_info *info)
 {
-    if (settings->file == NULL) usage();
-    size_t rounds = settings->rounds > 0 ? settings->rounds : 5, length, count, tokens = 0;
-    char *bytes = read_file(settings->file, &length);
-    embed_text *texts = split_lines(bytes, length, &count);
+    size_t rounds = settings->rounds > 0 ? settings->rounds : 5, count, tokens = 0;
+    void *memory;
+    embed_text *texts = make_texts(&memory, &count, settings, info);
     if (count == 0) die("the file has no lines");
     float *rows = malloc(count * info->width * sizeof *rows);
     embed_item *items = calloc(count, sizeof *items);
@@ -144,10 +188,14 @@ static void throughput(const struct settings *settings, embed_instance *instance
         times[r] = now() - start;
     }
     double median = percentile(times, rounds, 0.5);
-    printf("device,instruction_set,threads,dtype,texts,tokens,rounds,texts_per_s,tokens_per_s\n");
-    printf("\"%s\",%s,%u,f32,%zu,%zu,%zu,%.1f,%.0f\n", info->device_name, info->instruction_set,
-           info->threads, count, tokens, rounds, (double)count / median, (double)tokens / median);
-    free(bytes);
+    printf("device,instruction_set,threads,dtype,batch_tokens,texts,tokens,rounds,texts_per_s,"
+           "tokens_per_s\n");
+    printf("\"%s\",%s,%u,%s,", info->device_name, info->instruction_set, info->threads,
+           dtypes[info->dtype]);
+    if (settings->batch_tokens > 0) printf("%zu", settings->batch_tokens);
+    printf(",%zu,%zu,%zu,%.1f,%.0f\n", count, tokens, rounds, (double)count / median,
+           (double)tokens / median);
+    free(memory);
     free(texts);
     free(rows);
     free(items);
@@ -164,30 +212,65 @@ static unsigned number(const char *text)
     return (unsigned)value;
 }
 
-int main(int argc, char **argv)
+/* The index of `word` among words[], or a complaint. */
+static int parse_word(const char *word, const char *const words[], int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (word != NULL && strcmp(word, words[i]) == 0) return i;
+    }
+    usage();
+    return 0;
+}
+
+static bool is_command(const struct settings *settings)
+{
+    bool has_ids = settings->texts > 0 && settings->tokens > 0;
+    bool has_size = settings->texts > 0 || settings->tokens > 0;
+    if (settings->folder == NULL) return false;
+    if (strcmp(settings->command, "latency") == 0) return settings->file == NULL && !has_size;
+    return strcmp(settings->command, "throughput") == 0 &&
+           (settings->file != NULL ? !has_size : has_ids);
+}
+
+static struct settings parse(int argc, char **argv)
 {
     struct settings settings = {.command = argc > 1 ? argv[1] : ""};
     for (int i = 2; i < argc; i++) {
         const char *next = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "-m") == 0) settings.folder = next, i++;
+        else if (strcmp(argv[i], "--device") == 0)
+            settings.device = (embed_device)parse_word(next, devices, 3), i++;
+        else if (strcmp(argv[i], "--dtype") == 0)
+            settings.dtype = (embed_dtype)parse_word(next, dtypes, 5), i++;
         else if (strcmp(argv[i], "--threads") == 0) settings.threads = number(next), i++;
+        else if (strcmp(argv[i], "--batch-tokens") == 0) settings.batch_tokens = number(next), i++;
         else if (strcmp(argv[i], "--rounds") == 0) settings.rounds = number(next), i++;
+        else if (strcmp(argv[i], "--texts") == 0) settings.texts = number(next), i++;
+        else if (strcmp(argv[i], "--tokens") == 0) settings.tokens = number(next), i++;
         else if (argv[i][0] != '-' && settings.file == NULL) settings.file = argv[i];
         else usage();
     }
-    bool is_latency = strcmp(settings.command, "latency") == 0;
-    if ((!is_latency && strcmp(settings.command, "throughput") != 0) || settings.folder == NULL)
-        usage();
+    if (!is_command(&settings)) usage();
+    return settings;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings = parse(argc, argv);
 
     embed_model *model = NULL;
     embed_instance *instance = NULL;
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     embed_model_info info = EMBED_MODEL_INFO_INIT;
+    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
+    options.device = settings.device;
+    options.dtype = settings.dtype;
     options.threads = settings.threads;
+    instance_options.batch_tokens = settings.batch_tokens;
     check(embed_model_open(&model, settings.folder, &options));
     check(embed_model_get_info(model, &info));
-    check(embed_instance_create(&instance, model, NULL));
-    if (is_latency) latency(&settings, instance, &info);
+    check(embed_instance_create(&instance, model, &instance_options));
+    if (strcmp(settings.command, "latency") == 0) latency(&settings, instance, &info);
     else throughput(&settings, instance, &info);
     embed_instance_destroy(instance);
     embed_model_close(model);
