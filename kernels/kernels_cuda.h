@@ -8,7 +8,8 @@
  *
  * Launchers only enqueue work on `stream` and return what the launch returned: an error of the
  * kernel itself shows at a later call that waits. N = 0 or B = 0 is not allowed. Linear layers
- * are not here: cuBLASLt computes them (lib/cuda/matmul.c), all but the activation.
+ * are not in the table: cuBLASLt computes them (lib/cuda/matmul.c), all but the activation, or
+ * cuda_linear_f16 does.
  * Limits: N and B up to CUDA_MOST_TOKENS, NH < 65536, HS up to CUDA_LARGEST_HEAD.
  *
  * A row of a result has the same bits whatever other sequences are in the batch.
@@ -27,7 +28,7 @@
 extern "C" {
 #endif
 
-enum { CUDA_MOST_TOKENS = 1 << 24, CUDA_LARGEST_HEAD = 256 };
+enum { CUDA_MOST_TOKENS = 1 << 24, CUDA_LARGEST_HEAD = 256, CUDA_WIDEST_LAYER = 1 << 20 };
 
 struct cuda_kernels {
     const char *name; /* "f16", "f32" */
@@ -65,6 +66,31 @@ struct cuda_kernels {
 
 extern const struct cuda_kernels cuda_kernels_f16;
 extern const struct cuda_kernels cuda_kernels_f32; /* slow and plain: for checking */
+
+/* ---- linear layers ------------------------------------------------------------------------- */
+
+enum cuda_sums {
+    CUDA_SUMS_F32,
+    /* FP16 over 64 products, and of those sums FP32. For cards that add products in FP32 at half
+     * the rate (GeForce). A sum of 64 products must stay below 65504, or becomes infinite. */
+    CUDA_SUMS_TWO_LEVEL
+};
+
+/* y (N, O) = activation(x (N, I) @ weight (O, I)^T + bias (O)), all in FP16, weight as PyTorch
+ * stores it; bias and activation in FP32 before the one rounding. O and I are multiples of 8, at
+ * most CUDA_WIDEST_LAYER, and N at most CUDA_MOST_TOKENS, else cudaErrorInvalidValue. A row's bits
+ * do not depend on N. */
+cudaError_t cuda_linear_f16(void *y, const void *x, const void *weight, const void *bias, size_t N,
+                            size_t O, size_t I, enum activation activation, enum cuda_sums sums,
+                            cudaStream_t stream);
+
+/* The square of y that a block computes. cuda_linear_f16 chooses by N and O; the bits of y are the
+ * same with each, and only tests and measurements choose. */
+enum cuda_tile { CUDA_TILE_32, CUDA_TILE_64, CUDA_TILE_128 };
+
+cudaError_t cuda_linear_f16_tiled(void *y, const void *x, const void *weight, const void *bias,
+                                  size_t N, size_t O, size_t I, enum activation activation,
+                                  enum cuda_sums sums, enum cuda_tile tile, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

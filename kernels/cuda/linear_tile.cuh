@@ -1,0 +1,239 @@
+/* linear_tile.cuh - the part of a linear layer that one block computes: operands in, products, out
+ *
+ * Shared memory is a ring of slots. A slot holds DEPTH columns of the block's rows of x and, below
+ * them, of its rows of weight. A row is 64 bytes, 4 pieces of 16; two rows cover the 32 banks once.
+ * Piece p of row r stands at place p ^ (r / 2 % 4): ldmatrix reads the same piece of 8 rows at
+ * once, and these lie on the 8 different groups of 4 banks. So do the pieces that 8 threads copy,
+ * all those of two rows.
+ */
+#ifndef KERNELS_CUDA_LINEAR_TILE_CUH
+#define KERNELS_CUDA_LINEAR_TILE_CUH
+
+#include "kernels/cuda/gelu.cuh"
+#include "kernels/cuda/ptx.cuh"
+
+#include <string.h>
+
+/* A block computes ROWS x COLUMNS of y, each of its warps WARP_ROWS x WARP_COLUMNS. Registers must
+ * suffice for BLOCKS blocks on a multiprocessor. */
+template <int ROWS_, int COLUMNS_, int WARP_ROWS_, int WARP_COLUMNS_, int SLOTS_, int BLOCKS_>
+struct linear_tile {
+    static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, SLOTS = SLOTS_, BLOCKS = BLOCKS_;
+    static constexpr int WARP_ROWS = WARP_ROWS_, WARP_COLUMNS = WARP_COLUMNS_;
+    static constexpr int WARPS_ACROSS = COLUMNS / WARP_COLUMNS;
+    static constexpr int WARPS = ROWS / WARP_ROWS * WARPS_ACROSS;
+    static constexpr int THREADS = WARPS * WARP;
+
+    static constexpr int DEPTH = 32; /* halves of a row in a slot: two steps of mma */
+    static constexpr int SLOT_HALVES = (ROWS + COLUMNS) * DEPTH;
+
+    /* Slots that are filled while one is worked on. Turing's copies wait in registers instead. */
+    static constexpr int AHEAD = DEVICE_ARCH >= 800 ? SLOTS - 1 : 1;
+
+    /* Halves from a row of a warp's results to the next, where they wait to be stored: a multiple
+     * of 16 and 8 more, so that 8 rows begin at 8 different groups of 4 banks. */
+    static constexpr int PITCH = WARP_COLUMNS + 8;
+
+    static constexpr int SHARED_BYTES = SLOTS * SLOT_HALVES * (int)sizeof(__half);
+    static_assert(WARPS * WARP_ROWS * PITCH <= SLOTS * SLOT_HALVES, "results fit in the slots");
+};
+
+/* ---- operands, from global memory to shared ------------------------------------------------ */
+
+/* A thread copies one piece of every STRIDE-th row. Zeros stand for what is beyond the matrices:
+ * past a row's end, 0 times what lies there would not do, for it may be NaN. */
+template <class tile> struct linear_copies {
+    static constexpr int STRIDE = tile::THREADS / 4;
+    static_assert(tile::ROWS % STRIDE == 0 && tile::COLUMNS % STRIDE == 0, "whole rounds");
+
+    const __half *x, *weight; /* the thread's first piece of each */
+    int rows, columns;        /* of x, of weight, from there on */
+    int I, k, steps;
+    int place; /* of its first piece in a slot */
+#if DEVICE_ARCH < 800
+    uint4 held[(tile::ROWS + tile::COLUMNS) / STRIDE];
+#endif
+
+    __device__ __forceinline__ linear_copies(const __half *x_, const __half *weight_, int N, int O,
+                                             int I_, int first_row, int first_column)
+    {
+        const int row = threadIdx.x / 4, piece = threadIdx.x % 4;
+        I = I_;
+        k = piece * 8;
+        steps = (I + tile::DEPTH - 1) / tile::DEPTH;
+        rows = N - first_row - row;
+        columns = O - first_column - row;
+        x = x_ + (size_t)(first_row + row) * I + k;
+        weight = weight_ + (size_t)(first_column + row) * I + k;
+        place = row * tile::DEPTH + (piece ^ (row / 2 % 4)) * 8;
+    }
+
+    /* Begins to fill `slot` for `step`. On Turing: only as far as into registers. */
+    __device__ __forceinline__ void fetch(__half *slot, int step)
+    {
+        if (step >= steps) return;
+        const int first = step * tile::DEPTH;
+#pragma unroll
+        for (int row = 0; row < tile::ROWS + tile::COLUMNS; row += STRIDE) {
+            const bool of_x = row < tile::ROWS;
+            const int r = of_x ? row : row - tile::ROWS;
+            const __half *piece = (of_x ? x : weight) + r * I + first;
+            const bool valid = r < (of_x ? rows : columns) && k + first < I;
+#if DEVICE_ARCH >= 800
+            copy_16(slot + place + row * tile::DEPTH, piece, valid);
+#else
+            held[row / STRIDE] = valid ? *(const uint4 *)piece : make_uint4(0, 0, 0, 0);
+            (void)slot;
+#endif
+        }
+    }
+
+    /* The rest of the way, on Turing. */
+    __device__ __forceinline__ void deposit(__half *slot, int step)
+    {
+#if DEVICE_ARCH < 800
+        if (step >= steps) return;
+#pragma unroll
+        for (int row = 0; row < tile::ROWS + tile::COLUMNS; row += STRIDE)
+            *(uint4 *)(slot + place + row * tile::DEPTH) = held[row / STRIDE];
+#else
+        (void)slot;
+        (void)step;
+#endif
+    }
+};
+
+/* ---- products ------------------------------------------------------------------------------ */
+
+/* What a warp multiplies in one step of 16. */
+template <class tile> struct linear_fragments {
+    uint32_t x[tile::WARP_ROWS / 16][4];
+    uint32_t weight[tile::WARP_COLUMNS / 16][4]; /* columns 0 to 7: [0], [1]; 8 to 15: [2], [3] */
+
+    /* k is 0 or 16, of the slot. 16 is the higher bit of a piece's place: rows are 32 halves. */
+    __device__ __forceinline__ void load(const __half *slot, int k)
+    {
+        const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, swizzle = lane / 2 % 4;
+        const int x_row = warp / tile::WARPS_ACROSS * tile::WARP_ROWS + lane % 16;
+        const int weight_row =
+            warp % tile::WARPS_ACROSS * tile::WARP_COLUMNS + lane / 16 * 8 + lane % 8;
+        const __half *x_piece =
+            slot + ((x_row * tile::DEPTH + (lane / 16 ^ swizzle) * 8) ^ k);
+        const __half *weight_piece =
+            slot + (((tile::ROWS + weight_row) * tile::DEPTH + (lane / 8 % 2 ^ swizzle) * 8) ^ k);
+#pragma unroll
+        for (int i = 0; i < tile::WARP_ROWS / 16; i++)
+            ptx_ldmatrix_x4(x[i], x_piece + i * 16 * tile::DEPTH);
+#pragma unroll
+        for (int j = 0; j < tile::WARP_COLUMNS / 16; j++)
+            ptx_ldmatrix_x4(weight[j], weight_piece + j * 16 * tile::DEPTH);
+    }
+};
+
+/* The two FP16 numbers of a register. */
+static __device__ __forceinline__ float2 to_floats(uint32_t pair)
+{
+    __half2 halves;
+    memcpy(&halves, &pair, sizeof halves);
+    return __half22float2(halves);
+}
+
+/* A warp's results, as fragments D of 16 x 8. */
+template <class tile, enum cuda_sums SUMS> struct linear_sums;
+
+template <class tile> struct linear_sums<tile, CUDA_SUMS_F32> {
+    float total[tile::WARP_ROWS / 16][tile::WARP_COLUMNS / 8][4] = {};
+
+    __device__ __forceinline__ void add(const linear_fragments<tile> &f)
+    {
+#pragma unroll
+        for (int i = 0; i < tile::WARP_ROWS / 16; i++)
+#pragma unroll
+            for (int j = 0; j < tile::WARP_COLUMNS / 8; j++)
+                mma_m16n8k16(total[i][j], f.x[i], f.weight[j / 2] + j % 2 * 2);
+    }
+
+    __device__ __forceinline__ void carry()
+    {
+    }
+};
+
+template <class tile> struct linear_sums<tile, CUDA_SUMS_TWO_LEVEL> {
+    float total[tile::WARP_ROWS / 16][tile::WARP_COLUMNS / 8][4] = {};
+    uint32_t part[tile::WARP_ROWS / 16][tile::WARP_COLUMNS / 8][2] = {}; /* pairs of FP16 */
+
+    __device__ __forceinline__ void add(const linear_fragments<tile> &f)
+    {
+#pragma unroll
+        for (int i = 0; i < tile::WARP_ROWS / 16; i++)
+#pragma unroll
+            for (int j = 0; j < tile::WARP_COLUMNS / 8; j++)
+                mma_m16n8k16_f16(part[i][j], f.x[i], f.weight[j / 2] + j % 2 * 2);
+    }
+
+    /* total += part, and a new part begins. */
+    __device__ __forceinline__ void carry()
+    {
+#pragma unroll
+        for (int i = 0; i < tile::WARP_ROWS / 16; i++)
+#pragma unroll
+            for (int j = 0; j < tile::WARP_COLUMNS / 8; j++)
+#pragma unroll
+                for (int r = 0; r < 2; r++) {
+                    const float2 pair = to_floats(part[i][j][r]);
+                    total[i][j][2 * r] += pair.x;
+                    total[i][j][2 * r + 1] += pair.y;
+                    part[i][j][r] = 0;
+                }
+    }
+};
+
+/* ---- results, to global memory ------------------------------------------------------------- */
+
+/* Adds the bias, applies the activation, rounds; then through the warp's part of shared memory, so
+ * that neighbouring lanes store neighbouring pieces. O is a multiple of 8: no piece is of y only in
+ * part. */
+template <class tile, enum activation ACTIVATION, enum cuda_sums SUMS>
+static __device__ __forceinline__ void linear_store(__half *y, const __half *bias,
+                                                    const linear_sums<tile, SUMS> &sums,
+                                                    __half *shared, int N, int O, int first_row,
+                                                    int first_column)
+{
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    first_row += warp / tile::WARPS_ACROSS * tile::WARP_ROWS;
+    first_column += warp % tile::WARPS_ACROSS * tile::WARP_COLUMNS;
+    __half *results = shared + warp * tile::WARP_ROWS * tile::PITCH;
+    __half *corner = results + lane / 4 * tile::PITCH + lane % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < tile::WARP_COLUMNS / 8; j++) {
+        const int column = first_column + j * 8;
+        if (column >= O) break;
+        const float2 b = __half22float2(*(const __half2 *)(bias + column + lane % 4 * 2));
+#pragma unroll
+        for (int i = 0; i < tile::WARP_ROWS / 16; i++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                float left = sums.total[i][j][2 * r] + b.x;
+                float right = sums.total[i][j][2 * r + 1] + b.y;
+                if (ACTIVATION == ACTIVATION_GELU) {
+                    left = gelu<__half>(left);
+                    right = gelu<__half>(right);
+                }
+                *(__half2 *)(corner + (i * 16 + r * 8) * tile::PITCH + j * 8) =
+                    __floats2half2_rn(left, right);
+            }
+    }
+    __syncwarp();
+    constexpr int PIECES = tile::WARP_COLUMNS / 8;
+    const int column = lane % PIECES * 8;
+    if (first_column + column >= O) return;
+#pragma unroll
+    for (int i = 0; i < tile::WARP_ROWS; i += WARP / PIECES) {
+        const int row = i + lane / PIECES;
+        if (first_row + row < N)
+            *(uint4 *)(y + (size_t)(first_row + row) * O + first_column + column) =
+                *(const uint4 *)(results + row * tile::PITCH + column);
+    }
+}
+
+#endif
