@@ -59,6 +59,25 @@ static void test_real_model(void **state)
     check_first_rows(24, real_minilm(), VECTORS "lines.txt", VECTORS "minilm.f32", NULL, close);
 }
 
+/* Our own linear layers, with both kinds of sums, in place of cuBLASLt's. */
+static void test_own_linear_layers(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"own", "two-level"};
+    const struct closeness close = {0.9999, 4e-3};
+    for (int i = 0; i < 2; i++) {
+        setenv("EMBED_CUDA_LINEAR", paths[i], 1);
+        check_rows(TINY, VECTORS "tiny-lines.txt", VECTORS "tiny-bert.f32", NULL, close);
+        check_rows(VECTORS "tiny-mpnet", VECTORS "tiny-lines.txt", VECTORS "tiny-mpnet.f32", NULL,
+                   close);
+        check_invariance(TINY, VECTORS "tiny-lines.txt", 24);
+    }
+    setenv("EMBED_CUDA_LINEAR", "other", 1);
+    embed_model *model = NULL;
+    assert_int_equal(embed_model_open(&model, TINY, &tested), EMBED_INVALID_ARGUMENT);
+    unsetenv("EMBED_CUDA_LINEAR");
+}
+
 static void test_same_bits_in_any_batch(void **state)
 {
     (void)state;
@@ -321,6 +340,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tiny_models_f16, begin, end),
         cmocka_unit_test_setup_teardown(test_tiny_models_f32, begin, end),
         cmocka_unit_test_setup_teardown(test_real_model, begin, end),
+        cmocka_unit_test_setup_teardown(test_own_linear_layers, begin, end),
         cmocka_unit_test_setup_teardown(test_same_bits_in_any_batch, begin, end),
         cmocka_unit_test_setup_teardown(test_graphs, begin, end),
         cmocka_unit_test_setup_teardown(test_no_memory_for_graphs, begin, end),

@@ -10,6 +10,7 @@
 #include "cuda/cuda_error.h"
 #include "cuda/device.h"
 #include "cuda/executor.h"
+#include "cuda/linear.h"
 #include "formats/float_convert.h"
 #include "kernels/kernels_cuda.h"
 
@@ -152,20 +153,6 @@ static embed_status cuda_embed_layernorm(void *y, const struct packed_batch *bat
     return EMBED_OK;
 }
 
-/* cuBLASLt adds a bias to the FP32 sums before they are rounded. It also knows a GELU, but that
- * is the tanh approximation, off by up to 5e-4: the models' own is a kernel of ours. */
-static embed_status cuda_linear(void *y, const void *x, const struct linear *layer, size_t N,
-                                enum activation activation, struct execution *execution)
-{
-    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
-    bool gelu = activation == ACTIVATION_GELU;
-    TRY(matmul_run(execution->matmul, y, x, layer, N, !gelu, execution->stream));
-    if (gelu)
-        TRY_CUDA(execution->kernels->bias_gelu(y, layer->bias, N, layer->O, execution->stream),
-                 "bias_gelu");
-    return EMBED_OK;
-}
-
 static embed_status cuda_attention(void *context, const void *qkv,
                                    const struct relative_bias *bias,
                                    const struct packed_batch *batch, size_t NH, size_t HS,
@@ -230,6 +217,7 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     if (cuda == NULL) return EMBED_OUT_OF_MEMORY;
 
     embed_status status = cuda_layout(&cuda->backend, index, dtype);
+    if (status == EMBED_OK) status = linear_path_choose(&cuda->linear_path);
     if (status == EMBED_OK) status = open_cublas(cuda);
     if (status != EMBED_OK) {
         memory_free(cuda);
@@ -254,7 +242,7 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     backend->begin = executor_begin;
     backend->fetch = executor_fetch;
     backend->embed_layernorm = cuda_embed_layernorm;
-    backend->linear = cuda_linear;
+    backend->linear = linear_run;
     backend->attention = cuda_attention;
     backend->add_layernorm = cuda_add_layernorm;
     backend->pool = cuda_pool;

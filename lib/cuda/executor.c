@@ -50,6 +50,7 @@ static embed_status fill_executor(struct executor *executor, const struct cuda_b
         slot->kernels = cuda->kernels;
         slot->stream = executor->stream;
         slot->matmul = executor->matmul;
+        slot->linear_path = cuda->linear_path;
         slot->limits = &executor->limits;
         slot->batch = executor->batches + (size_t)i * cuda_slot_numbers(limits);
         TRY_CUDA(cudaEventCreateWithFlags(&slot->fetched, cudaEventDisableTiming),

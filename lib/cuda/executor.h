@@ -13,10 +13,13 @@
 
 #include <cuda_runtime_api.h>
 
+enum linear_path { LINEAR_CUBLASLT, LINEAR_OWN, LINEAR_TWO_LEVEL }; /* see linear.h */
+
 struct cuda_backend {
     struct backend backend; /* first: a struct backend * is a struct cuda_backend * */
     const struct cuda_kernels *kernels;
     cublasLtHandle_t cublas;
+    enum linear_path linear_path;
 };
 
 /* A chunk under way. */
@@ -24,6 +27,7 @@ struct execution {
     const struct cuda_kernels *kernels;
     cudaStream_t stream;
     struct matmul *matmul;
+    enum linear_path linear_path;
     const struct chunk_limits *limits;
     int32_t *batch;      /* on the device: the arrays of a packed_batch */
     cudaEvent_t fetched; /* what was asked for is in staging memory */

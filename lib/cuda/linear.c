@@ -1,0 +1,52 @@
+/* linear.c - who computes linear layers: cuBLASLt, or our own kernel */
+#include "cuda/linear.h"
+
+#include "base/status.h"
+#include "cuda/cuda_error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+embed_status linear_path_choose(enum linear_path *path)
+{
+    static const char *const words[] = {"cublaslt", "own", "two-level"};
+    const char *word = getenv("EMBED_CUDA_LINEAR");
+    if (word == NULL || *word == '\0') word = words[LINEAR_CUBLASLT];
+    for (int i = LINEAR_CUBLASLT; i <= LINEAR_TWO_LEVEL; i++) {
+        if (strcmp(word, words[i]) != 0) continue;
+        *path = (enum linear_path)i;
+        return EMBED_OK;
+    }
+    return fail(EMBED_INVALID_ARGUMENT,
+                "EMBED_CUDA_LINEAR is \"%s\", must be cublaslt, own or two-level", word);
+}
+
+/* Our own kernel is for FP16, and copies 16 bytes at a time. */
+static bool is_own(const struct linear *layer, const struct execution *execution)
+{
+    return execution->linear_path != LINEAR_CUBLASLT &&
+           execution->kernels->element_bytes == sizeof(uint16_t) && layer->O % 8 == 0 &&
+           layer->I % 8 == 0 && layer->O <= CUDA_WIDEST_LAYER && layer->I <= CUDA_WIDEST_LAYER;
+}
+
+/* cuBLASLt adds a bias to the FP32 sums before they are rounded. It also knows a GELU, but that
+ * is the tanh approximation, off by up to 5e-4: the models' own is a kernel of ours. */
+embed_status linear_run(void *y, const void *x, const struct linear *layer, size_t N,
+                        enum activation activation, struct execution *execution)
+{
+    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
+    if (is_own(layer, execution)) {
+        enum cuda_sums sums =
+            execution->linear_path == LINEAR_TWO_LEVEL ? CUDA_SUMS_TWO_LEVEL : CUDA_SUMS_F32;
+        TRY_CUDA(cuda_linear_f16(y, x, layer->weight, layer->bias, N, layer->O, layer->I,
+                                 activation, sums, execution->stream),
+                 "linear");
+        return EMBED_OK;
+    }
+    bool gelu = activation == ACTIVATION_GELU;
+    TRY(matmul_run(execution->matmul, y, x, layer, N, !gelu, execution->stream));
+    if (gelu)
+        TRY_CUDA(execution->kernels->bias_gelu(y, layer->bias, N, layer->O, execution->stream),
+                 "bias_gelu");
+    return EMBED_OK;
+}
