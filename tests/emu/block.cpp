@@ -10,17 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-__thread const struct emulated_thread *emulated_this_thread;
-__thread struct worker *this_worker;
+EMULATED_THREAD_LOCAL const struct emulated_thread *emulated_this_thread;
+EMULATED_THREAD_LOCAL struct worker *this_worker;
 
 static uint32_t bit_of(const struct lane *lane)
 {
     return 1u << lane->number;
-}
-
-unsigned emulated_lane(void)
-{
-    return this_worker->running->number;
 }
 
 /* ---- who runs ------------------------------------------------------------------------------ */
@@ -35,7 +30,8 @@ static unsigned random_below(struct worker *worker, unsigned limit)
 
 static unsigned choose_lane(struct worker *worker, uint32_t ready)
 {
-    unsigned skip = worker->random == 0 ? 0 : random_below(worker, (unsigned)__builtin_popcount(ready));
+    unsigned choices = (unsigned)__builtin_popcount(ready);
+    unsigned skip = worker->random == 0 ? 0 : random_below(worker, choices);
     while (skip-- > 0) ready &= ready - 1;
     return (unsigned)__builtin_ctz(ready);
 }
@@ -86,8 +82,8 @@ static unsigned count_in(enum lane_state state, const struct lane **example)
         const struct warp_call *call = waiting->warp->calls[waiting->number];
         worker->running = (struct lane *)waiting;
         fault(cudaErrorLaunchFailure,
-              "%s at %s:%d waits for lanes 0x%08x of its warp, which are elsewhere (%u threads have "
-              "ended, %u wait at a barrier)",
+              "%s at %s:%d waits for lanes 0x%08x of its warp, which are elsewhere (%u threads "
+              "have ended, %u wait at a barrier)",
               call->name, call->file, call->line, call->mask & ~waiting->warp->arrived, ended,
               worker->at_barrier);
     }
@@ -188,12 +184,12 @@ void emulated_together(emulated_operation *operation, const char *name, unsigned
     const struct warp_call call = {operation, name, file, mask, line};
     if ((mask & bit_of(self)) == 0)
         fault(cudaErrorLaunchFailure, "%s at %s:%d: its mask 0x%08x is without the lane itself, %u",
-              name, file, line, mask, emulated_lane());
+              name, file, line, mask, self->number);
     if ((mask & ~warp->lanes) != 0)
         fault(cudaErrorLaunchFailure, "%s at %s:%d: its mask names lanes 0x%08x, which are absent",
               name, file, line, mask & ~warp->lanes);
-    warp->calls[emulated_lane()] = &call;
-    warp->operands[emulated_lane()] = operands;
+    warp->calls[self->number] = &call;
+    warp->operands[self->number] = operands;
     warp->arrived |= bit_of(self);
 
     if (operation != emulated_do_nothing) { /* only __syncwarp orders what lanes read and write */
@@ -234,10 +230,14 @@ static int take_copy(const char *file, int line)
 {
     struct worker *worker = this_worker;
     int copy = worker->free_copy;
-    if (copy != NONE) worker->free_copy = worker->copies[copy].next;
-    else if (worker->copies_used < MAX_COPIES) copy = worker->copies_used++;
-    else fault(cudaErrorLaunchFailure, "cp.async at %s:%d: %d are under way", file, line, MAX_COPIES);
-    return copy;
+    if (copy != NONE) {
+        worker->free_copy = worker->copies[copy].next;
+        return copy;
+    }
+    if (worker->copies_used == MAX_COPIES)
+        fault(cudaErrorLaunchFailure, "cp.async at %s:%d: %d are under way", file, line,
+              MAX_COPIES);
+    return worker->copies_used++;
 }
 
 void emulated_copy_async(void *shared, const void *global, uint32_t bytes, const char *file,
@@ -247,8 +247,8 @@ void emulated_copy_async(void *shared, const void *global, uint32_t bytes, const
     struct lane *self = worker->running;
     check_row(shared, "cp.async", file, line);
     if (bytes > 16 || (bytes > 0 && (uintptr_t)global % 16 != 0))
-        fault(cudaErrorMisalignedAddress, "cp.async at %s:%d of %u bytes from %p", file, line, bytes,
-              global);
+        fault(cudaErrorMisalignedAddress, "cp.async at %s:%d of %u bytes from %p", file, line,
+              bytes, global);
     thread_sanitizer_reads(global, bytes);
     thread_sanitizer_writes(shared, 16);
     fill_poison(shared, 16);
@@ -349,8 +349,8 @@ static cudaError_t check_shared_memory(struct worker *worker)
     uint3 index = worker->block.index;
     for (unsigned char *p = base - CANARIES; p < end; p = p + 1 == base ? base + bytes : p + 1) {
         if ((p >= base && p < base + bytes) || *p == CANARY) continue;
-        report(format("kernel %s, block (%u, %u, %u): has written to byte %td of its shared memory, "
-                      "of %zu bytes",
+        report(format("kernel %s, block (%u, %u, %u): has written to byte %td of its shared "
+                      "memory, of %zu bytes",
                       worker->kernel->name.c_str(), index.x, index.y, index.z, p - base, bytes));
         return cudaErrorIllegalAddress;
     }
@@ -375,7 +375,9 @@ cudaError_t worker_run_block(struct worker *worker, uint64_t index)
     worker->copies_used = 0;
     worker->free_copy = NONE;
     worker->error = cudaSuccess;
-    worker->random = machine.schedule == 0 ? 0 : (machine.schedule + index) * 0x9E3779B97F4A7C15u | 1;
+    worker->random = 0;
+    if (machine.schedule != 0)
+        worker->random = (machine.schedule + index) * 0x9E3779B97F4A7C15u | 1; /* spread */
     prepare_lanes(worker);
     prepare_shared_memory(worker);
 

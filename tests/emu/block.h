@@ -31,7 +31,6 @@ enum lane_state { LANE_RUNS, LANE_AT_BARRIER, LANE_AT_WARP_OPERATION, LANE_HAS_E
 struct lane : emulated_thread {
     struct fiber fiber;
     struct warp *warp;
-    unsigned number; /* in its warp */
     enum lane_state state;
     int first_copy, last_copy; /* under way, in worker.copies; or NONE */
     unsigned groups;           /* of copies, committed so far */
@@ -110,6 +109,6 @@ void catch_faults(bool on);
 [[noreturn]] void fault(cudaError_t error, const char *pattern, ...)
     __attribute__((format(printf, 2, 3)));
 
-extern __thread struct worker *this_worker;
+extern EMULATED_THREAD_LOCAL struct worker *this_worker;
 
 #endif

@@ -1,7 +1,7 @@
 /* cublaslt.cpp - cuBLASLt's calls: descriptors, proposals of algorithms, the product
  *
- * There is one product, D (O x N) = alpha W^T (O x I) X (I x N) + beta C + bias in columns, which is
- * y (N, O) = x (N, I) @ w (O, I)^T in rows: see product.cpp. Among the proposals is, where the
+ * There is one product, D (O x N) = alpha W^T (O x I) X (I x N) + beta C + bias in columns, which
+ * is y (N, O) = x (N, I) @ w (O, I)^T in rows: see product.cpp. Among the proposals is, where the
  * preferences allow, one that splits the sum, first, as the real ones often do.
  */
 #include "machine.h"

@@ -4,8 +4,8 @@
  * Exported, so that a test finds it in an emulated plug-in with dlsym. Any thread, but settings are
  * for before the first use of the device: emulator_reset() begins anew.
  *
- * For the command line: EMULATOR_DEVICES, EMULATOR_MEMORY (bytes of each), EMULATOR_DRIVER (version,
- * as 13000) are read once at load, and at emulator_reset().
+ * For the command line: EMULATOR_DEVICES, EMULATOR_MEMORY (bytes of each), EMULATOR_DRIVER
+ * (version, as 13000) are read once at load, and at emulator_reset().
  */
 #ifndef EMULATOR_H
 #define EMULATOR_H

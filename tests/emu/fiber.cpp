@@ -76,7 +76,7 @@ void address_sanitizer_unpoison(const void *address, size_t bytes)
 
 #if defined(__x86_64__)
 
-/* Saves what a call must preserve, exchanges the stacks. swapcontext would make two system calls. */
+/* Saves what a call must preserve, exchanges the stacks. swapcontext makes a system call. */
 extern "C" void emulator_switch_stacks(void **save, void *load);
 asm(R"(
     .text

@@ -1,8 +1,8 @@
 /* graph.cpp - work captured from a stream, to be enqueued as often as wanted
  *
- * Only captures of the thread's own (cudaStreamCaptureModeThreadLocal), of one stream, without forks.
- * As in CUDA, a call that waits or allocates is refused while its thread captures, and spoils the
- * capture; what is enqueued is not done before the graph is launched.
+ * Only captures of the thread's own (cudaStreamCaptureModeThreadLocal), of one stream, without
+ * forks. As in CUDA, a call that waits or allocates is refused while its thread captures, and
+ * spoils the capture; what is enqueued is not done before the graph is launched.
  */
 #include "machine.h"
 

@@ -169,7 +169,7 @@ size_t processors(void);
 /* ---- product ------------------------------------------------------------------------------- */
 
 /* d (N, O) = alpha * x (N, I) @ w (O, I)^T + beta * c (N, O) + bias (O); all row-major with their
- * own distance between rows; the bias only where there is one. Element types are CUDA_R_16F or CUDA_R_32F. */
+ * own distance between rows; the bias only where there is one. Types: CUDA_R_16F, CUDA_R_32F. */
 struct product_matrix {
     const void *data;
     cudaDataType type;

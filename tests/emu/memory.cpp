@@ -4,8 +4,9 @@
  *
  *   | guard | canary | data (bytes) | canary (< 256 bytes) | guard |
  *
- * A device's memory can be touched only while its work runs: the host gets a segmentation fault. The
- * canaries, which pages and CUDA's alignment of 256 bytes leave, are looked at after each kernel.
+ * A device's memory can be touched only while its work runs: the host gets a segmentation fault.
+ * The canaries, which pages and CUDA's alignment of 256 bytes leave, are looked at after each
+ * kernel.
  * Freed memory stays unreadable, at addresses that do not come back until much more was freed.
  */
 #include "fiber.h"
@@ -282,7 +283,8 @@ void memory_close(int device)
 }
 
 /* Canaries are poison to the address sanitizer. */
-__attribute__((no_sanitize("address"))) static const unsigned char *broken_canary(const unsigned char *from, const unsigned char *to)
+__attribute__((no_sanitize("address"))) static const unsigned char *
+broken_canary(const unsigned char *from, const unsigned char *to)
 {
     while (from < to && *from == CANARY) from++;
     return from < to ? from : NULL;

@@ -1,8 +1,8 @@
 /* product.cpp - the one product of the emulated cuBLASLt: both operands contiguous along the sum
  *
- * Operands become FP32, rows padded with zeros to whole vectors. An element is summed in 8 lanes along
- * I and then across, in one order, whatever N is; without contraction, so that AVX2 gives the bits
- * of SSE2. About 10 GFLOP/s a core.
+ * Operands become FP32, rows padded with zeros to whole vectors. An element is summed in 8 lanes
+ * along I and then across, in one order, whatever N is; without contraction, so that AVX2 gives the
+ * bits of SSE2.
  */
 #include "machine.h"
 
@@ -82,7 +82,8 @@ static INLINE void multiply(const struct product &p, const float *x, const float
     for (size_t n = 0; n < p.N; n += TILE_N) {
         for (size_t o = 0; o < rows; o += TILE_O) {
             float sums[TILE_N][TILE_O] = {};
-            size_t across = std::min<size_t>(TILE_O, rows - o), down = std::min<size_t>(TILE_N, p.N - n);
+            size_t across = std::min<size_t>(TILE_O, rows - o);
+            size_t down = std::min<size_t>(TILE_N, p.N - n);
             for (size_t begin = 0; begin < stride; begin += step) {
                 const float *xs = x + n * stride, *ws = w + o * stride;
                 size_t end = std::min(begin + step, stride);

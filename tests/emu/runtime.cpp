@@ -127,7 +127,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
         bool to_pageable = !memory_is_any_device(to) && !memory_is_pinned(to, bytes);
         bool from_pageable = !memory_is_any_device(from) && !memory_is_pinned(from, bytes);
         if (to_pageable || from_pageable) {
-            if (stream->capture != NULL && graph_spoiled()) return cudaErrorStreamCaptureUnsupported;
+            if (stream->capture != NULL && graph_spoiled())
+                return cudaErrorStreamCaptureUnsupported;
             return stream_run(stream, copying(to, from, bytes, kind));
         }
         stream_enqueue(stream, copying(to, from, bytes, kind));
@@ -212,7 +213,7 @@ cudaError_t cudaDeviceSynchronize(void)
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
 {
     return api("cudaEventCreateWithFlags", CALL_CONTEXT, [=] {
-        if (flags != cudaEventDisableTiming) return cudaErrorNotSupported; /* there is no time here */
+        if (flags != cudaEventDisableTiming) return cudaErrorNotSupported; /* no time here */
         *event = event_create();
         return cudaSuccess;
     });

@@ -126,7 +126,8 @@ static void test_warps(void **state)
     (void)state;
     assert_fails(ABSENT_LANE, cudaErrorLaunchFailure, "waits for lanes 0x00000080");
     assert_report("__shfl_xor_sync at ");
-    assert_fails(OTHER_WARP_OPERATION, cudaErrorLaunchFailure, "lane 9 of the warp is in __shfl_sync");
+    assert_fails(OTHER_WARP_OPERATION, cudaErrorLaunchFailure,
+                 "lane 9 of the warp is in __shfl_sync");
     assert_fails(SHUFFLE_FROM_OUTSIDE_MASK, cudaErrorLaunchFailure,
                  "takes from lane 20, which is not in it");
     assert_fails(LANE_OUTSIDE_MASK, cudaErrorLaunchFailure, "without the lane itself, 16");
@@ -141,7 +142,8 @@ static void test_ldmatrix_addresses(void **state)
     (void)state;
     assert_fails(MISALIGNED_LDMATRIX, cudaErrorMisalignedAddress, "ldmatrix at ");
     assert_report("byte 56 of shared memory is not a multiple of 16");
-    assert_fails(LDMATRIX_OF_GLOBAL_MEMORY, cudaErrorIllegalAddress, "is not in the block's shared");
+    assert_fails(LDMATRIX_OF_GLOBAL_MEMORY, cudaErrorIllegalAddress,
+                 "is not in the block's shared");
 }
 
 static void test_asynchronous_copies(void **state)

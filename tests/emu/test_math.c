@@ -1,7 +1,7 @@
 /* test_math.c - the emulated device: FP16, matrices of warps, cuBLASLt, against naive sums
  *
- * The layouts that fragments have here are all that the kernels' tests rest on where there is no GPU:
- * each is checked in two ways that do not know of each other.
+ * The layouts that fragments have here are all that the kernels' tests rest on where there is no
+ * GPU: each is checked in two ways that do not know of each other.
  */
 #include "device_test.h"
 
@@ -239,8 +239,8 @@ static struct product product_create(size_t N, size_t O, size_t I, bool half, co
 static cublasStatus_t product_run(const struct product *p, void *y, const void *x, const void *w,
                                   const cublasLtMatmulAlgo_t *algorithm)
 {
-    return cublasLtMatmul(p->handle, p->desc, &p->alpha, w, p->w, x, p->x, &p->beta, y, p->y, y, p->y,
-                          algorithm, NULL, 0, NULL);
+    return cublasLtMatmul(p->handle, p->desc, &p->alpha, w, p->w, x, p->x, &p->beta, y, p->y, y,
+                          p->y, algorithm, NULL, 0, NULL);
 }
 
 /* Random numbers that FP16 has, in FP32, and on the device in the type of the product. */
@@ -268,7 +268,8 @@ static void check_product(size_t N, size_t O, size_t I, bool half, float alpha, 
     float *x = malloc(N * I * sizeof *x), *w = malloc(O * I * sizeof *w), *bias = malloc(O * 4);
     float *y = malloc(N * O * sizeof *y), *got = malloc(N * O * sizeof *got);
     void *device_x = random_on_device(x, N * I, half), *device_w = random_on_device(w, O * I, half);
-    void *device_y = random_on_device(y, N * O, half), *device_bias = random_on_device(bias, O, half);
+    void *device_y = random_on_device(y, N * O, half);
+    void *device_bias = random_on_device(bias, O, half);
     struct product p = product_create(N, O, I, half, device_bias);
     p.alpha = alpha;
     p.beta = beta;
@@ -307,7 +308,8 @@ static void test_rows_of_products_are_independent(void **state)
     static float x[N * I], w[O * I], together[N * O], alone[O];
     char *device_x = random_on_device(x, N * I, false);
     void *device_w = random_on_device(w, O * I, false), *device_y = device_memory(sizeof together);
-    struct product p = product_create(N, O, I, false, NULL), one = product_create(1, O, I, false, NULL);
+    struct product p = product_create(N, O, I, false, NULL);
+    struct product one = product_create(1, O, I, false, NULL);
     assert_int_equal(product_run(&p, device_y, device_x, device_w, NULL), CUBLAS_STATUS_SUCCESS);
     download(together, device_y, sizeof together);
     for (size_t n = 0; n < N; n += 4) { /* 16-byte aligned */
@@ -386,11 +388,13 @@ static void test_operands_are_checked(void **state)
     static uint16_t on_host[64 * 64];
     for (int wrong = 0; wrong < 5; wrong++) {
         emulator_reset();
-        char *w = device_memory(8 * 16 * 2), *x = device_memory(4 * 16 * 2), *y = device_memory(4 * 8 * 2);
+        char *w = device_memory(8 * 16 * 2), *x = device_memory(4 * 16 * 2);
+        void *y = device_memory(4 * 8 * 2);
         const void *bias = wrong == 3 ? (const void *)on_host : device_memory(8 * 2);
         struct product p = product_create(wrong == 4 ? 5 : 4, 8, 16, true, bias);
-        assert_int_equal(product_run(&p, wrong == 0 ? (void *)on_host : y,
-                                     wrong == 1 ? (void *)on_host : x, wrong == 2 ? w + 2 : w, NULL),
+        assert_int_equal(product_run(&p, wrong == 0 ? on_host : y,
+                                     wrong == 1 ? (void *)on_host : x, wrong == 2 ? w + 2 : w,
+                                     NULL),
                          CUBLAS_STATUS_SUCCESS);
         assert_int_equal(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
         assert_report("cublasLtMatmul: ");

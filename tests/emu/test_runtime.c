@@ -114,7 +114,8 @@ static void test_leaks_are_counted(void **state)
     assert_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     assert_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
     assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_SUCCESS);
-    assert_int_equal(cublasLtMatrixLayoutCreate(&layout, CUDA_R_16F, 1, 1, 1), CUBLAS_STATUS_SUCCESS);
+    assert_int_equal(cublasLtMatrixLayoutCreate(&layout, CUDA_R_16F, 1, 1, 1),
+                     CUBLAS_STATUS_SUCCESS);
     emulator_get_usage(&usage);
     const struct emulator_usage none = {0}, expected = {.device_allocations = 1,
                                                         .device_bytes = 1000,
@@ -213,7 +214,8 @@ static void test_events(void **state)
     assert_cuda(cudaMallocHost((void **)&second, sizeof *second));
     assert_cuda(cudaMemcpyAsync(first, device + 1, sizeof *first, cudaMemcpyDeviceToHost, stream));
     assert_cuda(cudaEventRecord(event, stream));
-    assert_cuda(cudaMemcpyAsync(second, device + 2, sizeof *second, cudaMemcpyDeviceToHost, stream));
+    assert_cuda(cudaMemcpyAsync(second, device + 2, sizeof *second, cudaMemcpyDeviceToHost,
+                                stream));
     assert_true(isnan(*first));
     assert_cuda(cudaEventSynchronize(event));
     assert_true(*first == 1 && isnan(*second));
@@ -403,7 +405,8 @@ static void test_machines_without_a_device(void **state)
     assert_int_equal(cudaMalloc(&memory, 1), cudaErrorInsufficientDriver);
     emulator_reset();
     emulator_set_capability(6, 1);
-    assert_int_equal(launch_seeded(RIGHT_BARRIER, numbers(), NULL), cudaErrorNoKernelImageForDevice);
+    assert_int_equal(launch_seeded(RIGHT_BARRIER, numbers(), NULL),
+                     cudaErrorNoKernelImageForDevice);
 }
 
 static void test_shapes_that_no_launch_may_have(void **state)

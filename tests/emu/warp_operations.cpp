@@ -1,7 +1,7 @@
 /* warp_operations.cpp - shuffles, votes, ldmatrix and mma, for all lanes of a warp at once
  *
- * Fragments to the letter of kernels/cuda/ptx.cuh: with g = l / 4 and t = l % 4 for lane l. Products
- * are exact in FP32; sums go up along k, one by one, so that two steps of 8 are one of 16.
+ * Fragments to the letter of kernels/cuda/ptx.cuh: with g = l / 4 and t = l % 4 for lane l.
+ * Products are exact in FP32; sums go up along k, one by one, so that two steps of 8 are one of 16.
  */
 #include "block.h"
 
@@ -26,8 +26,8 @@ void emulated_do_shuffle(void *const operands[EMULATED_WARP], unsigned mask)
         struct emulated_shuffle *shuffle = (struct emulated_shuffle *)operands[l];
         if ((mask >> shuffle->source & 1) == 0)
             fault(cudaErrorLaunchFailure,
-                  "a shuffle with mask 0x%08x: lane %u takes from lane %u, which is not in it", mask,
-                  l, shuffle->source);
+                  "a shuffle with mask 0x%08x: lane %u takes from lane %u, which is not in it",
+                  mask, l, shuffle->source);
         shuffle->bits = bits[shuffle->source];
     }
 }
@@ -91,11 +91,12 @@ static void write_sum(const struct emulated_mma *mma, unsigned i, float sum)
         return;
     }
     uint32_t *pair = &mma->d_pairs[i / 2], shift = 16 * (i % 2);
-    *pair = (*pair & ~(0xFFFFu << shift)) | (uint32_t)__half_as_ushort(__float2half_rn(sum)) << shift;
+    uint32_t half = __half_as_ushort(__float2half_rn(sum));
+    *pair = (*pair & ~(0xFFFFu << shift)) | half << shift;
 }
 
-/* The fragments' elements of A (16, K) and B (K, 8), in steps of 8 of K: registers 2s and 2s + 1 of a,
- * and s of b, are step s. */
+/* The fragments' elements of A (16, K) and B (K, 8), in steps of 8 of K: registers 2s and 2s + 1 of
+ * a, and s of b, are step s. */
 static void collect(uint16_t a[16][16], uint16_t b[16][8], void *const operands[EMULATED_WARP],
                     unsigned steps)
 {

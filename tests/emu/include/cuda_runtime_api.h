@@ -12,6 +12,9 @@
 
 #define CUDART_VERSION 13000
 
+/* Whatever -fvisibility says: tests call what an emulated plug-in has inside. */
+#pragma GCC visibility push(default)
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -132,5 +135,7 @@ const char *cudaGetErrorString(cudaError_t error);
 #ifdef __cplusplus
 }
 #endif
+
+#pragma GCC visibility pop
 
 #endif

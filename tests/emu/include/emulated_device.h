@@ -2,8 +2,8 @@
  *
  * Included by kernels/cuda/device.cuh. The words of the language, the built-in variables, barriers,
  * launch(); warp operations and the twins of ptx.cuh are in emulated_warp.h. All else that CUDA has
- * is missing on purpose: a kernel that uses it does not compile. tests/emu/README.md says how to add
- * what is needed.
+ * is missing on purpose: a kernel that uses it does not compile. tests/emu/README.md says how to
+ * add what is needed.
  */
 #ifndef EMULATED_DEVICE_H
 #define EMULATED_DEVICE_H
@@ -43,10 +43,13 @@ struct emulated_block {
 
 struct emulated_thread {
     uint3 index;
+    unsigned number; /* in its warp */
     const struct emulated_block *block;
 };
 
-extern __thread const struct emulated_thread *emulated_this_thread; /* the one that runs now */
+#define EMULATED_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
+
+extern EMULATED_THREAD_LOCAL const struct emulated_thread *emulated_this_thread; /* that runs now */
 
 #define threadIdx (emulated_this_thread->index)
 #define blockIdx (emulated_this_thread->block->index)

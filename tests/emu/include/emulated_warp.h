@@ -17,8 +17,6 @@ typedef void emulated_operation(void *const operands[EMULATED_WARP], unsigned ma
 void emulated_together(emulated_operation *operation, const char *name, unsigned mask,
                        void *operands, const char *file, int line);
 
-unsigned emulated_lane(void);
-
 /* ---- votes and shuffles -------------------------------------------------------------------- */
 
 struct emulated_shuffle {
@@ -49,7 +47,7 @@ template <typename T>
 static inline T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = EMULATED_WARP,
                                 EMULATED_PLACE)
 {
-    unsigned lane = emulated_lane(), source = lane ^ (unsigned)lane_mask;
+    unsigned lane = emulated_this_thread->number, source = lane ^ (unsigned)lane_mask;
     if (source > (lane | (unsigned)(width - 1))) source = lane; /* past its segment's end */
     return emulated_shuffle_value("__shfl_xor_sync", mask, value, source, file, line);
 }
@@ -59,7 +57,7 @@ static inline T __shfl_sync(unsigned mask, T value, int source, int width = EMUL
                             EMULATED_PLACE)
 {
     unsigned within = (unsigned)width - 1;
-    unsigned from = (emulated_lane() & ~within) | ((unsigned)source & within);
+    unsigned from = (emulated_this_thread->number & ~within) | ((unsigned)source & within);
     return emulated_shuffle_value("__shfl_sync", mask, value, from, file, line);
 }
 

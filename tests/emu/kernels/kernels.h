@@ -58,8 +58,8 @@ cudaError_t launch_poke(float *result, uintptr_t address, int write, cudaStream_
 
 /* ---- probes.cu ----------------------------------------------------------------------------- */
 
-/* out (blocks * threads, 8): threadIdx x, y, z, blockIdx x, y, z of each, then the lane by ballot of
- * the lanes below, and the number of the block's threads by warp_sum of ones. */
+/* out (blocks * threads, 8), for each thread: threadIdx x, y, z, blockIdx x, y, z, the ballot of
+ * "x % 3 is 0", and the warp_sum of the threads' numbers in the block. */
 cudaError_t launch_indices(int32_t *out, dim3 grid, dim3 block, cudaStream_t stream);
 
 /* out (32, 4): what arrives in r of each lane; in (32, 8) is rows of 16 bits, row l lane l's. */
