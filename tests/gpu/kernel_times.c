@@ -109,13 +109,42 @@ static void pool(struct bench *b)
                            b->shape->C, true, b->stream));
 }
 
+/* Our own linear layers, beside cuBLASLt's. The one of feed forward in has its bias and GELU
+ * inside. */
+static void own_linear(struct bench *b, void *y, const void *x, const struct linear *w,
+                       enum activation activation)
+{
+    CHECK(cuda_linear_f16(y, x, w->weight, w->bias, b->N, w->O, w->I, activation, CUDA_SUMS_F32,
+                          b->stream));
+}
+
+static void own_qkv(struct bench *b)
+{
+    own_linear(b, b->wide, b->x, &b->qkv, ACTIVATION_NONE);
+}
+
+static void own_attention_output(struct bench *b)
+{
+    own_linear(b, b->y, b->context, &b->attention_output, ACTIVATION_NONE);
+}
+
+static void own_feed_forward_in(struct bench *b)
+{
+    own_linear(b, b->inner, b->x, &b->feed_forward_in, ACTIVATION_GELU);
+}
+
+static void own_feed_forward_out(struct bench *b)
+{
+    own_linear(b, b->y, b->inner, &b->feed_forward_out, ACTIVATION_NONE);
+}
+
 /* A token's elements read and written are c * C + f * F, and the weights' w_c * C * C + w_f * C
  * * F. */
 static const struct step {
     const char *name;
     void (*run)(struct bench *);
     bool has_length, every_layer;
-    unsigned times; /* in a layer, or in all */
+    unsigned times; /* in a layer, or in all; 0: only to compare, and in FP16 alone */
     unsigned c, f, w_c, w_f;
 } steps[] = {
     {"embed_layernorm", embed_layernorm, false, false, 1, 3, 0, 0, 0},
@@ -127,6 +156,10 @@ static const struct step {
     {"bias_gelu", bias_gelu, false, true, 1, 0, 2, 0, 0},
     {"linear feed forward out", feed_forward_out, false, true, 1, 1, 1, 0, 1},
     {"pool", pool, true, false, 1, 1, 0, 0, 0},
+    {"own linear qkv", own_qkv, false, true, 0, 4, 0, 3, 0},
+    {"own linear attention output", own_attention_output, false, true, 0, 2, 0, 1, 0},
+    {"own linear feed forward in", own_feed_forward_in, false, true, 0, 1, 1, 0, 1},
+    {"own linear feed forward out", own_feed_forward_out, false, true, 0, 1, 1, 0, 1},
 };
 
 static double floor_us(const struct step *step, const struct bench *b,
@@ -307,6 +340,7 @@ static void time_steps(struct bench *b, size_t N, const struct rates *rates)
     double us[LENGTHS] = {0}, floors[LENGTHS] = {0};
     for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
         const struct step *step = &steps[s];
+        if (step->times == 0 && b->kernels != &cuda_kernels_f16) continue;
         double times = step->times * (step->every_layer ? (double)b->shape->L : 1);
         double last_us = 0, last_floor = 0;
         for (int i = 0; i < LENGTHS && lengths[i] <= N; i++) {
