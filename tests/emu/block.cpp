@@ -378,6 +378,8 @@ cudaError_t worker_run_block(struct worker *worker, uint64_t index)
     worker->random = 0;
     if (machine.schedule != 0)
         worker->random = (machine.schedule + index) * 0x9E3779B97F4A7C15u | 1; /* spread */
+    happens_before_acquire(&worker->end_order); /* the block before had this shared memory */
+    happens_before_release(&worker->start_order);
     prepare_lanes(worker);
     prepare_shared_memory(worker);
 
@@ -398,7 +400,6 @@ void worker_begin(struct worker *worker, const struct kernel *kernel)
     worker->block.size = kernel->block;
     worker->block.grid = kernel->grid;
     worker->size = kernel->block.x * kernel->block.y * kernel->block.z;
-    happens_before_release(&worker->start_order);
 }
 
 void worker_end(struct worker *worker)
