@@ -74,7 +74,7 @@ static void test_other_version(void **state)
             "{ (void)host; return &plugin; }' | %s -std=c11 -D_GNU_SOURCE -shared -fPIC -Iinclude -Ilib -I. "
             "-x c - -o '%s'",
             compiler("CC", "cc"), path);
-    check_reason(path, "is of libembed 9.8.7");
+    check_reason(path, "was built with libembed 9.8.7");
 }
 
 static void test_no_cuda_library_is_needed(void **state)

@@ -71,8 +71,10 @@ static embed_status check(const struct cuda_plugin *plugin, const char *path)
     if (plugin->abi != CUDA_PLUGIN_ABI || plugin->backend_size != sizeof(struct backend) ||
         strcmp(plugin->version, version) != 0)
         return fail(EMBED_NO_DEVICE,
-                    "%s is of libembed %s (interface %u), this is libembed %s (interface %d)",
-                    path, plugin->version, plugin->abi, version, CUDA_PLUGIN_ABI);
+                    "%s was built with libembed %s (interface %u, %zu), this is libembed %s "
+                    "(interface %d, %zu)",
+                    path, plugin->version, plugin->abi, plugin->backend_size, version,
+                    CUDA_PLUGIN_ABI, sizeof(struct backend));
     return EMBED_OK;
 }
 
