@@ -46,7 +46,7 @@ static float *hidden_after(struct embed_model *model, size_t layers, const int32
     memcpy(arrays, ids, N * sizeof *ids);
     for (size_t t = 0; t < N; t++) positions[t] = (int32_t)t;
     offsets[1] = (int32_t)N;
-    struct stage stage = {.model = model, .batch = {N, 1, N, arrays, positions, offsets}};
+    struct stage stage = {.model = model, .batch = {N, 1, N, 0, arrays, positions, offsets}};
     struct chunk_limits limits = {N, 1, N, config->HS};
     stage.hidden = calloc(N * config->C, sizeof *stage.hidden);
     assert_non_null(stage.hidden);
