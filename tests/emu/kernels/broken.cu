@@ -159,6 +159,8 @@ template <int FAULT> static __global__ void copy(float *memory)
     SHARED_MEMORY(bytes);
     float *shared = (float *)bytes;
     unsigned t = threadIdx.x, half = THREADS / 2;
+    shared[t] = -1; /* what a reader that comes too early must not find */
+    __syncthreads();
     for (unsigned first = 0; first < THREADS; first += half) {
         if (t < half / 4) copy_16(shared + first + 4 * t, memory + first + 4 * t, true);
         if (FAULT != DOES_NOT_COMMIT) copy_commit();
