@@ -231,7 +231,7 @@ $(BUILD)/emulated/sm_$(1)/%.o: %.c | $(BUILD)/.packages
 $(BUILD)/emulated/sm_$(1)/%.o: %.cu | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
 # The device itself is never instrumented: it speaks to the sanitizers for the kernels.
-$(BUILD)/emulated/sm_$(1)/tests/emu/%.o: CFLAGS := $$(filter-out -fsanitize%,$(CFLAGS))
+$(BUILD)/emulated/sm_$(1)/tests/emu/%.o: override CFLAGS := $$(filter-out -fsanitize%,$(CFLAGS))
 $(BUILD)/emulated/sm_$(1)/%.o: %.cpp | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
 $(BUILD)/emulated/sm_$(1)/libembed-cuda.so: $$(EMULATED_$(1)) tests/emu/emulated.map
@@ -248,6 +248,28 @@ $(BUILD)/tests/%_sm_$(1): tests/%.c $(BUILD)/internal.a $(REFERENCE_OBJECTS) \
 	    -Wl,-rpath,'$$$$ORIGIN/../emulated/sm_$(1)' -lcmocka $(LIBS)
 endef
 $(foreach arch,$(EMULATED_ARCHS),$(eval $(call emulated_rules,$(arch))))
+
+# Without libembed: broken kernels that it must find fault with, and probes. They are C, linked with
+# the device and the kernels they start; `race` is the one program built for the threads sanitizer.
+EMULATOR_TESTS := $(patsubst tests/emu/test_%.c,%,$(wildcard tests/emu/test_*.c))
+TESTS += $(foreach arch,$(EMULATED_ARCHS),$(EMULATOR_TESTS:%=$(BUILD)/tests/test_emulator_%_sm_$(arch)))
+
+define emulator_test_rules
+EMULATOR_$(1) := $(EMULATOR_SOURCES:%.cpp=$(BUILD)/emulated/sm_$(1)/%.o)
+$(BUILD)/emulated/sm_$(1)/race: tests/emu/kernels/broken.cu tests/emu/kernels/race.cpp $$(EMULATOR_$(1))
+	@echo "  c++  $$@"
+	$(Q)$(CXX) $$(filter-out -MMD -MP,$(EMULATED)) -g -O1 -fsanitize=thread -DEMULATED_ARCH=$(1)0 \
+	    -x c++ $$(filter-out %.o,$$^) -x none $$(filter %.o,$$^) -o $$@
+$(BUILD)/tests/test_emulator_%_sm_$(1): tests/emu/test_%.c $$(EMULATOR_$(1)) \
+    $(BUILD)/emulated/sm_$(1)/tests/emu/kernels/broken.o \
+    $(BUILD)/emulated/sm_$(1)/tests/emu/kernels/probes.o | $(BUILD)/emulated/sm_$(1)/race
+	@mkdir -p $$(@D)
+	@echo "  cc  $$< (sm_$(1))"
+	$(Q)$(CC) $(BASE) -fvisibility=default -Itests/emu/include -DEMULATED_ARCH=$(1)0 \
+	    -DRACE_PROGRAM='"$(BUILD)/emulated/sm_$(1)/race"' $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
+	    -o $$@ $$< $$(filter %.o,$$^) -lcmocka -lstdc++ -lm
+endef
+$(foreach arch,$(EMULATED_ARCHS),$(eval $(call emulator_test_rules,$(arch))))
 
 # ---- models --------------------------------------------------------------------------------
 weights/$(MODEL)/.complete weights/$(MPNET)/.complete: weights/%/.complete: \
