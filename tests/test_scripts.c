@@ -296,12 +296,38 @@ static void test_fetch_runs_once(void **state)
     check_complete();
 }
 
+/* ---- tests/spills ------------------------------------------------------------------------ */
+
+#define REPORT                                                                                     \
+    "printf '%%s\\n' \"ptxas info    : Compiling entry function '_Z1k' for 'sm_80'\" "              \
+    "\"ptxas info    : Function properties for _Z1k\" "                                            \
+    "\"    %d bytes stack frame, %d bytes spill stores, 0 bytes spill loads\" "                    \
+    "\"ptxas info    : Used 255 registers, used 1 barriers\" >\"$D/k.report\" && "                \
+    "sh \"$R/tests/spills\" \"$D/k.report\" 2>&1"
+
+static void test_spills(void **state)
+{
+    (void)state;
+    char script[1024];
+    snprintf(script, sizeof script, REPORT, 0, 0);
+    check(script, 0);
+    check_says("1 kernels, at most 255 registers");
+    check_says("spills: none in 1 kernels");
+    snprintf(script, sizeof script, REPORT, 0, 8);
+    check(script, 1);
+    check_says("spills: sm_80 _Z1k");
+    snprintf(script, sizeof script, REPORT, 16, 0);
+    check(script, 1);
+    check(": >\"$D/empty\" && sh \"$R/tests/spills\" \"$D/empty\" 2>&1", 1);
+    check_says("no kernel in any report");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_layers),          TEST(test_run),
+        TEST(test_layers),          TEST(test_spills),        TEST(test_run),
         TEST(test_packages),        TEST(test_fetch),
         TEST(test_fetch_continues), TEST(test_fetch_refuses_wrong_files),
         TEST(test_fetch_runs_once),
