@@ -61,7 +61,7 @@ LIBS     := -lutf8proc -lm -ldl
 LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
-FULL_TEST_SOURCES := tests/test_real_mpnet.c
+FULL_TEST_SOURCES := tests/test_real_mpnet.c tests/test_real_mpnet_cuda.c
 CUDA_TEST_SOURCES := $(filter-out tests/test_cuda_faults.c,$(wildcard tests/test_cuda_*.c))
 TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
@@ -73,7 +73,7 @@ EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
                      $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch))) \
                      $(BUILD)/tests/test_cuda_faults_sm_80 # the same calls on both
-FULL_TESTS        := $(FULL_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
+FULL_TESTS        := $(BUILD)/tests/test_real_mpnet $(BUILD)/tests/test_real_mpnet_cuda_sm_80
 PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
 
 help:
