@@ -15,11 +15,11 @@
  * the end returns. The number of warps follows from the batch's longest sequence, tiles begin at
  * key 0, and keys past the end add exact zeros: a row's bits depend on its own sequence alone.
  *
- * Memory. Shared memory has one tile of keys and one of values. While softmax and the second product
- * run, the next keys are copied; while the next first product runs, their values. A second pair of
- * tiles would halve the blocks of a multiprocessor that has 64 or 100 KiB. A block of 64 queries does
- * 64 FLOP for each byte of keys and values it reads: as an H200's second cache level gives 9.5 TB/s,
- * this bounds nothing below 600 TFLOP/s.
+ * Memory. Shared memory has one tile of keys and one of values. The next keys are copied while
+ * softmax and the second product run, their values while the next first product runs. A second pair
+ * of tiles would halve the blocks of a multiprocessor that has 64 or 100 KiB. A block of 64 queries
+ * does 64 FLOP for each byte of keys and values it reads: an H200's second cache level gives 9.5
+ * TB/s, and so bounds nothing below 600 TFLOP/s.
  *
  * Floors, a token and layer: reads 6C and writes 2C bytes, 4 T C FLOP, T C / HS exponentials. On an
  * H200 (4.3 TB/s, 790 TFLOP/s, 3.9e12 exponentials/s), in ns for C = 384 and HS = 32, and C = 768
@@ -33,9 +33,12 @@
  * Bytes of shared memory, and registers on sm_80 and sm_90 (nvcc 13.0, nothing spilt):
  *
  *   queries      HS = 32           HS = 64           HS = 96           HS = 128
- *      16       2688   47   46    4736   63   64    6784   78   76    8832   90   92
- *      32       5376   62   64    9472   87   84   13568  106  108   17664  126  132
- *      64      10752  122  124   18944  153  156   27136  186  188   35328  216  220
+ *      16       2688   47   47    4736   63   64    6784   78   70    8832   88   88
+ *      32       5376   56   54    9472   79   69   13568   86   86   17664  104   98
+ *      64      10752  122  120   18944  128  128   27136  169  168   35328  216  220
+ *
+ * Of blocks of 64 queries, 4, 4, 3 and 2 fit the registers of an sm_90 multiprocessor. Held to one
+ * more by __launch_bounds__, ptxas spills on some architectures.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/ptx.cuh"
@@ -49,13 +52,13 @@ static constexpr float LOG2_E = 1.44269504f;
 
 /* What the threads of a block share: a head of a sequence, and TILE of the sequence's queries. */
 template <int HS, int WARPS> struct query_block {
-    static constexpr int TILE = 16 * WARPS; /* queries of the block, and keys of a tile */
+    static constexpr int TILE = 16 * WARPS;     /* queries of the block, and keys of a tile */
     static constexpr bool ONE_TILE = WARPS < 4; /* no sequence of the batch is longer */
 
     /* Elements from a row to the next in shared memory. ldmatrix reads 16 bytes from each of 8
-     * rows at once. A row of HS alone is 64, 128, 192 or 256 bytes, and 2 to 8 of the 8 would meet
-     * in the same banks; with 16 bytes more it is an odd number of groups of 4 banks, and the 8
-     * rows fall on the 8 different groups. */
+     * rows at once. Of rows of HS alone, which are 64, 128, 192 or 256 bytes, 4 or 8 of the 8 would
+     * meet in the same 4 of the 32 banks; with 16 bytes more a row is an odd number of such groups
+     * of 4, and the 8 rows fall on the 8 different ones. */
     static constexpr int PITCH = HS + 8;
 
     static constexpr int TILE_BYTES = TILE * PITCH * (int)sizeof(__half);
@@ -212,8 +215,8 @@ static __device__ __forceinline__ float quad_sum(float x)
     return x + __shfl_xor_sync(0xFFFFFFFFu, x, 2);
 }
 
-/* s into weights 2^(s * scale - largest); what was summed before is brought to the new largest. fmax
- * drops a NaN among the scores, but the weight of that score is NaN, and so the row's sum. */
+/* s into weights 2^(s * scale - largest); what was summed before is brought to the new largest.
+ * fmaxf drops a NaN among the scores, but the weight of that score is NaN, and so the row's sum. */
 template <int HS, int GROUPS>
 static __device__ __forceinline__ void softmax_step(float (&s)[GROUPS][4], query_rows<HS> &rows,
                                                     float scale)
@@ -325,16 +328,8 @@ static __device__ __forceinline__ void store(__half *context, int C, const query
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
 
-/* Blocks of four warps that a multiprocessor's 65,536 registers shall hold: without this, ptxas
- * takes some more registers for its prefetching, and one block less fits. One more block would need
- * 96 and 128 registers for HS = 32 and 64, which spills on some architectures. */
-static constexpr int blocks_in_registers(int HS)
-{
-    return HS == 32 ? 4 : HS == 64 ? 3 : 2;
-}
-
 template <int HS, int WARPS>
-static __global__ void __launch_bounds__(WARPS *WARP, WARPS == 4 ? blocks_in_registers(HS) : 1)
+static __global__ void __launch_bounds__(WARPS *WARP)
 attention_kernel(__half *context, const __half *qkv, const float *relative, size_t columns,
                  size_t zero, const int32_t *offsets, unsigned blocks, int C, float scale)
 {
