@@ -28,24 +28,24 @@ static unsigned random_below(struct worker *worker, unsigned limit)
     return (unsigned)(worker->random >> 33) % limit;
 }
 
-static unsigned choose_lane(struct worker *worker, uint32_t ready)
+static struct lane *choose(struct worker *worker, struct warp *warp)
 {
-    unsigned choices = (unsigned)__builtin_popcount(ready);
-    unsigned skip = worker->random == 0 ? 0 : random_below(worker, choices);
-    while (skip-- > 0) ready &= ready - 1;
-    return (unsigned)__builtin_ctz(ready);
+    uint32_t ready = warp->ready;
+    if (worker->random != 0) { /* the lowest but so many */
+        unsigned skip = random_below(worker, (unsigned)__builtin_popcount(ready));
+        while (skip-- > 0) ready &= ready - 1;
+    }
+    return &warp->first_lane[__builtin_ctz(ready)];
 }
 
-/* Of the same warp if there is one, or of the next that has one. */
+/* Of the same warp if there is one, or of the next that has one; at random, of any. */
 static struct lane *next_ready(struct worker *worker)
 {
-    unsigned warps = (worker->size + EMULATED_WARP - 1) / EMULATED_WARP;
-    unsigned w = worker->random == 0 ? (unsigned)(worker->running->warp - worker->warps)
-                                     : random_below(worker, warps);
-    for (unsigned i = 0; i < warps; i++) {
-        uint32_t ready = worker->warps[w].ready;
-        if (ready != 0) return &worker->lanes[w * EMULATED_WARP + choose_lane(worker, ready)];
-        if (++w == warps) w = 0;
+    struct warp *warp = worker->running->warp, *end = worker->warps + worker->warp_count;
+    if (worker->random != 0) warp = &worker->warps[random_below(worker, worker->warp_count)];
+    for (unsigned i = 0; i < worker->warp_count; i++) {
+        if (warp->ready != 0) return choose(worker, warp);
+        if (++warp == end) warp = worker->warps;
     }
     return NULL;
 }
@@ -113,7 +113,7 @@ static void everybody_goes_on(struct worker *worker)
 {
     worker->at_barrier = 0;
     worker->barriers++;
-    for (unsigned w = 0; w * EMULATED_WARP < worker->size; w++)
+    for (unsigned w = 0; w < worker->warp_count; w++)
         worker->warps[w].ready = worker->warps[w].lanes;
     for (unsigned t = 0; t < worker->size; t++) worker->lanes[t].state = LANE_RUNS;
 }
@@ -320,8 +320,9 @@ static void prepare_lanes(struct worker *worker)
         lane->first_copy = lane->last_copy = NONE;
         lane->groups = 0;
     }
-    for (unsigned w = 0; w * EMULATED_WARP < worker->size; w++) {
+    for (unsigned w = 0; w < worker->warp_count; w++) {
         struct warp *warp = &worker->warps[w];
+        warp->first_lane = &worker->lanes[w * EMULATED_WARP];
         unsigned lanes = worker->size - w * EMULATED_WARP;
         warp->lanes = warp->ready = lanes >= EMULATED_WARP ? ~0u : (1u << lanes) - 1;
         warp->arrived = 0;
@@ -400,6 +401,7 @@ void worker_begin(struct worker *worker, const struct kernel *kernel)
     worker->block.size = kernel->block;
     worker->block.grid = kernel->grid;
     worker->size = kernel->block.x * kernel->block.y * kernel->block.z;
+    worker->warp_count = (worker->size + EMULATED_WARP - 1) / EMULATED_WARP;
 }
 
 void worker_end(struct worker *worker)

@@ -37,6 +37,7 @@ struct lane : emulated_thread {
 };
 
 struct warp {
+    struct lane *first_lane;
     uint32_t lanes;   /* that there are */
     uint32_t ready;   /* that can run */
     uint32_t arrived; /* at the operation in calls */
@@ -61,6 +62,7 @@ struct worker {
     struct emulated_block block;
     const struct kernel *kernel;
     unsigned size; /* threads of the block */
+    unsigned warp_count;
     struct lane lanes[MAX_THREADS];
     struct warp warps[MAX_WARPS];
     struct lane *running;

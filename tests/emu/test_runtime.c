@@ -3,8 +3,10 @@
 
 #include <cublasLt.h>
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -399,6 +401,57 @@ static void test_two_devices(void **state)
     assert_cuda(cudaDeviceSynchronize());
 }
 
+static void test_machine_of_the_environment(void **state)
+{
+    (void)state;
+    int count, version;
+    struct cudaDeviceProp properties;
+    setenv("EMULATOR_DEVICES", "3", 1);
+    setenv("EMULATOR_MEMORY", "1073741824", 1);
+    setenv("EMULATOR_DRIVER", "13020", 1);
+    emulator_reset();
+    unsetenv("EMULATOR_DEVICES");
+    unsetenv("EMULATOR_MEMORY");
+    unsetenv("EMULATOR_DRIVER");
+    assert_cuda(cudaGetDeviceCount(&count));
+    assert_int_equal(count, 3);
+    assert_cuda(cudaGetDeviceProperties(&properties, 2));
+    assert_int_equal(properties.totalGlobalMem, 1024 * MIB);
+    assert_cuda(cudaDriverGetVersion(&version));
+    assert_int_equal(version, 13020);
+}
+
+/* Each has a stream and a device's memory of its own; calls come in any order. */
+static void *use_device(void *failed)
+{
+    float *device = numbers(), memory[THREADS];
+    cudaStream_t stream;
+    cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    for (int i = 0; i < 20 && error == cudaSuccess; i++) {
+        error = launch_seeded(RIGHT_BARRIER, device, stream);
+        if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+    }
+    if (error == cudaSuccess)
+        error = cudaMemcpy(memory, device, sizeof memory, cudaMemcpyDeviceToHost);
+    *(bool *)failed = error != cudaSuccess || memory[3] != 3; /* reversed an even number of times */
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    enum { COUNT = 4 };
+    pthread_t threads[COUNT];
+    bool failed[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, use_device, &failed[i]), 0);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_false(failed[i]);
+    }
+    assert_no_report();
+}
+
 static void test_machines_without_a_device(void **state)
 {
     (void)state;
@@ -452,6 +505,8 @@ int main(void)
         TEST(test_fatal_errors_stay),
         TEST(test_kernel_faults_stay),
         TEST(test_two_devices),
+        TEST(test_machine_of_the_environment),
+        TEST(test_threads),
         TEST(test_machines_without_a_device),
         TEST(test_shapes_that_no_launch_may_have),
     };
