@@ -10,6 +10,7 @@
 ## make layers     check who includes whom
 ## make gpu-bundle  pack the check on a real GPU (tests/gpu/run) for another machine
 ## make spills     build the CUDA kernels and check that none keeps registers in memory
+## make gpu-table  what every CUDA kernel should take, from its launch: bench/results/gpu-table.csv
 ## make asan       run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 ## make tsan       run the threaded tests under ThreadSanitizer
 ## make memcheck   run the tests under valgrind
@@ -202,6 +203,16 @@ $(BUILD)/libembed-cuda.so: $(CUDA_OBJECTS) lib/cuda/libembed-cuda.map
 spills: $(BUILD)/libembed-cuda.so
 	@sh tests/spills $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.report)
 
+# What every launch should take, by arithmetic: gpu_table_launch.o is the CUDA runtime that the kernels'
+# launchers call there.
+$(BUILD)/gpu-table: $(BUILD)/cuda/bench/gpu_table.o $(BUILD)/cuda/bench/gpu_table_launch.o \
+    $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
+	@echo "  ld  $@"
+	$(Q)$(CXX) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
+gpu-table: $(BUILD)/gpu-table
+	$(Q)$< $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.report) >$(BUILD)/gpu-table.csv
+	$(Q)mv $(BUILD)/gpu-table.csv bench/results/gpu-table.csv
+
 ifneq ($(NVCC),)
 all: $(BUILD)/libembed-cuda.so
 endif
@@ -230,8 +241,9 @@ $(BUILD)/emulated/sm_$(1)/%.o: %.c | $(BUILD)/.packages
 	$$(call compile,-Itests/emu/include -fvisibility=default)
 $(BUILD)/emulated/sm_$(1)/%.o: %.cu | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
-# The device itself is never instrumented: it speaks to the sanitizers for the kernels.
-$(BUILD)/emulated/sm_$(1)/tests/emu/%.o: override CFLAGS := $$(filter-out -fsanitize%,$(CFLAGS))
+# The device itself is never instrumented: it speaks to the sanitizers for the kernels. Nor are the
+# kernels of its own tests, which are broken on purpose. (override: make asan sets CFLAGS by name.)
+$(BUILD)/emulated/sm_$(1)/tests/emu/%.o: override CFLAGS := $$(filter-out -fsanitize%,$(CFLAGS)) -fvisibility=hidden
 $(BUILD)/emulated/sm_$(1)/%.o: %.cpp | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
 $(BUILD)/emulated/sm_$(1)/libembed-cuda.so: $$(EMULATED_$(1)) tests/emu/emulated.map
@@ -316,8 +328,8 @@ tsan:
 # Without the real model, whose numbers take too long there: its tests are skipped, and counted.
 check-tiny: $(TESTS) all
 	@BUILD=$(BUILD) MODEL= sh tests/run $(TESTS)
-# The tests in which threads of the program or of the library work at the same time.
-THREADED := threads thread_team api encoder tokenizer out_of_memory faults
+# The tests in which threads of the program, of the library or of a kernel work at the same time.
+THREADED := threads thread_team api encoder tokenizer out_of_memory faults cuda_kernels_sm_80
 check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
 	@BUILD=$(BUILD) MODEL= sh tests/run $^
 # valgrind knows no AVX-512, and says so to the program: the library takes its AVX2 kernels.
@@ -440,7 +452,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

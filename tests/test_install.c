@@ -86,6 +86,13 @@ static void test_files(void **state)
     char *found = output_of("cd '%s' && find . -type f -printf '%%p %%m\\n' -o -type l -printf "
                             "'%%p > %%l\\n' | LC_ALL=C sort",
                             stage);
+    /* The plug-in, where it is built. */
+    char *line = strstr(found, "./usr/lib64/libembed-cuda.so 755\n");
+    quietly("test %s -e '%s/libembed-cuda.so'", line == NULL ? "!" : "", build_folder());
+    if (line != NULL) {
+        char *next = strchr(line, '\n') + 1;
+        memmove(line, next, strlen(next) + 1);
+    }
     assert_string_equal(found, "./usr/bin/embed 755\n"
                                "./usr/include/embed.h 644\n"
                                "./usr/lib64/libembed.a 644\n"

@@ -21,6 +21,19 @@ static embed_status host_fail(embed_status status, const char *message)
 
 static const struct cuda_host host = {host_fail, memory_allocate, memory_free};
 
+/* dlopen, found by name: of a direct call the linker warns in every program that is linked
+ * statically. Such a program has none, and computes on the CPU. */
+static void *open_library(const char *path, const char **why)
+{
+    void *(*open)(const char *, int);
+    *(void **)&open = dlsym(RTLD_DEFAULT, "dlopen");
+    *why = "a statically linked program cannot open libraries";
+    if (open == NULL) return NULL;
+    void *handle = open(path, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) *why = dlerror();
+    return handle;
+}
+
 /* The file that this code is in, as the loader found it. A program that has the library inside
  * may have been found along PATH, and is then known by a name without a folder. */
 static embed_status own_file(char path[PATH_MAX])
@@ -58,8 +71,9 @@ static embed_status find(char path[PATH_MAX])
         return fail(EMBED_NO_DEVICE, "there is no %s: libembed is installed without CUDA",
                     path);
     /* Where there is no driver, opening the plug-in, and cuBLASLt with it, is 60 ms for nothing. */
-    if (dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) == NULL)
-        return fail(EMBED_NO_DEVICE, "no NVIDIA driver is installed: %s", dlerror());
+    const char *why;
+    if (open_library("libcuda.so.1", &why) == NULL)
+        return fail(EMBED_NO_DEVICE, "no NVIDIA driver is installed: %s", why);
     return EMBED_OK;
 }
 
@@ -87,8 +101,9 @@ embed_status cuda_plugin_load(const struct cuda_plugin **out)
     if (plugin == NULL) {
         char path[PATH_MAX];
         TRY(find(path));
-        void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (handle == NULL) return fail(EMBED_NO_DEVICE, "%s", dlerror());
+        const char *why;
+        void *handle = open_library(path, &why);
+        if (handle == NULL) return fail(EMBED_NO_DEVICE, "%s", why);
         cuda_plugin_entry *entry = NULL;
         *(void **)&entry = dlsym(handle, CUDA_PLUGIN_SYMBOL);
         embed_status status = EMBED_OK;
