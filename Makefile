@@ -11,7 +11,6 @@
 ## make gpu-bundle  pack the check on a real GPU (tests/gpu/run) for another machine
 ## make spills     build the CUDA kernels and check that none keeps registers in memory
 ## make gpu-table  what every CUDA kernel should take, from its launch: bench/results/gpu-table.csv
-## make gpu-table  what every CUDA kernel should take, from its launch: bench/results/gpu-table.csv
 ## make asan       run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 ## make tsan       run the threaded tests under ThreadSanitizer
 ## make memcheck   run the tests under valgrind
@@ -203,16 +202,6 @@ $(BUILD)/libembed-cuda.so: $(CUDA_OBJECTS) lib/cuda/libembed-cuda.map
 
 spills: $(BUILD)/libembed-cuda.so
 	@sh tests/spills $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.report)
-
-# What every launch should take, by arithmetic: gpu_table_launch.o is the CUDA runtime that the kernels'
-# launchers call there.
-$(BUILD)/gpu-table: $(BUILD)/cuda/bench/gpu_table.o $(BUILD)/cuda/bench/gpu_table_launch.o \
-    $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
-	@echo "  ld  $@"
-	$(Q)$(CXX) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
-gpu-table: $(BUILD)/gpu-table
-	$(Q)$< $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.report) >$(BUILD)/gpu-table.csv
-	$(Q)mv $(BUILD)/gpu-table.csv bench/results/gpu-table.csv
 
 # What every launch should take, by arithmetic: gpu_table_launch.o is the CUDA runtime that the kernels'
 # launchers call there.
