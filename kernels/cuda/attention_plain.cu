@@ -1,7 +1,7 @@
 /* attention_plain.cu - context = softmax(q k^T * scale + bias) v for any HS up to 256
  *
- *   work    a warp a query of a head, four a block. For 32 keys at a time, a lane computes the score
- *           of one of them, and then its HS / 32 components of the sum of their values
+ *   work    a warp a query of a head, four a block. For 32 keys at a time, a lane computes the
+ *           score of one of them, and then its HS / 32 components of the sum of their values
  *   types   q, k, v, context of the table's type, all else FP32
  *
  * For what attention.cu does not take: FP32, and FP16 with heads other than 32, 64, 96 or 128.
