@@ -53,13 +53,14 @@ struct cuda_kernels {
      * for every sequence b, the tokens offsets[b] to offsets[b + 1] - 1, and every head h,
      * softmax(q k^T * scale + bias) v. offsets (B + 1) is on the device; `longest` is the length of
      * the longest sequence. bias[t, s] = relative[h * columns + zero + s - t] in FP32; relative may
-     * be NULL: none. */
+     * be NULL: none. scale > 0. Sequences without tokens are allowed. */
     cudaError_t (*attention)(void *context, const void *qkv, const float *relative, size_t columns,
                              size_t zero, const int32_t *offsets, size_t B, size_t longest,
                              size_t NH, size_t HS, float scale, cudaStream_t stream);
 
     /* rows (B, C) in FP32 from x (N, C): each sequence's tokens pooled to one row, of which the
-     * first D components are written; with `normalize`, divided by max(|first D|, 1e-12). */
+     * first D components are written; with `normalize`, divided by max(|first D|, 1e-12). The row of a
+     * sequence without tokens is left as it is. */
     cudaError_t (*pool)(float *rows, const void *x, const int32_t *offsets, size_t B, size_t C,
                         enum pooling pooling, size_t D, bool normalize, cudaStream_t stream);
 };

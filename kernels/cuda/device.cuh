@@ -51,7 +51,7 @@ static cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block,
 
 enum { WARP = 32 };
 
-/* The sum, or the largest, of `value` over the lanes of a warp, in all of them; in one order. */
+/* The sum of `value` over the lanes of a warp, in all of them; in one order. */
 static __device__ __forceinline__ float warp_sum(float value)
 {
     for (int mask = WARP / 2; mask > 0; mask /= 2)
