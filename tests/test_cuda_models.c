@@ -5,6 +5,8 @@
  */
 #include "test_models.h"
 
+#include "test_folder.h"
+
 #include "emu/emulator.h"
 #include "model/model.h"
 
@@ -307,6 +309,40 @@ static void test_reasons(void **state)
     assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "bytes are needed"), EMBED_OUT_OF_MEMORY);
 }
 
+/* A weight that FP16 cannot hold: named, and no reason not to use FP32. */
+static void test_weight_too_large(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder(TINY);
+    const float large = 65520;
+    char path[1024];
+    size_t length;
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    char *bytes = test_read_file(path, &length);
+    uint64_t header;
+    memcpy(&header, bytes, sizeof header);
+    const char *entry = strstr(bytes + 8, "\"embeddings.word_embeddings.weight\"");
+    assert_non_null(entry);
+    size_t offset = strtoul(strstr(entry, "\"data_offsets\":[") + 16, NULL, 10);
+    memcpy(bytes + 8 + header + offset, &large, sizeof large);
+    test_write_file(folder, "model.safetensors", bytes, length);
+
+    embed_model *model = NULL;
+    assert_int_equal(embed_model_open(&model, folder, &tested), EMBED_UNSUPPORTED);
+    assert_non_null(strstr(embed_error_message(),
+                           "model.safetensors: tensor \"embeddings.word_embeddings.weight\": "));
+    assert_non_null(strstr(embed_error_message(), "65520 is too large for f16; dtype f32"));
+    tested.dtype = EMBED_DTYPE_F32;
+    assert_int_equal(embed_model_open(&model, folder, &tested), EMBED_OK);
+    embed_model_close(model);
+    tested = (embed_model_options)EMBED_MODEL_OPTIONS_INIT; /* auto: the CPU */
+    struct opened opened = open_model(folder, 0, 0);
+    assert_int_equal(opened.model->backend->device, EMBED_DEVICE_CPU);
+    close_model(&opened);
+    free(bytes);
+    test_remove_folder(folder);
+}
+
 static char logged[1024];
 
 static void keep_message(void *user, embed_log_level level, const char *message)
@@ -354,6 +390,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_plan_is_what_is_used, begin, end),
         cmocka_unit_test_setup_teardown(test_instances_that_fit, begin, end),
         cmocka_unit_test_setup_teardown(test_reasons, begin, end),
+        cmocka_unit_test_setup_teardown(test_weight_too_large, begin, end),
         cmocka_unit_test_setup_teardown(test_auto_falls_back, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -310,7 +310,10 @@ embed_status instance_encode(struct embed_instance *instance, const embed_text *
     TRY(first_failure_result(&failure));
     size_t not_finite = atomic_load(&encode.not_finite);
     if (not_finite > 0)
-        return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity", not_finite, n);
+        return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity%s", not_finite, n,
+                    instance->model->backend->dtype == EMBED_DTYPE_F16
+                        ? "; dtype f32 has a larger range than f16"
+                        : "");
     return EMBED_OK;
 }
 

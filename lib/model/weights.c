@@ -244,6 +244,20 @@ static embed_status read_floats(float *out, void *raw, const struct checkpoint_t
     return EMBED_OK;
 }
 
+/* Rows [first, first + count) of the slot's weight. A value that the dtype cannot hold is told with the
+ * tensor it is in. */
+static embed_status store(const struct slot *slot, struct backend *backend, const float *values,
+                          size_t first, size_t count, size_t columns)
+{
+    embed_status status =
+        backend->weight_store(backend, *slot->weight, slot->kind, values, first, count, columns);
+    if (status != EMBED_UNSUPPORTED) return status;
+    char reason[256];
+    snprintf(reason, sizeof reason, "%s", error_message());
+    return fail(status, "%s: tensor \"%s\": %s", safetensors_path(slot->tensors[0].file),
+                slot->names[0], reason);
+}
+
 static embed_status load_pieces(const struct slot *slot, struct backend *backend, float *staging,
                                 void *raw)
 {
@@ -253,8 +267,7 @@ static embed_status load_pieces(const struct slot *slot, struct backend *backend
         size_t count = slot->rows - first < rows ? slot->rows - first : rows;
         TRY(read_floats(staging, raw, &slot->tensors[0], first * slot->columns,
                         count * slot->columns));
-        TRY(backend->weight_store(backend, *slot->weight, slot->kind, staging, first, count,
-                                  slot->columns));
+        TRY(store(slot, backend, staging, first, count, slot->columns));
     }
     return EMBED_OK;
 }
@@ -271,8 +284,7 @@ static embed_status load_by_distance(const struct slot *slot, struct backend *ba
         memset(staging, 0, slot->columns * sizeof *staging);
         for (ptrdiff_t d = -zero; d <= zero; d++)
             staging[zero + d] = table[distance_bucket(d, buckets) * NH + h];
-        TRY(backend->weight_store(backend, *slot->weight, slot->kind, staging, h, 1,
-                                  slot->columns));
+        TRY(store(slot, backend, staging, h, 1, slot->columns));
     }
     return EMBED_OK;
 }
@@ -286,9 +298,8 @@ static embed_status load_slot(const struct slot *slot, struct backend *backend, 
     for (size_t p = 0; p < slot->parts; p++)
         TRY(read_floats(staging + p * part, raw, &slot->tensors[p], 0, part));
     bool bias = slot->kind == WEIGHT_BIAS;
-    return backend->weight_store(backend, *slot->weight, slot->kind, staging, 0,
-                                 bias ? 1 : slot->rows * slot->parts,
-                                 bias ? slot->columns * slot->parts : slot->columns);
+    return store(slot, backend, staging, 0, bias ? 1 : slot->rows * slot->parts,
+                 bias ? slot->columns * slot->parts : slot->columns);
 }
 
 static void load_some(void *argument, unsigned rank)
