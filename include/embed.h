@@ -303,9 +303,12 @@ typedef struct embed_item {
 
 /* Writes n rows of `dimensions` floats (the model's width, if not limited) to out[0..capacity),
  * in the order of the texts; capacity is in floats and must hold them. items may be NULL.
- * The row of a text has the same bits in any batch, at any position and on any number of threads.
- * With n = 0 only the options are checked. One thread at a time for one instance. EMBED_NOT_FINITE: all rows are written, items[] tells
- * which hold NaN or infinity. On any other failure out and items are undefined. */
+ * The row of a text has the same bits in any batch, at any position and on any number of threads. On
+ * a GPU that rests on cuBLASLt treating all rows alike, which NVIDIA does not promise: with
+ * EMBED_CUDA_LINEAR=own in the environment it does not.
+ * With n = 0 only the options are checked. One thread at a time for one instance. EMBED_NOT_FINITE:
+ * all rows are written, items[] tells which hold NaN or infinity. On any other failure out and items
+ * are undefined. */
 EMBED_API embed_status embed_instance_encode(embed_instance *instance, const embed_text *texts,
                                              size_t n, const embed_encode_options *options,
                                              float *out, size_t capacity, embed_item *items);
