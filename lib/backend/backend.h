@@ -76,7 +76,7 @@ struct chunk_limits {
     size_t N, B, T, HS;
 };
 
-/* What is done with each chunk. A worker has buffers of its own, which are free again after deliver. */
+/* What is done with each chunk. A worker has buffers of its own, free again after deliver. */
 struct chunk_work {
     void *argument;
     /* Computes chunk i, or enqueues it: begin, operations, fetch. */
@@ -133,11 +133,11 @@ struct backend {
     embed_status (*finish)(struct executor *executor, const struct chunk_work *work);
 
     /* ---- a chunk: begin, operations, fetch ---- */
-    /* Raises the sizes of a small chunk to the next of a few, whose operations the backend can start
-     * at once when they come again. NULL: there is no use in that. */
+    /* Raises the sizes of a small chunk to the next of a few, whose operations the backend can
+     * start at once when they come again. NULL: there is no use in that. */
     void (*round_up)(const struct chunk_limits *limits, size_t *N, size_t *B, size_t *longest);
-    /* `device` becomes the batch as the operations want it; `host`, whose arrays are staging memory,
-     * must stay until fetch. */
+    /* `device` becomes the batch as the operations want it; `host`, whose arrays are staging
+     * memory, must stay until delivery. */
     embed_status (*begin)(struct packed_batch *device, const struct packed_batch *host,
                           struct execution *execution);
     /* The last: copies `bytes` of what the operations gave to staging memory, where they are at

@@ -229,10 +229,11 @@ static size_t cut(struct embed_instance *instance, size_t n, size_t tokens)
 {
     const struct token_span *spans = instance->spans;
     const struct backend *backend = instance->model->backend;
+    const struct chunk_limits *limits = &instance->plan.limits;
     size_t workers = backend->is_queue ? 1 : backend->workers;
 
     /* A whole number of rounds over all workers, unless there is too little to share. */
-    size_t wanted = (tokens + instance->plan.limits.N - 1) / instance->plan.limits.N;
+    size_t wanted = (tokens + limits->N - 1) / limits->N;
     if (tokens >= workers * SPLIT_TOKENS) wanted = (wanted + workers - 1) / workers * workers;
     size_t target = (tokens + wanted - 1) / wanted;
 
@@ -240,8 +241,8 @@ static size_t cut(struct embed_instance *instance, size_t n, size_t tokens)
     instance->chunks[0] = 0;
     for (size_t i = 0; i < n; i++) {
         size_t texts = i - instance->chunks[count];
-        if (texts > 0 && (in_chunk + spans[i].count > instance->plan.limits.N ||
-                          in_chunk + spans[i].count / 2 > target || texts == instance->plan.limits.B)) {
+        if (texts > 0 && (in_chunk + spans[i].count > limits->N ||
+                          in_chunk + spans[i].count / 2 > target || texts == limits->B)) {
             instance->chunks[++count] = i;
             in_chunk = 0;
         }
