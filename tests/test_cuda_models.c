@@ -309,24 +309,32 @@ static void test_reasons(void **state)
     assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "bytes are needed"), EMBED_OUT_OF_MEMORY);
 }
 
+/* A copy of the tiny model in which the first `count` numbers of a tensor are `value`. */
+static const char *folder_with(const char *tensor, size_t count, float value)
+{
+    const char *folder = test_copy_folder(TINY);
+    char path[1024], name[128];
+    size_t length;
+    uint64_t header;
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    snprintf(name, sizeof name, "\"%s\"", tensor);
+    char *bytes = test_read_file(path, &length);
+    memcpy(&header, bytes, sizeof header);
+    const char *entry = strstr(bytes + 8, name);
+    assert_non_null(entry);
+    size_t offset = strtoul(strstr(entry, "\"data_offsets\":[") + 16, NULL, 10);
+    for (size_t i = 0; i < count; i++)
+        memcpy(bytes + 8 + header + offset + i * sizeof value, &value, sizeof value);
+    test_write_file(folder, "model.safetensors", bytes, length);
+    free(bytes);
+    return folder;
+}
+
 /* A weight that FP16 cannot hold: named, and no reason not to use FP32. */
 static void test_weight_too_large(void **state)
 {
     (void)state;
-    const char *folder = test_copy_folder(TINY);
-    const float large = 65520;
-    char path[1024];
-    size_t length;
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    char *bytes = test_read_file(path, &length);
-    uint64_t header;
-    memcpy(&header, bytes, sizeof header);
-    const char *entry = strstr(bytes + 8, "\"embeddings.word_embeddings.weight\"");
-    assert_non_null(entry);
-    size_t offset = strtoul(strstr(entry, "\"data_offsets\":[") + 16, NULL, 10);
-    memcpy(bytes + 8 + header + offset, &large, sizeof large);
-    test_write_file(folder, "model.safetensors", bytes, length);
-
+    const char *folder = folder_with("embeddings.word_embeddings.weight", 1, 65520);
     embed_model *model = NULL;
     assert_int_equal(embed_model_open(&model, folder, &tested), EMBED_UNSUPPORTED);
     assert_non_null(strstr(embed_error_message(),
@@ -339,7 +347,33 @@ static void test_weight_too_large(void **state)
     struct opened opened = open_model(folder, 0, 0);
     assert_int_equal(opened.model->backend->device, EMBED_DEVICE_CPU);
     close_model(&opened);
-    free(bytes);
+    test_remove_folder(folder);
+}
+
+/* Activations that FP16 cannot hold: the rows are computed in FP32, and are those of the CPU. */
+static void test_overflow_is_computed_in_f32(void **state)
+{
+    (void)state;
+    const embed_text texts[] = {EMBED_TEXT("one text"), EMBED_TEXT("and another")};
+    embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
+    embed_item items[2];
+    float rows[2 * 64];
+    const char *folder = folder_with("embeddings.LayerNorm.weight", 64, 1e5f);
+    struct opened opened = open_model(folder, 0, 0);
+    assert_int_equal(opened.model->backend->device, EMBED_DEVICE_CUDA);
+    assert_int_equal(embed_instance_encode(opened.instance, texts, 2, &options, rows, 2 * 64, items),
+                     EMBED_OK);
+    assert_int_equal(items[0].status, EMBED_OK);
+    assert_int_equal(items[1].status, EMBED_OK);
+    assert_true(items[0].tokens > 2);
+    close_model(&opened);
+
+    tested.device = EMBED_DEVICE_CPU;
+    opened = open_model(folder, 0, 0);
+    float *expected = encode(&opened, texts, 2, NULL);
+    assert_memory_equal(rows, expected, sizeof rows);
+    free(expected);
+    close_model(&opened);
     test_remove_folder(folder);
 }
 
@@ -391,6 +425,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_instances_that_fit, begin, end),
         cmocka_unit_test_setup_teardown(test_reasons, begin, end),
         cmocka_unit_test_setup_teardown(test_weight_too_large, begin, end),
+        cmocka_unit_test_setup_teardown(test_overflow_is_computed_in_f32, begin, end),
         cmocka_unit_test_setup_teardown(test_auto_falls_back, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

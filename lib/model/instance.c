@@ -10,7 +10,9 @@
 #include "base/first_failure.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "model/finite.h"
 #include "model/plan.h"
+#include "model/retry_f32.h"
 #include "model/token_batch.h"
 
 #include <math.h>
@@ -159,20 +161,6 @@ static struct packed_batch pack(const struct embed_instance *instance, size_t fi
     return (struct packed_batch){N, B, longest, 0, ids, positions, offsets};
 }
 
-/* NaN and infinity are the numbers whose exponent is all ones. Bits, not a sum: a sum waits for
- * each addition, which for 384 x 512 numbers is as long as a GPU computes. */
-static bool all_finite(const float *row, size_t count)
-{
-    const uint32_t exponent = 0x7F800000;
-    uint32_t found = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &row[i], sizeof bits);
-        found |= (bits & exponent) == exponent;
-    }
-    return found == 0;
-}
-
 /* What is known of the texts before they are computed, and where their rows will go. */
 static void address(struct worker *worker, const struct encode *encode, size_t first, size_t last)
 {
@@ -310,11 +298,10 @@ embed_status instance_encode(struct embed_instance *instance, const embed_text *
     first_failure_note(&failure, instance->model->backend->finish(instance->executor, &work));
     TRY(first_failure_result(&failure));
     size_t not_finite = atomic_load(&encode.not_finite);
+    if (not_finite > 0 && instance->model->backend->dtype != EMBED_DTYPE_F32)
+        not_finite = retry_f32(instance->model, texts, n, options, out, items);
     if (not_finite > 0)
-        return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity%s", not_finite, n,
-                    instance->model->backend->dtype == EMBED_DTYPE_F16
-                        ? "; dtype f32 has a larger range than f16"
-                        : "");
+        return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity", not_finite, n);
     return EMBED_OK;
 }
 

@@ -8,6 +8,7 @@
 #include "model/plan.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static double now(void)
@@ -72,6 +73,8 @@ static embed_status open_device(struct embed_model *model, const embed_model_opt
 static embed_status load(struct embed_model *model, const char *folder,
                          const embed_model_options *options)
 {
+    model->folder = memory_copy_text(folder, strlen(folder), "a model's folder");
+    if (model->folder == NULL) return EMBED_OUT_OF_MEMORY;
     TRY(embedding_pipeline_read(&model->pipeline, folder));
     const char *transformer = model->pipeline.transformer_folder;
     TRY(transformer_config_read(&model->encoder.config, transformer));
@@ -97,6 +100,7 @@ static void destroy(struct embed_model *model)
     thread_team_destroy(model->team);
     tokenizer_close(model->tokenizer);
     embedding_pipeline_release(&model->pipeline);
+    memory_free(model->folder);
     memory_free(model);
 }
 

@@ -13,6 +13,7 @@
 
 struct embed_model {
     atomic_size_t references; /* the caller's, and one for each instance */
+    char *folder;             /* as it was opened */
     struct embedding_pipeline pipeline;
     struct tokenizer *tokenizer;
     struct thread_team *team;

@@ -1,0 +1,47 @@
+/* retry_f32.c - texts that overflow in FP16, once more in FP32 */
+#include "model/retry_f32.h"
+
+#include "base/log.h"
+#include "base/status.h"
+#include "model/finite.h"
+#include "model/instance.h"
+
+static embed_status open_f32(struct embed_instance **instance, const struct embed_model *model)
+{
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
+    struct embed_model *f32;
+    options.device = EMBED_DEVICE_CPU;
+    options.dtype = EMBED_DTYPE_F32;
+    options.threads = thread_team_size(model->team);
+    TRY(model_open(&f32, model->folder, &options));
+    embed_status status = instance_create(instance, f32, &instance_options);
+    model_release(f32); /* the instance keeps it */
+    return status;
+}
+
+size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
+                 const embed_encode_options *options, float *out, embed_item *items)
+{
+    size_t D = options->dimensions, left = 0, again = 0;
+    for (size_t i = 0; i < n; i++) left += !all_finite(out + i * D, D);
+
+    struct embed_instance *instance;
+    if (open_f32(&instance, model) != EMBED_OK) {
+        log_message(EMBED_LOG_WARNING, "%zu embeddings are not finite, and FP32 cannot be tried: %s",
+                    left, error_message());
+        return left;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (all_finite(out + i * D, D)) continue;
+        again++;
+        if (instance_encode(instance, &texts[i], 1, options, out + i * D,
+                            items == NULL ? NULL : &items[i]) == EMBED_OK)
+            left--;
+    }
+    instance_destroy(instance);
+    log_message(EMBED_LOG_WARNING,
+                "%zu embeddings were not finite on %s, and were computed in FP32 on the CPU", again,
+                model->backend->device_name);
+    return left;
+}

@@ -1,0 +1,13 @@
+/* retry_f32.h - texts that overflow in FP16, once more in FP32 */
+#ifndef LIB_MODEL_RETRY_F32_H
+#define LIB_MODEL_RETRY_F32_H
+
+#include "model/model.h"
+
+/* Computes the texts whose rows in out (n, options->dimensions) hold NaN or infinity again, in FP32
+ * on the CPU, and returns how many still do. items may be NULL. The weights are read again and
+ * released again: this is slow, and rare. Where they cannot be read, the rows stay as they are. */
+size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
+                 const embed_encode_options *options, float *out, embed_item *items);
+
+#endif
