@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,17 +139,20 @@ static embed_status open_model(void)
     return EMBED_OK;
 }
 
-static embed_status encode(void)
+/* Opens a model, tokenizes, and encodes, the last text often enough for a GPU's graph. */
+static embed_status encode_on(embed_device device)
 {
     static const embed_text texts[] = {
         EMBED_TEXT("a first text"), EMBED_TEXT(""),
         EMBED_TEXT("and another, which is longer than the first")};
     embed_model *model;
     embed_instance *instance = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     embed_tokens tokens = EMBED_TOKENS_INIT;
     float *rows = NULL;
     embed_model_info info = EMBED_MODEL_INFO_INIT;
-    TRY(embed_model_open(&model, TINY, NULL));
+    options.device = device;
+    TRY(embed_model_open(&model, TINY, &options));
     embed_status status = embed_model_get_info(model, &info);
     if (status == EMBED_OK) status = embed_tokenize(model, texts, 3, NULL, &tokens);
     if (status == EMBED_OK) status = embed_instance_create(&instance, model, NULL);
@@ -157,11 +161,23 @@ static embed_status encode(void)
         assert_non_null(rows);
         status = embed_instance_encode(instance, texts, 3, NULL, rows, 3 * info.width, NULL);
     }
+    for (int i = 0; i < 3 && status == EMBED_OK; i++)
+        status = embed_instance_encode(instance, &texts[2], 1, NULL, rows, info.width, NULL);
     free(rows);
     embed_tokens_free(&tokens);
     embed_instance_destroy(instance);
     embed_model_close(model);
     return status;
+}
+
+static embed_status encode(void)
+{
+    return encode_on(EMBED_DEVICE_CPU);
+}
+
+static embed_status encode_on_gpu(void)
+{
+    return encode_on(EMBED_DEVICE_CUDA);
 }
 
 static void test_file(void **state)
@@ -188,6 +204,21 @@ static void test_encode(void **state)
     torture(encode);
 }
 
+/* What lib/cuda allocates is the host's memory too: on the emulated device. */
+static void test_encode_on_gpu(void **state)
+{
+    (void)state;
+    if (getenv("WRAPPER") != NULL) {
+        print_message("skipped: valgrind takes the emulated device's fibers for errors\n");
+        skip();
+    }
+    char plugin[1024];
+    snprintf(plugin, sizeof plugin, "%s/emulated/sm_80/libembed-cuda.so", getenv("BUILD"));
+    setenv("EMBED_CUDA_PLUGIN", plugin, 1);
+    torture(encode_on_gpu);
+    unsetenv("EMBED_CUDA_PLUGIN");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_checkpoint),
         cmocka_unit_test(test_open_model),
         cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_encode_on_gpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,29 +24,35 @@ static bool is_rounded(const struct packed_batch *batch, const struct chunk_limi
     return N == batch->N && B == batch->B && longest == batch->longest;
 }
 
-enum execution_mode chunk_graph_find(struct chunk_graph **out, struct chunk_graphs *graphs,
-                                     const struct packed_batch *batch,
-                                     const struct chunk_limits *limits)
+/* Notes that such a batch was seen, unless there are enough. */
+static embed_status add(struct chunk_graphs *graphs, const struct packed_batch *batch)
 {
+    if (graphs->count == MOST_GRAPHS) return EMBED_OK;
+    struct chunk_graph *graph = memory_allocate(1, sizeof *graph, "a graph");
+    if (graph == NULL) return EMBED_OUT_OF_MEMORY;
+    *graph = (struct chunk_graph){batch->N,       batch->B, batch->longest,
+                                  batch->variant, NULL,     graphs->first};
+    graphs->first = graph;
+    graphs->count++;
+    return EMBED_OK;
+}
+
+embed_status chunk_graph_find(enum execution_mode *mode, struct chunk_graph **out,
+                              struct chunk_graphs *graphs, const struct packed_batch *batch,
+                              const struct chunk_limits *limits)
+{
+    *mode = EXECUTION_DIRECT;
     *out = NULL;
-    if (graphs->are_off || !is_rounded(batch, limits)) return EXECUTION_DIRECT;
+    if (graphs->are_off || !is_rounded(batch, limits)) return EMBED_OK;
     struct chunk_graph *graph = graphs->first;
     while (graph != NULL &&
            !(graph->N == batch->N && graph->B == batch->B && graph->longest == batch->longest &&
              graph->variant == batch->variant))
         graph = graph->next;
-    if (graph == NULL) {
-        if (graphs->count == MOST_GRAPHS) return EXECUTION_DIRECT;
-        graph = memory_allocate(1, sizeof *graph, "a graph");
-        if (graph == NULL) return EXECUTION_DIRECT;
-        *graph = (struct chunk_graph){batch->N,       batch->B, batch->longest,
-                                      batch->variant, NULL,     graphs->first};
-        graphs->first = graph;
-        graphs->count++;
-        return EXECUTION_DIRECT;
-    }
+    if (graph == NULL) return add(graphs, batch);
+    *mode = graph->executable != NULL ? EXECUTION_REPLAYED : EXECUTION_CAPTURED;
     *out = graph;
-    return graph->executable != NULL ? EXECUTION_REPLAYED : EXECUTION_CAPTURED;
+    return EMBED_OK;
 }
 
 embed_status chunk_graph_begin(cudaStream_t stream)

@@ -26,9 +26,9 @@ struct chunk_graphs {
 
 /* How to compute a batch of this shape. *graph is where its graph is or will be; NULL: nowhere.
  */
-enum execution_mode chunk_graph_find(struct chunk_graph **graph, struct chunk_graphs *graphs,
-                                     const struct packed_batch *batch,
-                                     const struct chunk_limits *limits);
+embed_status chunk_graph_find(enum execution_mode *mode, struct chunk_graph **graph,
+                              struct chunk_graphs *graphs, const struct packed_batch *batch,
+                              const struct chunk_limits *limits);
 
 /* Between these two, what is enqueued becomes the graph; nothing runs. After a failure in
  * between, end with graph = NULL: nothing is left. */

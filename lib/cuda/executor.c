@@ -167,8 +167,8 @@ embed_status executor_begin(struct packed_batch *device, const struct packed_bat
     device->ids = ids;
     device->positions = ids + host->N;
     device->offsets = ids + 2 * host->N;
-    execution->mode =
-        chunk_graph_find(&execution->graph, &execution->graphs, host, execution->limits);
+    TRY(chunk_graph_find(&execution->mode, &execution->graph, &execution->graphs, host,
+                         execution->limits));
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
     if (execution->mode == EXECUTION_CAPTURED) TRY(chunk_graph_begin(execution->stream));
     TRY_CUDA(cudaMemcpyAsync(ids, host->ids, packed_batch_size(host->N, host->B) * sizeof *ids,
