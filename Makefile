@@ -63,7 +63,8 @@ LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c tests/test_real_mpnet_cuda.c
-CUDA_TEST_SOURCES := $(filter-out tests/test_cuda_faults.c,$(wildcard tests/test_cuda_*.c))
+ONE_ARCH_TESTS    := test_cuda_faults test_cuda_memory # the same on both
+CUDA_TEST_SOURCES := $(filter-out $(ONE_ARCH_TESTS:%=tests/%.c),$(wildcard tests/test_cuda_*.c))
 TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
 
@@ -73,7 +74,7 @@ REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
 EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
                      $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch))) \
-                     $(BUILD)/tests/test_cuda_faults_sm_80 # the same calls on both
+                     $(ONE_ARCH_TESTS:%=$(BUILD)/tests/%_sm_80)
 FULL_TESTS        := $(BUILD)/tests/test_real_mpnet $(BUILD)/tests/test_real_mpnet_cuda_sm_80
 PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
 
@@ -339,10 +340,11 @@ memcheck: $(TESTS) all
 # ---- the check on a real GPU ---------------------------------------------------------------
 # What tests/gpu/run runs. The kernels come as a library of their own, and a second time, in gpu/ptx, as
 # PTX for Turing alone, which the driver compiles: so that Turing's branches run on any GPU.
-GPU_TESTS     := $(filter-out tests/test_cuda_faults.c tests/test_cuda_models.c,$(wildcard tests/test_cuda_*.c))
+GPU_TESTS     := $(filter-out tests/test_cuda_models.c,$(CUDA_TEST_SOURCES))
 GPU_PROGRAMS  := $(addprefix $(BUILD)/,embed embed-bench libembed-cuda.so) \
                  $(addprefix $(BUILD)/gpu/,libkernels.so ptx/libkernels.so ptx/libembed-cuda.so \
-                 matmul_invariance kernel_times gpu_info batch_invariance compare_rows) \
+                 matmul_invariance kernel_times gpu_info batch_invariance compare_rows memory_check \
+                 random_model) \
                  $(GPU_TESTS:tests/%.c=$(BUILD)/gpu/%)
 PLUGIN_PARTS  := $(filter-out $(BUILD)/cuda/kernels/%,$(CUDA_OBJECTS))
 KERNELS       := $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o)
@@ -379,7 +381,12 @@ $(BUILD)/gpu/batch_invariance: tests/gpu/batch_invariance.c $(BUILD)/libembed.so
 	@echo "  cc  $<"
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -lembed \
 	    -Wl,-rpath,'$$ORIGIN/..'
-$(BUILD)/gpu/compare_rows $(BUILD)/gpu/round_to_f16: $(BUILD)/gpu/%: tests/gpu/%.c $(BUILD)/internal.a
+$(BUILD)/gpu/memory_check: tests/gpu/memory_check.c $(BUILD)/libembed.so
+	@mkdir -p $(@D)
+	@echo "  cc  $<"
+	$(Q)$(CC) $(BASE) -isystem $(CUDA)/include $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -lembed \
+	    -L$(CUDA)/lib64 -lcudart -Wl,--enable-new-dtags,-rpath,'$$ORIGIN/..',-rpath,$(CUDA)/lib64
+$(BUILD)/gpu/compare_rows $(BUILD)/gpu/random_model $(BUILD)/gpu/round_to_f16: $(BUILD)/gpu/%: tests/gpu/%.c $(BUILD)/internal.a
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/internal.a $(LIBS)
