@@ -3,7 +3,8 @@
 ## make demo       build, fetch all-MiniLM-L6-v2, embed a small text, print its most similar pairs
 ## make check      build, run all tests (fetches all-MiniLM-L6-v2 for those that use it)
 ## make check-full as check, and the tests that fetch all-mpnet-base-v2 (439 MB)
-## make all        build/embed, build/embed-bench, build/libembed.so, build/libembed.a
+## make all        build/embed, build/embed-bench, build/libembed.so, build/libembed.a, and, where
+##                 nvcc is found, build/libembed-cuda.so
 ## make install    install below PREFIX (/usr/local): embed, libembed, embed.h, manual pages
 ## make uninstall  remove what `make install` with the same variables installs
 ## make info       what was found on this machine
@@ -18,6 +19,7 @@
 ## make clean      remove build/ (fetched models stay in weights/)
 #
 # Variables: CC, CFLAGS, BUILD (build), V=1 shows the commands, WERROR=1 makes warnings errors.
+# CUDA_ARCHS: GPUs to build for, as 75 90 (all of them take a minute).
 # For install: PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, and DESTDIR, which goes before them.
 
 .DEFAULT_GOAL := help
@@ -311,6 +313,7 @@ $(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BU
 	@echo "  cc  $<"
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 $(BUILD)/tests/test_cli_faults: | $(BUILD)/tests/fault_preload.so
+$(BUILD)/tests/test_out_of_memory: | $(BUILD)/emulated/sm_80/libembed-cuda.so
 
 check: layers $(TESTS) all model-for-tests
 	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/run $(TESTS)
