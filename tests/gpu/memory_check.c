@@ -19,6 +19,7 @@ int main(int argc, char **argv)
                              .options = EMBED_MODEL_OPTIONS_INIT,
                              .instance_options = EMBED_INSTANCE_OPTIONS_INIT,
                              .requests = 2000,
+                             .kinds = 50,
                              .most_texts = 64};
     c.options.device = EMBED_DEVICE_CUDA;
     c.options.dtype = f32 ? EMBED_DTYPE_F32 : EMBED_DTYPE_F16;

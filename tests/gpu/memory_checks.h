@@ -27,7 +27,6 @@
 #define GRANULE (2 * MIB)
 
 enum {
-    KINDS = 50,        /* of requests */
     SIMULTANEOUS = 20, /* instances */
     ROOM = 30,         /* for so many instances is the memory that is left when it is to fill */
     MOST_INSTANCES = 100 /* that are tried then */
@@ -37,8 +36,8 @@ struct memory_check {
     const char *folder;
     embed_model_options options;
     embed_instance_options instance_options;
-    size_t requests, most_texts; /* of all, and in one */
-    unsigned failures;           /* rows that do not hold */
+    size_t requests, kinds, most_texts; /* in all; of them, different; of one */
+    unsigned failures;                  /* rows that do not hold */
     embed_memory plan;
     embed_model *model;
     embed_model_info info;
@@ -105,7 +104,7 @@ static inline size_t encode_kind(struct memory_check *c, embed_instance *instanc
 static inline int64_t count_different(struct memory_check *c, embed_instance *instance)
 {
     int64_t different = 0;
-    for (unsigned kind = 0; kind < KINDS; kind++) {
+    for (unsigned kind = 0; kind < c->kinds; kind++) {
         size_t size = encode_kind(c, instance, kind);
         const float *expected = c->expected + kind * c->most_texts * c->info.width;
         different += memcmp(c->rows, expected, size * sizeof *expected) != 0;
@@ -134,13 +133,13 @@ static inline void warm_up(struct memory_check *c)
     check(embed_model_get_info(c->model, &c->info));
     size_t floats = c->most_texts * c->info.width;
     c->rows = host_memory(floats * sizeof *c->rows);
-    c->expected = host_memory(KINDS * floats * sizeof *c->expected);
+    c->expected = host_memory(c->kinds * floats * sizeof *c->expected);
     c->ids = host_memory(c->info.max_tokens * sizeof *c->ids);
     for (size_t i = 0; i < c->info.max_tokens; i++)
         c->ids[i] = (int32_t)((1000 + 37 * i) % c->info.vocabulary);
 
     embed_instance *instance = create(c);
-    for (unsigned kind = 0; kind < KINDS; kind++) {
+    for (unsigned kind = 0; kind < c->kinds; kind++) {
         size_t size = encode_kind(c, instance, kind);
         memcpy(c->expected + kind * floats, c->rows, size * sizeof *c->rows);
     }
@@ -173,7 +172,8 @@ static inline void check_growth(struct memory_check *c, embed_instance *instance
 {
     int64_t different = count_different(c, instance) + count_different(c, instance);
     int64_t before = taken_bytes();
-    for (size_t i = 0; i < c->requests; i += KINDS) different += count_different(c, instance);
+    for (size_t i = 0; i < c->requests; i += c->kinds)
+        different += count_different(c, instance);
     print_row(c, "growth over all requests", 0, taken_bytes() - before, 0);
     print_row(c, "requests with other rows", 0, different, 0);
 }
