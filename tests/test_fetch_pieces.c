@@ -4,43 +4,7 @@
  * pip, unzip and curl are stand-ins: there is no hub, a wheel is a tar file in $D/wheels, and
  * $D/asked has a line for each one that was asked for.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static char folder[] = "/tmp/embed-test-XXXXXX";
-static char output[16384]; /* of the last shell(), stdout and stderr together */
-
-/* Runs `script` with $D the folder and $R the root of the tree; returns its exit status. */
-static int shell(const char *script)
-{
-    FILE *from = popen(script, "r");
-    assert_non_null(from);
-    size_t length = fread(output, 1, sizeof output - 1, from);
-    output[length] = '\0';
-    int status = pclose(from);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static void check(const char *script, int expected)
-{
-    int status = shell(script);
-    if (status != expected)
-        fail_msg("status %d, not %d, of: %s\n%s", status, expected, script, output);
-}
-
-static void check_says(const char *text)
-{
-    if (strstr(output, text) == NULL) fail_msg("does not say \"%s\", but: %s", text, output);
-}
+#include "run_shell.h"
 
 #define FETCH "PATH=$D/bin:$PATH timeout 60 sh $D/weights/fetch "
 
@@ -72,21 +36,10 @@ static const char models[] =
     "   echo 'model whole'; echo 'licence MIT'; echo 'hub org/whole main';"
     "   echo 'pypi whole==1 in'; list; } >weights/manifest && [ -s made/all.ac ]";
 
-static int make_folder(void **state)
+/* The folder, with the stand-ins and models in it. */
+static int make_models(void **state)
 {
-    char root[512];
-    (void)state;
-    memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
-    if (mkdtemp(folder) == NULL || getcwd(root, sizeof root) == NULL ||
-        setenv("D", folder, 1) || setenv("R", root, 1))
-        return -1;
-    return shell(stand_ins) == 0 && shell(models) == 0 ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    return shell("rm -rf \"$D\"");
+    return make_folder(state) == 0 && shell(stand_ins) == 0 && shell(models) == 0 ? 0 : -1;
 }
 
 static void check_complete(const char *name)
@@ -183,7 +136,7 @@ static void test_joined_is_used(void **state)
     check_complete("split");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_models, remove_folder)
 
 int main(void)
 {

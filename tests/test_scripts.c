@@ -1,61 +1,7 @@
 /* test_scripts.c - the shell scripts of the tree, each in a small folder made for the test */
-#include <setjmp.h>
-#include <stdarg.h>
+#include "run_shell.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-/* ---- a folder, the shell ----------------------------------------------------------------- */
-
-static char folder[] = "/tmp/embed-test-XXXXXX";
-static char output[65536]; /* of the last shell(), stdout and stderr together */
-
-/* Runs `script` with $D the folder and $R the root of the tree; returns its exit status. */
-static int shell(const char *script)
-{
-    FILE *from = popen(script, "r");
-    assert_non_null(from);
-    size_t length = fread(output, 1, sizeof output - 1, from);
-    output[length] = '\0';
-    int status = pclose(from);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static void check(const char *script, int expected)
-{
-    int status = shell(script);
-    if (status != expected)
-        fail_msg("status %d, not %d, of: %s\n%s", status, expected, script, output);
-}
-
-static void check_says(const char *text)
-{
-    if (strstr(output, text) == NULL) fail_msg("does not say \"%s\", but: %s", text, output);
-}
-
-static int make_folder(void **state)
-{
-    char root[512];
-    (void)state;
-    memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
-    return mkdtemp(folder) != NULL && getcwd(root, sizeof root) != NULL &&
-                   setenv("D", folder, 1) == 0 && setenv("R", root, 1) == 0
-               ? 0
-               : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    return shell("rm -rf \"$D\"");
-}
 
 /* ---- tests/layers ------------------------------------------------------------------------ */
 
