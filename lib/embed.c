@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "base/version.h"
 #include "model/instance.h"
 #include "model/model.h"
 #include "model/plan.h"
@@ -90,12 +91,9 @@ const char *embed_error_message(void)
     return error_message();
 }
 
-#define TEXT_NOW(x) #x
-#define TEXT(x)     TEXT_NOW(x)
-
 const char *embed_version(void)
 {
-    return TEXT(EMBED_VERSION_MAJOR) "." TEXT(EMBED_VERSION_MINOR) "." TEXT(EMBED_VERSION_PATCH);
+    return VERSION_TEXT;
 }
 
 void embed_log_set(embed_log_callback callback, void *user, embed_log_level level)

@@ -6,8 +6,6 @@
 #include "base/log.h"
 #include "base/status.h"
 
-#include <stdio.h>
-
 void backend_hold(struct backend *backend)
 {
     atomic_fetch_add(&backend->references, 1);
@@ -21,10 +19,7 @@ void backend_release(struct backend *backend)
 /* As when it was asked for by name: the sentence begins with the device. */
 static embed_status name_cuda(embed_status status)
 {
-    char reason[1024];
-    if (status == EMBED_OK) return EMBED_OK;
-    snprintf(reason, sizeof reason, "%s", error_message());
-    return fail(status, "device cuda: %s", reason);
+    return status == EMBED_OK ? EMBED_OK : fail(status, "device cuda: %s", error_message());
 }
 
 static embed_status open_cuda(struct backend **backend, const embed_model_options *options)

@@ -3,11 +3,11 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "base/version.h"
 
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,15 +79,12 @@ static embed_status find(char path[PATH_MAX])
 
 static embed_status check(const struct cuda_plugin *plugin, const char *path)
 {
-    char version[32];
-    snprintf(version, sizeof version, "%d.%d.%d", EMBED_VERSION_MAJOR, EMBED_VERSION_MINOR,
-             EMBED_VERSION_PATCH);
     if (plugin->abi != CUDA_PLUGIN_ABI || plugin->backend_size != sizeof(struct backend) ||
-        strcmp(plugin->version, version) != 0)
+        strcmp(plugin->version, VERSION_TEXT) != 0)
         return fail(EMBED_NO_DEVICE,
                     "%s was built with libembed %s (interface %u, %zu), this is libembed %s "
                     "(interface %d, %zu)",
-                    path, plugin->version, plugin->abi, plugin->backend_size, version,
+                    path, plugin->version, plugin->abi, plugin->backend_size, VERSION_TEXT,
                     CUDA_PLUGIN_ABI, sizeof(struct backend));
     return EMBED_OK;
 }

@@ -33,6 +33,11 @@ embed_status device_count(int *count)
     return EMBED_OK;
 }
 
+static int capability_of(const struct cudaDeviceProp *properties)
+{
+    return properties->major * 10 + properties->minor;
+}
+
 embed_status device_info(embed_device_info *info, int index)
 {
     struct cudaDeviceProp properties;
@@ -44,7 +49,7 @@ embed_status device_info(embed_device_info *info, int index)
     snprintf(info->name, sizeof info->name, "%.127s", properties.name);
     snprintf(info->details, sizeof info->details, "compute capability %d.%d%s",
              properties.major, properties.minor,
-             properties.major * 10 + properties.minor < OLDEST_CAPABILITY ? ", too old" : "");
+             capability_of(&properties) < OLDEST_CAPABILITY ? ", too old" : "");
     return EMBED_OK;
 }
 
@@ -60,7 +65,7 @@ embed_status device_check(int index, char *name, size_t name_size, int *capabili
                                 : "");
     cudaError_t error = cudaGetDeviceProperties(&properties, index);
     if (error != cudaSuccess) return no_device(error);
-    *capability = properties.major * 10 + properties.minor;
+    *capability = capability_of(&properties);
     if (*capability < OLDEST_CAPABILITY)
         return fail(EMBED_NO_DEVICE, "%s has compute capability %d.%d, %d.%d is needed",
                     properties.name, properties.major, properties.minor, OLDEST_CAPABILITY / 10,

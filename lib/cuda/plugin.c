@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "base/version.h"
 #include "cuda/device.h"
 
 #include <stdarg.h>
@@ -34,11 +35,6 @@ void memory_free(void *block)
     host->free(block);
 }
 
-#define TEXT_NOW(x) #x
-#define TEXT(x)     TEXT_NOW(x)
-#define VERSION                                                                                \
-    TEXT(EMBED_VERSION_MAJOR) "." TEXT(EMBED_VERSION_MINOR) "." TEXT(EMBED_VERSION_PATCH)
-
 EMBED_API cuda_plugin_entry embed_cuda_plugin;
 
 const struct cuda_plugin *embed_cuda_plugin(const struct cuda_host *borrowed)
@@ -46,7 +42,7 @@ const struct cuda_plugin *embed_cuda_plugin(const struct cuda_host *borrowed)
     static const struct cuda_plugin plugin = {
         .abi = CUDA_PLUGIN_ABI,
         .backend_size = sizeof(struct backend),
-        .version = VERSION,
+        .version = VERSION_TEXT,
         .device_count = device_count,
         .device_info = device_info,
         .open = backend_cuda_open,

@@ -299,7 +299,7 @@ embed_status instance_encode(struct embed_instance *instance, const embed_text *
     TRY(first_failure_result(&failure));
     size_t not_finite = atomic_load(&encode.not_finite);
     if (not_finite > 0 && instance->model->backend->dtype != EMBED_DTYPE_F32)
-        not_finite = retry_f32(instance->model, texts, n, options, out, items);
+        not_finite = retry_f32(instance->model, texts, n, options, out, items, not_finite);
     if (not_finite > 0)
         return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity", not_finite, n);
     return EMBED_OK;

@@ -21,27 +21,25 @@ static embed_status open_f32(struct embed_instance **instance, const struct embe
 }
 
 size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
-                 const embed_encode_options *options, float *out, embed_item *items)
+                 const embed_encode_options *options, float *out, embed_item *items,
+                 size_t not_finite)
 {
-    size_t D = options->dimensions, left = 0, again = 0;
-    for (size_t i = 0; i < n; i++) left += !all_finite(out + i * D, D);
-
+    size_t D = options->dimensions, left = not_finite;
     struct embed_instance *instance;
     if (open_f32(&instance, model) != EMBED_OK) {
         log_message(EMBED_LOG_WARNING, "%zu embeddings are not finite, and FP32 cannot be tried: %s",
-                    left, error_message());
-        return left;
+                    not_finite, error_message());
+        return not_finite;
     }
     for (size_t i = 0; i < n; i++) {
-        if (all_finite(out + i * D, D)) continue;
-        again++;
-        if (instance_encode(instance, &texts[i], 1, options, out + i * D,
+        if (!all_finite(out + i * D, D) &&
+            instance_encode(instance, &texts[i], 1, options, out + i * D,
                             items == NULL ? NULL : &items[i]) == EMBED_OK)
             left--;
     }
     instance_destroy(instance);
     log_message(EMBED_LOG_WARNING,
-                "%zu embeddings were not finite on %s, and were computed in FP32 on the CPU", again,
-                model->backend->device_name);
+                "%zu embeddings were not finite on %s, and were computed in FP32 on the CPU",
+                not_finite, model->backend->device_name);
     return left;
 }

@@ -5,9 +5,11 @@
 #include "model/model.h"
 
 /* Computes the texts whose rows in out (n, options->dimensions) hold NaN or infinity again, in FP32
- * on the CPU, and returns how many still do. items may be NULL. The weights are read again and
- * released again: this is slow, and rare. Where they cannot be read, the rows stay as they are. */
+ * on the CPU: there are not_finite of them. Returns how many still do. items may be NULL. The weights
+ * are read again and released again: this is slow, and rare. Where they cannot be read, the rows stay
+ * as they are. */
 size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
-                 const embed_encode_options *options, float *out, embed_item *items);
+                 const embed_encode_options *options, float *out, embed_item *items,
+                 size_t not_finite);
 
 #endif

@@ -252,10 +252,8 @@ static embed_status store(const struct slot *slot, struct backend *backend, cons
     embed_status status =
         backend->weight_store(backend, *slot->weight, slot->kind, values, first, count, columns);
     if (status != EMBED_UNSUPPORTED) return status;
-    char reason[256];
-    snprintf(reason, sizeof reason, "%s", error_message());
     return fail(status, "%s: tensor \"%s\": %s", safetensors_path(slot->tensors[0].file),
-                slot->names[0], reason);
+                slot->names[0], error_message());
 }
 
 static embed_status load_pieces(const struct slot *slot, struct backend *backend, float *staging,
