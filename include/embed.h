@@ -72,8 +72,16 @@ typedef enum embed_status {
     EMBED_NO_DEVICE = 6,   /* the device that was asked for cannot be used here */
     EMBED_NOT_FINITE = 7,  /* a result holds NaN or infinity */
     EMBED_SYSTEM = 8,      /* the operating system refused a thread or a lock */
-    EMBED_DEVICE_FAILED = 9 /* a GPU reported an error while it computed or copied */
+    EMBED_DEVICE_FAILED = 9, /* a GPU reported an error while it computed or copied */
+    EMBED_DEVICE_LOST = 10,  /* a GPU reported an error after which this process cannot use it */
+    EMBED_BUSY = 11,         /* refused: a queue is full, or all that a cache may hold is in use */
+    EMBED_PENDING = 12,      /* a request is not completed yet */
+    EMBED_EXPIRED = 13,      /* a request's deadline came before its turn */
+    EMBED_CANCELLED = 14,    /* by embed_ticket_cancel, or because its pool was closed */
+    EMBED_CLOSED = 15        /* refused: the pool is closed */
 } embed_status;
+
+#define EMBED_STATUS_COUNT 16
 
 /* "invalid argument", ...: static text, never NULL. */
 EMBED_API const char *embed_status_string(embed_status status);
@@ -298,8 +306,25 @@ typedef struct embed_item {
     size_t tokens;        /* used, special tokens included */
     size_t invalid_bytes; /* not UTF-8 and replaced, in the part that was read */
     int truncated;        /* there were more tokens than used */
-    embed_status status;  /* EMBED_NOT_FINITE: its row is not usable */
+    embed_status status;  /* not EMBED_OK: its row is not usable */
+    unsigned path;        /* what was special about its way: embed_path bits, 0 for nothing */
+    embed_device device;  /* that computed it */
+    int device_index;
+    /* By a pool; an instance leaves them 0. */
+    unsigned instance;     /* which of the pool's computed it, from 0 */
+    uint32_t batch_texts;  /* in the batch it was computed with, itself included */
+    uint32_t batch_tokens;
+    uint32_t tokenize_microseconds; /* of its request */
+    uint32_t queued_microseconds;   /* from then on until its batch was formed */
+    uint32_t compute_microseconds;  /* of its batch */
 } embed_item;
+
+typedef enum embed_path {
+    EMBED_PATH_F32 = 1,     /* not finite in the model's dtype, computed again in F32 on the CPU */
+    EMBED_PATH_RETRIED = 2, /* a batch with it failed, and was computed again */
+    EMBED_PATH_SPLIT = 4,   /* that batch was split, to keep a failure from the others */
+    EMBED_PATH_CPU = 8      /* by the pool's fallback on the CPU */
+} embed_path;
 
 /* Writes n rows of `dimensions` floats (the model's width, if not limited) to out[0..capacity),
  * in the order of the texts; capacity is in floats and must hold them. items may be NULL.
@@ -347,6 +372,236 @@ EMBED_API embed_status embed_instance_get_memory(const embed_instance *instance,
 EMBED_API embed_status embed_instances_that_fit(const embed_model *model,
                                                 const embed_instance_options *options,
                                                 size_t reserve_bytes, size_t *count);
+
+/* ---- pool ---------------------------------------------------------------------------------- */
+
+/* Instances behind one queue: any number of threads hand texts in, and whichever instance is free
+ * computes what has come together, in one batch. A row has the bits that embed_instance_encode gives.
+ * Every request that was accepted is completed exactly once.
+ *
+ * Out of memory: an instance is made anew with smaller batches, then there are fewer instances, then
+ * the fallback computes; with memory free again the pool grows back. Where a batch fails, it is tried
+ * again in halves, until only what is at fault fails. A GPU that is lost is not called any more: the
+ * fallback goes on with what was under way and what is queued, and the metrics say EMBED_POOL_DEGRADED. */
+typedef struct embed_pool embed_pool;
+
+typedef enum embed_fallback {
+    EMBED_FALLBACK_LAZY = 0, /* the model is opened on the CPU when it is needed, which may fail */
+    EMBED_FALLBACK_NONE = 1,
+    EMBED_FALLBACK_READY = 2 /* opened with the pool */
+} embed_fallback;
+
+typedef struct embed_pool_options {
+    size_t size;
+    unsigned instances;     /* of each model; 0: one on the CPU; on a GPU as many as fit its free memory */
+    unsigned max_instances; /* of each model, where `instances` is 0; 0: 4 */
+    uint64_t reserve_bytes; /* of each device's memory, left free for others; 0: 256 MiB on a GPU. With
+                               `instances` 0 the pool gives memory back when others need it. */
+    uint64_t memory_limit_bytes; /* that weights and instances may take on a device; 0: no limit */
+    uint64_t instance_bytes; /* what to count for an instance; 0: as planned */
+    size_t batch_tokens;     /* in a batch at most; 0: by the profile, or chosen for the device */
+    size_t batch_texts;      /* in a batch at most; 0: no limit besides */
+    unsigned max_delay_microseconds; /* the oldest waits for company that long while an instance is free */
+    size_t queue_requests; /* that wait at most; 0: 4096 */
+    size_t queue_tokens;   /* that wait at most; 0: 64 batches */
+    embed_fallback fallback; /* of models on a GPU */
+    embed_switch warm_up;    /* compute before the first request; EMBED_AS_MODEL: on */
+    unsigned warm_up_passes; /* 0: 10 */
+    const char *profile; /* a batch profile, a file written for this model and device; NULL: none */
+} embed_pool_options;
+
+#define EMBED_POOL_OPTIONS_INIT                                                                  \
+    {                                                                                            \
+        sizeof(embed_pool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, EMBED_FALLBACK_LAZY,           \
+            EMBED_AS_MODEL, 0, NULL                                                              \
+    }
+
+/* One model, or the same folder opened on n devices in the same dtype. The pool keeps the models
+ * alive. Where fewer instances can be made than asked for, it goes on with those, and the log says
+ * so; where none can, the fallback takes their place, or creation fails. */
+EMBED_API embed_status embed_pool_create(embed_pool **pool, embed_model *const *models, size_t n,
+                                         const embed_pool_options *options);
+
+/* As embed_instance_encode, from any number of threads at once: waits for room in the queue and for
+ * the result. Many texts are handed in by and by, so that others get their turn between them. */
+EMBED_API embed_status embed_pool_encode(embed_pool *pool, const embed_text *texts, size_t n,
+                                         const embed_encode_options *options, float *out,
+                                         size_t capacity, embed_item *items);
+
+typedef struct embed_request {
+    size_t size;
+    const embed_text *texts; /* read until embed_pool_submit returns */
+    size_t n;
+    const embed_encode_options *options; /* read until embed_pool_submit returns */
+    float *out; /* as for embed_instance_encode; written until the request is completed */
+    size_t capacity;
+    embed_item *items;              /* (n) or NULL; as out */
+    unsigned deadline_milliseconds; /* from now; 0: none. A request whose turn comes too late for it
+                                       completes with EMBED_EXPIRED; one that would wait for longer by
+                                       all that is queued is refused with EMBED_BUSY. */
+    int wait_for_room; /* where the queue is full, wait instead of EMBED_BUSY */
+    /* Called once, from a thread of the pool's or the one that cancels; message as of
+     * embed_error_message, valid during the call. It may submit; it must not wait for requests. */
+    void (*done)(void *user, embed_status status, const char *message);
+    void *user;
+} embed_request;
+
+#define EMBED_REQUEST_INIT                                                                       \
+    {                                                                                            \
+        sizeof(embed_request), NULL, 0, NULL, NULL, 0, NULL, 0, 0, NULL, NULL                    \
+    }
+
+typedef struct embed_ticket embed_ticket;
+
+/* Tokenizes the texts on this thread and queues them. On success the request will be completed; the
+ * caller owns *ticket until embed_ticket_free. ticket may be NULL where there is `done`.
+ * On failure the request was not accepted, and `done` is not called: EMBED_BUSY, EMBED_CLOSED, or
+ * what is wrong with it. */
+EMBED_API embed_status embed_pool_submit(embed_pool *pool, const embed_request *request,
+                                         embed_ticket **ticket);
+
+/* How the request ended: as embed_instance_encode would return, or EMBED_EXPIRED, EMBED_CANCELLED;
+ * EMBED_PENDING where it has not, after so many milliseconds (0: it does not wait). Any thread. */
+EMBED_API embed_status embed_ticket_wait(embed_ticket *ticket, unsigned milliseconds);
+
+/* Waits without limit. */
+#define EMBED_WAIT_FOREVER 0xFFFFFFFFu
+
+/* What waits is not computed any more, and the request completes with EMBED_CANCELLED: at once, or
+ * when the batches that parts of it are in are done. Nothing happens to one that is completed. */
+EMBED_API void embed_ticket_cancel(embed_ticket *ticket);
+
+/* The request goes on. NULL is fine. A ticket may outlive its pool. */
+EMBED_API void embed_ticket_free(embed_ticket *ticket);
+
+/* A pool's model on its first device: for embed_tokenize and embed_model_get_info. The pool's own. */
+EMBED_API embed_model *embed_pool_model(const embed_pool *pool);
+
+/* All instances together; weights once for each device. */
+EMBED_API embed_status embed_pool_get_memory(const embed_pool *pool, embed_memory *memory);
+
+/* No more requests are taken; what is queued is computed for up to so many milliseconds, and the
+ * rest completes with EMBED_CANCELLED. Returns when the last has. Any thread, any number of times;
+ * within `done` it does not wait. */
+EMBED_API embed_status embed_pool_close(embed_pool *pool, unsigned drain_milliseconds);
+
+/* Closes the pool at once, if it is not closed, and releases it: no thread may be in a call with it,
+ * nor come from a `done` of its own. NULL is fine. */
+EMBED_API void embed_pool_destroy(embed_pool *pool);
+
+/* ---- metrics ------------------------------------------------------------------------------- */
+
+/* Values in order of magnitude: buckets[0] are those below 1, buckets[k] those from 2^(k-1) to below
+ * 2^k, the last all above. Percentiles are exact to 7%. */
+#define EMBED_BUCKETS 32
+
+typedef struct embed_distribution {
+    uint64_t count;
+    double sum;
+    double p50, p95, p99;
+    double largest;
+    uint64_t buckets[EMBED_BUCKETS];
+} embed_distribution;
+
+typedef enum embed_pool_state {
+    EMBED_POOL_READY = 1,
+    EMBED_POOL_DEGRADED = 2, /* not all instances that were there at first; `reason` says why */
+    EMBED_POOL_CLOSED = 3
+} embed_pool_state;
+
+/* Since the pool was created, if not said otherwise. */
+typedef struct embed_metrics {
+    size_t size;
+    embed_pool_state state; /* now */
+    char reason[256];
+    double seconds;                            /* the pool's age */
+    uint64_t requests[EMBED_STATUS_COUNT];     /* by how they ended, refused ones included */
+    uint64_t texts, tokens, batches;           /* computed */
+    double texts_per_second;                   /* over the last ten seconds */
+    uint64_t queued_requests, queued_tokens;   /* now */
+    uint64_t computing_texts;                  /* now */
+    uint64_t texts_not_finite, texts_retried, texts_split, texts_on_cpu;
+    embed_distribution latency_microseconds;   /* of requests: from submission to completion */
+    embed_distribution queued_microseconds;    /* of texts */
+    embed_distribution compute_microseconds;   /* of batches */
+    embed_distribution batch_texts, batch_tokens;
+    unsigned instances, instances_at_first;
+    size_t instance_batch_tokens;              /* the most that a batch may have now */
+    uint64_t instance_bytes, weight_bytes;     /* now: own bytes of all, shared bytes */
+    uint64_t device_free_bytes, device_bytes;  /* now, of the pool's GPUs together */
+} embed_metrics;
+
+#define EMBED_DISTRIBUTION_NONE {0, 0, 0, 0, 0, 0, {0}}
+
+#define EMBED_METRICS_INIT                                                                       \
+    {                                                                                            \
+        sizeof(embed_metrics), EMBED_POOL_READY, {0}, 0, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,   \
+            EMBED_DISTRIBUTION_NONE, EMBED_DISTRIBUTION_NONE, EMBED_DISTRIBUTION_NONE,           \
+            EMBED_DISTRIBUTION_NONE, EMBED_DISTRIBUTION_NONE, 0, 0, 0, 0, 0, 0, 0                \
+    }
+
+EMBED_API embed_status embed_pool_get_metrics(const embed_pool *pool, embed_metrics *metrics);
+
+/* The same in Prometheus' text format, every line with `labels` (as `model="minilm"`; NULL: none).
+ * Writes up to capacity bytes, NUL included, and the length of the whole to *length: call again with
+ * more room where it is not below capacity. */
+EMBED_API embed_status embed_metrics_text(const embed_metrics *metrics, const char *labels,
+                                          char *out, size_t capacity, size_t *length);
+
+/* ---- cache --------------------------------------------------------------------------------- */
+
+/* Several models by folder, each behind a pool: loaded when first asked for, once however many
+ * threads ask, and dropped again, least recently used first, when others need their room. What is in
+ * use or pinned is never dropped. Any number of threads. */
+typedef struct embed_cache embed_cache;
+
+typedef struct embed_cache_options {
+    size_t size;
+    unsigned max_models; /* that are resident; 0: no limit */
+    uint64_t max_bytes;  /* that their weights and instances take together; 0: no limit */
+    unsigned wait_milliseconds; /* for others to give room back, where all that is resident is in use;
+                                   then EMBED_BUSY */
+    const embed_model_options *model; /* for each; copied; NULL: defaults */
+    const embed_pool_options *pool;
+} embed_cache_options;
+
+#define EMBED_CACHE_OPTIONS_INIT                                                                 \
+    {                                                                                            \
+        sizeof(embed_cache_options), 0, 0, 0, NULL, NULL                                         \
+    }
+
+EMBED_API embed_status embed_cache_create(embed_cache **cache, const embed_cache_options *options);
+
+/* The pool of that folder's model, in use until embed_cache_release. One whose plan alone is larger
+ * than max_bytes is EMBED_OUT_OF_MEMORY. */
+EMBED_API embed_status embed_cache_acquire(embed_cache *cache, const char *folder,
+                                           embed_pool **pool);
+EMBED_API void embed_cache_release(embed_cache *cache, embed_pool *pool);
+
+/* Loads the folder's model, where it is not resident, and keeps it; or lets it be dropped again. */
+EMBED_API embed_status embed_cache_pin(embed_cache *cache, const char *folder);
+EMBED_API void embed_cache_unpin(embed_cache *cache, const char *folder);
+
+typedef struct embed_cache_metrics {
+    size_t size;
+    uint64_t hits, loads, load_failures, evictions, refusals; /* refusals: EMBED_BUSY */
+    double load_seconds;                                      /* of all loads together */
+    uint64_t resident, in_use, pinned, resident_bytes;        /* now */
+} embed_cache_metrics;
+
+#define EMBED_CACHE_METRICS_INIT                                                                 \
+    {                                                                                            \
+        sizeof(embed_cache_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                \
+    }
+
+EMBED_API embed_status embed_cache_get_metrics(const embed_cache *cache,
+                                               embed_cache_metrics *metrics);
+EMBED_API embed_status embed_cache_metrics_text(const embed_cache_metrics *metrics,
+                                                const char *labels, char *out, size_t capacity,
+                                                size_t *length);
+
+/* Drops all models. None may be in use. NULL is fine. */
+EMBED_API void embed_cache_destroy(embed_cache *cache);
 
 #ifdef __cplusplus
 }

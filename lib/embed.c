@@ -82,6 +82,12 @@ const char *embed_status_string(embed_status status)
     case EMBED_NOT_FINITE: return "result not finite";
     case EMBED_SYSTEM: return "refused by the operating system";
     case EMBED_DEVICE_FAILED: return "device failed";
+    case EMBED_DEVICE_LOST: return "device lost";
+    case EMBED_BUSY: return "busy";
+    case EMBED_PENDING: return "not completed yet";
+    case EMBED_EXPIRED: return "deadline passed";
+    case EMBED_CANCELLED: return "cancelled";
+    case EMBED_CLOSED: return "closed";
     }
     return "unknown status";
 }

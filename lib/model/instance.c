@@ -169,8 +169,13 @@ static void address(struct worker *worker, const struct encode *encode, size_t f
     worker->items = encode->items == NULL ? NULL : encode->items + first;
     for (size_t i = 0; i < worker->texts && worker->items != NULL; i++) {
         const struct token_span *span = &encode->instance->spans[first + i];
-        worker->items[i] =
-            (embed_item){span->count, span->invalid_bytes, span->truncated, EMBED_OK};
+        worker->items[i] = (embed_item){
+            .tokens = span->count,
+            .invalid_bytes = span->invalid_bytes,
+            .truncated = span->truncated,
+            .device = encode->instance->model->backend->device,
+            .device_index = encode->instance->model->backend->device_index,
+        };
     }
 }
 

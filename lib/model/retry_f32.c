@@ -32,10 +32,10 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
         return not_finite;
     }
     for (size_t i = 0; i < n; i++) {
-        if (!all_finite(out + i * D, D) &&
-            instance_encode(instance, &texts[i], 1, options, out + i * D,
-                            items == NULL ? NULL : &items[i]) == EMBED_OK)
-            left--;
+        if (all_finite(out + i * D, D)) continue;
+        embed_item *item = items == NULL ? NULL : &items[i];
+        if (instance_encode(instance, &texts[i], 1, options, out + i * D, item) == EMBED_OK) left--;
+        if (item != NULL) item->path = EMBED_PATH_F32;
     }
     instance_destroy(instance);
     log_message(EMBED_LOG_WARNING,
