@@ -345,7 +345,8 @@ embed_status embed_instance_encode(embed_instance *instance, const embed_text *t
         return fail(EMBED_INVALID_ARGUMENT, "capacity is %zu floats, %zu rows of %zu need more",
                     capacity, n, all.dimensions);
     TRY(check_texts(texts, n)); /* after the room for their rows: a wild n reads nothing */
-    return instance_encode(instance, texts, n, &all, out, items);
+    const struct row_places rows = {.out = out, .D = all.dimensions};
+    return instance_encode(instance, texts, n, &all, &rows, items);
 }
 
 embed_status embed_instance_get_memory(const embed_instance *instance, embed_memory *memory)

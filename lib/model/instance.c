@@ -27,9 +27,7 @@ struct worker {
     struct activations activations;
     float *rows;    /* (B, C): the chunk's rows on the host */
     int32_t *batch; /* the arrays of the chunk's packed_batch */
-    size_t texts;
-    float *out;        /* (texts, D), the caller's */
-    embed_item *items; /* (texts), the caller's; NULL: not wanted */
+    size_t first, texts; /* of the call's */
 };
 
 struct embed_instance {
@@ -117,8 +115,9 @@ struct encode {
     struct embed_instance *instance;
     const embed_encode_options *options;
     bool normalize;
-    float *out; /* of text 0 of the spans */
-    embed_item *items;
+    const struct row_places *rows;
+    embed_item *items; /* NULL: not wanted */
+    size_t first;      /* number of the spans' text 0 in the call */
     atomic_size_t not_finite;
 };
 
@@ -161,20 +160,20 @@ static struct packed_batch pack(const struct embed_instance *instance, size_t fi
     return (struct packed_batch){N, B, longest, 0, ids, positions, offsets};
 }
 
-/* What is known of the texts before they are computed, and where their rows will go. */
+/* What is known of the texts before they are computed, and which they are. */
 static void address(struct worker *worker, const struct encode *encode, size_t first, size_t last)
 {
+    const struct backend *backend = encode->instance->model->backend;
+    worker->first = encode->first + first;
     worker->texts = last - first;
-    worker->out = encode->out + first * encode->options->dimensions;
-    worker->items = encode->items == NULL ? NULL : encode->items + first;
-    for (size_t i = 0; i < worker->texts && worker->items != NULL; i++) {
-        const struct token_span *span = &encode->instance->spans[first + i];
-        worker->items[i] = (embed_item){
+    for (size_t i = first; i < last && encode->items != NULL; i++) {
+        const struct token_span *span = &encode->instance->spans[i];
+        encode->items[encode->first + i] = (embed_item){
             .tokens = span->count,
             .invalid_bytes = span->invalid_bytes,
             .truncated = span->truncated,
-            .device = encode->instance->model->backend->device,
-            .device_index = encode->instance->model->backend->device_index,
+            .device = backend->device,
+            .device_index = backend->device_index,
         };
     }
 }
@@ -202,7 +201,7 @@ static embed_status compute_chunk(void *argument, size_t i, unsigned index,
     return op->fetch(worker->rows, a->rows, batch.B * C * sizeof(float), execution);
 }
 
-/* A chunk's rows to their places in the caller's array. */
+/* A chunk's rows to their places in the caller's memory. */
 static void deliver_chunk(void *argument, unsigned index)
 {
     struct encode *encode = argument;
@@ -210,10 +209,10 @@ static void deliver_chunk(void *argument, unsigned index)
     size_t C = encode->instance->model->encoder.config.C, D = encode->options->dimensions;
     for (size_t i = 0; i < worker->texts; i++) {
         const float *row = worker->rows + i * C;
-        memcpy(worker->out + i * D, row, D * sizeof(float));
+        memcpy(row_place(encode->rows, worker->first + i), row, D * sizeof(float));
         if (all_finite(row, D)) continue;
         atomic_fetch_add(&encode->not_finite, 1);
-        if (worker->items != NULL) worker->items[i].status = EMBED_NOT_FINITE;
+        if (encode->items != NULL) encode->items[worker->first + i].status = EMBED_NOT_FINITE;
     }
 }
 
@@ -265,7 +264,7 @@ static size_t piece_texts(const struct embed_instance *instance, size_t left, si
 }
 
 static embed_status encode_all(struct encode *encode, const struct chunk_work *work,
-                               const embed_text *texts, size_t n, float *out, embed_item *items)
+                               const embed_text *texts, size_t n)
 {
     struct embed_instance *instance = encode->instance;
     const struct embed_model *model = instance->model;
@@ -280,31 +279,33 @@ static embed_status encode_all(struct encode *encode, const struct chunk_work *w
                              model->team));
         tokens = 0;
         for (size_t i = 0; i < count; i++) tokens += instance->spans[i].count;
-        encode->out = out + first * options->dimensions;
-        encode->items = items == NULL ? NULL : items + first;
+        encode->first = first;
         TRY(model->backend->run(instance->executor, cut(instance, count, tokens), work));
     }
     return EMBED_OK;
 }
 
 embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
-                             const embed_encode_options *options, float *out, embed_item *items)
+                             const embed_encode_options *options, const struct row_places *rows,
+                             embed_item *items)
 {
     const struct embedding_pipeline *pipeline = &instance->model->pipeline;
     struct encode encode = {
         .instance = instance,
         .options = options,
+        .rows = rows,
+        .items = items,
         .normalize = options->normalize == EMBED_AS_MODEL ? pipeline->normalize
                                                           : options->normalize == EMBED_ON,
     };
     const struct chunk_work work = {&encode, compute_chunk, deliver_chunk};
     struct first_failure failure = {0};
-    first_failure_note(&failure, encode_all(&encode, &work, texts, n, out, items));
+    first_failure_note(&failure, encode_all(&encode, &work, texts, n));
     first_failure_note(&failure, instance->model->backend->finish(instance->executor, &work));
     TRY(first_failure_result(&failure));
     size_t not_finite = atomic_load(&encode.not_finite);
     if (not_finite > 0 && instance->model->backend->dtype != EMBED_DTYPE_F32)
-        not_finite = retry_f32(instance->model, texts, n, options, out, items, not_finite);
+        not_finite = retry_f32(instance->model, texts, n, options, rows, items, not_finite);
     if (not_finite > 0)
         return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity", not_finite, n);
     return EMBED_OK;

@@ -4,13 +4,26 @@
 
 #include "model/model.h"
 
+/* Where the rows of a call go: one after another, or each to a place of its own. */
+struct row_places {
+    float *out;         /* (n, D) */
+    size_t D;
+    float *const *each; /* (n) of them, where not NULL */
+};
+
+static inline float *row_place(const struct row_places *places, size_t i)
+{
+    return places->each != NULL ? places->each[i] : places->out + i * places->D;
+}
+
 /* For embed.h's functions of the same names, with arguments that have been checked: options are
- * complete (a prompt of that name exists), out holds n rows of options->dimensions (at most the width). */
+ * complete (a prompt of that name exists), rows have options->dimensions (at most the width). */
 embed_status instance_create(struct embed_instance **instance, struct embed_model *model,
                              const embed_instance_options *options);
 void instance_destroy(struct embed_instance *instance);
 embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
-                             const embed_encode_options *options, float *out, embed_item *items);
+                             const embed_encode_options *options, const struct row_places *rows,
+                             embed_item *items);
 void instance_get_memory(const struct embed_instance *instance, embed_memory *memory);
 struct embed_model *instance_model(const struct embed_instance *instance);
 

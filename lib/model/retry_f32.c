@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "model/finite.h"
-#include "model/instance.h"
 
 static embed_status open_f32(struct embed_instance **instance, const struct embed_model *model)
 {
@@ -21,10 +20,10 @@ static embed_status open_f32(struct embed_instance **instance, const struct embe
 }
 
 size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
-                 const embed_encode_options *options, float *out, embed_item *items,
-                 size_t not_finite)
+                 const embed_encode_options *options, const struct row_places *rows,
+                 embed_item *items, size_t not_finite)
 {
-    size_t D = options->dimensions, left = not_finite;
+    size_t left = not_finite;
     struct embed_instance *instance;
     if (open_f32(&instance, model) != EMBED_OK) {
         log_message(EMBED_LOG_WARNING, "%zu embeddings are not finite, and FP32 cannot be tried: %s",
@@ -32,9 +31,10 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
         return not_finite;
     }
     for (size_t i = 0; i < n; i++) {
-        if (all_finite(out + i * D, D)) continue;
+        const struct row_places place = {.out = row_place(rows, i), .D = options->dimensions};
+        if (all_finite(place.out, place.D)) continue;
         embed_item *item = items == NULL ? NULL : &items[i];
-        if (instance_encode(instance, &texts[i], 1, options, out + i * D, item) == EMBED_OK) left--;
+        if (instance_encode(instance, &texts[i], 1, options, &place, item) == EMBED_OK) left--;
         if (item != NULL) item->path = EMBED_PATH_F32;
     }
     instance_destroy(instance);

@@ -2,14 +2,13 @@
 #ifndef LIB_MODEL_RETRY_F32_H
 #define LIB_MODEL_RETRY_F32_H
 
-#include "model/model.h"
+#include "model/instance.h"
 
-/* Computes the texts whose rows in out (n, options->dimensions) hold NaN or infinity again, in FP32
- * on the CPU: there are not_finite of them. Returns how many still do. items may be NULL. The weights
- * are read again and released again: this is slow, and rare. Where they cannot be read, the rows stay
- * as they are. */
+/* Computes the texts whose rows hold NaN or infinity again, in FP32 on the CPU: there are not_finite
+ * of them. Returns how many still do. items may be NULL. The weights are read again and released
+ * again: this is slow, and rare. Where they cannot be read, the rows stay as they are. */
 size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
-                 const embed_encode_options *options, float *out, embed_item *items,
-                 size_t not_finite);
+                 const embed_encode_options *options, const struct row_places *rows,
+                 embed_item *items, size_t not_finite);
 
 #endif
