@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "formats/checkpoint.h"
 #include "model/encoder.h"
+#include "model/model.h"
 #include "model/weights.h"
 
 embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline *pipeline,
@@ -56,17 +57,49 @@ void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t 
     memory->pinned = apart ? plan->staging : 0;
 }
 
+/* Of the device, granularity included. */
+static uint64_t taken_bytes(const struct instance_plan *plan, const struct backend *backend)
+{
+    uint64_t bytes = backend->taken_memory(backend, plan->activations) +
+                     backend->taken_memory(backend, plan->workspace);
+    if (backend->device == EMBED_DEVICE_CPU) bytes += backend->taken_memory(backend, plan->staging);
+    return bytes;
+}
+
 embed_status plan_instances_that_fit(size_t *count, const struct instance_plan *plan,
                                      const struct backend *backend, size_t reserve)
 {
     uint64_t free_bytes;
     TRY(backend->free_memory(backend, &free_bytes));
-    size_t each = backend->taken_memory(backend, plan->activations) +
-                  backend->taken_memory(backend, plan->workspace);
-    if (backend->device == EMBED_DEVICE_CPU) each += backend->taken_memory(backend, plan->staging);
+    uint64_t each = taken_bytes(plan, backend);
     *count = free_bytes > reserve ? (size_t)((free_bytes - reserve) / each) : 0;
     return EMBED_OK;
 }
+
+/* ---- of an open model ---------------------------------------------------------------------- */
+
+embed_status plan_instance_bytes(uint64_t *bytes, const struct embed_model *model,
+                                 size_t batch_tokens)
+{
+    struct instance_plan plan;
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    options.batch_tokens = batch_tokens;
+    TRY(plan_instance(&plan, &model->encoder.config, model->max_tokens, model->backend, &options));
+    *bytes = taken_bytes(&plan, model->backend);
+    return EMBED_OK;
+}
+
+embed_status plan_free_bytes(uint64_t *bytes, const struct embed_model *model)
+{
+    return model->backend->free_memory(model->backend, bytes);
+}
+
+size_t plan_least_batch_tokens(const struct embed_model *model)
+{
+    return model->max_tokens;
+}
+
+/* ---- of a folder --------------------------------------------------------------------------- */
 
 /* What the folder says, and its tensors' headers: no weight is read. */
 static embed_status plan_with(embed_memory *memory, const struct embedding_pipeline *pipeline,

@@ -36,6 +36,19 @@ void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t 
 embed_status plan_instances_that_fit(size_t *count, const struct instance_plan *plan,
                                      const struct backend *backend, size_t reserve);
 
+struct embed_model;
+
+/* What one more instance of the model takes of its device, the device's granularity included, with
+ * chunks of up to batch_tokens (0: as many as are chosen for the device). */
+embed_status plan_instance_bytes(uint64_t *bytes, const struct embed_model *model,
+                                 size_t batch_tokens);
+
+/* What the model's device can still give. Others may take it meanwhile. */
+embed_status plan_free_bytes(uint64_t *bytes, const struct embed_model *model);
+
+/* Instances with fewer batch_tokens do not get smaller: one text of the longest must fit. */
+size_t plan_least_batch_tokens(const struct embed_model *model);
+
 /* For embed_plan, with complete options. */
 embed_status plan_folder(embed_memory *memory, const char *folder,
                          const embed_model_options *model_options,
