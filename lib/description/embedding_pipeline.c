@@ -255,6 +255,14 @@ const char *embedding_pipeline_prompt(const struct embedding_pipeline *pipeline,
     return NULL;
 }
 
+const char *embedding_pipeline_prefix(const struct embedding_pipeline *pipeline,
+                                      const char *prompt_name)
+{
+    if (prompt_name == NULL)
+        return pipeline->default_prompt != NULL ? pipeline->default_prompt : "";
+    return *prompt_name == '\0' ? "" : embedding_pipeline_prompt(pipeline, prompt_name);
+}
+
 /* ---- all of it ----------------------------------------------------------------------------- */
 
 embed_status embedding_pipeline_read(struct embedding_pipeline *pipeline, const char *folder)

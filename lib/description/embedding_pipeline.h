@@ -35,4 +35,8 @@ void embedding_pipeline_release(struct embedding_pipeline *pipeline);
 const char *embedding_pipeline_prompt(const struct embedding_pipeline *pipeline,
                                       const char *name);
 
+/* What goes before each text, for the prompt_name of embed_encode_options, which exists. */
+const char *embedding_pipeline_prefix(const struct embedding_pipeline *pipeline,
+                                      const char *prompt_name);
+
 #endif

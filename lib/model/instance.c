@@ -244,12 +244,6 @@ static size_t cut(struct embed_instance *instance, size_t n, size_t tokens)
     return count;
 }
 
-static const char *prompt_text(const struct embedding_pipeline *pipeline, const char *name)
-{
-    if (name == NULL) return pipeline->default_prompt != NULL ? pipeline->default_prompt : "";
-    return *name == '\0' ? "" : embedding_pipeline_prompt(pipeline, name);
-}
-
 /* How many texts to tokenize next, where the last piece had so many tokens in so many texts. What
  * computes only while it is waited for gets as many as it may; what computes meanwhile gets about as
  * much as it can have under way. */
@@ -269,7 +263,7 @@ static embed_status encode_all(struct encode *encode, const struct chunk_work *w
     struct embed_instance *instance = encode->instance;
     const struct embed_model *model = instance->model;
     const embed_encode_options *options = encode->options;
-    const char *prompt = prompt_text(&model->pipeline, options->prompt_name);
+    const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
     size_t count = 1, tokens = 32; /* a guess before the first piece */
     for (size_t first = 0; first < n; first += count) {
         count = piece_texts(instance, n - first, count, tokens);

@@ -138,7 +138,7 @@ embed_status token_batch_fill(struct token_batch *batch, struct token_span *span
 {
     struct fill fill = {.batch = batch, .spans = spans, .texts = texts, .n = n, .source = source};
     for (unsigned i = 0; i < batch->threads; i++) batch->lanes[i].list.count = 0;
-    if (n <= GROUP) fill_some(&fill, 0);
+    if (n <= GROUP || team == NULL) fill_some(&fill, 0);
     else thread_team_run(team, fill_some, &fill);
 
     TRY(first_failure_result(&fill.failure));

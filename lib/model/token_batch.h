@@ -33,7 +33,8 @@ struct token_source {
     size_t first_text;     /* number of texts[0] in the caller's array, for messages */
 };
 
-/* spans[i] of texts[i] for i below n <= TOKEN_BATCH_TEXTS. */
+/* spans[i] of texts[i] for i below n <= TOKEN_BATCH_TEXTS. Without a team it is this thread's work
+ * alone. */
 embed_status token_batch_fill(struct token_batch *batch, struct token_span *spans,
                               const embed_text *texts, size_t n, const struct token_source *source,
                               struct thread_team *team);
