@@ -1,0 +1,161 @@
+/* request.c - texts that a pool has accepted, from their tokens to their completion */
+#include "service/request.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "service/pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- tokens -------------------------------------------------------------------------------- */
+
+/* Appends n spans to the request's ids, whose room grows as it must. */
+static embed_status append(struct request *request, size_t first, size_t n,
+                           const struct token_span *spans, size_t *used, size_t *capacity)
+{
+    size_t needed = *used;
+    for (size_t i = 0; i < n; i++) needed += spans[i].count;
+    if (needed > *capacity) {
+        bool is_last = first + n == request->n;
+        *capacity = is_last ? needed : needed + needed / 2;
+        int32_t *ids = memory_resize(request->ids, *capacity, sizeof *ids, "a request's tokens");
+        if (ids == NULL) return EMBED_OUT_OF_MEMORY;
+        request->ids = ids;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct token_span *span = &spans[i];
+        request->texts[first + i] =
+            (struct request_text){*used, span->count, span->invalid_bytes, span->truncated};
+        memcpy(request->ids + *used, span->ids, span->count * sizeof(int32_t));
+        *used += span->count;
+    }
+    return EMBED_OK;
+}
+
+static embed_status tokenize(struct request *request, const embed_request *given,
+                             const embed_encode_options *options, const struct embed_model *model,
+                             struct token_batch *batch)
+{
+    enum { PIECE = 256 };
+    const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
+    struct token_span spans[PIECE];
+    size_t used = 0, capacity = 0, count;
+    for (size_t first = 0; first < given->n; first += count) {
+        count = given->n - first < PIECE ? given->n - first : PIECE;
+        struct token_source source = {model->tokenizer, prompt, options->max_tokens,
+                                      model->encoder.config.V, options->max_tokens, first};
+        TRY(token_batch_fill(batch, spans, given->texts + first, count, &source, NULL));
+        TRY(append(request, first, count, spans, &used, &capacity));
+    }
+    request->waiting_tokens = used;
+    return EMBED_OK;
+}
+
+embed_status request_create(struct request **out, const embed_request *given,
+                            const embed_encode_options *options, const struct embed_model *model,
+                            struct token_batch *batch)
+{
+    uint64_t now = clock_nanoseconds();
+    struct request *request = memory_allocate(1, sizeof *request, "a request");
+    if (request == NULL) return EMBED_OUT_OF_MEMORY;
+    atomic_init(&request->holders, 1);
+    pthread_mutex_init(&request->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&request->completed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+
+    request->n = given->n;
+    request->dimensions = options->dimensions;
+    request->normalize = options->normalize;
+    request->out = given->out;
+    request->items = given->items;
+    request->done = given->done;
+    request->user = given->user;
+    request->submitted = now;
+    request->deadline = given->deadline_milliseconds == 0
+                            ? UINT64_MAX
+                            : now + (uint64_t)given->deadline_milliseconds * 1000000u;
+    request->texts = memory_allocate(given->n, sizeof *request->texts, "a request's texts");
+    embed_status status = request->texts == NULL
+                              ? EMBED_OUT_OF_MEMORY
+                              : tokenize(request, given, options, model, batch);
+    if (status != EMBED_OK) {
+        request_release(request);
+        return status;
+    }
+    request->queued = clock_nanoseconds();
+    *out = request;
+    return EMBED_OK;
+}
+
+size_t request_tokens(const struct request *request, size_t first, size_t last)
+{
+    size_t tokens = 0;
+    for (size_t i = first; i < last; i++) tokens += request->texts[i].count;
+    return tokens;
+}
+
+/* ---- holders ------------------------------------------------------------------------------- */
+
+void request_hold(struct request *request)
+{
+    atomic_fetch_add(&request->holders, 1);
+}
+
+void request_release(struct request *request)
+{
+    if (request == NULL || atomic_fetch_sub(&request->holders, 1) != 1) return;
+    pthread_cond_destroy(&request->completed);
+    pthread_mutex_destroy(&request->lock);
+    pool_release(request->pool);
+    memory_free(request->texts);
+    memory_free(request->ids);
+    memory_free(request);
+}
+
+/* ---- completion ---------------------------------------------------------------------------- */
+
+void request_note(struct request *request, embed_status status)
+{
+    if (request->status != EMBED_OK) return;
+    request->status = status;
+    snprintf(request->message, sizeof request->message, "%s", error_message());
+}
+
+void request_complete(struct request *request)
+{
+    if (request->status == EMBED_OK && request->not_finite > 0) {
+        request->status = EMBED_NOT_FINITE;
+        snprintf(request->message, sizeof request->message,
+                 "%zu of %zu embeddings hold NaN or infinity", request->not_finite, request->n);
+    }
+    /* First `done`: who has waited may release what it uses. */
+    if (request->done != NULL) request->done(request->user, request->status, request->message);
+    pthread_mutex_lock(&request->lock);
+    request->is_completed = true;
+    pthread_cond_broadcast(&request->completed);
+    pthread_mutex_unlock(&request->lock);
+    request_release(request);
+}
+
+embed_status request_wait(struct request *request, unsigned milliseconds)
+{
+    uint64_t end = clock_nanoseconds() + (uint64_t)milliseconds * 1000000u;
+    struct timespec until = {(time_t)(end / 1000000000u), (long)(end % 1000000000u)};
+    pthread_mutex_lock(&request->lock);
+    int error = milliseconds == 0 ? ETIMEDOUT : 0;
+    while (!request->is_completed && error == 0) {
+        if (milliseconds == EMBED_WAIT_FOREVER)
+            pthread_cond_wait(&request->completed, &request->lock);
+        else error = pthread_cond_timedwait(&request->completed, &request->lock, &until);
+    }
+    bool is_completed = request->is_completed;
+    pthread_mutex_unlock(&request->lock);
+    if (!is_completed) return fail(EMBED_PENDING, "the request is not completed yet");
+    return request->status == EMBED_OK ? EMBED_OK : fail(request->status, "%s", request->message);
+}
