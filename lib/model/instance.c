@@ -316,3 +316,8 @@ struct embed_model *instance_model(const struct embed_instance *instance)
 {
     return instance->model;
 }
+
+const struct chunk_limits *instance_limits(const struct embed_instance *instance)
+{
+    return &instance->plan.limits;
+}

@@ -26,5 +26,7 @@ embed_status instance_encode(struct embed_instance *instance, const embed_text *
                              embed_item *items);
 void instance_get_memory(const struct embed_instance *instance, embed_memory *memory);
 struct embed_model *instance_model(const struct embed_instance *instance);
+/* Of a chunk, at most. */
+const struct chunk_limits *instance_limits(const struct embed_instance *instance);
 
 #endif
