@@ -1,34 +1,27 @@
 /* metrics.c - what a pool counts, in atomic integers */
 #include "service/metrics.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "service/distribution.h"
 #include "service/rate.h"
 
 #include <stdatomic.h>
-#include <time.h>
 
 /* One block of 20 KB, most of it for the five distributions. */
 struct metrics {
-    uint64_t created; /* by the monotonic clock, in microseconds */
+    uint64_t created; /* clock_nanoseconds */
     _Atomic uint64_t requests[EMBED_STATUS_COUNT];
     _Atomic uint64_t not_finite, retried, split, on_cpu;
     struct distribution latency, queued, compute, batch_texts, batch_tokens;
     struct rate texts;
 };
 
-static uint64_t clock_microseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 embed_status metrics_create(struct metrics **out)
 {
     struct metrics *metrics = memory_allocate(1, sizeof *metrics, "metrics");
     if (metrics == NULL) return EMBED_OUT_OF_MEMORY;
-    metrics->created = clock_microseconds();
+    metrics->created = clock_nanoseconds();
     *out = metrics;
     return EMBED_OK;
 }
@@ -36,6 +29,11 @@ embed_status metrics_create(struct metrics **out)
 void metrics_destroy(struct metrics *metrics)
 {
     memory_free(metrics);
+}
+
+static uint64_t age_microseconds(const struct metrics *metrics)
+{
+    return (clock_nanoseconds() - metrics->created) / 1000;
 }
 
 /* ---- recording ----------------------------------------------------------------------------- */
@@ -70,7 +68,7 @@ void metrics_batch(struct metrics *metrics, uint64_t texts, uint64_t tokens,
     distribution_record(&metrics->batch_texts, texts);
     distribution_record(&metrics->batch_tokens, tokens);
     distribution_record(&metrics->compute, compute_microseconds);
-    rate_record(&metrics->texts, clock_microseconds() - metrics->created, texts);
+    rate_record(&metrics->texts, age_microseconds(metrics), texts);
 }
 
 void metrics_text(struct metrics *metrics, uint64_t queued_microseconds, unsigned path,
@@ -87,7 +85,7 @@ void metrics_text(struct metrics *metrics, uint64_t queued_microseconds, unsigne
 
 void metrics_read(const struct metrics *metrics, embed_metrics *out)
 {
-    uint64_t age = clock_microseconds() - metrics->created;
+    uint64_t age = age_microseconds(metrics);
     out->seconds = (double)age / 1e6;
     out->texts_per_second = rate_read(&metrics->texts, age);
     for (int i = 0; i < EMBED_STATUS_COUNT; i++) out->requests[i] = counted(&metrics->requests[i]);
