@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -211,14 +212,16 @@ struct rate_threads {
     pthread_barrier_t barrier;
 };
 
-/* All threads come to the same new second at the same time, and each replaces the slot's old one. When
- * all have counted, each sees what the last ten seconds had: 2000 of 1, 2, 3, 1, ... by each thread. */
+/* All threads come to the same new second at the same time, and each replaces the slot's old one.
+ * When all have counted, each sees what the last ten seconds had: 2000 of 1, 2, 3, 1, ... by each
+ * thread. */
 static void *count_seconds(void *argument)
 {
     struct rate_threads *shared = argument;
     void *wrong = NULL;
     for (uint64_t second = 0; second < 400; second++) {
-        for (uint64_t i = 0; i < 2000; i++) rate_record(&shared->rate, second * SECOND + i, 1 + i % 3);
+        for (uint64_t i = 0; i < 2000; i++)
+            rate_record(&shared->rate, second * SECOND + i, 1 + i % 3);
         pthread_barrier_wait(&shared->barrier);
         if (rate_read(&shared->rate, (second + 1) * SECOND) != THREADS * 3999) wrong = shared;
         pthread_barrier_wait(&shared->barrier);
@@ -257,7 +260,8 @@ static void *record(void *argument)
     pthread_barrier_wait(&start);
     for (uint64_t i = 0; i < ROUNDS; i++) {
         embed_status status = (embed_status)(i % EMBED_STATUS_COUNT);
-        if (status == EMBED_BUSY || status == EMBED_CLOSED) metrics_request_refused(metrics, status);
+        bool is_refused = status == EMBED_BUSY || status == EMBED_CLOSED;
+        if (is_refused) metrics_request_refused(metrics, status);
         else metrics_request_completed(metrics, status, i);
         metrics_batch(metrics, 2, 10 + i % 5, 100 * i);
         metrics_text(metrics, i, i % 2 == 0 ? EMBED_PATH_RETRIED | EMBED_PATH_SPLIT : 0, EMBED_OK);

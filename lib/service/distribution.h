@@ -1,8 +1,8 @@
-/* distribution.h - how whole numbers are distributed: counted without a lock, by any number of threads
+/* distribution.h - how whole numbers are distributed: counted by any threads, without a lock
  *
- * A histogram whose buckets grow with the values: those below 16 have one each, and each power of two
- * above is cut into 8. A value is at most 1/16 of itself from the middle of its bucket, so that any
- * percentile of any 64-bit values is told to 6.25% by 4 KB of counters.
+ * A histogram whose buckets grow with the values: those below 16 have one each, and each power of
+ * two above is cut into 8. A value is at most 1/16 of itself from the middle of its bucket, so that
+ * any percentile of any 64-bit values is told to 6.25% by 4 KB of counters.
  */
 #ifndef LIB_SERVICE_DISTRIBUTION_H
 #define LIB_SERVICE_DISTRIBUTION_H
@@ -22,8 +22,8 @@ struct distribution {
 
 void distribution_record(struct distribution *distribution, uint64_t value);
 
-/* The percentile of p is the smallest value that at least p% are not above. What is counted in *out is
- * also in its sum and largest; these may have, of values recorded meanwhile, more. */
+/* The percentile of p is the smallest value that at least p% are not above. What is counted in *out
+ * is also in its sum and largest; these may have, of values recorded meanwhile, more. */
 void distribution_read(const struct distribution *distribution, embed_distribution *out);
 
 #endif
