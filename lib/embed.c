@@ -12,6 +12,7 @@
 #include "model/plan.h"
 #include "model/token_batch.h"
 #include "service/metrics_text.h"
+#include "service/pool.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -308,6 +309,12 @@ void embed_instance_destroy(embed_instance *instance)
     instance_destroy(instance);
 }
 
+static embed_status check_switch(embed_switch value, const char *name)
+{
+    if (value == EMBED_AS_MODEL || value == EMBED_ON || value == EMBED_OFF) return EMBED_OK;
+    return fail(EMBED_INVALID_ARGUMENT, "%s is %d, must be an embed_switch", name, (int)value);
+}
+
 /* Zeros become what they stand for; limits are checked against the model. */
 static embed_status complete(embed_encode_options *options, const embed_model *model)
 {
@@ -320,10 +327,7 @@ static embed_status complete(embed_encode_options *options, const embed_model *m
     if (options->dimensions > width)
         return fail(EMBED_INVALID_ARGUMENT, "dimensions is %zu, the model has %zu",
                     options->dimensions, width);
-    if (options->normalize != EMBED_AS_MODEL && options->normalize != EMBED_ON &&
-        options->normalize != EMBED_OFF)
-        return fail(EMBED_INVALID_ARGUMENT, "normalize is %d, must be an embed_switch",
-                    (int)options->normalize);
+    TRY(check_switch(options->normalize, "normalize"));
     const char *name = options->prompt_name;
     if (name != NULL && *name != '\0' &&
         embedding_pipeline_prompt(&model->pipeline, name) == NULL)
@@ -332,22 +336,32 @@ static embed_status complete(embed_encode_options *options, const embed_model *m
     return EMBED_OK;
 }
 
+/* What is the same for an instance and a pool: options completed, texts and the room for their rows
+ * checked. */
+static embed_status take_encode(embed_encode_options *all, const embed_encode_options *options,
+                                const embed_model *model, const embed_text *texts, size_t n,
+                                const float *out, size_t capacity)
+{
+    *all = (embed_encode_options)EMBED_ENCODE_OPTIONS_INIT;
+    TRY(take_options(all, sizeof *all, options, "embed_encode_options"));
+    TRY(complete(all, model));
+    if (n == 0) return EMBED_OK;
+    if (out == NULL) return fail(EMBED_INVALID_ARGUMENT, "out is NULL");
+    if (n > capacity / all->dimensions)
+        return fail(EMBED_INVALID_ARGUMENT, "capacity is %zu floats, %zu rows of %zu need more",
+                    capacity, n, all->dimensions);
+    return check_texts(texts, n); /* after the room for their rows: a wild n reads nothing */
+}
+
 embed_status embed_instance_encode(embed_instance *instance, const embed_text *texts, size_t n,
                                    const embed_encode_options *options, float *out,
                                    size_t capacity, embed_item *items)
 {
     REQUIRE(instance);
-    embed_encode_options all = EMBED_ENCODE_OPTIONS_INIT;
-    TRY(take_options(&all, sizeof all, options, "embed_encode_options"));
-    TRY(complete(&all, instance_model(instance)));
-    if (n == 0) return EMBED_OK;
-    REQUIRE(out);
-    if (n > capacity / all.dimensions)
-        return fail(EMBED_INVALID_ARGUMENT, "capacity is %zu floats, %zu rows of %zu need more",
-                    capacity, n, all.dimensions);
-    TRY(check_texts(texts, n)); /* after the room for their rows: a wild n reads nothing */
+    embed_encode_options all;
+    TRY(take_encode(&all, options, instance_model(instance), texts, n, out, capacity));
     const struct row_places rows = {.out = out, .D = all.dimensions};
-    return instance_encode(instance, texts, n, &all, &rows, items);
+    return n == 0 ? EMBED_OK : instance_encode(instance, texts, n, &all, &rows, items);
 }
 
 embed_status embed_instance_get_memory(const embed_instance *instance, embed_memory *memory)
@@ -356,6 +370,113 @@ embed_status embed_instance_get_memory(const embed_instance *instance, embed_mem
     embed_memory all = EMBED_MEMORY_INIT;
     instance_get_memory(instance, &all);
     return give_struct(memory, &all, sizeof all, "embed_memory");
+}
+
+/* ---- pool ---------------------------------------------------------------------------------- */
+
+static embed_status take_pool_options(embed_pool_options *all, const embed_pool_options *options)
+{
+    *all = (embed_pool_options)EMBED_POOL_OPTIONS_INIT;
+    TRY(take_options(all, sizeof *all, options, "embed_pool_options"));
+    if (all->batch_tokens > MAX_BATCH_TOKENS)
+        return fail(EMBED_INVALID_ARGUMENT, "batch_tokens is %zu, must be at most %zu",
+                    all->batch_tokens, MAX_BATCH_TOKENS);
+    if (all->fallback != EMBED_FALLBACK_LAZY && all->fallback != EMBED_FALLBACK_NONE &&
+        all->fallback != EMBED_FALLBACK_READY)
+        return fail(EMBED_INVALID_ARGUMENT, "fallback is %d, must be an embed_fallback",
+                    (int)all->fallback);
+    return check_switch(all->warm_up, "warm_up");
+}
+
+embed_status embed_pool_create(embed_pool **pool, embed_model *const *models, size_t n,
+                               const embed_pool_options *options)
+{
+    REQUIRE(pool);
+    REQUIRE(models);
+    if (n == 0) return fail(EMBED_INVALID_ARGUMENT, "a pool needs a model");
+    for (size_t i = 0; i < n; i++) REQUIRE(models[i]);
+    embed_pool_options all;
+    TRY(take_pool_options(&all, options));
+    return pool_create(pool, models, n, &all);
+}
+
+embed_status embed_pool_encode(embed_pool *pool, const embed_text *texts, size_t n,
+                               const embed_encode_options *options, float *out, size_t capacity,
+                               embed_item *items)
+{
+    REQUIRE(pool);
+    embed_encode_options all;
+    TRY(take_encode(&all, options, pool->models[0], texts, n, out, capacity));
+    return n == 0 ? EMBED_OK : pool_encode(pool, texts, n, &all, out, items);
+}
+
+embed_status embed_pool_submit(embed_pool *pool, const embed_request *request,
+                               embed_ticket **ticket)
+{
+    REQUIRE(pool);
+    REQUIRE(request);
+    embed_request given = EMBED_REQUEST_INIT;
+    embed_encode_options all;
+    TRY(take_options(&given, sizeof given, request, "embed_request"));
+    if (given.n == 0) return fail(EMBED_INVALID_ARGUMENT, "a request has no texts");
+    if (ticket == NULL && given.done == NULL)
+        return fail(EMBED_INVALID_ARGUMENT, "a request has neither a ticket nor `done`");
+    TRY(take_encode(&all, given.options, pool->models[0], given.texts, given.n, given.out,
+                    given.capacity));
+    return pool_submit(pool, &given, &all, 0, (struct request **)ticket);
+}
+
+/* A ticket is a request by another name. */
+embed_status embed_ticket_wait(embed_ticket *ticket, unsigned milliseconds)
+{
+    REQUIRE(ticket);
+    return request_wait((struct request *)ticket, milliseconds);
+}
+
+void embed_ticket_cancel(embed_ticket *ticket)
+{
+    struct request *request = (struct request *)ticket;
+    if (request != NULL) pool_cancel(request->pool, request);
+}
+
+void embed_ticket_free(embed_ticket *ticket)
+{
+    request_release((struct request *)ticket);
+}
+
+embed_model *embed_pool_model(const embed_pool *pool)
+{
+    return pool == NULL ? NULL : pool->models[0];
+}
+
+embed_status embed_pool_get_memory(const embed_pool *pool, embed_memory *memory)
+{
+    REQUIRE(pool);
+    embed_memory all = EMBED_MEMORY_INIT;
+    pool_get_memory(pool, &all);
+    return give_struct(memory, &all, sizeof all, "embed_memory");
+}
+
+embed_status embed_pool_close(embed_pool *pool, unsigned drain_milliseconds)
+{
+    REQUIRE(pool);
+    pool_close(pool, drain_milliseconds);
+    return EMBED_OK;
+}
+
+void embed_pool_destroy(embed_pool *pool)
+{
+    if (pool == NULL) return;
+    pool_close(pool, 0);
+    pool_release(pool);
+}
+
+embed_status embed_pool_get_metrics(const embed_pool *pool, embed_metrics *metrics)
+{
+    REQUIRE(pool);
+    embed_metrics all = EMBED_METRICS_INIT;
+    pool_get_metrics(pool, &all);
+    return give_struct(metrics, &all, sizeof all, "embed_metrics");
 }
 
 /* ---- metrics ------------------------------------------------------------------------------- */

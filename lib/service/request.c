@@ -36,8 +36,8 @@ static embed_status append(struct request *request, size_t first, size_t n,
 }
 
 static embed_status tokenize(struct request *request, const embed_request *given,
-                             const embed_encode_options *options, const struct embed_model *model,
-                             struct token_batch *batch)
+                             const embed_encode_options *options, size_t number,
+                             const struct embed_model *model, struct token_batch *batch)
 {
     enum { PIECE = 256 };
     const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
@@ -46,7 +46,7 @@ static embed_status tokenize(struct request *request, const embed_request *given
     for (size_t first = 0; first < given->n; first += count) {
         count = given->n - first < PIECE ? given->n - first : PIECE;
         struct token_source source = {model->tokenizer, prompt, options->max_tokens,
-                                      model->encoder.config.V, options->max_tokens, first};
+                                      model->encoder.config.V, options->max_tokens, number + first};
         TRY(token_batch_fill(batch, spans, given->texts + first, count, &source, NULL));
         TRY(append(request, first, count, spans, &used, &capacity));
     }
@@ -55,8 +55,8 @@ static embed_status tokenize(struct request *request, const embed_request *given
 }
 
 embed_status request_create(struct request **out, const embed_request *given,
-                            const embed_encode_options *options, const struct embed_model *model,
-                            struct token_batch *batch)
+                            const embed_encode_options *options, size_t number,
+                            const struct embed_model *model, struct token_batch *batch)
 {
     uint64_t now = clock_nanoseconds();
     struct request *request = memory_allocate(1, sizeof *request, "a request");
@@ -83,7 +83,7 @@ embed_status request_create(struct request **out, const embed_request *given,
     request->texts = memory_allocate(given->n, sizeof *request->texts, "a request's texts");
     embed_status status = request->texts == NULL
                               ? EMBED_OUT_OF_MEMORY
-                              : tokenize(request, given, options, model, batch);
+                              : tokenize(request, given, options, number, model, batch);
     if (status != EMBED_OK) {
         request_release(request);
         return status;

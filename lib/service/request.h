@@ -57,10 +57,10 @@ struct request {
 };
 
 /* Tokenizes the texts of `given`, whose options and room have been checked, with a batch that no
- * other thread uses. The caller holds it. */
+ * other thread uses; messages number them from `number`. The caller holds it. */
 embed_status request_create(struct request **request, const embed_request *given,
-                            const embed_encode_options *options, const struct embed_model *model,
-                            struct token_batch *batch);
+                            const embed_encode_options *options, size_t number,
+                            const struct embed_model *model, struct token_batch *batch);
 
 void request_hold(struct request *request);
 void request_release(struct request *request); /* NULL is fine */

@@ -1,0 +1,304 @@
+/* member.c - a member's life: its instance made, shrunk, grown, given up */
+#include "service/member.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "model/instance.h"
+#include "model/plan.h"
+#include "model/warm_up.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How often a member on a GPU looks at the free memory: asking takes some 10 us. */
+#define LOOK_NANOSECONDS UINT64_C(1000000000)
+/* Between two tries to grow, after which they become rarer. */
+#define SHORTEST_PAUSE UINT64_C(1000000000)
+#define LONGEST_PAUSE  UINT64_C(64000000000)
+
+/* Chunks in a batch, where the caller has no wish: enough for a GPU to have two under way while the
+ * batch before is delivered; for each thread of a CPU one. */
+enum { CHUNKS_OF_A_QUEUE = 4 };
+
+/* ---- sizes --------------------------------------------------------------------------------- */
+
+/* Chunks of a whole instance. A batch that is smaller needs no more. */
+static size_t full_chunk(const struct member *member)
+{
+    const struct embed_pool *pool = member->pool;
+    size_t chunk = member->model->backend->chunk_tokens;
+    if (pool->chunk_tokens > 0 && !member_is_fallback(member)) chunk = pool->chunk_tokens;
+    if (pool->options.batch_tokens > 0 && pool->options.batch_tokens < chunk)
+        chunk = pool->options.batch_tokens;
+    return chunk > member->least_tokens ? chunk : member->least_tokens;
+}
+
+/* A smaller instance gets smaller batches. */
+static size_t batch_tokens(const struct member *member)
+{
+    const struct backend *backend = member->model->backend;
+    size_t full = full_chunk(member), wanted = member->pool->options.batch_tokens;
+    if (wanted == 0) wanted = full * (backend->is_queue ? CHUNKS_OF_A_QUEUE : backend->workers);
+    size_t tokens = (size_t)((double)wanted * ((double)member->chunk_tokens / (double)full));
+    return tokens > 0 ? tokens : 1;
+}
+
+/* What the pool has on the member's device besides this member. */
+static uint64_t taken_by_others(const struct member *member)
+{
+    struct embed_pool *pool = member->pool;
+    uint64_t bytes = member->model->weights->bytes;
+    pthread_mutex_lock(&pool->lock);
+    for (size_t i = 0; i < pool->member_count; i++) {
+        const struct member *other = &pool->members[i];
+        if (other != member && other->model == member->model) bytes += other->memory.own;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return bytes;
+}
+
+/* May an instance with such chunks be made, where `freed` bytes more than now will be free? */
+static embed_status check_room(const struct member *member, size_t chunk_tokens, uint64_t freed)
+{
+    const embed_pool_options *options = &member->pool->options;
+    uint64_t needed, free_bytes, others = taken_by_others(member);
+    TRY(plan_instance_bytes(&needed, member->model, chunk_tokens));
+    TRY(plan_free_bytes(&free_bytes, member->model));
+    if (options->instance_bytes > 0) needed = options->instance_bytes;
+    free_bytes += freed;
+    if (free_bytes < needed || free_bytes - needed < options->reserve_bytes)
+        return fail(EMBED_OUT_OF_MEMORY,
+                    "an instance takes %llu bytes; %llu are free, of which %llu are reserved",
+                    (unsigned long long)needed, (unsigned long long)free_bytes,
+                    (unsigned long long)options->reserve_bytes);
+    if (options->memory_limit_bytes > 0 && others + needed > options->memory_limit_bytes)
+        return fail(EMBED_OUT_OF_MEMORY,
+                    "an instance takes %llu bytes beside %llu; the pool's limit is %llu",
+                    (unsigned long long)needed, (unsigned long long)others,
+                    (unsigned long long)options->memory_limit_bytes);
+    return EMBED_OK;
+}
+
+/* ---- the instance -------------------------------------------------------------------------- */
+
+static void close_instance(struct member *member)
+{
+    instance_destroy(member->instance);
+    member->instance = NULL;
+}
+
+static embed_status open_instance(struct member *member)
+{
+    const embed_pool_options *pool = &member->pool->options;
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    options.batch_tokens = member->chunk_tokens;
+    TRY(check_room(member, member->chunk_tokens, 0));
+    TRY(instance_create(&member->instance, member->model, &options));
+    if (pool->warm_up == EMBED_OFF) return EMBED_OK;
+    embed_status status = instance_warm_up(member->instance, pool->warm_up_passes);
+    if (status != EMBED_OK) close_instance(member);
+    return status;
+}
+
+/* A model of its own, of the same folder, on the CPU. */
+static embed_status open_fallback_model(struct member *member)
+{
+    const struct embed_model *other = member->pool->models[0];
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CPU;
+    options.threads = thread_team_size(other->team);
+    struct embed_model *model;
+    TRY(model_open(&model, other->folder, &options));
+    pthread_mutex_lock(&member->pool->lock);
+    member->model = model;
+    pthread_mutex_unlock(&member->pool->lock);
+    member->least_tokens = plan_least_batch_tokens(member->model);
+    member->chunk_tokens = full_chunk(member);
+    return EMBED_OK;
+}
+
+embed_status member_open(struct member *member, bool may_be_smaller)
+{
+    if (member->model == NULL) TRY(open_fallback_model(member));
+    embed_status status;
+    while ((status = open_instance(member)) == EMBED_OUT_OF_MEMORY && may_be_smaller &&
+           member->chunk_tokens > member->least_tokens) {
+        member->chunk_tokens /= 2;
+        if (member->chunk_tokens < member->least_tokens)
+            member->chunk_tokens = member->least_tokens;
+    }
+    if (status != EMBED_OK) return status;
+    if (member->batch == NULL) status = batch_create(&member->batch, member->pool->most_texts);
+    if (status != EMBED_OK) {
+        close_instance(member);
+        return status;
+    }
+    member->failures = 0;
+    pool_member_joins(member->pool, member, batch_tokens(member));
+    return EMBED_OK;
+}
+
+/* The next look, sooner or later by how the last try went. */
+static void look_again(struct member *member, bool has_failed)
+{
+    bool is_whole = member->instance != NULL && member->chunk_tokens == full_chunk(member);
+    bool on_gpu = member->model != NULL && member->model->backend->device != EMBED_DEVICE_CPU;
+    uint64_t pause = LOOK_NANOSECONDS;
+    if (has_failed) {
+        member->pause = member->pause * 2 < LONGEST_PAUSE ? member->pause * 2 : LONGEST_PAUSE;
+        pause = member->pause;
+    } else if (is_whole) {
+        member->pause = SHORTEST_PAUSE;
+    }
+    bool never = member_is_fallback(member) || (is_whole && !on_gpu);
+    pthread_mutex_lock(&member->pool->lock);
+    if (member->state == MEMBER_LOST) never = true;
+    member->look_at = never ? UINT64_MAX : clock_nanoseconds() + pause;
+    pthread_mutex_unlock(&member->pool->lock);
+}
+
+embed_status member_leave(struct member *member, embed_status status)
+{
+    pool_member_leaves(member->pool, member, status);
+    close_instance(member);
+    look_again(member, true);
+    return status;
+}
+
+embed_status member_shrink(struct member *member)
+{
+    char reason[256];
+    snprintf(reason, sizeof reason, "%s", error_message());
+    size_t half = member->chunk_tokens / 2;
+    if (member->chunk_tokens == member->least_tokens)
+        return member_leave(member, EMBED_OUT_OF_MEMORY);
+    member->chunk_tokens = half > member->least_tokens ? half : member->least_tokens;
+    close_instance(member);
+    embed_status status = member_open(member, true);
+    if (status != EMBED_OK) return member_leave(member, status);
+    look_again(member, true);
+    log_message(EMBED_LOG_WARNING, "instance %u of a pool now computes %zu tokens at a time: %s",
+                member->index, member->chunk_tokens, reason);
+    return EMBED_OK;
+}
+
+/* ---- free memory, now and then ------------------------------------------------------------- */
+
+/* Others need the memory that is to be theirs. */
+static bool is_scarce(const struct member *member)
+{
+    const embed_pool_options *options = &member->pool->options;
+    uint64_t free_bytes;
+    return options->instances == 0 && member->model->backend->device != EMBED_DEVICE_CPU &&
+           plan_free_bytes(&free_bytes, member->model) == EMBED_OK &&
+           free_bytes < options->reserve_bytes;
+}
+
+static size_t next_chunk(const struct member *member)
+{
+    size_t full = full_chunk(member), twice = member->chunk_tokens * 2;
+    return twice < full ? twice : full;
+}
+
+static bool can_grow(const struct member *member)
+{
+    uint64_t freed;
+    return member->chunk_tokens < full_chunk(member) &&
+           plan_instance_bytes(&freed, member->model, member->chunk_tokens) == EMBED_OK &&
+           check_room(member, next_chunk(member), freed) == EMBED_OK;
+}
+
+static void grow(struct member *member)
+{
+    size_t before = member->chunk_tokens;
+    member->chunk_tokens = next_chunk(member);
+    close_instance(member);
+    embed_status status = member_open(member, true);
+    if (status == EMBED_OK) look_again(member, member->chunk_tokens == before);
+    else member_leave(member, status);
+}
+
+void member_look(struct member *member)
+{
+    if (member->instance == NULL) {
+        embed_status status = member_open(member, false);
+        if (status == EMBED_DEVICE_LOST) pool_member_leaves(member->pool, member, status);
+        look_again(member, status != EMBED_OK);
+    } else if (is_scarce(member)) {
+        fail(EMBED_OUT_OF_MEMORY, "memory is needed by others");
+        member_shrink(member);
+    } else if (can_grow(member)) {
+        grow(member);
+    } else {
+        look_again(member, false);
+    }
+}
+
+/* ---- the thread ---------------------------------------------------------------------------- */
+
+static void *run(void *argument)
+{
+    struct member *member = argument;
+    struct batch *batch;
+    while ((batch = pool_next_batch(member->pool, member)) != NULL) {
+        embed_status status = member_compute(member, batch);
+        if (batch_pending(batch) == 0) pool_deliver(member->pool, member, batch);
+        else pool_pass_on(member->pool, member, batch, status == EMBED_OK);
+    }
+    return NULL;
+}
+
+embed_status member_start(struct member *member)
+{
+    /* Signals are the program's business: none is delivered to a thread of ours. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&member->thread, NULL, run, member);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        return fail(EMBED_SYSTEM, "an instance's thread cannot be started: %s", strerror(error));
+    member->has_thread = true;
+    return EMBED_OK;
+}
+
+void member_init(struct member *member, struct embed_pool *pool, unsigned index,
+                 struct embed_model *model)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&member->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    member->pool = pool;
+    member->index = index;
+    member->model = model;
+    member->memory = (embed_memory)EMBED_MEMORY_INIT;
+    member->pause = SHORTEST_PAUSE;
+    member->look_at = model == NULL ? UINT64_MAX : clock_nanoseconds() + SHORTEST_PAUSE;
+    if (model == NULL) return;
+    member->least_tokens = plan_least_batch_tokens(model);
+    member->chunk_tokens = full_chunk(member);
+    member->batch_tokens = batch_tokens(member);
+}
+
+void member_destroy(struct member *member)
+{
+    pthread_cond_destroy(&member->wake);
+}
+
+void member_close(struct member *member)
+{
+    close_instance(member);
+    batch_destroy(member->batch);
+    member->batch = NULL;
+    pthread_mutex_lock(&member->pool->lock);
+    member->memory = (embed_memory)EMBED_MEMORY_INIT;
+    if (member_is_fallback(member)) {
+        model_release(member->model);
+        member->model = NULL;
+    }
+    pthread_mutex_unlock(&member->pool->lock);
+}

@@ -1,0 +1,105 @@
+/* member_compute.c - a batch computed, whatever fails
+ *
+ * Out of memory: once more with a smaller instance. A GPU that is lost, or that fails again and again:
+ * the batch is another member's. Any other failure: once more, then in halves, until the texts that are
+ * at fault are alone.
+ */
+#include "base/log.h"
+#include "base/status.h"
+#include "model/instance.h"
+#include "service/member.h"
+
+/* Failures one after another, with nothing computed between them, until it is the instance and not a
+ * text: more than the halves of any batch, and few enough to be done with soon. */
+enum { MOST_FAILURES = 32 };
+
+static embed_status encode(struct member *member, struct batch *batch, size_t first, size_t last)
+{
+    embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
+    const struct row_places rows = {.D = batch->dimensions, .each = batch->row + first};
+    options.max_tokens = member->model->max_tokens;
+    options.dimensions = batch->dimensions;
+    options.normalize = batch->normalize;
+    embed_status status = instance_encode(member->instance, batch->text + first, last - first,
+                                          &options, &rows, batch->item + first);
+    if (status == EMBED_OK || status == EMBED_NOT_FINITE) return EMBED_OK;
+    for (size_t i = first; i < last; i++) batch->item[i].status = EMBED_PENDING;
+    return status;
+}
+
+static void mark(struct batch *batch, size_t first, size_t last, unsigned path)
+{
+    for (size_t i = first; i < last; i++) batch->path[i] |= (unsigned char)path;
+}
+
+/* A text that fails alone: the CPU may know better, or it is at fault. */
+static void give_up(struct member *member, struct batch *batch, size_t i, embed_status status)
+{
+    if (member->pool->fallback != NULL && !member_is_fallback(member)) return;
+    pool_fail_text(member->pool, batch, i, status);
+}
+
+/* EMBED_OK, or the member has left. */
+static embed_status compute(struct member *member, struct batch *batch, size_t first, size_t last)
+{
+    embed_status status = encode(member, batch, first, last);
+    for (unsigned again = 0; status != EMBED_OK; again++) {
+        mark(batch, first, last, EMBED_PATH_RETRIED);
+        if (status == EMBED_DEVICE_LOST) return member_leave(member, status);
+        if (!member_is_fallback(member)) {
+            if (++member->failures >= MOST_FAILURES) return member_leave(member, status);
+            if (status == EMBED_OUT_OF_MEMORY) TRY(member_shrink(member));
+        }
+        if (again > 0) break;
+        log_message(EMBED_LOG_WARNING, "a batch of %zu texts is computed again: %s", last - first,
+                    error_message());
+        status = encode(member, batch, first, last);
+    }
+    if (status == EMBED_OK) {
+        member->failures = 0;
+        return EMBED_OK;
+    }
+    if (last - first == 1) {
+        give_up(member, batch, first, status);
+        return EMBED_OK;
+    }
+    size_t middle = first + (last - first) / 2;
+    mark(batch, first, last, EMBED_PATH_SPLIT);
+    TRY(compute(member, batch, first, middle));
+    return compute(member, batch, middle, last);
+}
+
+/* Texts that nobody has computed yet; those of a batch that was another's lie anywhere in it. */
+static embed_status compute_pending(struct member *member, struct batch *batch)
+{
+    for (size_t first = 0, last; first < batch->texts; first = last) {
+        for (last = first; last < batch->texts && batch->item[last].status == EMBED_PENDING;) last++;
+        if (last == first) last++;
+        else TRY(compute(member, batch, first, last));
+    }
+    return EMBED_OK;
+}
+
+/* The fallback's instance, made when it is first needed; where it cannot be, all texts fail. */
+static embed_status open_fallback(struct member *member, struct batch *batch)
+{
+    embed_status status = member->instance != NULL ? EMBED_OK : member_open(member, true);
+    if (status == EMBED_OK) {
+        for (size_t i = 0; i < batch->texts; i++) {
+            if (batch->item[i].status == EMBED_PENDING) mark(batch, i, i + 1, EMBED_PATH_CPU);
+        }
+        return EMBED_OK;
+    }
+    fail(status, "no instance is left, and on the CPU: %s", error_message());
+    for (size_t i = 0; i < batch->texts; i++) {
+        if (batch->item[i].status == EMBED_PENDING)
+            pool_fail_text(member->pool, batch, i, status);
+    }
+    return status;
+}
+
+embed_status member_compute(struct member *member, struct batch *batch)
+{
+    if (member_is_fallback(member)) TRY(open_fallback(member, batch));
+    return compute_pending(member, batch);
+}

@@ -1,0 +1,105 @@
+/* pool.h - instances behind one queue
+ *
+ * Each instance belongs to a member, which is a thread: it forms a batch from the queue, computes it,
+ * delivers it, and looks for the next. Whoever submits tokenizes. One lock guards the queue and the
+ * members' states; nothing is computed, allocated on a device or called back under it.
+ *
+ *   pool.c           create, close, inspect
+ *   pool_submit.c    requests in
+ *   pool_dispatch.c  batches out of the queue to members, and back from them
+ *   member.c         a member's life: its instance made, shrunk, grown, given up
+ *   member_compute.c a batch computed, whatever fails
+ */
+#ifndef LIB_SERVICE_POOL_H
+#define LIB_SERVICE_POOL_H
+
+#include "service/metrics.h"
+#include "service/request_queue.h"
+
+enum { MOST_INSTANCES = 256 };
+
+struct member;
+
+/* The lists of tokens of threads that submit, kept for the next. */
+enum { SPARE_TOKEN_BATCHES = 64 };
+
+struct embed_pool {
+    atomic_uint holders; /* the caller, and each request */
+    embed_pool_options options; /* with batch_tokens and the rest chosen; profile is not kept */
+    size_t chunk_tokens; /* embed_instance_options.batch_tokens of a whole instance; 0: no wish */
+    size_t batch_tokens; /* in a batch of a whole instance */
+    size_t most_texts;   /* in a batch */
+    struct embed_model **models;
+    size_t model_count;
+    struct member *members; /* of models[0], of models[1], ..., then the fallback */
+    size_t member_count;
+    struct member *fallback; /* NULL: none */
+    struct metrics *metrics;
+
+    pthread_mutex_t lock; /* of all that follows */
+    struct request_queue queue;
+    struct batch *orphans;     /* batches whose member could not go on; for any member */
+    struct batch *for_the_cpu; /* with texts that no GPU could compute; for the fallback */
+    pthread_cond_t room;       /* in the queue; or the pool closes */
+    size_t running;            /* members with an instance, besides the fallback */
+    size_t running_at_first;
+    embed_status reason; /* why there are fewer now; EMBED_OK: there are not */
+    char reason_text[256];
+    size_t computing_batches, computing_texts, computing_tokens;
+    double batch_nanoseconds;     /* what a batch takes lately; 0: not known yet */
+    double tokens_per_nanosecond; /* of one member, lately */
+    struct token_batch *spare[SPARE_TOKEN_BATCHES];
+    size_t spares;
+
+    bool is_closing;
+    uint64_t drain_end;
+    pthread_cond_t closed;
+    bool is_joining, is_closed;
+};
+
+/* For embed.h's functions of the same names, with arguments that have been checked. */
+embed_status pool_create(struct embed_pool **pool, struct embed_model *const *models, size_t n,
+                         const embed_pool_options *options);
+embed_status pool_submit(struct embed_pool *pool, const embed_request *request,
+                         const embed_encode_options *options, size_t number,
+                         struct request **ticket); /* messages number the texts from `number` */
+embed_status pool_encode(struct embed_pool *pool, const embed_text *texts, size_t n,
+                         const embed_encode_options *options, float *out, embed_item *items);
+void pool_cancel(struct embed_pool *pool, struct request *request);
+void pool_get_metrics(const struct embed_pool *pool, embed_metrics *metrics);
+void pool_get_memory(const struct embed_pool *pool, embed_memory *memory);
+void pool_close(struct embed_pool *pool, unsigned drain_milliseconds);
+
+void pool_hold(struct embed_pool *pool);
+void pool_release(struct embed_pool *pool); /* NULL is fine */
+
+/* ---- between members and the pool: pool_dispatch.c ------------------------------------------ */
+
+/* The next batch for the member, as soon as there is one; NULL when the pool has closed. */
+struct batch *pool_next_batch(struct embed_pool *pool, struct member *member);
+
+/* Takes back a batch of the member. Where all its texts are ended, those requests that are complete by
+ * it are completed; otherwise, it waits for another member, or for the fallback on the CPU alone. */
+void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *batch);
+void pool_pass_on(struct embed_pool *pool, struct member *member, struct batch *batch,
+                  bool to_the_cpu);
+
+/* Ends text i of the batch with a failure, whose sentence is this thread's message. */
+void pool_fail_text(struct embed_pool *pool, struct batch *batch, size_t i, embed_status status);
+
+/* The member's instance is there, for batches of so many tokens, or is no more, for the reason that is this thread's message. Without
+ * any, and without a fallback, all that waits fails. */
+void pool_member_joins(struct embed_pool *pool, struct member *member, size_t batch_tokens);
+void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_status status);
+
+/* With the lock: wakes a member that waits, if there is something for it to do by that time (of
+ * clock_nanoseconds). */
+#define SOME_TIME (UINT64_MAX - 1)
+void pool_wake(struct embed_pool *pool, uint64_t by);
+
+/* With the lock: takes all that waits out of the queue, with `status` and this thread's message. The
+ * requests to complete, linked, are for pool_complete, without the lock. */
+struct request *pool_drop_all(struct embed_pool *pool, embed_status status);
+void pool_complete(struct embed_pool *pool, struct request *list);
+
+#endif

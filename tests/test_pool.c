@@ -1,0 +1,542 @@
+/* test_pool.c - a pool on the CPU: the same rows as an instance gives, every request ended once */
+#include "test_models.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#define TINY VECTORS "tiny-bert"
+
+enum { WIDTH = 64 };
+
+static embed_model *model;
+static struct vector_lines lines;
+static embed_text *texts;
+static float *expected; /* (lines.count, WIDTH) */
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static embed_pool *create(const embed_pool_options *options)
+{
+    embed_pool *pool = NULL;
+    if (embed_pool_create(&pool, &model, 1, options) != EMBED_OK)
+        fail_msg("%s", embed_error_message());
+    return pool;
+}
+
+static embed_metrics metrics_of(const embed_pool *pool)
+{
+    embed_metrics metrics = EMBED_METRICS_INIT;
+    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
+    return metrics;
+}
+
+static void assert_rows(const float *rows, size_t first, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(rows + i * WIDTH, expected + (first + i) * WIDTH, WIDTH * sizeof *rows) != 0)
+            fail_msg("text %zu has other bits than from an instance", first + i);
+    }
+}
+
+/* ---- the same rows ------------------------------------------------------------------------- */
+
+static void test_encode(void **state)
+{
+    (void)state;
+    static const size_t batch_tokens[] = {0, 1, 40, 100000};
+    float *rows = calloc(lines.count * WIDTH, sizeof *rows);
+    embed_item *items = calloc(lines.count, sizeof *items);
+    for (unsigned instances = 1; instances <= 4; instances += 3) {
+        for (size_t b = 0; b < sizeof batch_tokens / sizeof *batch_tokens; b++) {
+            embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+            options.instances = instances;
+            options.batch_tokens = batch_tokens[b];
+            embed_pool *pool = create(&options);
+            for (size_t n = 0; n <= lines.count; n = 3 * n + 1) {
+                memset(rows, 0xFF, lines.count * WIDTH * sizeof *rows);
+                assert_int_equal(
+                    embed_pool_encode(pool, texts, n, NULL, rows, n * WIDTH, items), EMBED_OK);
+                assert_rows(rows, 0, n);
+                for (size_t i = 0; i < n; i++) {
+                    assert_int_equal(items[i].status, EMBED_OK);
+                    assert_int_equal(items[i].device, EMBED_DEVICE_CPU);
+                    assert_true(items[i].tokens >= 2 && items[i].instance < instances);
+                    assert_true(items[i].batch_texts >= 1 && items[i].batch_texts <= n);
+                    assert_true(items[i].batch_tokens >= items[i].tokens);
+                    if (batch_tokens[b] == 1) assert_int_equal(items[i].batch_texts, 1);
+                }
+            }
+            embed_pool_destroy(pool);
+        }
+    }
+    free(items);
+    free(rows);
+}
+
+/* Rows of several kinds in one queue: each request gets its own. */
+static void test_options(void **state)
+{
+    (void)state;
+    embed_pool *pool = create(NULL);
+    embed_instance *instance = NULL;
+    assert_int_equal(embed_instance_create(&instance, model, NULL), EMBED_OK);
+    embed_encode_options kinds[4] = {EMBED_ENCODE_OPTIONS_INIT, EMBED_ENCODE_OPTIONS_INIT,
+                                     EMBED_ENCODE_OPTIONS_INIT, EMBED_ENCODE_OPTIONS_INIT};
+    kinds[1].dimensions = 10;
+    kinds[2].normalize = EMBED_OFF;
+    kinds[3].max_tokens = 4;
+    enum { N = 24 };
+    static float rows[N][WIDTH], alone[WIDTH];
+    embed_ticket *tickets[N];
+    embed_item items[N];
+    for (int i = 0; i < N; i++) {
+        embed_request request = EMBED_REQUEST_INIT;
+        request.texts = &texts[i];
+        request.n = 1;
+        request.options = &kinds[i % 4];
+        request.out = rows[i];
+        request.capacity = WIDTH;
+        request.items = &items[i];
+        assert_int_equal(embed_pool_submit(pool, &request, &tickets[i]), EMBED_OK);
+    }
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(embed_ticket_wait(tickets[i], EMBED_WAIT_FOREVER), EMBED_OK);
+        embed_item item;
+        assert_int_equal(embed_instance_encode(instance, &texts[i], 1, &kinds[i % 4], alone, WIDTH,
+                                               &item),
+                         EMBED_OK);
+        size_t D = i % 4 == 1 ? 10 : WIDTH;
+        assert_memory_equal(rows[i], alone, D * sizeof(float));
+        assert_int_equal(items[i].tokens, item.tokens);
+        assert_int_equal(items[i].truncated, item.truncated);
+        assert_int_equal(items[i].invalid_bytes, item.invalid_bytes);
+        embed_ticket_free(tickets[i]);
+    }
+    embed_instance_destroy(instance);
+    embed_pool_destroy(pool);
+}
+
+/* ---- a queue that can be stopped ----------------------------------------------------------- */
+
+/* Occupies the pool's instance until it is let go: its `done` waits. */
+struct stopper {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int is_reached, is_let_go;
+    float row[WIDTH];
+};
+
+static void stop(void *user, embed_status status, const char *message)
+{
+    struct stopper *stopper = user;
+    (void)status;
+    (void)message;
+    pthread_mutex_lock(&stopper->lock);
+    stopper->is_reached = 1;
+    pthread_cond_broadcast(&stopper->changed);
+    while (!stopper->is_let_go) pthread_cond_wait(&stopper->changed, &stopper->lock);
+    pthread_mutex_unlock(&stopper->lock);
+}
+
+static void occupy(struct stopper *stopper, embed_pool *pool)
+{
+    *stopper = (struct stopper){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {0}};
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = 1;
+    request.out = stopper->row;
+    request.capacity = WIDTH;
+    request.done = stop;
+    request.user = stopper;
+    assert_int_equal(embed_pool_submit(pool, &request, NULL), EMBED_OK);
+    pthread_mutex_lock(&stopper->lock);
+    while (!stopper->is_reached) pthread_cond_wait(&stopper->changed, &stopper->lock);
+    pthread_mutex_unlock(&stopper->lock);
+}
+
+static void let_go(struct stopper *stopper)
+{
+    pthread_mutex_lock(&stopper->lock);
+    stopper->is_let_go = 1;
+    pthread_cond_broadcast(&stopper->changed);
+    pthread_mutex_unlock(&stopper->lock);
+}
+
+struct submitted {
+    embed_ticket *ticket;
+    float rows[4 * WIDTH];
+    embed_item items[4];
+    atomic_uint calls;
+    embed_status status;
+    char message[256];
+};
+
+static void note_done(void *user, embed_status status, const char *message)
+{
+    struct submitted *submitted = user;
+    submitted->status = status;
+    snprintf(submitted->message, sizeof submitted->message, "%s", message);
+    atomic_fetch_add(&submitted->calls, 1);
+}
+
+static embed_status submit(struct submitted *submitted, embed_pool *pool, size_t n,
+                           unsigned deadline)
+{
+    memset(submitted, 0, sizeof *submitted);
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = n;
+    request.out = submitted->rows;
+    request.capacity = n * WIDTH;
+    request.items = submitted->items;
+    request.deadline_milliseconds = deadline;
+    request.done = note_done;
+    request.user = submitted;
+    return embed_pool_submit(pool, &request, &submitted->ticket);
+}
+
+static void assert_ended(struct submitted *submitted, embed_status status)
+{
+    assert_int_equal(embed_ticket_wait(submitted->ticket, EMBED_WAIT_FOREVER), status);
+    assert_int_equal(atomic_load(&submitted->calls), 1);
+    assert_int_equal(submitted->status, status);
+    if (status != EMBED_OK) assert_true(strlen(submitted->message) > 10);
+    embed_ticket_free(submitted->ticket);
+}
+
+static void test_pending_and_cancel(void **state)
+{
+    (void)state;
+    embed_pool *pool = create(NULL);
+    struct stopper stopper;
+    struct submitted a, b, c;
+    occupy(&stopper, pool);
+    assert_int_equal(submit(&a, pool, 2, 0), EMBED_OK);
+    assert_int_equal(submit(&b, pool, 3, 0), EMBED_OK);
+    assert_int_equal(submit(&c, pool, 1, 0), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(a.ticket, 0), EMBED_PENDING);
+    double before = seconds();
+    assert_int_equal(embed_ticket_wait(a.ticket, 30), EMBED_PENDING);
+    assert_true(seconds() - before > 0.029);
+    embed_metrics metrics = metrics_of(pool);
+    assert_int_equal(metrics.queued_requests, 3);
+    assert_true(metrics.queued_tokens >= 12);
+
+    embed_ticket_cancel(b.ticket);
+    assert_int_equal(embed_ticket_wait(b.ticket, 0), EMBED_CANCELLED); /* at once */
+    assert_int_equal(b.items[2].status, EMBED_CANCELLED);
+    embed_ticket_cancel(b.ticket); /* nothing more happens */
+    assert_int_equal(metrics_of(pool).queued_requests, 2);
+    let_go(&stopper);
+    assert_ended(&a, EMBED_OK);
+    assert_ended(&b, EMBED_CANCELLED);
+    assert_ended(&c, EMBED_OK);
+    embed_ticket_cancel(NULL);
+    embed_ticket_free(NULL);
+    assert_rows(a.rows, 0, 2);
+    for (int i = 0; i < 3 * WIDTH; i++) assert_true(b.rows[i] == 0); /* never written */
+    assert_int_equal(a.items[0].batch_texts, 3); /* a and c, together */
+    metrics = metrics_of(pool);
+    assert_int_equal(metrics.requests[EMBED_OK], 3);
+    assert_int_equal(metrics.requests[EMBED_CANCELLED], 1);
+    assert_int_equal(metrics.texts, 4);
+    embed_pool_destroy(pool);
+}
+
+static void test_deadline(void **state)
+{
+    (void)state;
+    embed_pool *pool = create(NULL);
+    struct stopper stopper;
+    struct submitted late, early;
+    occupy(&stopper, pool);
+    assert_int_equal(submit(&late, pool, 2, 50), EMBED_OK);
+    assert_int_equal(submit(&early, pool, 2, 60000), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(late.ticket, 100), EMBED_PENDING);
+    let_go(&stopper);
+    assert_ended(&late, EMBED_EXPIRED);
+    assert_int_equal(late.items[1].status, EMBED_EXPIRED);
+    assert_ended(&early, EMBED_OK);
+    assert_int_equal(metrics_of(pool).requests[EMBED_EXPIRED], 1);
+    embed_pool_destroy(pool);
+}
+
+static void test_full_queue(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.queue_requests = 2;
+    embed_pool *pool = create(&options);
+    struct stopper stopper;
+    struct submitted a, b, c;
+    occupy(&stopper, pool);
+    assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
+    assert_int_equal(submit(&b, pool, 1, 0), EMBED_OK);
+    double before = seconds();
+    assert_int_equal(submit(&c, pool, 1, 0), EMBED_BUSY);
+    assert_true(seconds() - before < 0.02);
+    assert_non_null(strstr(embed_error_message(), "2 requests"));
+    let_go(&stopper);
+    assert_ended(&a, EMBED_OK);
+    assert_ended(&b, EMBED_OK);
+    assert_int_equal(atomic_load(&c.calls), 0);
+    assert_int_equal(metrics_of(pool).requests[EMBED_BUSY], 1);
+    embed_pool_destroy(pool);
+
+    options.queue_requests = 0;
+    options.queue_tokens = 30;
+    pool = create(&options);
+    occupy(&stopper, pool);
+    assert_int_equal(submit(&a, pool, 4, 0), EMBED_OK); /* alone, any number may wait */
+    assert_int_equal(submit(&b, pool, 4, 0), EMBED_BUSY);
+    let_go(&stopper);
+    assert_ended(&a, EMBED_OK);
+    embed_pool_destroy(pool);
+}
+
+struct waiter {
+    embed_pool *pool;
+    embed_status status;
+    float rows[4 * WIDTH];
+};
+
+static void *encode_and_wait(void *argument)
+{
+    struct waiter *waiter = argument;
+    waiter->status =
+        embed_pool_encode(waiter->pool, texts, 4, NULL, waiter->rows, 4 * WIDTH, NULL);
+    return NULL;
+}
+
+static void test_waits_for_room(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.queue_requests = 1;
+    embed_pool *pool = create(&options);
+    struct stopper stopper;
+    static struct waiter waiters[3];
+    pthread_t threads[3];
+    occupy(&stopper, pool);
+    for (int i = 0; i < 3; i++) {
+        waiters[i].pool = pool;
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_and_wait, &waiters[i]), 0);
+    }
+    while (metrics_of(pool).queued_requests == 0) nanosleep(&(struct timespec){0, 1000000}, NULL);
+    let_go(&stopper);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(waiters[i].status, EMBED_OK);
+        assert_rows(waiters[i].rows, 0, 4);
+    }
+    embed_pool_destroy(pool);
+}
+
+/* ---- close --------------------------------------------------------------------------------- */
+
+static void test_close(void **state)
+{
+    (void)state;
+    embed_pool *pool = create(NULL);
+    struct stopper stopper;
+    struct submitted a, b;
+    occupy(&stopper, pool);
+    assert_int_equal(submit(&a, pool, 2, 0), EMBED_OK);
+    let_go(&stopper);
+    assert_int_equal(embed_pool_close(pool, 10000), EMBED_OK); /* drains */
+    assert_int_equal(embed_pool_close(pool, 0), EMBED_OK);
+    assert_ended(&a, EMBED_OK);
+    assert_int_equal(submit(&b, pool, 1, 0), EMBED_CLOSED);
+    embed_metrics metrics = metrics_of(pool);
+    assert_int_equal(metrics.state, EMBED_POOL_CLOSED);
+    assert_int_equal(metrics.instance_bytes, 0);
+    assert_int_equal(metrics.requests[EMBED_CLOSED], 1);
+    embed_pool_destroy(pool);
+}
+
+static void *close_pool(void *pool)
+{
+    embed_pool_close(pool, 0);
+    return NULL;
+}
+
+static void test_close_cancels(void **state)
+{
+    (void)state;
+    embed_pool *pool = create(NULL);
+    struct stopper stopper;
+    struct submitted a[5];
+    pthread_t threads[3];
+    occupy(&stopper, pool);
+    for (int i = 0; i < 5; i++) assert_int_equal(submit(&a[i], pool, 2, 0), EMBED_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, close_pool, pool), 0);
+    while (metrics_of(pool).state != EMBED_POOL_CLOSED)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    let_go(&stopper);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    embed_ticket *ticket = a[0].ticket;
+    for (int i = 1; i < 5; i++) assert_ended(&a[i], EMBED_CANCELLED);
+    embed_pool_destroy(pool);
+    assert_int_equal(embed_ticket_wait(ticket, 0), EMBED_CANCELLED); /* it outlives the pool */
+    embed_ticket_free(ticket);
+}
+
+static void close_within(void *user, embed_status status, const char *message)
+{
+    struct submitted *submitted = user;
+    note_done(user, status, message);
+    (void)embed_pool_close(*(embed_pool **)submitted->rows, 0);
+}
+
+static void test_close_within_done(void **state)
+{
+    (void)state;
+    embed_pool *pool = create(NULL);
+    struct submitted a;
+    static float row[WIDTH];
+    memset(&a, 0, sizeof a);
+    memcpy(a.rows, &pool, sizeof pool);
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = 1;
+    request.out = row;
+    request.capacity = WIDTH;
+    request.done = close_within;
+    request.user = &a;
+    assert_int_equal(embed_pool_submit(pool, &request, &a.ticket), EMBED_OK);
+    assert_ended(&a, EMBED_OK);
+    assert_int_equal(submit(&a, pool, 1, 0), EMBED_CLOSED);
+    embed_pool_destroy(pool);
+}
+
+/* ---- delay --------------------------------------------------------------------------------- */
+
+static void test_delay(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.max_delay_microseconds = 60000;
+    options.instances = 2;
+    options.batch_texts = 3;
+    embed_pool *pool = create(&options);
+    struct submitted a, b, c;
+    double before = seconds();
+    assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(a.ticket, EMBED_WAIT_FOREVER), EMBED_OK);
+    assert_true(seconds() - before >= 0.059); /* it waited for company that did not come */
+    assert_ended(&a, EMBED_OK);
+    assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
+    assert_int_equal(submit(&b, pool, 1, 0), EMBED_OK);
+    assert_int_equal(submit(&c, pool, 1, 0), EMBED_OK); /* full */
+    assert_ended(&a, EMBED_OK);
+    assert_ended(&b, EMBED_OK);
+    assert_ended(&c, EMBED_OK);
+    assert_int_equal(a.items[0].batch_texts, 3);
+    assert_true(a.items[0].queued_microseconds < 60000);
+    embed_pool_destroy(pool);
+}
+
+/* ---- wrong calls --------------------------------------------------------------------------- */
+
+static void test_wrong_calls(void **state)
+{
+    (void)state;
+    embed_pool *pool = NULL;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    assert_int_equal(embed_pool_create(NULL, &model, 1, NULL), EMBED_INVALID_ARGUMENT);
+    assert_int_equal(embed_pool_create(&pool, &model, 0, NULL), EMBED_INVALID_ARGUMENT);
+    assert_int_equal(embed_pool_create(&pool, NULL, 1, NULL), EMBED_INVALID_ARGUMENT);
+    options.instances = 100000;
+    assert_int_equal(embed_pool_create(&pool, &model, 1, &options), EMBED_INVALID_ARGUMENT);
+    options.instances = 0;
+    options.memory_limit_bytes = 1;
+    assert_int_equal(embed_pool_create(&pool, &model, 1, &options), EMBED_OUT_OF_MEMORY);
+    assert_non_null(strstr(embed_error_message(), "limit is 1"));
+    assert_null(pool);
+
+    embed_model *other = NULL;
+    assert_int_equal(embed_model_open(&other, VECTORS "tiny-bert-cls", NULL), EMBED_OK);
+    embed_model *two[] = {model, other};
+    assert_int_equal(embed_pool_create(&pool, two, 2, NULL), EMBED_INVALID_ARGUMENT);
+    embed_model_close(other);
+
+    pool = create(NULL);
+    struct submitted a;
+    float rows[WIDTH];
+    embed_ticket *ticket = NULL;
+    embed_request request = EMBED_REQUEST_INIT;
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_INVALID_ARGUMENT);
+    request.texts = texts;
+    request.n = 1;
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_INVALID_ARGUMENT);
+    request.out = rows;
+    request.capacity = WIDTH - 1;
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_INVALID_ARGUMENT);
+    request.capacity = WIDTH;
+    assert_int_equal(embed_pool_submit(pool, &request, NULL), EMBED_INVALID_ARGUMENT);
+    const int32_t id = 1 << 20;
+    const embed_text wrong[] = {texts[0], {NULL, &id, 1}};
+    request.texts = wrong + 1;
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_INVALID_ARGUMENT);
+    float two_rows[2 * WIDTH];
+    assert_int_equal(embed_pool_encode(pool, wrong, 2, NULL, two_rows, 2 * WIDTH, NULL),
+                     EMBED_INVALID_ARGUMENT);
+    assert_non_null(strstr(embed_error_message(), "text 1"));
+    assert_null(ticket);
+    assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK); /* and it goes on */
+    assert_ended(&a, EMBED_OK);
+    assert_int_equal(embed_ticket_wait(NULL, 0), EMBED_INVALID_ARGUMENT);
+    embed_pool_destroy(pool);
+    embed_pool_destroy(NULL);
+}
+
+/* ---- set-up -------------------------------------------------------------------------------- */
+
+static int prepare(void **state)
+{
+    (void)state;
+    struct opened opened = open_model(TINY, 0, 0);
+    lines = vector_lines_load(VECTORS "tiny-lines.txt");
+    texts = texts_of(&lines);
+    expected = encode(&opened, texts, lines.count, NULL);
+    embed_instance_destroy(opened.instance);
+    model = opened.model;
+    return opened.width == WIDTH ? 0 : -1;
+}
+
+static int release(void **state)
+{
+    (void)state;
+    free(expected);
+    free(texts);
+    vector_lines_free(&lines);
+    embed_model_close(model);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_pending_and_cancel),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_full_queue),
+        cmocka_unit_test(test_waits_for_room),
+        cmocka_unit_test(test_close),
+        cmocka_unit_test(test_close_cancels),
+        cmocka_unit_test(test_close_within_done),
+        cmocka_unit_test(test_delay),
+        cmocka_unit_test(test_wrong_calls),
+    };
+    return cmocka_run_group_tests(tests, prepare, release);
+}
