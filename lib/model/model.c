@@ -57,7 +57,7 @@ static embed_status open_device(struct embed_model *model, const embed_model_opt
 {
     embed_status status = open_weights(model, options, checkpoint);
     bool other = status == EMBED_OUT_OF_MEMORY || status == EMBED_DEVICE_FAILED ||
-                 status == EMBED_UNSUPPORTED;
+                 status == EMBED_DEVICE_LOST || status == EMBED_UNSUPPORTED;
     if (!other || options->device != EMBED_DEVICE_AUTO || model->backend == NULL ||
         model->backend->device != EMBED_DEVICE_CUDA)
         return status;
