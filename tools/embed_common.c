@@ -3,41 +3,57 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static int shown_level = EMBED_LOG_WARNING;
-static bool bar_shown;
+static atomic_bool bar_shown;
+static atomic_flag failed = ATOMIC_FLAG_INIT; /* an error was told: others follow from it */
+static _Thread_local char *held;              /* where this thread's errors go instead */
+
+static void message_line(const char *prefix, const char *text)
+{
+    fprintf(stderr, "%sembed: %s%s\n", atomic_load(&bar_shown) ? "\r\033[K" : "", prefix, text);
+}
 
 /* One line, whatever file names and file contents the arguments quote. */
-static void message_line(const char *prefix, const char *format, va_list arguments)
+static void put_line(char *line, const char *format, va_list arguments)
 {
-    char line[2048];
-    vsnprintf(line, sizeof line, format, arguments);
+    vsnprintf(line, TOOL_MESSAGE_MAX, format, arguments);
     for (char *c = line; *c != '\0'; c++) {
         if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?';
     }
-    fprintf(stderr, "%sembed: %s%s\n", bar_shown ? "\r\033[K" : "", prefix, line);
 }
 
 bool tool_error(const char *format, ...)
 {
+    char line[TOOL_MESSAGE_MAX];
     va_list arguments;
     va_start(arguments, format);
-    message_line("", format, arguments);
+    put_line(held != NULL ? held : line, format, arguments);
     va_end(arguments);
+    if (held == NULL && !atomic_flag_test_and_set(&failed)) message_line("", line);
     return false;
+}
+
+void tool_hold_errors(char *message)
+{
+    held = message;
+    if (message != NULL) *message = '\0';
 }
 
 void tool_log(embed_log_level level, const char *format, ...)
 {
     static const char *const prefixes[] = {"", "error: ", "warning: ", "info: ", "debug: "};
     if ((int)level > shown_level) return;
+    char line[TOOL_MESSAGE_MAX];
     va_list arguments;
     va_start(arguments, format);
-    message_line(prefixes[level], format, arguments);
+    put_line(line, format, arguments);
     va_end(arguments);
+    message_line(prefixes[level], line);
 }
 
 static void on_library_log(void *user, embed_log_level level, const char *message)
@@ -54,7 +70,15 @@ void tool_log_start(int level)
 
 void tool_bar_shown(bool shown)
 {
-    bar_shown = shown;
+    atomic_store(&bar_shown, shown);
+}
+
+/* From any thread: the others, if any, go on until the process is gone. */
+static void end_without_memory(size_t count, size_t size)
+{
+    held = NULL;
+    tool_error("out of memory: %zu x %zu bytes are needed", count, size);
+    exit(EXIT_FAILURE);
 }
 
 void *tool_resize(void *old, size_t count, size_t size)
@@ -63,10 +87,14 @@ void *tool_resize(void *old, size_t count, size_t size)
     void *block = NULL;
     if (!__builtin_mul_overflow(count, size, &bytes))
         block = realloc(old, bytes > 0 ? bytes : 1);
-    if (block == NULL) {
-        tool_error("out of memory: %zu x %zu bytes are needed", count, size);
-        exit(EXIT_FAILURE);
-    }
+    if (block == NULL) end_without_memory(count, size);
+    return block;
+}
+
+void *tool_zeroed(size_t bytes)
+{
+    void *block = calloc(1, bytes);
+    if (block == NULL) end_without_memory(1, bytes);
     return block;
 }
 

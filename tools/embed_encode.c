@@ -1,32 +1,45 @@
 /* embed_encode.c - embed encode: a row for each line
  *
- * Blocks of lines are read, encoded and written one after the other, so that memory does not
- * depend on the length of the file. A row does not depend on its block (see embed.h), which
- * leaves the blocks free to grow from 64 lines to what takes half a second: the first rows come
- * soon, and the bar moves.
+ * Blocks of lines are read, encoded and written, each by a thread of its own (embed_pipeline.c), so
+ * that memory does not depend on the length of the file. A row does not depend on its block (see
+ * embed.h), which leaves the blocks free to grow from 64 lines to what takes half a second: the
+ * first rows come soon, and the bar moves.
  */
 #include "embed_tool.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FIRST_BLOCK         64
-#define BLOCK_SECONDS       0.25 /* a block that takes less is followed by a larger one */
+#define BLOCK_SECONDS       0.25 /* a block that takes less is followed by larger ones */
 #define WARNINGS_NOT_FINITE 10
 
+/* What goes from stage to stage. */
+typedef struct encode_block {
+    line_block lines;
+    jsonl_values values;
+    float *rows;
+    size_t capacity; /* of rows, in floats */
+    embed_item items[LINES_MAX];
+} encode_block;
+
 typedef struct encoding {
+    const tool_settings *settings;
     embed_model *model;
     embed_instance *instance;
     embed_encode_options options;
     size_t width; /* floats in a row */
     line_reader reader;
-    jsonl_values values;
     tool_output output;
     row_writer writer;
     tool_progress progress;
-    float *rows;
-    size_t capacity; /* of rows, in floats */
-    embed_item items[LINES_MAX];
+    encode_block *blocks[PIPELINE_BLOCKS];
+    atomic_size_t wanted; /* lines in the next block */
+    atomic_int stop;      /* the other end of reader.stop; -1: closed */
     uint64_t truncated;
     uint64_t invalid; /* texts with bytes that are not UTF-8 */
     uint64_t not_finite;
@@ -60,61 +73,111 @@ static bool prepare(encoding *e, const tool_settings *settings)
     return rows_start(&e->writer, &e->output, format_of(settings), e->width);
 }
 
-static void count_item(encoding *e, size_t i)
+/* ---- the stages ----------------------------------------------------------------------------
+ */
+
+static stage_result read_block(void *job, size_t number)
 {
-    const embed_item *item = &e->items[i];
+    encoding *e = job;
+    encode_block *block = e->blocks[number];
+    const char *field = e->settings->jsonl_field;
+    jsonl_release(&block->values);
+    if (!lines_next(&e->reader, &block->lines, atomic_load(&e->wanted))) return STAGE_FAILS;
+    if (block->lines.count == 0) return STAGE_ENDS;
+    if (field != NULL && !jsonl_extract(&block->values, &block->lines, field, e->reader.name))
+        return STAGE_FAILS;
+    return STAGE_GOES_ON;
+}
+
+static stage_result compute_block(void *job, size_t number)
+{
+    encoding *e = job;
+    encode_block *block = e->blocks[number];
+    size_t count = block->lines.count, floats = count * e->width;
+    if (floats > block->capacity) {
+        block->rows = tool_resize(block->rows, floats, sizeof *block->rows);
+        block->capacity = floats;
+    }
+    double started = tool_seconds();
+    embed_status status = embed_instance_encode(e->instance, block->lines.texts, count, &e->options,
+                                                block->rows, floats, block->items);
+    if (status != EMBED_OK && status != EMBED_NOT_FINITE) {
+        tool_error("%s", embed_error_message());
+        return STAGE_FAILS;
+    }
+    size_t wanted = atomic_load(&e->wanted);
+    if (tool_seconds() - started < BLOCK_SECONDS && count == wanted && wanted < LINES_MAX)
+        atomic_store(&e->wanted, 2 * wanted);
+    return STAGE_GOES_ON;
+}
+
+static void count_item(encoding *e, const embed_item *item, uint64_t line)
+{
     e->truncated += item->truncated != 0;
     e->invalid += item->invalid_bytes > 0;
     if (item->status == EMBED_OK) return;
     if (++e->not_finite <= WARNINGS_NOT_FINITE)
         tool_log(EMBED_LOG_WARNING, "%s: line %ju: the embedding is not finite", e->reader.name,
-                 (uintmax_t)(e->reader.first + i + 1));
+                 (uintmax_t)line);
 }
 
-/* One block: from e->reader.texts to the output. */
-static bool encode_block(encoding *e)
+static stage_result write_block(void *job, size_t number)
 {
-    size_t count = e->reader.count, floats = count * e->width;
-    if (floats > e->capacity) {
-        e->rows = tool_resize(e->rows, floats, sizeof *e->rows);
-        e->capacity = floats;
-    }
-    embed_status status = embed_instance_encode(e->instance, e->reader.texts, count,
-                                                &e->options, e->rows, e->capacity, e->items);
-    if (status != EMBED_OK && status != EMBED_NOT_FINITE)
-        return tool_error("%s", embed_error_message());
-
+    encoding *e = job;
+    const encode_block *block = e->blocks[number];
     uint64_t tokens = 0;
-    for (size_t i = 0; i < count; i++) {
-        count_item(e, i);
-        tokens += e->items[i].tokens;
-        if (!rows_write(&e->writer, e->rows + i * e->width, &e->items[i])) return false;
+    for (size_t i = 0; i < block->lines.count; i++) {
+        count_item(e, &block->items[i], block->lines.first + i + 1);
+        tokens += block->items[i].tokens;
+        if (!rows_write(&e->writer, block->rows + i * e->width, &block->items[i]))
+            return STAGE_FAILS;
     }
-    progress_add(&e->progress, &e->reader, tokens);
-    return true;
+    /* Who reads a pipe gets the rows as they are made; a file can wait for a full buffer. */
+    if (e->output.start < 0 && !output_flush(&e->output)) return STAGE_FAILS;
+    progress_add(&e->progress, &block->lines, tokens);
+    return STAGE_GOES_ON;
 }
 
-static bool encode_lines(encoding *e, const tool_settings *settings)
+static void stop_reading(void *job)
 {
-    size_t block = FIRST_BLOCK;
-    progress_start(&e->progress, (tool_progress_mode)settings->progress);
-    for (;;) {
-        if (!lines_next(&e->reader, block)) return false;
-        if (e->reader.count == 0) break;
-        if (settings->jsonl_field != NULL &&
-            !jsonl_extract(&e->values, &e->reader, settings->jsonl_field))
-            return false;
-        double started = tool_seconds();
-        if (!encode_block(e)) return false;
-        jsonl_release(&e->values);
-        /* Who reads a pipe gets the rows as they are made; a file can wait for a full buffer.
-         */
-        if (e->output.start < 0 && !output_flush(&e->output)) return false;
-        if (tool_seconds() - started < BLOCK_SECONDS && block < LINES_MAX) block *= 2;
-    }
-    progress_finish(&e->progress, &e->reader);
+    encoding *e = job;
+    int end = atomic_exchange(&e->stop, -1);
+    if (end >= 0) close(end);
+}
+
+static bool encode_lines(encoding *e)
+{
+    const pipeline work = {e, {read_block, compute_block, write_block}, stop_reading};
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return tool_error("a pipe: %s", strerror(errno));
+    e->reader.stop = ends[0];
+    atomic_store(&e->stop, ends[1]);
+    atomic_store(&e->wanted, FIRST_BLOCK);
+    for (size_t i = 0; i < PIPELINE_BLOCKS; i++) e->blocks[i] = tool_zeroed(sizeof *e->blocks[i]);
+
+    progress_start(&e->progress, (tool_progress_mode)e->settings->progress, &e->reader);
+    bool done = pipeline_run(&work);
+    stop_reading(e);
+    close(ends[0]);
+    if (!done) return false;
+    progress_finish(&e->progress);
     return rows_finish(&e->writer) && output_commit(&e->output);
 }
+
+static void release_blocks(encoding *e)
+{
+    for (size_t i = 0; i < PIPELINE_BLOCKS; i++) {
+        encode_block *block = e->blocks[i];
+        if (block == NULL) continue;
+        jsonl_release(&block->values);
+        lines_release(&block->lines);
+        free(block->rows);
+        free(block);
+    }
+}
+
+/* ---- the command ---------------------------------------------------------------------------
+ */
 
 static void report(const encoding *e)
 {
@@ -131,20 +194,15 @@ static void report(const encoding *e)
 
 int command_encode(const tool_settings *settings)
 {
-    encoding *e = tool_resize(NULL, 1, sizeof *e); /* too large for the stack */
-    memset(e, 0, sizeof *e);
-    e->reader.fd = e->output.fd = -1;
-    bool done = prepare(e, settings) && encode_lines(e, settings);
-    if (done) report(e);
+    encoding e = {.settings = settings, .reader = {.fd = -1}, .output = {.fd = -1}};
+    bool done = prepare(&e, settings) && encode_lines(&e);
+    if (done) report(&e);
 
-    jsonl_release(&e->values);
-    rows_close(&e->writer);
-    output_close(&e->output);
-    lines_close(&e->reader);
-    embed_instance_destroy(e->instance);
-    embed_model_close(e->model);
-    free(e->rows);
-    bool finite = e->not_finite == 0;
-    free(e);
-    return done && finite ? EXIT_SUCCESS : EXIT_FAILURE;
+    release_blocks(&e);
+    rows_close(&e.writer);
+    output_close(&e.output);
+    lines_close(&e.reader);
+    embed_instance_destroy(e.instance);
+    embed_model_close(e.model);
+    return done && e.not_finite == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -32,12 +32,11 @@ static bool extract(json_t **string, embed_text *text, const char *field, const 
     return true;
 }
 
-bool jsonl_extract(jsonl_values *values, line_reader *reader, const char *field)
+bool jsonl_extract(jsonl_values *values, line_block *block, const char *field, const char *file)
 {
     json_set_alloc_funcs(allocate, free);
-    for (size_t i = 0; i < reader->count; i++) {
-        if (!extract(&values->strings[i], &reader->texts[i], field, reader->name,
-                     reader->first + i + 1))
+    for (size_t i = 0; i < block->count; i++) {
+        if (!extract(&values->strings[i], &block->texts[i], field, file, block->first + i + 1))
             return false;
         values->count = i + 1;
     }

@@ -18,7 +18,7 @@
 bool lines_open(line_reader *reader, const char *path)
 {
     bool standard = path == NULL || strcmp(path, "-") == 0;
-    memset(reader, 0, sizeof *reader);
+    *reader = (line_reader){.stop = -1};
     reader->name = standard ? "standard input" : path;
     reader->fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (reader->fd < 0) return tool_error("%s: %s", path, strerror(errno));
@@ -35,18 +35,27 @@ bool lines_open(line_reader *reader, const char *path)
     return true;
 }
 
-/* Appends what one read gives to the buffer. */
+/* Waits until there is something to read, as for somebody who types; false: no more is wanted. */
+static bool wait_for_input(const line_reader *reader)
+{
+    if (reader->stop < 0) return true;
+    struct pollfd events[] = {{.fd = reader->fd, .events = POLLIN}, {.fd = reader->stop}};
+    while (poll(events, 2, -1) < 0) {
+        if (errno != EINTR) break; /* then read waits, and tells what there is to tell */
+    }
+    return events[1].revents == 0;
+}
+
+/* What one read gives, into the empty buffer. */
 static bool fill(line_reader *reader)
 {
-    if (reader->capacity - reader->end < READ_BYTES) {
-        reader->capacity = 2 * reader->capacity + READ_BYTES;
-        reader->buffer = tool_resize(reader->buffer, reader->capacity, 1);
-    }
+    if (reader->buffer == NULL) reader->buffer = tool_resize(NULL, READ_BYTES, 1);
     struct pollfd readable = {.fd = reader->fd, .events = POLLIN};
-    for (;;) {
-        ssize_t n = read(reader->fd, reader->buffer + reader->end, READ_BYTES);
+    while (wait_for_input(reader)) {
+        ssize_t n = read(reader->fd, reader->buffer, READ_BYTES);
         if (n >= 0) {
-            reader->end += (size_t)n;
+            reader->start = 0;
+            reader->end = (size_t)n;
             reader->ended = n == 0;
             return true;
         }
@@ -55,6 +64,7 @@ static bool fill(line_reader *reader)
         else if (errno != EINTR)
             return tool_error("%s: %s", reader->name, strerror(errno));
     }
+    return false;
 }
 
 /* Somebody who types, or a slow program, gets the rows of the lines so far before the next. */
@@ -64,57 +74,102 @@ static bool would_wait(const line_reader *reader)
     return poll(&readable, 1, 0) == 0;
 }
 
-/* Drops what was given out once it is the larger part: each byte moves at most once. */
-static void compact(line_reader *reader)
+/* Appends bytes that were read to the block, of which `used` are there. */
+static void take(line_reader *reader, line_block *block, size_t used, size_t count)
 {
-    size_t left = reader->end - reader->start;
-    if (reader->start < left) return;
-    if (left > 0) memmove(reader->buffer, reader->buffer + reader->start, left);
-    reader->start = 0;
-    reader->end = left;
+    if (used + count > block->capacity) {
+        block->capacity = 2 * (used + count);
+        block->buffer = tool_resize(block->buffer, block->capacity, 1);
+    }
+    memcpy(block->buffer + used, reader->buffer + reader->start, count);
+    reader->start += count;
 }
 
-bool lines_next(line_reader *reader, size_t max)
+/* The beginning of a line, which belongs to the next block, into the empty buffer. */
+static void give_back(line_reader *reader, const line_block *block, size_t from, size_t count)
 {
-    compact(reader);
-    reader->first += reader->count;
-    reader->count = 0;
+    if (count > READ_BYTES) reader->buffer = tool_resize(reader->buffer, count, 1);
+    memcpy(reader->buffer, block->buffer + from, count);
+    reader->start = 0;
+    reader->end = count;
+}
+
+/* What one long line has made grow is given back. */
+static void shrink(line_block *block)
+{
+    if (block->capacity <= 4 * BLOCK_BYTES) return;
+    lines_release(block);
+    block->buffer = NULL;
+    block->capacity = 0;
+}
+
+bool lines_next(line_reader *reader, line_block *block, size_t max)
+{
+    shrink(block);
     /* The buffer may move while the block grows: lengths first, pointers last. */
-    size_t n = 0, next = reader->start, scanned = next;
-    while (n < max && next - reader->start < BLOCK_BYTES) {
-        const char *newline = NULL;
-        if (scanned < reader->end)
-            newline = memchr(reader->buffer + scanned, '\n', reader->end - scanned);
-        if (newline != NULL) {
-            size_t end = (size_t)(newline - reader->buffer);
-            reader->texts[n++].length = end - next;
-            next = scanned = end + 1;
+    size_t n = 0, used = 0, line = 0;
+    block->whole = true;
+    while (n < max && line < BLOCK_BYTES) {
+        size_t left = reader->end - reader->start;
+        if (left == 0) {
+            if (reader->ended) break;
+            if (n > 0 && would_wait(reader)) {
+                give_back(reader, block, line, used - line);
+                used = line;
+                break;
+            }
+            if (!fill(reader)) return false;
             continue;
         }
-        scanned = reader->end;
-        if (reader->ended) {
-            if (next < reader->end) reader->texts[n++].length = reader->end - next;
-            next = reader->end;
-            break;
-        }
-        if (n > 0 && would_wait(reader)) break;
-        if (!fill(reader)) return false;
+        const char *from = reader->buffer + reader->start, *newline = memchr(from, '\n', left);
+        size_t count = newline != NULL ? (size_t)(newline - from) + 1 : left;
+        take(reader, block, used, count);
+        used += count;
+        if (newline == NULL) continue;
+        block->texts[n++].length = used - 1 - line;
+        line = used;
+    }
+    if (line < used) {
+        block->texts[n++].length = used - line;
+        block->whole = false;
     }
 
-    const char *data = reader->buffer + reader->start;
+    const char *data = block->buffer;
     for (size_t i = 0; i < n; i++) {
-        reader->texts[i].data = data;
-        reader->texts[i].ids = NULL;
-        data += reader->texts[i].length + 1;
+        block->texts[i].data = data;
+        block->texts[i].ids = NULL;
+        data += block->texts[i].length + 1;
     }
-    reader->bytes += next - reader->start;
-    reader->start = next;
-    reader->count = n;
+    hash_add(&reader->hash, block->buffer, used);
+    block->count = n;
+    block->first = reader->lines;
+    block->bytes = reader->bytes += used;
+    block->hash = hash_value(&reader->hash);
+    reader->lines += n;
     return true;
+}
+
+bool lines_skip(line_reader *reader, uint64_t bytes, uint64_t lines)
+{
+    reader->lines = lines;
+    while (reader->bytes < bytes) {
+        if (reader->start == reader->end && (reader->ended || !fill(reader))) break;
+        size_t count = reader->end - reader->start;
+        if (count > bytes - reader->bytes) count = (size_t)(bytes - reader->bytes);
+        hash_add(&reader->hash, reader->buffer + reader->start, count);
+        reader->start += count;
+        reader->bytes += count;
+    }
+    return reader->ended || reader->bytes == bytes;
 }
 
 void lines_close(line_reader *reader)
 {
     if (reader->fd > STDIN_FILENO) close(reader->fd);
     free(reader->buffer);
+}
+
+void lines_release(line_block *block)
+{
+    free(block->buffer);
 }

@@ -3,6 +3,7 @@
  * A regular file is written as NAME.partial-PID.N beside it and renamed over it at the end.
  * When the program ends before that, by whatever failure or signal it can catch, that file is
  * removed; after a power cut or SIGKILL it stays, under a name nobody takes for the result.
+ * The output of a job that can be resumed is written as NAME.partial, which is never removed.
  * Devices, pipes and standard output are written in place.
  */
 #include "embed_tool.h"
@@ -74,17 +75,26 @@ static int create_partial(const char *target, const struct stat *replaced)
     return fd;
 }
 
+char *output_target(const char *path)
+{
+    char *target = realpath(path, NULL);
+    if (target != NULL) return target;
+    if (errno != ENOENT) {
+        tool_error("%s: %s", path, strerror(errno));
+        return NULL;
+    }
+    target = tool_resize(NULL, strlen(path) + 1, 1);
+    return strcpy(target, path);
+}
+
 static bool open_replacement(tool_output *output, const char *path, const struct stat *replaced)
 {
     atexit(remove_partial);
     catch_signals();
-    output->target = realpath(path, NULL); /* what a link points to is replaced, not the link */
-    if (output->target == NULL) {
-        if (errno != ENOENT) return tool_error("%s: %s", path, strerror(errno));
-        output->target = tool_resize(NULL, strlen(path) + 1, 1);
-        strcpy(output->target, path);
-    }
+    output->target = output_target(path);
+    if (output->target == NULL) return false;
     output->fd = create_partial(output->target, replaced);
+    output->written = partial;
     return output->fd >= 0 ||
            tool_error("%s: a file beside it cannot be written: %s", path, strerror(errno));
 }
@@ -117,6 +127,16 @@ bool output_open(tool_output *output, const char *path)
     bool appends = flags >= 0 && (flags & O_APPEND) != 0;
     output->start = appends ? -1 : lseek(output->fd, 0, SEEK_CUR);
     return true;
+}
+
+bool output_open_kept(tool_output *output, const char *target, const char *written)
+{
+    *output = (tool_output){.name = target, .written = written};
+    output->buffer = tool_resize(NULL, BUFFER_BYTES, 1);
+    output->target = tool_resize(NULL, strlen(target) + 1, 1);
+    strcpy(output->target, target);
+    output->fd = open(written, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    return output->fd >= 0 || tool_error("%s: %s", written, strerror(errno));
 }
 
 static bool write_failed(const tool_output *output)
@@ -171,9 +191,15 @@ bool output_patch(tool_output *output, const void *bytes, size_t count)
     return lseek(output->fd, end, SEEK_SET) >= 0 || write_failed(output);
 }
 
-/* The new name is in the folder, on the disk. Some file systems cannot promise that: no error.
- */
-static void sync_folder(const char *target)
+bool output_rewind(tool_output *output, uint64_t bytes)
+{
+    output->used = 0;
+    return (ftruncate(output->fd, (off_t)bytes) == 0 &&
+            lseek(output->fd, (off_t)bytes, SEEK_SET) >= 0) ||
+           write_failed(output);
+}
+
+void tool_sync_folder(const char *target)
 {
     char folder[PATH_MAX];
     snprintf(folder, sizeof folder, "%s", target);
@@ -188,7 +214,7 @@ static void sync_folder(const char *target)
     close(fd);
 }
 
-static bool sync_file(int fd)
+bool tool_sync_file(int fd)
 {
     while (fsync(fd) != 0) {
         if (errno == EINVAL) return true; /* a file system that has no such thing */
@@ -197,18 +223,22 @@ static bool sync_file(int fd)
     return true;
 }
 
+bool output_sync(tool_output *output)
+{
+    return output_flush(output) && (tool_sync_file(output->fd) || write_failed(output));
+}
+
 bool output_commit(tool_output *output)
 {
-    if (!output_flush(output)) return false;
-    if (output->target != NULL && !sync_file(output->fd)) return write_failed(output);
+    if (output->target != NULL ? !output_sync(output) : !output_flush(output)) return false;
     int fd = output->fd;
     output->fd = -1;
     if (fd > STDERR_FILENO && close(fd) != 0) return write_failed(output);
     if (output->target == NULL) return true;
 
-    if (rename(partial, output->target) != 0) return write_failed(output);
+    if (rename(output->written, output->target) != 0) return write_failed(output);
     partial_exists = 0;
-    sync_folder(output->target);
+    tool_sync_folder(output->target);
     return true;
 }
 

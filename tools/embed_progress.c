@@ -14,13 +14,16 @@ double tool_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void progress_start(tool_progress *progress, tool_progress_mode mode)
+void progress_start(tool_progress *progress, tool_progress_mode mode, const line_reader *reader)
 {
     bool terminal = isatty(STDERR_FILENO) == 1;
     *progress = (tool_progress){
         .shown = mode == PROGRESS_ALWAYS || (mode == PROGRESS_AUTO && terminal),
         .terminal = terminal,
         .started = tool_seconds(),
+        .first_bytes = reader->bytes,
+        .bytes = reader->bytes,
+        .total_bytes = reader->total_bytes,
     };
     progress->drawn = progress->started;
 }
@@ -35,15 +38,18 @@ static size_t put_bar(char *out, size_t capacity, double share)
 }
 
 /* A terminal's line is drawn over; elsewhere (a log file) each state is a line of its own. */
-static void draw(tool_progress *progress, const line_reader *reader, double now, bool last)
+static void draw(tool_progress *progress, double now, bool last)
 {
     char text[256];
     size_t n = 0;
     double elapsed = now - progress->started + 1e-9;
-    double share = 0;
-    if (reader->total_bytes > 0) {
-        share = (double)reader->bytes / (double)reader->total_bytes;
+    double share = 0, left = 0; /* left: bytes to do, for each that this run has done */
+    if (progress->total_bytes > 0) {
+        share = (double)progress->bytes / (double)progress->total_bytes;
         if (share > 1) share = 1; /* the file has grown */
+        if (share < 1 && progress->bytes > progress->first_bytes)
+            left = (double)(progress->total_bytes - progress->bytes) /
+                   (double)(progress->bytes - progress->first_bytes);
         n = put_bar(text, sizeof text, share);
     }
     n += (size_t)snprintf(text + n, sizeof text - n, "%ju lines  %.0f lines/s  %.0f tokens/s",
@@ -52,7 +58,7 @@ static void draw(tool_progress *progress, const line_reader *reader, double now,
     unsigned long seconds = (unsigned long)elapsed;
     const char *what = "";
     if (!last && share > 0) {
-        seconds = (unsigned long)(elapsed * (1 - share) / share + 0.5);
+        seconds = (unsigned long)(elapsed * left + 0.5);
         what = " left";
     }
     snprintf(text + n, sizeof text - n, "  %lu:%02lu%s", seconds / 60, seconds % 60, what);
@@ -64,17 +70,17 @@ static void draw(tool_progress *progress, const line_reader *reader, double now,
     progress->drawn = now;
 }
 
-void progress_add(tool_progress *progress, const line_reader *reader, uint64_t tokens)
+void progress_add(tool_progress *progress, const line_block *block, uint64_t tokens)
 {
-    progress->lines += reader->count;
+    progress->lines += block->count;
     progress->tokens += tokens;
+    progress->bytes = block->bytes;
     double now = tool_seconds();
     double interval = progress->terminal ? 0.2 : 10;
-    if (progress->shown && now - progress->drawn >= interval)
-        draw(progress, reader, now, false);
+    if (progress->shown && now - progress->drawn >= interval) draw(progress, now, false);
 }
 
-void progress_finish(tool_progress *progress, const line_reader *reader)
+void progress_finish(tool_progress *progress)
 {
-    if (progress->shown) draw(progress, reader, tool_seconds(), true);
+    if (progress->shown) draw(progress, tool_seconds(), true);
 }

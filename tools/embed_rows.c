@@ -5,16 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The header of an npy file: room for any number of rows, and a multiple of 64 bytes. */
-#define NPY_HEADER 128
-
 /* What stands around the numbers of a row of JSON. */
 #define JSON_MARGIN 128
 
-bool rows_start(row_writer *writer, tool_output *output, tool_format format, size_t width)
+static void start(row_writer *writer, tool_output *output, tool_format format, size_t width)
 {
     *writer = (row_writer){.output = output, .format = format, .width = width};
     writer->scratch = tool_resize(NULL, width * FLOAT_TEXT_MAX + JSON_MARGIN, 1);
+}
+
+bool rows_start(row_writer *writer, tool_output *output, tool_format format, size_t width)
+{
+    start(writer, output, format, width);
     if (format != FORMAT_NPY) return true;
     if (output->start < 0)
         return tool_error("%s: npy begins with the number of rows, known only at the end, and "
@@ -23,6 +25,20 @@ bool rows_start(row_writer *writer, tool_output *output, tool_format format, siz
     /* The header proper comes last: until then no reader takes the file for an array. */
     static const char zeros[NPY_HEADER];
     return output_write(output, zeros, sizeof zeros);
+}
+
+void rows_go_on(row_writer *writer, tool_output *output, tool_format format, size_t width,
+                uint64_t rows, const tool_hash *hash)
+{
+    start(writer, output, format, width);
+    writer->rows = rows;
+    writer->hash = *hash;
+}
+
+static bool write_row(row_writer *writer, const void *bytes, size_t count)
+{
+    hash_add(&writer->hash, bytes, count);
+    return output_write(writer->output, bytes, count);
 }
 
 static char *put_floats(char *out, const float *row, size_t width, char separator)
@@ -38,7 +54,7 @@ static bool write_text(row_writer *writer, const float *row)
 {
     char *end = put_floats(writer->scratch, row, writer->width, ' ');
     *end++ = '\n';
-    return output_write(writer->output, writer->scratch, (size_t)(end - writer->scratch));
+    return write_row(writer, writer->scratch, (size_t)(end - writer->scratch));
 }
 
 static bool write_json(row_writer *writer, const float *row, const embed_item *item)
@@ -54,7 +70,7 @@ static bool write_json(row_writer *writer, const float *row, const embed_item *i
     }
     p += sprintf(p, ",\"tokens\":%zu,\"truncated\":%s}\n", item->tokens,
                  item->truncated ? "true" : "false");
-    return output_write(writer->output, writer->scratch, (size_t)(p - writer->scratch));
+    return write_row(writer, writer->scratch, (size_t)(p - writer->scratch));
 }
 
 static bool write_halves(row_writer *writer, const float *row)
@@ -63,7 +79,7 @@ static bool write_halves(row_writer *writer, const float *row)
         uint16_t half = float_half(row[i]);
         memcpy(writer->scratch + i * sizeof half, &half, sizeof half);
     }
-    return output_write(writer->output, writer->scratch, writer->width * sizeof(uint16_t));
+    return write_row(writer, writer->scratch, writer->width * sizeof(uint16_t));
 }
 
 bool rows_write(row_writer *writer, const float *row, const embed_item *item)
@@ -73,25 +89,33 @@ bool rows_write(row_writer *writer, const float *row, const embed_item *item)
     case FORMAT_TEXT: written = write_text(writer, row); break;
     case FORMAT_JSONL: written = write_json(writer, row, item); break;
     case FORMAT_F16: written = write_halves(writer, row); break;
-    default: written = output_write(writer->output, row, writer->width * sizeof *row); break;
+    default: written = write_row(writer, row, writer->width * sizeof *row); break;
     }
     writer->rows++;
     return written;
 }
 
-bool rows_finish(row_writer *writer)
+size_t rows_header(char *out, tool_format format, uint64_t rows, size_t width)
 {
-    if (writer->format != FORMAT_NPY) return true;
+    if (format != FORMAT_NPY) return 0;
     char array[NPY_HEADER - 10];
     snprintf(array, sizeof array,
-             "{'descr': '<f4', 'fortran_order': False, 'shape': (%ju, %zu), }",
-             (uintmax_t)writer->rows, writer->width);
+             "{'descr': '<f4', 'fortran_order': False, 'shape': (%ju, %zu), }", (uintmax_t)rows,
+             width);
     /* Magic, version 1.0, length of the rest (little-endian), the array padded to the last
      * byte. */
-    char header[NPY_HEADER + 1] = "\x93NUMPY\x01\x00";
-    header[8] = NPY_HEADER - 10;
-    snprintf(header + 10, sizeof header - 10, "%-*s\n", NPY_HEADER - 10 - 1, array);
-    return output_patch(writer->output, header, NPY_HEADER);
+    memcpy(out, "\x93NUMPY\x01\x00\x76\x00", 10);
+    memset(out + 10, ' ', NPY_HEADER - 10);
+    memcpy(out + 10, array, strlen(array));
+    out[NPY_HEADER - 1] = '\n';
+    return NPY_HEADER;
+}
+
+bool rows_finish(row_writer *writer)
+{
+    char header[NPY_HEADER];
+    size_t length = rows_header(header, writer->format, writer->rows, writer->width);
+    return length == 0 || output_patch(writer->output, header, length);
 }
 
 void rows_close(row_writer *writer)

@@ -73,15 +73,17 @@ static bool add_texts(comparison *c, const embed_text *texts, size_t count,
 
 static bool add_lines(comparison *c, const embed_encode_options *options)
 {
-    line_reader *reader = tool_resize(NULL, 1, sizeof *reader);
-    bool added = lines_open(reader, NULL);
+    line_block *block = tool_zeroed(sizeof *block); /* too large for the stack */
+    line_reader reader;
+    bool added = lines_open(&reader, NULL);
     while (added) {
-        added = lines_next(reader, LINES_MAX);
-        if (!added || reader->count == 0) break;
-        added = add_texts(c, reader->texts, reader->count, options);
+        added = lines_next(&reader, block, LINES_MAX);
+        if (!added || block->count == 0) break;
+        added = add_texts(c, block->texts, block->count, options);
     }
-    lines_close(reader);
-    free(reader);
+    lines_close(&reader);
+    lines_release(block);
+    free(block);
     return added;
 }
 

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static bool write_tokens(tool_output *output, const embed_tokens *tokens)
 {
@@ -18,16 +17,16 @@ static bool write_tokens(tool_output *output, const embed_tokens *tokens)
     return true;
 }
 
-static bool tokenize_lines(tool_output *output, line_reader *reader, const embed_model *model,
-                           size_t max_tokens)
+static bool tokenize_lines(tool_output *output, line_reader *reader, line_block *block,
+                           const embed_model *model, size_t max_tokens)
 {
     embed_tokenize_options options = EMBED_TOKENIZE_OPTIONS_INIT;
     options.max_tokens = max_tokens;
     for (;;) {
-        if (!lines_next(reader, LINES_MAX)) return false;
-        if (reader->count == 0) break;
+        if (!lines_next(reader, block, LINES_MAX)) return false;
+        if (block->count == 0) break;
         embed_tokens tokens = EMBED_TOKENS_INIT;
-        if (embed_tokenize(model, reader->texts, reader->count, &options, &tokens) != EMBED_OK)
+        if (embed_tokenize(model, block->texts, block->count, &options, &tokens) != EMBED_OK)
             return tool_error("%s", embed_error_message());
         bool written = write_tokens(output, &tokens);
         embed_tokens_free(&tokens);
@@ -38,20 +37,21 @@ static bool tokenize_lines(tool_output *output, line_reader *reader, const embed
 
 int command_tokenize(const tool_settings *settings)
 {
-    line_reader *reader = tool_resize(NULL, 1, sizeof *reader);
-    memset(reader, 0, sizeof *reader);
+    line_block *block = tool_zeroed(sizeof *block); /* too large for the stack */
+    line_reader reader;
     tool_output output = {0};
     embed_model *model = NULL;
     tool_settings on_cpu = *settings; /* no GPU is needed for this */
     on_cpu.device = EMBED_DEVICE_CPU;
 
     bool done =
-        lines_open(reader, settings->operand_count > 0 ? settings->operands[0] : NULL) &&
+        lines_open(&reader, settings->operand_count > 0 ? settings->operands[0] : NULL) &&
         output_open(&output, NULL) && tool_open_model(&model, NULL, &on_cpu) &&
-        tokenize_lines(&output, reader, model, settings->max_tokens);
+        tokenize_lines(&output, &reader, block, model, settings->max_tokens);
     embed_model_close(model);
     output_close(&output);
-    lines_close(reader);
-    free(reader);
+    lines_close(&reader);
+    lines_release(block);
+    free(block);
     return done ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -90,7 +90,8 @@ const char *dtype_word(embed_dtype dtype);
 /* ---- messages and other chores (embed_common.c) --------------------------------------------
  */
 
-/* "embed: ...". Returns false, so that callers can `return tool_error(...)`. */
+/* "embed: ...": the first one that comes; what follows from it is not told. Returns false, so that
+ * callers can `return tool_error(...)`. */
 bool tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* "embed: warning: ...", where the level is wanted. */
@@ -103,8 +104,28 @@ void tool_log_start(int level);
 /* A bar stands on the terminal's last line: messages must clear it first. */
 void tool_bar_shown(bool shown);
 
+/* The text of an error, in place of stderr. */
+#define TOOL_MESSAGE_MAX 2048
+
+/* Errors of this thread go to message[TOOL_MESSAGE_MAX]; NULL: to stderr again. */
+void tool_hold_errors(char *message);
+
 /* As realloc for count * size bytes; the program ends with a message where there are none. */
 void *tool_resize(void *old, size_t count, size_t size);
+
+/* The same for a new block of zeros. */
+void *tool_zeroed(size_t bytes);
+
+/* Bytes as a number: different ones have different numbers, but for one case in 2^64. In pieces as
+ * they come. All zero: no bytes yet. */
+typedef struct tool_hash {
+    uint64_t state;
+    uint64_t bytes;
+    uint64_t part; /* of the next eight bytes, what there is */
+} tool_hash;
+
+void hash_add(tool_hash *hash, const void *bytes, size_t count);
+uint64_t hash_value(const tool_hash *hash);
 
 /* Writes what stdio still holds for stdout, and tells whether all of it was taken. */
 bool tool_flush_stdout(void);
@@ -122,40 +143,56 @@ bool tool_row_width(size_t *width, const embed_model *model, const tool_settings
 
 #define LINES_MAX 4096 /* lines in a block */
 
+/* Lines that were read together, in a buffer of their own: another block may be read meanwhile. */
+typedef struct line_block {
+    embed_text texts[LINES_MAX];
+    size_t count;   /* 0: the file has ended */
+    uint64_t first; /* number of its first line, from 0 */
+    uint64_t bytes; /* of the file, up to the block's end, line ends included */
+    uint64_t hash;  /* of these */
+    bool whole;     /* its last line has a line end */
+    char *buffer;
+    size_t capacity;
+} line_block;
+
 typedef struct line_reader {
     const char *name; /* for messages */
     int fd;
+    int stop; /* a pipe whose other end is closed when no more lines are wanted; -1: none */
     bool ended;
-    char *buffer;
-    size_t capacity;
-    size_t start; /* buffer[start..end) has not been given out */
+    char *buffer; /* buffer[start..end) has been read, and is of no block yet */
+    size_t start;
     size_t end;
-    embed_text texts[LINES_MAX]; /* the block: valid until the next one is read */
-    size_t count;                /* lines in it; 0: the file has ended */
-    uint64_t first;              /* number of its first line, from 0 */
-    uint64_t bytes;              /* up to its end, line ends included */
-    uint64_t total_bytes;        /* in the file; 0: not known */
+    uint64_t lines; /* in blocks so far, and their bytes */
+    uint64_t bytes;
+    tool_hash hash;
+    uint64_t total_bytes; /* in the file; 0: not known */
 } line_reader;
 
 /* path NULL or "-": standard input. lines_close may follow in either case. */
 bool lines_open(line_reader *reader, const char *path);
 
 /* Reads the next block, of up to `max` lines (at most LINES_MAX), without their '\n'. */
-bool lines_next(line_reader *reader, size_t max);
+bool lines_next(line_reader *reader, line_block *block, size_t max);
+
+/* Passes over that many bytes and lines of the file, which begins there. Where the file ends
+ * before, reader->bytes says where. */
+bool lines_skip(line_reader *reader, uint64_t bytes, uint64_t lines);
 
 void lines_close(line_reader *reader);
+void lines_release(line_block *block);
 
 /* ---- a field of JSON lines (embed_jsonl.c) -------------------------------------------------
  */
 
-/* Holds the strings that reader->texts point to while a block is encoded. All zero: none. */
+/* Holds the strings that a block's texts point to. All zero: none. */
 typedef struct jsonl_values {
     struct json_t *strings[LINES_MAX];
     size_t count;
 } jsonl_values;
 
 /* Replaces each text of the block, a JSON object, by its string `field`. */
-bool jsonl_extract(jsonl_values *values, line_reader *reader, const char *field);
+bool jsonl_extract(jsonl_values *values, line_block *block, const char *field, const char *file);
 void jsonl_release(jsonl_values *values);
 
 /* ---- output (embed_output.c) ---------------------------------------------------------------
@@ -166,7 +203,8 @@ void jsonl_release(jsonl_values *values);
 typedef struct tool_output {
     const char *name; /* for messages */
     int fd;
-    char *target; /* NULL: written in place */
+    char *target;        /* NULL: written in place */
+    const char *written; /* the file that becomes the target */
     off_t start;  /* where in the file the output begins; -1: cannot be rewound */
     char *buffer;
     size_t used;
@@ -175,12 +213,24 @@ typedef struct tool_output {
 /* path NULL or "-": standard output. */
 bool output_open(tool_output *output, const char *path);
 
+/* The file that a path leads to: what a link points to is replaced, not the link. NULL: failed. */
+char *output_target(const char *path);
+
+/* An output that becomes `target` from the file `written`, which stays whatever happens. */
+bool output_open_kept(tool_output *output, const char *target, const char *written);
+
+/* Goes on after that many bytes of such a file, and cuts it there. */
+bool output_rewind(tool_output *output, uint64_t bytes);
+
 bool output_write(tool_output *output, const void *bytes, size_t count);
 
 bool output_flush(tool_output *output);
 
 /* Overwrites the output's first bytes; everything written before is flushed. */
 bool output_patch(tool_output *output, const void *bytes, size_t count);
+
+/* What was written is on the disk. */
+bool output_sync(tool_output *output);
 
 /* All is written: makes the file whole, durable and visible under its name. */
 bool output_commit(tool_output *output);
@@ -189,18 +239,34 @@ bool output_commit(tool_output *output);
  * changed. */
 void output_close(tool_output *output);
 
+/* fsync, for a file and for the folder that holds one: a new name in it is then on the disk. Some
+ * file systems cannot promise the latter, which is no error. */
+bool tool_sync_file(int fd);
+void tool_sync_folder(const char *path);
+
 /* ---- rows (embed_rows.c) and the numbers in them (embed_float.c) ---------------------------
  */
+
+/* The header of an npy file: room for any number of rows, and a multiple of 64 bytes. */
+#define NPY_HEADER 128
 
 typedef struct row_writer {
     tool_output *output;
     tool_format format;
     size_t width; /* floats in a row */
     uint64_t rows;
+    tool_hash hash; /* of the rows' bytes */
     char *scratch; /* one row, formatted */
 } row_writer;
 
 bool rows_start(row_writer *writer, tool_output *output, tool_format format, size_t width);
+/* After `rows` rows, whose bytes have been hashed. */
+void rows_go_on(row_writer *writer, tool_output *output, tool_format format, size_t width,
+                uint64_t rows, const tool_hash *hash);
+
+/* What stands before so many rows, into out[NPY_HEADER]; returns its length. */
+size_t rows_header(char *out, tool_format format, uint64_t rows, size_t width);
+
 bool rows_write(row_writer *writer, const float *row, const embed_item *item);
 bool rows_finish(row_writer *writer); /* after the last row */
 void rows_close(row_writer *writer);
@@ -213,6 +279,32 @@ size_t float_text(char *out, float value);
 /* The nearest IEEE half, ties to even. */
 uint16_t float_half(float value);
 
+/* ---- stages of a job that work at the same time (embed_pipeline.c) -------------------------
+ */
+
+/* Blocks that go round: one read, one computed and one written at a time. */
+#define PIPELINE_BLOCKS 3
+#define PIPELINE_STAGES 3
+
+typedef enum stage_result {
+    STAGE_GOES_ON,
+    STAGE_ENDS, /* the first stage: there is nothing more, and nothing in this block */
+    STAGE_FAILS
+} stage_result;
+
+typedef struct pipeline {
+    void *job;
+    /* Each gets blocks 0, 1, 2, 0, ... in turn, and the next stage gets them after it. */
+    stage_result (*stages[PIPELINE_STAGES])(void *job, size_t block);
+    /* Called when a stage fails, by any thread: ends a wait of the first for more to read. */
+    void (*stop)(void *job);
+} pipeline;
+
+/* The second stage on this thread, the others on threads of their own, until the first ends and the
+ * others have followed, or one fails: then those after it still do what is before the failure, as
+ * if one thread did everything. */
+bool pipeline_run(const pipeline *work);
+
 /* ---- progress (embed_progress.c) -----------------------------------------------------------
  */
 
@@ -223,13 +315,17 @@ typedef struct tool_progress {
     double drawn;
     uint64_t lines;
     uint64_t tokens;
+    uint64_t first_bytes; /* of the file, that were done before */
+    uint64_t bytes;       /* that are done now, and in all; 0: not known */
+    uint64_t total_bytes;
 } tool_progress;
 
 double tool_seconds(void); /* a clock that only goes forward */
 
-void progress_start(tool_progress *progress, tool_progress_mode mode);
-void progress_add(tool_progress *progress, const line_reader *reader, uint64_t tokens);
-void progress_finish(tool_progress *progress, const line_reader *reader);
+/* `reader` stands where the work begins. */
+void progress_start(tool_progress *progress, tool_progress_mode mode, const line_reader *reader);
+void progress_add(tool_progress *progress, const line_block *block, uint64_t tokens);
+void progress_finish(tool_progress *progress);
 
 /* ---- commands ------------------------------------------------------------------------------
  */
