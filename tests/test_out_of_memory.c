@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "formats/checkpoint.h"
 #include "formats/folder.h"
+#include "service/batch_profile.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -128,6 +129,15 @@ static embed_status read_file(void)
     return status;
 }
 
+/* Of no model that there is: it is refused when all of it has been read. */
+static embed_status read_batch_profile(void)
+{
+    struct batch_profile profile;
+    const embed_model_info info = EMBED_MODEL_INFO_INIT;
+    embed_status status = batch_profile_read(&profile, "tests/batch-profile.json", &info);
+    return status == EMBED_UNSUPPORTED ? EMBED_OK : status;
+}
+
 static embed_status open_model(void)
 {
     embed_model *model;
@@ -186,6 +196,12 @@ static void test_file(void **state)
     torture(read_file);
 }
 
+static void test_batch_profile(void **state)
+{
+    (void)state;
+    torture(read_batch_profile);
+}
+
 static void test_checkpoint(void **state)
 {
     (void)state;
@@ -223,6 +239,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_batch_profile),
         cmocka_unit_test(test_checkpoint),
         cmocka_unit_test(test_open_model),
         cmocka_unit_test(test_encode),

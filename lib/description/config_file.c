@@ -1,4 +1,4 @@
-/* config_file.c - small JSON files of a model folder, read strictly into a tree
+/* config_file.c - small JSON files, read strictly into a tree
  *
  * No other library's reader: jansson 2.14, where an allocation fails, drops characters of a string
  * and then reads past its buffer.
@@ -163,9 +163,18 @@ embed_status config_file_open(struct config_file **out, const char *folder, cons
         *out = NULL;
         return EMBED_OK;
     }
-    struct config_file *file = memory_allocate(1, sizeof *file, name);
+    char *path = folder_path(folder, name);
+    if (path == NULL) return EMBED_OUT_OF_MEMORY;
+    embed_status status = config_file_open_path(out, path);
+    memory_free(path);
+    return status;
+}
+
+embed_status config_file_open_path(struct config_file **out, const char *path)
+{
+    struct config_file *file = memory_allocate(1, sizeof *file, path);
     if (file == NULL) return EMBED_OUT_OF_MEMORY;
-    file->path = folder_path(folder, name);
+    file->path = memory_copy_text(path, strlen(path), path);
     embed_status status = file->path != NULL ? parse(file) : EMBED_OUT_OF_MEMORY;
     if (status != EMBED_OK) {
         config_file_close(file);

@@ -1,4 +1,4 @@
-/* config_file.h - small JSON files of a model folder, read strictly
+/* config_file.h - small JSON files, read strictly: those of a model folder, and batch profiles
  *
  * Every getter checks the type and the range of what it reads and fails with
  * "FILE: KEY is ..., must be ...". A key that is absent or null gives the default.
@@ -19,6 +19,8 @@ struct config_object;
  * EMBED_IO if it is required, else *file = NULL. On success the caller owns *file. */
 embed_status config_file_open(struct config_file **file, const char *folder, const char *name,
                               bool required);
+/* Likewise a file that must be there, by its path. */
+embed_status config_file_open_path(struct config_file **file, const char *path);
 void config_file_close(struct config_file *file); /* NULL is fine */
 
 const char *config_file_path(const struct config_file *file);
