@@ -394,7 +394,9 @@ static void close_within(void *user, embed_status status, const char *message)
 {
     struct submitted *submitted = user;
     note_done(user, status, message);
-    (void)embed_pool_close(*(embed_pool **)submitted->rows, 0);
+    embed_pool *pool;
+    memcpy(&pool, submitted->rows, sizeof pool);
+    embed_pool_close(pool, 0);
 }
 
 static void test_close_within_done(void **state)
@@ -458,6 +460,9 @@ static void test_wrong_calls(void **state)
     options.instances = 100000;
     assert_int_equal(embed_pool_create(&pool, &model, 1, &options), EMBED_INVALID_ARGUMENT);
     options.instances = 0;
+    options.profile = "tests/vectors/no-such-profile.json";
+    assert_int_equal(embed_pool_create(&pool, &model, 1, &options), EMBED_IO);
+    options.profile = NULL;
     options.memory_limit_bytes = 1;
     assert_int_equal(embed_pool_create(&pool, &model, 1, &options), EMBED_OUT_OF_MEMORY);
     assert_non_null(strstr(embed_error_message(), "limit is 1"));

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "model/plan.h"
+#include "service/batch_profile.h"
 #include "service/member.h"
 
 #include <stdio.h>
@@ -34,12 +35,30 @@ static embed_status check_alike(const struct embed_model *a, const struct embed_
     return EMBED_OK;
 }
 
+static embed_status read_profile(struct embed_pool *pool, const char *path)
+{
+    embed_pool_options *options = &pool->options;
+    embed_model_info info = EMBED_MODEL_INFO_INIT;
+    struct batch_profile profile;
+    model_get_info(pool->models[0], &info);
+    TRY(batch_profile_read(&profile, path, &info));
+    pool->chunk_tokens = profile.chunk_tokens;
+    if (options->batch_tokens == 0) options->batch_tokens = profile.batch_tokens;
+    if (options->batch_texts == 0) options->batch_texts = profile.batch_texts;
+    if (options->instances == 0 && options->max_instances == 0)
+        options->max_instances = (unsigned)profile.instances;
+    if (options->max_delay_microseconds == 0)
+        options->max_delay_microseconds = (unsigned)profile.delay_microseconds;
+    return EMBED_OK;
+}
+
 /* Zeros become what they stand for. */
 static embed_status complete_options(struct embed_pool *pool, const embed_pool_options *given)
 {
     embed_pool_options *options = &pool->options;
     bool on_gpu = pool->models[0]->backend->device != EMBED_DEVICE_CPU;
     *options = *given;
+    if (options->profile != NULL) TRY(read_profile(pool, options->profile));
     options->profile = NULL;
     if (options->max_instances == 0) options->max_instances = on_gpu ? INSTANCES_ON_A_GPU : 1;
     if (options->reserve_bytes == 0 && on_gpu) options->reserve_bytes = RESERVE_ON_A_GPU;
@@ -191,11 +210,6 @@ static void join_members(struct embed_pool *pool)
     for (size_t i = 0; i < pool->member_count; i++) {
         if (pool->members[i].has_thread) pthread_join(pool->members[i].thread, NULL);
     }
-    /* What no thread was left for. */
-    pthread_mutex_lock(&pool->lock);
-    struct request *ended = pool_drop_all(pool, fail(EMBED_CANCELLED, "the pool was closed"));
-    pthread_mutex_unlock(&pool->lock);
-    pool_complete(pool, ended);
     for (size_t i = 0; i < pool->member_count; i++) member_close(&pool->members[i]);
     for (size_t i = 0; i < pool->spares; i++) token_batch_destroy(pool->spare[i]);
 }

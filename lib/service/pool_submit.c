@@ -138,7 +138,8 @@ void pool_cancel(struct embed_pool *pool, struct request *request)
     struct request *ended = NULL;
     pthread_mutex_lock(&pool->lock);
     bool is_under_way = request->is_queued || request->computing > 0;
-    embed_status status = fail(EMBED_CANCELLED, "the request was cancelled");
+    embed_status status =
+        is_under_way ? fail(EMBED_CANCELLED, "the request was cancelled") : EMBED_OK;
     if (request->is_queued) {
         if (request_queue_drop(&pool->queue, request, status)) ended = request;
         pthread_cond_broadcast(&pool->room);

@@ -1,0 +1,371 @@
+/* test_pool_load.c - a pool under load: 32 threads, and more than it can do
+ *
+ * POOL_REQUESTS sets how many requests the threads make in all; without it 100,000, which take some
+ * seconds. Under a sanitizer fewer do.
+ */
+#include "test_models.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#define TINY VECTORS "tiny-bert"
+
+enum { WIDTH = 64, THREADS = 32, INSTANCES = 4, MOST_TEXTS = 4 };
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { REQUESTS = 4000, IS_INSTRUMENTED = 1 };
+#else
+enum { REQUESTS = 100000, IS_INSTRUMENTED = 0 };
+#endif
+
+static embed_model *model;
+static struct vector_lines lines;
+static embed_text *texts;
+static float *expected; /* (lines.count, WIDTH) */
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static size_t requests_in_all(void)
+{
+    const char *text = getenv("POOL_REQUESTS");
+    return text != NULL ? strtoul(text, NULL, 10) : REQUESTS;
+}
+
+static size_t count_entries(const char *folder)
+{
+    DIR *entries = opendir(folder);
+    size_t count = 0;
+    assert_non_null(entries);
+    while (readdir(entries) != NULL) count++;
+    closedir(entries);
+    return count;
+}
+
+static size_t resident_bytes(void)
+{
+    size_t pages = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%zu %zu", &pages, &resident), 2);
+    fclose(file);
+    return resident * 4096;
+}
+
+/* ---- every request once -------------------------------------------------------------------- */
+
+struct client {
+    embed_pool *pool;
+    pthread_t thread;
+    unsigned rank;
+    size_t requests;
+    const char *wrong;
+    size_t cancelled;
+};
+
+/* One request under way, and how often it was ended. */
+struct flight {
+    embed_ticket *ticket;
+    size_t first, n;
+    float rows[MOST_TEXTS * WIDTH];
+    embed_item items[MOST_TEXTS];
+    atomic_uint ended;
+};
+
+static void count_end(void *flight, embed_status status, const char *message)
+{
+    (void)status;
+    (void)message;
+    atomic_fetch_add(&((struct flight *)flight)->ended, 1);
+}
+
+static const char *check_rows_of(const struct flight *flight)
+{
+    for (size_t i = 0; i < flight->n; i++) {
+        if (memcmp(flight->rows + i * WIDTH, expected + (flight->first + i) * WIDTH,
+                   WIDTH * sizeof(float)) != 0)
+            return "other bits than alone";
+        if (flight->items[i].status != EMBED_OK || flight->items[i].batch_texts == 0)
+            return "an item";
+    }
+    return NULL;
+}
+
+static const char *start(struct flight *flight, struct client *client, uint64_t random)
+{
+    flight->n = 1 + random % MOST_TEXTS;
+    flight->first = (random >> 8) % (lines.count - MOST_TEXTS);
+    atomic_store(&flight->ended, 0);
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts + flight->first;
+    request.n = flight->n;
+    request.out = flight->rows;
+    request.capacity = flight->n * WIDTH;
+    request.items = flight->items;
+    request.wait_for_room = 1;
+    request.done = count_end;
+    request.user = flight;
+    if (embed_pool_submit(client->pool, &request, &flight->ticket) != EMBED_OK) return "submit";
+    return NULL;
+}
+
+static const char *finish(struct flight *flight, struct client *client, bool cancels)
+{
+    if (cancels) embed_ticket_cancel(flight->ticket);
+    embed_status status = embed_ticket_wait(flight->ticket, EMBED_WAIT_FOREVER);
+    embed_ticket_free(flight->ticket);
+    if (atomic_load(&flight->ended) != 1) return "not ended once";
+    if (cancels && status == EMBED_CANCELLED) {
+        client->cancelled++;
+        return NULL;
+    }
+    return status == EMBED_OK ? check_rows_of(flight) : "status";
+}
+
+static void *run_client(void *argument)
+{
+    struct client *client = argument;
+    struct flight flights[3];
+    uint64_t random = 0x9E3779B97F4A7C15u * (client->rank + 1);
+    size_t left = client->requests, count = 0;
+    while (left > 0 && client->wrong == NULL) {
+        size_t n = left < 3 ? left : 3;
+        for (size_t i = 0; i < n && client->wrong == NULL; i++, count++) {
+            random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+            client->wrong = start(&flights[i], client, random);
+        }
+        for (size_t i = 0; i < n && client->wrong == NULL; i++)
+            client->wrong = finish(&flights[i], client, (random >> (20 + i)) % 64 == 0);
+        left -= n;
+    }
+    return NULL;
+}
+
+/* Returns how many were cancelled. */
+static size_t run_clients(embed_pool *pool, size_t requests)
+{
+    static struct client clients[THREADS];
+    size_t cancelled = 0;
+    for (unsigned i = 0; i < THREADS; i++) {
+        clients[i] = (struct client){.pool = pool, .rank = i, .requests = requests / THREADS};
+        assert_int_equal(pthread_create(&clients[i].thread, NULL, run_client, &clients[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        pthread_join(clients[i].thread, NULL);
+        cancelled += clients[i].cancelled;
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        if (clients[i].wrong != NULL) fail_msg("thread %u: %s", i, clients[i].wrong);
+    return cancelled;
+}
+
+static void test_many_threads(void **state)
+{
+    (void)state;
+    size_t files = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    embed_pool *pool = NULL;
+    embed_metrics metrics = EMBED_METRICS_INIT;
+    options.instances = INSTANCES;
+    options.queue_requests = 48; /* fewer than are under way: some wait for room */
+    if (embed_pool_create(&pool, &model, 1, &options) != EMBED_OK)
+        fail_msg("%s", embed_error_message());
+
+    size_t all = requests_in_all() / THREADS * THREADS, warm = all / 4 / THREADS * THREADS;
+    double before = seconds();
+    size_t cancelled = run_clients(pool, warm);
+    size_t resident = resident_bytes();
+    cancelled += run_clients(pool, all - warm);
+    size_t drift = resident_bytes() > resident ? resident_bytes() - resident : 0;
+    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
+    print_message("%zu requests of %u threads in %.1f s: %llu texts in %llu batches, %zu cancelled, "
+                  "resident memory grew by %zu KiB\n",
+                  all, THREADS, seconds() - before, (unsigned long long)metrics.texts,
+                  (unsigned long long)metrics.batches, cancelled, drift / 1024);
+    assert_int_equal(metrics.requests[EMBED_OK] + metrics.requests[EMBED_CANCELLED], all);
+    assert_int_equal(metrics.requests[EMBED_CANCELLED], cancelled);
+    assert_int_equal(metrics.queued_requests + metrics.queued_tokens + metrics.computing_texts, 0);
+    assert_true(metrics.batches < metrics.texts);
+    if (!IS_INSTRUMENTED) assert_true(drift < 1 << 20);
+    embed_pool_destroy(pool);
+    assert_int_equal(count_entries("/proc/self/fd"), files);
+    assert_int_equal(count_entries("/proc/self/task"), threads);
+}
+
+/* ---- more than it can do ------------------------------------------------------------------- */
+
+/* Requests come at a rate, whether the pool keeps up or not. */
+struct storm {
+    embed_pool *pool;
+    double rate; /* requests a second */
+    double end;
+    unsigned rank;
+    size_t good, late, expired, refused, wrong;
+    double slowest_refusal, latest; /* seconds */
+};
+
+enum { DEADLINE = 100, UNDER_WAY = 4096, SENDERS = 4 };
+
+struct sent {
+    struct storm *storm;
+    double at;
+    float row[WIDTH];
+    atomic_int status; /* -1 while under way */
+};
+
+static void note_end(void *argument, embed_status status, const char *message)
+{
+    struct sent *sent = argument;
+    (void)message;
+    double late = seconds() - sent->at - DEADLINE * 1e-3;
+    if (status == EMBED_OK && late > 0) sent->at = -late;
+    atomic_store(&sent->status, (int)status);
+}
+
+static void collect(struct storm *storm, struct sent *sent)
+{
+    int status = atomic_load(&sent->status);
+    if (status == EMBED_OK && sent->at < 0) {
+        storm->late++;
+        if (-sent->at > storm->latest) storm->latest = -sent->at;
+    } else if (status == EMBED_OK) storm->good++;
+    else if (status == EMBED_EXPIRED) storm->expired++;
+    else storm->wrong++;
+}
+
+static void send_one(struct storm *storm, struct sent *sent, size_t i)
+{
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts + i % lines.count;
+    request.n = 1;
+    request.out = sent->row;
+    request.capacity = WIDTH;
+    request.deadline_milliseconds = DEADLINE;
+    request.done = note_end;
+    request.user = sent;
+    sent->at = seconds();
+    atomic_store(&sent->status, -1);
+    embed_status status = embed_pool_submit(storm->pool, &request, NULL);
+    double took = seconds() - sent->at;
+    if (status == EMBED_OK) return;
+    atomic_store(&sent->status, EMBED_BUSY);
+    storm->refused += status == EMBED_BUSY;
+    storm->wrong += status != EMBED_BUSY;
+    if (took > storm->slowest_refusal) storm->slowest_refusal = took;
+}
+
+static void *rage(void *argument)
+{
+    struct storm *storm = argument;
+    struct sent *ring = calloc(UNDER_WAY, sizeof *ring);
+    double begin = seconds();
+    size_t i = 0;
+    for (size_t s = 0; s < UNDER_WAY; s++) atomic_store(&ring[s].status, EMBED_BUSY);
+    while (seconds() < storm->end) {
+        double due = begin + (double)i / storm->rate, now = seconds();
+        if (now < due) {
+            double wait = due - now;
+            nanosleep(&(struct timespec){0, (long)(1e9 * (wait < 0.9 ? wait : 0.9))}, NULL);
+            continue;
+        }
+        struct sent *sent = &ring[i % UNDER_WAY];
+        int status = atomic_load(&sent->status);
+        if (status == -1) continue;
+        if (status != EMBED_BUSY) collect(storm, sent);
+        send_one(storm, sent, i * SENDERS + storm->rank);
+        i++;
+    }
+    embed_pool_close(storm->pool, 60000);
+    for (size_t s = 0; s < UNDER_WAY; s++)
+        if (atomic_load(&ring[s].status) != EMBED_BUSY) collect(storm, &ring[s]);
+    free(ring);
+    return NULL;
+}
+
+static struct storm run_storm(double rate, double length)
+{
+    struct storm sum = {0}, storms[SENDERS];
+    pthread_t threads[SENDERS];
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    embed_pool *pool = NULL;
+    if (embed_pool_create(&pool, &model, 1, &options) != EMBED_OK)
+        fail_msg("%s", embed_error_message());
+    double end = seconds() + length;
+    for (unsigned i = 0; i < SENDERS; i++) {
+        storms[i] = (struct storm){.pool = pool, .rate = rate / SENDERS, .end = end, .rank = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, rage, &storms[i]), 0);
+    }
+    for (unsigned i = 0; i < SENDERS; i++) {
+        pthread_join(threads[i], NULL);
+        sum.good += storms[i].good;
+        sum.late += storms[i].late;
+        sum.expired += storms[i].expired;
+        sum.refused += storms[i].refused;
+        sum.wrong += storms[i].wrong;
+        if (storms[i].slowest_refusal > sum.slowest_refusal)
+            sum.slowest_refusal = storms[i].slowest_refusal;
+        if (storms[i].latest > sum.latest) sum.latest = storms[i].latest;
+    }
+    embed_metrics metrics = EMBED_METRICS_INIT;
+    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
+    print_message("%8.0f requests/s for %.1f s: %zu in time, %zu late (by up to %.1f ms), %zu "
+                  "expired, %zu refused (slowest %.3f ms), batch p95 %.1f ms\n",
+                  rate, length, sum.good, sum.late, sum.latest * 1e3, sum.expired, sum.refused,
+                  sum.slowest_refusal * 1e3, metrics.compute_microseconds.p95 * 1e-3);
+    embed_pool_destroy(pool);
+    return sum;
+}
+
+static void test_overload(void **state)
+{
+    (void)state;
+    double length = 2;
+    struct storm full = run_storm(1e6, length); /* as much as goes in */
+    double capacity = (double)(full.good + full.late) / length;
+    for (int times = 1; times <= 10; times = times == 1 ? 2 : times == 2 ? 5 : times * 2) {
+        struct storm storm = run_storm(times * capacity, length);
+        assert_int_equal(storm.wrong, 0);
+        print_message("%dx: %.0f in time a second, %.2f of the capacity of %.0f\n", times,
+                      (double)storm.good / length, (double)storm.good / length / capacity, capacity);
+    }
+}
+
+/* ---- set-up -------------------------------------------------------------------------------- */
+
+static int prepare(void **state)
+{
+    (void)state;
+    struct opened opened = open_model(TINY, 0, 0);
+    lines = vector_lines_load(VECTORS "tiny-lines.txt");
+    texts = texts_of(&lines);
+    expected = encode(&opened, texts, lines.count, NULL);
+    embed_instance_destroy(opened.instance);
+    model = opened.model;
+    return opened.width == WIDTH ? 0 : -1;
+}
+
+static int release(void **state)
+{
+    (void)state;
+    free(expected);
+    free(texts);
+    vector_lines_free(&lines);
+    embed_model_close(model);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_many_threads),
+        cmocka_unit_test(test_overload),
+    };
+    return cmocka_run_group_tests(tests, prepare, release);
+}
