@@ -339,27 +339,34 @@ EMBED_API embed_status embed_instance_encode(embed_instance *instance, const emb
                                              size_t n, const embed_encode_options *options,
                                              float *out, size_t capacity, embed_item *items);
 
-/* Bytes by what they are for. What is shared is in every instance's report: count it once. Not
- * counted: the tokenizer (2 to 4 MB a model) and what its lists of ids grow to. */
+/* Bytes by what they are for; of a GPU's memory with what rounding takes. What is shared is in every
+ * instance's report: count it once. A process takes of a GPU: context and library once, weights once a
+ * checkpoint, own for each instance. Not counted: the tokenizer (2 to 4 MB a model) and what its lists
+ * of ids grow to; kernels that CUDA loads at their first launch. */
 typedef struct embed_memory {
     size_t size;
     uint64_t weights;     /* shared by all instances of all models of the same checkpoint */
     uint64_t activations; /* own, as the following */
-    uint64_t workspace;   /* scratch of the operations */
+    uint64_t workspace;   /* scratch of the operations; GPU: token ids on their way in, and a stream */
     uint64_t batch;       /* CPU: token ids on their way in, rows on their way out */
-    uint64_t own;         /* the sum of what is own, on the device */
+    uint64_t own;         /* the sum of what is own, on the device: these three and graphs */
     uint64_t total;       /* weights + own */
     uint64_t pinned;      /* GPU: memory of the host for what `batch` is on the CPU; own, in no sum */
+    uint64_t graphs;      /* GPU: CUDA graphs, made as batches of new sizes come, of at most so much */
+    uint64_t library;     /* GPU: cuBLASLt, once a process; in no sum, as the following */
+    uint64_t context;     /* GPU: CUDA itself, once a process */
+    int measured;         /* GPU: library, context and stream were measured when the first of the models
+                             that are open on it was opened; else they are allowances */
 } embed_memory;
 
 #define EMBED_MEMORY_INIT                                                                        \
     {                                                                                            \
-        sizeof(embed_memory), 0, 0, 0, 0, 0, 0, 0                                                \
+        sizeof(embed_memory), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                    \
     }
 
 /* What a model and one instance of it will take: reads config files and the weights' headers, no
- * weight. embed_instance_get_memory then gives the same numbers. Of EMBED_DEVICE_CUDA it can be asked
- * where there is no GPU. */
+ * weight. embed_instance_get_memory then gives the same numbers, but for allowances that have been
+ * measured meanwhile. Of EMBED_DEVICE_CUDA it can be asked where there is no GPU. */
 EMBED_API embed_status embed_plan(const char *folder, const embed_model_options *model_options,
                                   const embed_instance_options *instance_options,
                                   embed_memory *estimate);
@@ -367,8 +374,8 @@ EMBED_API embed_status embed_plan(const char *folder, const embed_model_options 
 EMBED_API embed_status embed_instance_get_memory(const embed_instance *instance,
                                                  embed_memory *memory);
 
-/* How many instances of an open model, beside those that there are, fit its device: as many as the
- * memory that is free now, less reserve_bytes, holds. */
+/* How many instances of an open model, beside those that there are, fit its device with all that they
+ * may take: as many as the memory that is free now, less reserve_bytes, holds. */
 EMBED_API embed_status embed_instances_that_fit(const embed_model *model,
                                                 const embed_instance_options *options,
                                                 size_t reserve_bytes, size_t *count);
@@ -552,7 +559,12 @@ EMBED_API embed_status embed_metrics_text(const embed_metrics *metrics, const ch
 
 /* Several models by folder, each behind a pool: loaded when first asked for, once however many
  * threads ask, and dropped again, least recently used first, when others need their room. What is in
- * use or pinned is never dropped. Any number of threads. */
+ * use or pinned is never dropped. Any number of threads.
+ *
+ * A folder is known by its canonical path. What is resident stays as it was read, whatever becomes of
+ * its files; they are read again when it is loaded again. The limits hold at any time: what is being
+ * loaded counts with what is planned for it. Weights that models share count for each of them; a
+ * fallback counts only where it is EMBED_FALLBACK_READY. */
 typedef struct embed_cache embed_cache;
 
 typedef struct embed_cache_options {
@@ -560,7 +572,7 @@ typedef struct embed_cache_options {
     unsigned max_models; /* that are resident; 0: no limit */
     uint64_t max_bytes;  /* that their weights and instances take together; 0: no limit */
     unsigned wait_milliseconds; /* for others to give room back, where all that is resident is in use;
-                                   then EMBED_BUSY */
+                                   then EMBED_BUSY. Room goes to who came first. */
     const embed_model_options *model; /* for each; copied; NULL: defaults */
     const embed_pool_options *pool;
 } embed_cache_options;
@@ -572,19 +584,23 @@ typedef struct embed_cache_options {
 
 EMBED_API embed_status embed_cache_create(embed_cache **cache, const embed_cache_options *options);
 
-/* The pool of that folder's model, in use until embed_cache_release. One whose plan alone is larger
- * than max_bytes is EMBED_OUT_OF_MEMORY. */
+/* The pool of that folder's model, in use until embed_cache_release, which takes each success once.
+ * What was submitted by then is still computed, should the model be dropped. Not to be closed; and not
+ * to be called within `done`. One whose plan alone is larger than max_bytes is EMBED_OUT_OF_MEMORY. Who
+ * waits for another thread's load gets its failure; the next who asks tries again. */
 EMBED_API embed_status embed_cache_acquire(embed_cache *cache, const char *folder,
                                            embed_pool **pool);
 EMBED_API void embed_cache_release(embed_cache *cache, embed_pool *pool);
 
-/* Loads the folder's model, where it is not resident, and keeps it; or lets it be dropped again. */
+/* Loads the folder's model, where it is not resident, and keeps it; or lets it be dropped again, when
+ * it was unpinned as often as pinned. */
 EMBED_API embed_status embed_cache_pin(embed_cache *cache, const char *folder);
 EMBED_API void embed_cache_unpin(embed_cache *cache, const char *folder);
 
 typedef struct embed_cache_metrics {
     size_t size;
-    uint64_t hits, loads, load_failures, evictions, refusals; /* refusals: EMBED_BUSY */
+    uint64_t hits; /* acquired or pinned without a load of its own */
+    uint64_t loads, load_failures, evictions, refusals; /* refusals: EMBED_BUSY */
     double load_seconds;                                      /* of all loads together */
     uint64_t resident, in_use, pinned, resident_bytes;        /* now */
 } embed_cache_metrics;

@@ -380,9 +380,16 @@ static void test_info(void **state)
     assert_non_null(info);
     int64_t left = (int64_t)1 << 30;
     left -= json_integer_value(json_object_get(info, "gpu_context_bytes"));
+    left -= json_integer_value(json_object_get(info, "gpu_library_bytes"));
     left -= json_integer_value(json_object_get(info, "gpu_weight_bytes"));
+    left -= 2 << 20; /* the block that small allocations open */
     int64_t each = json_integer_value(json_object_get(info, "gpu_instance_bytes"));
     assert_true(each > 0);
+    assert_int_equal(each, json_integer_value(json_object_get(info, "gpu_activation_bytes")) +
+                               json_integer_value(json_object_get(info, "gpu_workspace_bytes")) +
+                               json_integer_value(json_object_get(info, "gpu_graph_bytes")));
+    assert_true(json_integer_value(json_object_get(info, "gpu_pinned_bytes")) > 0);
+    assert_true(json_is_false(json_object_get(info, "gpu_is_measured")));
     assert_int_equal(json_integer_value(json_object_get(info, "gpu_instances")), left / each);
     json_decref(info);
     free_result(&r);

@@ -231,21 +231,6 @@ static void test_second_device(void **state)
     close_model(&second);
 }
 
-static void test_plan_is_what_is_used(void **state)
-{
-    (void)state;
-    embed_memory plan = EMBED_MEMORY_INIT, actual = EMBED_MEMORY_INIT;
-    assert_int_equal(embed_plan(TINY, &tested, NULL, &plan), EMBED_OK);
-    struct opened opened = open_model(TINY, 0, 0);
-    assert_int_equal(embed_instance_get_memory(opened.instance, &actual), EMBED_OK);
-    assert_memory_equal(&plan, &actual, sizeof plan);
-    struct emulator_usage used;
-    emulator_get_usage(&used);
-    assert_int_equal(used.device_bytes, actual.weights + actual.activations + actual.workspace);
-    assert_int_equal(used.pinned_bytes, actual.pinned);
-    close_model(&opened);
-}
-
 /* As many as are said to fit do fit, and hardly more. */
 static void test_instances_that_fit(void **state)
 {
@@ -421,7 +406,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_info, begin, end),
         cmocka_unit_test_setup_teardown(test_weights_are_shared, begin, end),
         cmocka_unit_test_setup_teardown(test_second_device, begin, end),
-        cmocka_unit_test_setup_teardown(test_plan_is_what_is_used, begin, end),
         cmocka_unit_test_setup_teardown(test_instances_that_fit, begin, end),
         cmocka_unit_test_setup_teardown(test_reasons, begin, end),
         cmocka_unit_test_setup_teardown(test_weight_too_large, begin, end),

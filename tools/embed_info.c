@@ -85,10 +85,6 @@ static void print_fact(const char *key, const json_t *value)
     }
 }
 
-/* What CUDA itself takes of a GPU once a process, kernels and cuBLASLt included: allowed for, not
- * measured. */
-#define CUDA_CONTEXT ((uint64_t)512 << 20)
-
 /* What one more instance takes, and how many fit beside the model; false after a message. */
 static bool add_instances(json_t *facts, const embed_model *model, const tool_settings *settings)
 {
@@ -110,6 +106,9 @@ static bool add_instances(json_t *facts, const embed_model *model, const tool_se
     return true;
 }
 
+/* Small allocations open a block of so many bytes, which no plan has. */
+#define CUDA_BLOCK ((uint64_t)2 << 20)
+
 /* The same for a GPU of that much memory, which need not be here; false after a message. */
 static bool add_gpu(json_t *facts, const tool_settings *settings)
 {
@@ -119,13 +118,24 @@ static bool add_gpu(json_t *facts, const tool_settings *settings)
     options.dtype = (embed_dtype)settings->dtype;
     if (embed_plan(settings->model, &options, NULL, &memory) != EMBED_OK)
         return tool_error("%s", embed_error_message());
-    uint64_t shared = CUDA_CONTEXT + memory.weights, all = settings->device_memory;
-    uint64_t count = all > shared ? (all - shared) / memory.own : 0;
-    json_object_set_new(facts, "gpu_memory", json_integer((json_int_t)all));
-    json_object_set_new(facts, "gpu_context_bytes", json_integer((json_int_t)CUDA_CONTEXT));
-    json_object_set_new(facts, "gpu_weight_bytes", json_integer((json_int_t)memory.weights));
-    json_object_set_new(facts, "gpu_instance_bytes", json_integer((json_int_t)memory.own));
-    json_object_set_new(facts, "gpu_instances", json_integer((json_int_t)count));
+    uint64_t shared = memory.context + memory.library + memory.weights + CUDA_BLOCK;
+    uint64_t all = settings->device_memory;
+    const struct {
+        const char *key;
+        uint64_t value;
+    } told[] = {{"gpu_memory", all},
+                {"gpu_context_bytes", memory.context},
+                {"gpu_library_bytes", memory.library},
+                {"gpu_weight_bytes", memory.weights},
+                {"gpu_activation_bytes", memory.activations},
+                {"gpu_workspace_bytes", memory.workspace},
+                {"gpu_graph_bytes", memory.graphs},
+                {"gpu_instance_bytes", memory.own},
+                {"gpu_pinned_bytes", memory.pinned},
+                {"gpu_instances", all > shared ? (all - shared) / memory.own : 0}};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        json_object_set_new(facts, told[i].key, json_integer((json_int_t)told[i].value));
+    json_object_set_new(facts, "gpu_is_measured", json_boolean(memory.measured));
     return true;
 }
 

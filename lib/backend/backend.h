@@ -85,6 +85,14 @@ struct chunk_work {
     void (*deliver)(void *argument, unsigned worker);
 };
 
+/* What a GPU gives besides what is allocated on it. */
+struct device_costs {
+    size_t context; /* once a process and device: CUDA's */
+    size_t library; /* once a process and device: cuBLASLt's */
+    size_t stream;  /* of each executor */
+    bool are_measured; /* on this device in this process; else they are allowances */
+};
+
 struct backend {
     atomic_size_t references; /* see backend_hold */
     embed_device device;
@@ -96,6 +104,8 @@ struct backend {
     size_t chunk_tokens; /* of a chunk, where the caller has no wish */
     unsigned workers;    /* chunks of an executor that are under way at the same time */
     bool is_queue;       /* they are computed one after another, while `run` has long returned */
+    struct device_costs costs; /* zeros on the CPU */
+    size_t graph_bytes;  /* of the device, that an executor takes at most for graphs, by and by */
 
     void (*close)(struct backend *backend);
 

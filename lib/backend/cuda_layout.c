@@ -13,6 +13,16 @@
  * take 80 us to start one by one, and 2,048 tokens 60 us to compute at the rate of an H200. */
 #define GRAPH_TOKENS 2048
 
+/* Of graphs an instance keeps as many as take so much: 64, if one takes 64 KB, and those of single
+ * texts are at most 22. Bytes are bounded, not their number, since what one takes is up to CUDA. */
+#define GRAPH_BYTES ((size_t)4 << 20)
+
+/* Allowances, not measurements: no GPU has told them yet. The context's is a guess for 132
+ * multiprocessors, with the kernels that CUDA loads at their first launch; smaller GPUs take less. */
+const struct device_costs cuda_allowances = {.context = (size_t)512 << 20,
+                                             .library = (size_t)64 << 20,
+                                             .stream = CUDA_BLOCK};
+
 /* The next of 16, 24, 32, 48, 64, 96, 128, ...: at most half as much again. */
 static size_t next_size(size_t n)
 {
@@ -42,6 +52,13 @@ static size_t executor_bytes(const struct backend *backend, const struct chunk_l
     return backend->workers * cuda_slot_numbers(limits) * sizeof(int32_t);
 }
 
+static size_t taken_memory(const struct backend *backend, size_t bytes)
+{
+    (void)backend;
+    size_t step = bytes > CUDA_BLOCK / 2 ? CUDA_BLOCK : 512;
+    return (bytes + step - 1) / step * step;
+}
+
 bool cuda_weight_is_float(const struct backend *backend, enum weight_kind kind)
 {
     return backend->dtype == EMBED_DTYPE_F32 || kind == WEIGHT_VECTOR || kind == WEIGHT_SCORES;
@@ -69,6 +86,9 @@ embed_status cuda_layout(struct backend *backend, int index, embed_dtype dtype)
     backend->chunk_tokens = CHUNK_TOKENS;
     backend->workers = CUDA_SLOTS;
     backend->is_queue = true;
+    backend->costs = cuda_allowances;
+    backend->graph_bytes = GRAPH_BYTES;
+    backend->taken_memory = taken_memory;
     backend->weight_bytes = weight_bytes;
     backend->executor_bytes = executor_bytes;
     backend->round_up = cuda_round_up;

@@ -10,6 +10,9 @@
 /* Chunks under way: while the GPU computes one, the CPU packs the next. */
 enum { CUDA_SLOTS = 2 };
 
+/* Allocations of up to half of it come from blocks of so many bytes, larger ones in steps of it. */
+#define CUDA_BLOCK ((size_t)2 << 20)
+
 /* See round_up of struct backend: the sizes that graphs are made for. */
 void cuda_round_up(const struct chunk_limits *limits, size_t *N, size_t *B, size_t *longest);
 
@@ -19,6 +22,9 @@ size_t cuda_slot_numbers(const struct chunk_limits *limits);
 /* Weights of this kind are FP32 in any dtype: LayerNorm's vectors, the token type and the
  * relative bias are small, and are added or multiplied in FP32, where they lose nothing. */
 bool cuda_weight_is_float(const struct backend *backend, enum weight_kind kind);
+
+/* Until they are measured. */
+extern const struct device_costs cuda_allowances;
 
 /* What struct backend says of dtype, chunks and bytes; all else is as it was. EMBED_UNSUPPORTED
  * for a dtype that is not F16, F32 or EMBED_DTYPE_AUTO, which is F16. */

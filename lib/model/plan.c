@@ -35,6 +35,8 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     plan->worker_activations =
         activations_place(&none, NULL, config, backend->activation_bytes, N, B);
     plan->workspace = backend->executor_bytes(backend, &plan->limits);
+    plan->stream = backend->costs.stream;
+    plan->graphs = backend->graph_bytes;
     plan->staging = backend->workers * (packed_batch_size(N, B) * sizeof(int32_t) +
                                       B * config->C * sizeof(float));
     /* Chunks that are computed one after another use the same. */
@@ -44,24 +46,34 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     return EMBED_OK;
 }
 
+/* With granularity; on the CPU that is the allocator's matter. */
+static size_t granted(const struct backend *backend, size_t bytes)
+{
+    return backend->device == EMBED_DEVICE_CPU ? bytes : backend->taken_memory(backend, bytes);
+}
+
 void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t weights,
                  const struct backend *backend)
 {
     bool apart = backend->device != EMBED_DEVICE_CPU; /* the device's memory from the host's */
-    memory->weights = weights;
-    memory->activations = plan->activations;
-    memory->workspace = plan->workspace;
+    memory->weights = granted(backend, weights);
+    memory->activations = granted(backend, plan->activations);
+    memory->workspace = granted(backend, plan->workspace) + plan->stream;
     memory->batch = apart ? 0 : plan->staging;
-    memory->own = memory->activations + memory->workspace + memory->batch;
+    memory->graphs = plan->graphs;
+    memory->own = memory->activations + memory->workspace + memory->batch + memory->graphs;
     memory->total = memory->weights + memory->own;
     memory->pinned = apart ? plan->staging : 0;
+    memory->library = backend->costs.library;
+    memory->context = backend->costs.context;
+    memory->measured = backend->costs.are_measured;
 }
 
 /* Of the device, granularity included. */
 static uint64_t taken_bytes(const struct instance_plan *plan, const struct backend *backend)
 {
     uint64_t bytes = backend->taken_memory(backend, plan->activations) +
-                     backend->taken_memory(backend, plan->workspace);
+                     backend->taken_memory(backend, plan->workspace) + plan->stream + plan->graphs;
     if (backend->device == EMBED_DEVICE_CPU) bytes += backend->taken_memory(backend, plan->staging);
     return bytes;
 }

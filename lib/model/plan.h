@@ -20,6 +20,7 @@ struct instance_plan {
     struct chunk_limits limits;           /* what one worker computes at a time, at most */
     size_t worker_activations;            /* bytes, for a chunk */
     size_t activations, workspace;        /* bytes on the device, for all workers */
+    size_t stream, graphs;                /* the same, that nobody allocates: CUDA takes them */
     size_t staging;                       /* bytes of the host, for all workers */
 };
 
