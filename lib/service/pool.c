@@ -247,12 +247,16 @@ static void add_memory(embed_memory *sum, const embed_memory *memory, bool is_fi
     sum->activations += memory->activations;
     sum->workspace += memory->workspace;
     sum->batch += memory->batch;
+    sum->graphs += memory->graphs;
     sum->pinned += memory->pinned;
     sum->own += memory->own;
     sum->total += memory->own;
     if (!is_first_of_device) return;
     sum->weights += memory->weights;
     sum->total += memory->weights;
+    sum->library += memory->library;
+    sum->context += memory->context;
+    sum->measured |= memory->measured;
 }
 
 /* With the lock. */
