@@ -78,7 +78,7 @@ TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
                      $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch))) \
                      $(ONE_ARCH_TESTS:%=$(BUILD)/tests/%_sm_80)
 FULL_TESTS        := $(BUILD)/tests/test_real_mpnet $(BUILD)/tests/test_real_mpnet_cuda_sm_80
-PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
+PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/pool-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -161,6 +161,9 @@ $(BUILD)/kernel-bench: $(BUILD)/bench/kernel_bench.o $(REFERENCE_OBJECTS) $(CPU_
 	@echo "  ld  $@"
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lm
 $(BUILD)/embed-bench: $(BUILD)/bench/embed_bench.o $(BUILD)/libembed.so
+	@echo "  ld  $@"
+	$(Q)$(link_program)
+$(BUILD)/pool-bench: $(BUILD)/bench/pool_bench.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program)
 $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libembed.so
@@ -333,7 +336,7 @@ tsan:
 check-tiny: $(TESTS) all
 	@BUILD=$(BUILD) MODEL= sh tests/run $(TESTS)
 # The tests in which threads of the program, of the library or of a kernel work at the same time.
-THREADED := threads thread_team metrics api encoder tokenizer out_of_memory faults cuda_kernels_sm_80
+THREADED := threads thread_team pool pool_load metrics api encoder tokenizer out_of_memory faults cuda_kernels_sm_80
 check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
 	@BUILD=$(BUILD) MODEL= sh tests/run $^
 # valgrind knows no AVX-512, and says so to the program: the library takes its AVX2 kernels.
