@@ -48,11 +48,12 @@ MANDIR     = $(PREFIX)/share/man
 # ---- the machine ---------------------------------------------------------------------------
 # Recursive on purpose: the compiler may be installed by the `packages` rule of this very run.
 MACHINE  := $(shell uname -m)
-ISAS     := $(if $(filter x86_64,$(MACHINE)),scalar avx2 avx512,scalar)
+ISAS     := $(if $(filter x86_64,$(MACHINE)),scalar avx2 avx512 avx512_bf16,scalar)
 
 FLAGS_scalar :=
 FLAGS_avx2   := -mavx2 -mfma
 FLAGS_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mprefer-vector-width=512
+FLAGS_avx512_bf16 := $(FLAGS_avx512) -mavx512bf16
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wvla $(if $(WERROR)$(CI),-Werror)
@@ -71,7 +72,9 @@ TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildc
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
 
 LIB_OBJECTS       := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
-CPU_OBJECTS       := $(foreach isa,$(ISAS),$(CPU_SOURCES:kernels/cpu/%.c=$(BUILD)/kernels/cpu/$(isa)/%.o))
+# Where elements are BF16, NAME_bf16.c takes the place of NAME.c.
+cpu_sources        = $(if $(filter %_bf16,$(1)),$(filter-out $(patsubst %_bf16.c,%.c,$(filter %_bf16.c,$(CPU_SOURCES))),$(CPU_SOURCES)),$(filter-out %_bf16.c,$(CPU_SOURCES)))
+CPU_OBJECTS       := $(foreach isa,$(ISAS),$(patsubst kernels/cpu/%.c,$(BUILD)/kernels/cpu/$(isa)/%.o,$(call cpu_sources,$(isa))))
 REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
 EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \

@@ -1,10 +1,11 @@
 /* kernel_bench.c - kernel-bench: each CPU kernel on one core, right and fast in one row
  *
- *   kernel-bench        CSV: kernel, instruction set, shape, difference to the naive kernel,
- *                       microseconds, GFLOP/s, share of the machine's own FMA roof
+ *   kernel-bench [INSTRUCTION_SET]
+ *                       CSV: kernel, instruction set, shape, difference to the naive kernel,
+ *                       microseconds, GFLOP/s, share of the machine's own roof
  *
- * The roof is a loop of multiply-adds that touches registers only, timed in the same run. Times
- * are the best of many: the kernel's, not the neighbours'.
+ * The roof is a loop of multiply-adds (in BF16, of dot products of pairs) that touches registers
+ * only, timed in the same run. Times are the best of many: the kernel's, not the neighbours'.
  */
 #include "kernels/kernels.h"
 
@@ -23,7 +24,7 @@ static double now(void)
 
 /* ---- the roof ------------------------------------------------------------------------------ */
 
-#define ROOF_STEPS 2000000
+#define ROOF_STEPS 100000 /* a third of a millisecond */
 
 /* Ten independent chains of multiply-adds: enough to hide a latency of 4 to 5 cycles at two a
  * cycle. Returns FLOP per second. */
@@ -49,6 +50,22 @@ DEFINE_ROOF(roof_scalar, 16, )
 #if defined(__x86_64__)
 DEFINE_ROOF(roof_avx2, 32, __attribute__((target("avx2,fma"))))
 DEFINE_ROOF(roof_avx512, 64, __attribute__((target("avx512f"))))
+
+/* The same with dot products of pairs, done after 6 cycles: each adds two products to 16 lanes. */
+#define DOT(n) "vdpbf16ps %%zmm12, %%zmm12, %%zmm" #n "\n\t"
+
+__attribute__((target("avx512f"))) static double roof_avx512_bf16(void)
+{
+    double start = now();
+    for (long n = 0; n < ROOF_STEPS; n++)
+        __asm__ volatile(DOT(0) DOT(1) DOT(2) DOT(3) DOT(4) DOT(5) DOT(6) DOT(7) DOT(8) DOT(9)
+                             DOT(10) DOT(11)
+                         :
+                         :
+                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                           "xmm9", "xmm10", "xmm11");
+    return 4.0 * 12 * 16 * ROOF_STEPS / (now() - start);
+}
 #endif
 
 struct target {
@@ -71,18 +88,43 @@ struct target {
         }                                                                                        \
     } while (0)
 
+static void *memory(size_t bytes)
+{
+    void *block = aligned_alloc(64, (bytes + 1023) / 64 * 64);
+    if (block == NULL) exit(1);
+    return memset(block, 0, (bytes + 1023) / 64 * 64);
+}
+
+/* Multiples of 2^-8 in [-1/2, 1/2): they are the same in any format. */
 static float *random_floats(size_t count)
 {
-    float *floats = aligned_alloc(64, (count * sizeof *floats + 1023) / 64 * 64);
-    if (floats == NULL) exit(1);
-    for (size_t i = 0; i < count; i++) floats[i] = (float)rand() / (float)RAND_MAX - 0.5f;
+    float *floats = memory(count * sizeof *floats);
+    for (size_t i = 0; i < count; i++) floats[i] = (float)(rand() % 256 - 128) / 256;
     return floats;
 }
 
-static double largest_difference(const float *a, const float *b, size_t count)
+static void *elements(const struct cpu_kernels *k, const float *floats, size_t count)
+{
+    void *block = memory(count * k->element_bytes);
+    k->store(block, floats, count);
+    return block;
+}
+
+static float element_value(const struct cpu_kernels *k, const void *block, size_t i)
+{
+    if (k->element_bytes == sizeof(float)) return ((const float *)block)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)block)[i] << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static double largest_difference(const struct cpu_kernels *k, const void *got, const float *expected,
+                                 size_t count)
 {
     double largest = 0;
-    for (size_t i = 0; i < count; i++) largest = fmax(largest, fabs((double)a[i] - b[i]));
+    for (size_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs((double)element_value(k, got, i) - expected[i]));
     return largest;
 }
 
@@ -98,37 +140,58 @@ static void bench_linear(const struct target *target, size_t N, size_t O, size_t
                          enum activation activation)
 {
     const struct cpu_kernels *k = target->kernels;
-    float *x = random_floats(N * I), *w = random_floats(O * I), *got = random_floats(N * O);
-    float *bias = random_floats(k->linear_bias_size(O)), *expected = random_floats(N * O);
-    float *packed = random_floats(k->linear_weight_size(O, I));
+    float *x = random_floats(N * I), *w = random_floats(O * I), *expected = random_floats(N * O);
+    float *bias = random_floats(k->linear_bias_size(O));
+    void *input = elements(k, x, N * I), *got = memory(N * O * k->element_bytes);
+    void *packed = memory(k->linear_weight_bytes(O, I));
     k->linear_pack(packed, w, O, I);
     double best;
-    BEST_TIME(best, k->linear(got, x, packed, bias, N, O, I, 0, O, activation));
+    BEST_TIME(best, k->linear(got, input, packed, bias, N, O, I, 0, O, activation));
     size_t some = N < 13 ? N : 13; /* rows to check: the naive kernel is slow */
     cpu_kernels_reference.linear(expected, x, w, bias, some, O, I, 0, O, activation);
     char shape[64];
     snprintf(shape, sizeof shape, "N=%zu O=%zu I=%zu", N, O, I);
     print_row(activation == ACTIVATION_GELU ? "linear+gelu" : "linear", target, shape,
-              largest_difference(got, expected, some * O), best, 2.0 * (double)(N * O * I));
-    free(x), free(w), free(got), free(bias), free(expected), free(packed);
+              largest_difference(k, got, expected, some * O), best, 2.0 * (double)(N * O * I));
+    free(x), free(w), free(got), free(bias), free(expected), free(packed), free(input);
 }
 
 static void bench_attention(const struct target *target, size_t T, size_t HS)
 {
     const struct cpu_kernels *k = target->kernels;
-    float *qkv = random_floats(3 * T * HS + 64), *got = random_floats(T * HS);
-    float *scratch = random_floats(k->attention_scratch_size(T, HS)), *naive = random_floats(T);
+    size_t bytes = k->element_bytes;
+    float *qkv = random_floats(3 * T * HS + 64), *naive = random_floats(T);
+    char *input = elements(k, qkv, 3 * T * HS + 64), *got = memory(T * HS * bytes);
+    void *scratch = memory(k->attention_scratch_bytes(T, HS));
     float *expected = random_floats(T * HS), scale = 1 / sqrtf((float)HS);
     double best;
-    BEST_TIME(best, k->attention(got, qkv, qkv + HS, qkv + 2 * HS, NULL, T, HS, 3 * HS, HS, scale,
-                                 scratch));
+    BEST_TIME(best, k->attention(got, input, input + HS * bytes, input + 2 * HS * bytes, NULL, T, HS,
+                                 3 * HS, HS, scale, scratch));
     cpu_kernels_reference.attention(expected, qkv, qkv + HS, qkv + 2 * HS, NULL, T, HS, 3 * HS, HS,
                                     scale, naive);
     char shape[64];
     snprintf(shape, sizeof shape, "T=%zu HS=%zu", T, HS);
-    print_row("attention", target, shape, largest_difference(got, expected, T * HS), best,
+    print_row("attention", target, shape, largest_difference(k, got, expected, T * HS), best,
               4.0 * (double)(T * T * HS));
-    free(qkv), free(got), free(scratch), free(naive), free(expected);
+    free(qkv), free(got), free(scratch), free(naive), free(expected), free(input);
+}
+
+/* Counted as 8 FLOP a number: two additions, a difference and a square, a difference, two products
+ * and a sum. */
+static void bench_add_layernorm(const struct target *target, size_t N, size_t C)
+{
+    const struct cpu_kernels *k = target->kernels;
+    float *x = random_floats(N * C), *r = random_floats(N * C), *expected = random_floats(N * C);
+    float *w = random_floats(C), *b = random_floats(C);
+    void *a = elements(k, x, N * C), *c = elements(k, r, N * C), *got = memory(N * C * k->element_bytes);
+    double best;
+    BEST_TIME(best, k->add_layernorm(got, a, c, w, b, N, C, 1e-12f));
+    cpu_kernels_reference.add_layernorm(expected, x, r, w, b, N, C, 1e-12f);
+    char shape[64];
+    snprintf(shape, sizeof shape, "N=%zu C=%zu", N, C);
+    print_row("add_layernorm", target, shape, largest_difference(k, got, expected, N * C), best,
+              8.0 * (double)(N * C));
+    free(x), free(r), free(expected), free(w), free(b), free(a), free(c), free(got);
 }
 
 static void bench_target(struct target *target)
@@ -136,7 +199,7 @@ static void bench_target(struct target *target)
     static const size_t shapes[][2] = {{1152, 384}, {384, 384}, {384, 1536}, /* all-MiniLM-L6-v2 */
                                        {2304, 768}, {768, 768}, {768, 3072}}; /* all-mpnet-base-v2 */
     static const size_t rows[] = {1, 12, 512};
-    for (int i = 0; i < 20; i++) target->flops = fmax(target->flops, target->roof());
+    for (int i = 0; i < 400; i++) target->flops = fmax(target->flops, target->roof());
     printf("roof,%s,registers only,,,%.1f,1\n", target->kernels->name, 1e-9 * target->flops);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
@@ -149,19 +212,29 @@ static void bench_target(struct target *target)
         bench_attention(target, lengths[t], 32);
         bench_attention(target, lengths[t], 64);
     }
+    bench_add_layernorm(target, 256, 384);
+    bench_add_layernorm(target, 256, 768);
 }
 
-int main(void)
+static void bench_if_wanted(const char *wanted, struct target target)
 {
+    if (wanted == NULL || strcmp(wanted, target.kernels->name) == 0) bench_target(&target);
+}
+
+int main(int argc, char **argv)
+{
+    const char *wanted = argc > 1 ? argv[1] : NULL;
     printf("kernel,instruction_set,shape,difference,microseconds,gflops,share_of_roof\n");
 #if defined(__x86_64__)
-    struct target avx512 = {&cpu_kernels_avx512, roof_avx512, 0};
-    struct target avx2 = {&cpu_kernels_avx2, roof_avx2, 0};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
-        bench_target(&avx512);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) bench_target(&avx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) {
+        if (__builtin_cpu_supports("avx512bf16"))
+            bench_if_wanted(wanted,
+                            (struct target){&cpu_kernels_avx512_bf16, roof_avx512_bf16, 0});
+        bench_if_wanted(wanted, (struct target){&cpu_kernels_avx512, roof_avx512, 0});
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        bench_if_wanted(wanted, (struct target){&cpu_kernels_avx2, roof_avx2, 0});
 #endif
-    struct target scalar = {&cpu_kernels_scalar, roof_scalar, 0};
-    bench_target(&scalar);
+    bench_if_wanted(wanted, (struct target){&cpu_kernels_scalar, roof_scalar, 0});
     return 0;
 }

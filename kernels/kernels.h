@@ -13,6 +13,10 @@
  * `x (N, C)` is a row-major matrix. Arguments: outputs, inputs, weights, dimensions, scalars.
  * An output may be an input where the comment says so. Statistics and sums are in FP32.
  *
+ * `void *` is a matrix of elements, which are FP32 or, in a table made for it, BF16: the upper half
+ * of an FP32, rounded to nearest, ties to even. Strides count elements. `float *` is FP32 in any
+ * table.
+ *
  * The operations come as a table, once for every instruction set: the same sources in
  * kernels/cpu/, compiled with that set's flags. kernels/reference/ has the same table in naive C,
  * against which all others are tested. A row of a result has the same bits whatever other rows
@@ -38,48 +42,52 @@ enum pooling {
 };
 
 struct cpu_kernels {
-    const char *name; /* "reference", "scalar", "avx2", "avx512" */
+    const char *name; /* "reference", "scalar", "avx2", "avx512", "avx512_bf16" */
+    size_t element_bytes; /* 4: FP32, 2: BF16 */
 
     /* Columns of a linear layer are computed in groups of `panel`: a split of its O outputs among
      * threads begins at multiples of it. */
     size_t panel;
 
-    /* Floats of a linear layer's packed weights, and of its packed bias. */
-    size_t (*linear_weight_size)(size_t O, size_t I);
+    /* Elements from as many floats: the rows of a table. */
+    void (*store)(void *elements, const float *x, size_t count);
+
+    /* Bytes of a linear layer's packed weights, and floats of its packed bias. */
+    size_t (*linear_weight_bytes)(size_t O, size_t I);
     size_t (*linear_bias_size)(size_t O);
 
     /* w (O, I), as PyTorch stores it, into the layout `linear` reads. */
-    void (*linear_pack)(float *packed, const float *w, size_t O, size_t I);
+    void (*linear_pack)(void *packed, const float *w, size_t O, size_t I);
 
     /* y (N, O) = activation(x (N, I) @ w (O, I)^T + bias (O)), columns [first, last) of it, both
      * multiples of panel or last = O. w is packed; bias has linear_bias_size(O) floats. */
-    void (*linear)(float *y, const float *x, const float *w, const float *bias, size_t N, size_t O,
+    void (*linear)(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
                    size_t I, size_t first, size_t last, enum activation activation);
 
     /* y (N, C) = layernorm(word (V, C)[ids] + position (., C)[positions] + type (C))
      * type is the one row of the token type table that a single text uses; NULL: none.
      * layernorm(h) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias, per row. */
-    void (*embed_layernorm)(float *y, const int32_t *ids, const int32_t *positions,
-                            const float *word, const float *position, const float *type,
+    void (*embed_layernorm)(void *y, const int32_t *ids, const int32_t *positions,
+                            const void *word, const void *position, const float *type,
                             const float *weight, const float *bias, size_t N, size_t C, float eps);
 
     /* y (N, C) = layernorm(x (N, C) + residual (N, C)); y may be x or residual. */
-    void (*add_layernorm)(float *y, const float *x, const float *residual, const float *weight,
+    void (*add_layernorm)(void *y, const void *x, const void *residual, const float *weight,
                           const float *bias, size_t N, size_t C, float eps);
 
-    /* Floats of scratch that `attention` needs for a sequence of T tokens. */
-    size_t (*attention_scratch_size)(size_t T, size_t HS);
+    /* Bytes of scratch that `attention` needs for a sequence of T tokens. */
+    size_t (*attention_scratch_bytes)(size_t T, size_t HS);
 
     /* One head of one sequence: context (T, HS) = softmax(q k^T * scale + bias) v, with q, k, v
      * (T, HS). Row t of q, k and v stands at q + t * stride; of context at context + t *
      * context_stride. bias[t, s] = relative[s - t], for distances from -(T - 1) to T - 1; NULL:
-     * none. v and relative must be readable for 64 floats past their last. */
-    void (*attention)(float *context, const float *q, const float *k, const float *v,
+     * none. v and relative must be readable for 256 bytes past their last. */
+    void (*attention)(void *context, const void *q, const void *k, const void *v,
                       const float *relative, size_t T, size_t HS, size_t stride,
-                      size_t context_stride, float scale, float *scratch);
+                      size_t context_stride, float scale, void *scratch);
 
     /* y (C) from the T rows of one sequence, x (T, C). */
-    void (*pool)(float *y, const float *x, size_t T, size_t C, enum pooling pooling);
+    void (*pool)(float *y, const void *x, size_t T, size_t C, enum pooling pooling);
 
     /* y (C) = x (C) / max(|x|, 1e-12), as torch.nn.functional.normalize; y may be x. */
     void (*l2_normalize)(float *y, const float *x, size_t C);
@@ -90,6 +98,7 @@ extern const struct cpu_kernels cpu_kernels_scalar;
 #if defined(__x86_64__)
 extern const struct cpu_kernels cpu_kernels_avx2;
 extern const struct cpu_kernels cpu_kernels_avx512;
+extern const struct cpu_kernels cpu_kernels_avx512_bf16; /* in BF16 */
 #endif
 
 #endif

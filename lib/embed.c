@@ -112,7 +112,7 @@ void embed_log_set(embed_log_callback callback, void *user, embed_log_level leve
 static embed_status describe_cpu(embed_device_info *info)
 {
     const struct cpu_kernels *kernels;
-    TRY(cpu_kernels_choose(&kernels));
+    TRY(cpu_kernels_choose(&kernels, EMBED_DTYPE_AUTO));
     info->device = EMBED_DEVICE_CPU;
     cpu_name(info->name, sizeof info->name);
     snprintf(info->details, sizeof info->details, "%s", kernels->name);

@@ -96,7 +96,7 @@ static float *row_of(const struct problem *p, size_t token, int part, size_t h)
 static float *expected_context(const struct problem *p)
 {
     float *context = zeros(p->N * p->C);
-    float *scratch = zeros(reference_attention_scratch_size(p->longest, p->HS));
+    float *scratch = zeros(p->longest);
     for (size_t h = 0; h < p->NH; h++) {
         const float *relative = p->relative ? p->relative + h * p->columns + p->zero : NULL;
         for (size_t b = 0, first = 0; b < p->B; first += p->lengths[b++])

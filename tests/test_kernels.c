@@ -1,79 +1,23 @@
-/* test_kernels.c - every operation of every instruction set of this machine against the naive one
+/* test_kernels.c - every operation of every instruction set of this machine against the naive one,
+ * in FP32
  *
  * Shapes are awkward on purpose: one row, one more and one less than a tile, widths that are no
  * multiple of a vector. Tolerances are relative to the size of what is summed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "kernel_test.h"
 
-#include "backend/cpu_features.h"
-#include "kernels/kernels.h"
-
-#include <math.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define PAST_THE_END 64 /* floats that attention may read past v */
-
-/* Uniform in [-1, 1); the same numbers in every run. */
-static float random_float(void)
-{
-    static uint64_t state = 88172645463325252u; /* xorshift64, Marsaglia 2003 */
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (float)((double)(state >> 11) / 4503599627370496.0 - 1.0);
-}
-
-static float *zeros(size_t count)
-{
-    float *floats = calloc(count + PAST_THE_END, sizeof *floats);
-    assert_non_null(floats);
-    return floats;
-}
-
-static float *random_floats(size_t count)
-{
-    float *floats = zeros(count);
-    for (size_t i = 0; i < count; i++) floats[i] = random_float();
-    return floats;
-}
-
-static void assert_close(const char *what, const float *got, const float *expected, size_t count,
-                         double tolerance)
-{
-    for (size_t i = 0; i < count; i++) {
-        double difference = fabs((double)got[i] - expected[i]);
-        if (!(difference <= tolerance))
-            fail_msg("%s: element %zu is %.9g, the reference has %.9g (tolerance %g)", what, i,
-                     got[i], expected[i], tolerance);
-    }
-}
-
-/* The kernels under test: all that this machine can run. */
+/* The kernels under test: all in FP32 that this machine can run. */
 #define FOR_EACH_KERNELS(k)                                                                      \
     const struct cpu_kernels *k;                                                                 \
-    for (size_t k##_i = 0; (k = cpu_kernels_available(k##_i)) != NULL; k##_i++)
-
-static const struct cpu_kernels *const reference = &cpu_kernels_reference;
-
-static float *packed(const struct cpu_kernels *k, const float *w, size_t O, size_t I)
-{
-    float *p = aligned_alloc(64, (k->linear_weight_size(O, I) * sizeof *p + 63) / 64 * 64);
-    assert_non_null(p);
-    k->linear_pack(p, w, O, I);
-    return p;
-}
+    for (size_t k##_i = 0; (k = cpu_kernels_available(k##_i)) != NULL; k##_i++)                  \
+        if (k->element_bytes == sizeof(float))
 
 static void check_linear(const struct cpu_kernels *k, size_t N, size_t O, size_t I,
                          enum activation activation)
 {
     float *x = random_floats(N * I), *w = random_floats(O * I), *bias = random_floats(O);
-    float *padded = zeros(k->linear_bias_size(O)), *p = packed(k, w, O, I);
+    float *padded = zeros(k->linear_bias_size(O));
+    void *p = packed(k, w, O, I);
     float *got = zeros(N * O), *expected = zeros(N * O);
     memcpy(padded, bias, O * sizeof *bias);
     got[N * O] = 42; /* must not be touched */
@@ -117,7 +61,8 @@ static void test_gelu(void **state)
     {
         size_t N = 4001;
         float one = 1, *x = zeros(N), *got = zeros(N), *expected = zeros(N);
-        float *bias = zeros(k->linear_bias_size(1)), *p = packed(k, &one, 1, 1);
+        float *bias = zeros(k->linear_bias_size(1));
+        void *p = packed(k, &one, 1, 1);
         for (size_t n = 0; n < N; n++) x[n] = ((float)n - 2000) / 200; /* -10 to 10 */
         reference->linear(expected, x, &one, bias, N, 1, 1, 0, 1, ACTIVATION_GELU);
         k->linear(got, x, p, bias, N, 1, 1, 0, 1, ACTIVATION_GELU);
@@ -138,7 +83,8 @@ static void test_linear_is_batch_invariant(void **state)
     float *x = random_floats(N * I), *w = random_floats(O * I);
     FOR_EACH_KERNELS(k)
     {
-        float *p = packed(k, w, O, I), *bias = random_floats(k->linear_bias_size(O));
+        void *p = packed(k, w, O, I);
+        float *bias = random_floats(k->linear_bias_size(O));
         float *all = zeros(N * O), *some = zeros(N * O);
         k->linear(all, x, p, bias, N, O, I, 0, O, ACTIVATION_GELU);
         for (size_t first = 0; first < N; first++) {
@@ -195,8 +141,8 @@ static void check_attention(const struct cpu_kernels *k, size_t T, size_t HS, fl
 {
     size_t NH = 2, C = NH * HS, h = 1;
     float *qkv = random_floats(T * 3 * C), *got = zeros(T * C), *expected = zeros(T * C);
-    float *scratch = zeros(k->attention_scratch_size(T, HS));
-    float *scratch_reference = zeros(reference->attention_scratch_size(T, HS));
+    void *scratch = zero_bytes(k->attention_scratch_bytes(T, HS));
+    void *scratch_reference = zero_bytes(reference->attention_scratch_bytes(T, HS));
     for (size_t i = 0; i < T * 3 * C; i++) qkv[i] *= size;
     for (size_t i = 0; i < T * C; i++) got[i] = expected[i] = 7; /* the other head: untouched */
 
@@ -264,7 +210,7 @@ static void test_nan_is_not_lost(void **state)
         for (size_t where = 0; where < 3; where++) { /* in q, k or v of token 3 */
             size_t T = 20, HS = 32;
             float *qkv = random_floats(T * 3 * HS), *out = zeros(T * HS), *row = zeros(HS);
-            float *scratch = zeros(k->attention_scratch_size(T, HS));
+            void *scratch = zero_bytes(k->attention_scratch_bytes(T, HS));
             qkv[3 * 3 * HS + where * HS + 5] = NAN;
             k->attention(out, qkv, qkv + HS, qkv + 2 * HS, NULL, T, HS, 3 * HS, HS, 0.2f, scratch);
             bool seen = false;

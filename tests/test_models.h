@@ -66,11 +66,12 @@ static inline float *encode(const struct opened *opened, const embed_text *texts
     return rows;
 }
 
-/* Runs `body` once for each instruction set this machine has. */
+/* Runs `body` once for each instruction set that this machine has for F32. */
 #define FOR_EACH_ISA(body)                                                                     \
     do {                                                                                       \
         const struct cpu_kernels *isa;                                                         \
         for (size_t isa_i = 0; (isa = cpu_kernels_available(isa_i)) != NULL; isa_i++) {        \
+            if (isa->element_bytes != sizeof(float)) continue;                                 \
             setenv("EMBED_CPU_ISA", isa->name, 1);                                             \
             body;                                                                              \
         }                                                                                      \

@@ -1,27 +1,16 @@
 /* add_layernorm.c - y = layernorm(x + residual)
  *
- *   x, residual, y (N, C)   weight, bias (C)   FP32
- *   floor: 12 * N * C bytes, from the second cache level: a batch is small enough to stay there
+ *   x, residual, y (N, C) elements   weight, bias (C)   statistics in FP32
+ *   floor: 3 * N * C elements, from the second cache level: a batch is small enough to stay there
  */
 #include "layernorm_row.h"
 #include "kernels/cpu/kernels_cpu.h"
 
-void KERNEL(add_layernorm)(float *y, const float *x, const float *residual, const float *weight,
+void KERNEL(add_layernorm)(void *y, const void *x, const void *residual, const float *weight,
                            const float *bias, size_t N, size_t C, float eps)
 {
-    size_t whole = C - C % LANES, rest = C % LANES;
-    for (size_t n = 0; n < N; n++, y += C, x += C, residual += C) {
-        vec sum = vec_set(0);
-        for (size_t i = 0; i < whole; i += LANES) {
-            vec h = vec_add(vec_load(x + i), vec_load(residual + i));
-            sum = vec_add(sum, h);
-            vec_store(y + i, h);
-        }
-        if (rest > 0) {
-            vec h = vec_add(vec_load_first(x + whole, rest), vec_load_first(residual + whole, rest));
-            sum = vec_add(sum, h);
-            vec_store_first(y + whole, h, rest);
-        }
-        layernorm_row(y, sum, weight, bias, C, eps);
+    for (size_t n = 0; n < N; n++) {
+        struct row row = {(const element *)x + n * C, (const element *)residual + n * C, NULL};
+        layernorm_row((element *)y + n * C, &row, weight, bias, C, eps);
     }
 }

@@ -14,10 +14,11 @@
 
 #include <float.h>
 
-size_t KERNEL(attention_scratch_size)(size_t T, size_t HS)
+size_t KERNEL(attention_scratch_bytes)(size_t T, size_t HS)
 {
     size_t columns = round_up(T, PANEL);
-    return columns * HS + TILE_ROWS * columns + TILE_ROWS * round_up(HS, PANEL);
+    size_t floats = columns * HS + TILE_ROWS * columns + TILE_ROWS * round_up(HS, PANEL);
+    return floats * sizeof(float);
 }
 
 /* keys: panel p holds, for each of the HS components, that of keys p * PANEL, ... */
@@ -69,10 +70,12 @@ static void divide_row(float *context, const float *weighted, float sum, size_t 
                         rest);
 }
 
-void KERNEL(attention)(float *context, const float *q, const float *k, const float *v,
+void KERNEL(attention)(void *context_out, const void *q_in, const void *k_in, const void *v_in,
                        const float *relative, size_t T, size_t HS, size_t stride,
-                       size_t context_stride, float scale, float *scratch)
+                       size_t context_stride, float scale, void *scratch)
 {
+    float *context = context_out;
+    const float *q = q_in, *k = k_in, *v = v_in;
     size_t columns = round_up(T, PANEL), width = round_up(HS, PANEL);
     float *keys = scratch;                         /* (columns / PANEL, HS, PANEL) */
     float *scores = keys + columns * HS;           /* (TILE_ROWS, columns) */

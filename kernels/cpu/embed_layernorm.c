@@ -1,34 +1,18 @@
-/* embed_layernorm.c - y = layernorm(word[ids] + position[positions] + type)
+/* embed_layernorm.c - y = layernorm(word[ids] + type + position[positions])
  *
- *   ids, positions (N)   word (V, C)   position (., C)   type (C) or NULL   y (N, C)
- *   floor: 4 * N * C bytes of word rows from memory, scattered; the rest is in cache
+ *   ids, positions (N)   word (V, C), position (., C), y (N, C) elements   type (C) or NULL
+ *   floor: N * C elements of word rows from memory, scattered; the rest is in cache
  */
 #include "layernorm_row.h"
 #include "kernels/cpu/kernels_cpu.h"
 
-void KERNEL(embed_layernorm)(float *y, const int32_t *ids, const int32_t *positions,
-                             const float *word, const float *position, const float *type,
+void KERNEL(embed_layernorm)(void *y, const int32_t *ids, const int32_t *positions,
+                             const void *word, const void *position, const float *type,
                              const float *weight, const float *bias, size_t N, size_t C, float eps)
 {
-    size_t whole = C - C % LANES, rest = C % LANES;
-    for (size_t n = 0; n < N; n++, y += C) {
-        const float *w = word + (size_t)ids[n] * C;
-        const float *p = position + (size_t)positions[n] * C;
-        vec sum = vec_set(0);
-        for (size_t i = 0; i < whole; i += LANES) {
-            vec h = vec_load(w + i);
-            if (type != NULL) h = vec_add(h, vec_load(type + i));
-            h = vec_add(h, vec_load(p + i));
-            sum = vec_add(sum, h);
-            vec_store(y + i, h);
-        }
-        if (rest > 0) {
-            vec h = vec_load_first(w + whole, rest);
-            if (type != NULL) h = vec_add(h, vec_load_first(type + whole, rest));
-            h = vec_add(h, vec_load_first(p + whole, rest));
-            sum = vec_add(sum, h);
-            vec_store_first(y + whole, h, rest);
-        }
-        layernorm_row(y, sum, weight, bias, C, eps);
+    for (size_t n = 0; n < N; n++) {
+        struct row row = {(const element *)word + (size_t)ids[n] * C,
+                          (const element *)position + (size_t)positions[n] * C, type};
+        layernorm_row((element *)y + n * C, &row, weight, bias, C, eps);
     }
 }

@@ -8,21 +8,22 @@
 
 #include <stdbool.h>
 
-size_t KERNEL(linear_weight_size)(size_t O, size_t I);
+void KERNEL(store)(void *elements, const float *x, size_t count);
+size_t KERNEL(linear_weight_bytes)(size_t O, size_t I);
 size_t KERNEL(linear_bias_size)(size_t O);
-void KERNEL(linear_pack)(float *packed, const float *w, size_t O, size_t I);
-void KERNEL(linear)(float *y, const float *x, const float *w, const float *bias, size_t N, size_t O,
+void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I);
+void KERNEL(linear)(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
                     size_t I, size_t first, size_t last, enum activation activation);
-void KERNEL(embed_layernorm)(float *y, const int32_t *ids, const int32_t *positions,
-                             const float *word, const float *position, const float *type,
+void KERNEL(embed_layernorm)(void *y, const int32_t *ids, const int32_t *positions,
+                             const void *word, const void *position, const float *type,
                              const float *weight, const float *bias, size_t N, size_t C, float eps);
-void KERNEL(add_layernorm)(float *y, const float *x, const float *residual, const float *weight,
+void KERNEL(add_layernorm)(void *y, const void *x, const void *residual, const float *weight,
                            const float *bias, size_t N, size_t C, float eps);
-size_t KERNEL(attention_scratch_size)(size_t T, size_t HS);
-void KERNEL(attention)(float *context, const float *q, const float *k, const float *v,
+size_t KERNEL(attention_scratch_bytes)(size_t T, size_t HS);
+void KERNEL(attention)(void *context, const void *q, const void *k, const void *v,
                        const float *relative, size_t T, size_t HS, size_t stride,
-                       size_t context_stride, float scale, float *scratch);
-void KERNEL(pool)(float *y, const float *x, size_t T, size_t C, enum pooling pooling);
+                       size_t context_stride, float scale, void *scratch);
+void KERNEL(pool)(float *y, const void *x, size_t T, size_t C, enum pooling pooling);
 void KERNEL(l2_normalize)(float *y, const float *x, size_t C);
 
 #endif

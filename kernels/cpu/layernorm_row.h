@@ -1,34 +1,59 @@
-/* layernorm_row.h - LayerNorm of one row that is in cache */
+/* layernorm_row.h - LayerNorm of one row that is the sum of rows in cache */
 #ifndef KERNELS_CPU_LAYERNORM_ROW_H
 #define KERNELS_CPU_LAYERNORM_ROW_H
 
 #include "vector.h"
 
-/* y (C) = (y - mean(y)) / sqrt(var(y) + eps) * weight + bias. Two passes: the mean first, then the
- * squares of the differences; E[y^2] - E[y]^2 would cancel for rows with outliers. `sum` is the
- * lane-wise sum of y, which the caller has at hand when it writes y. */
-INLINE void layernorm_row(float *y, vec sum, const float *weight, const float *bias, size_t C,
-                          float eps)
+/* h (C) = a (C) + b (C) + c (C). It is never stored: each of the three passes adds it up anew from
+ * the first cache level, so that its sums are of numbers in FP32 whatever the elements are. */
+struct row {
+    const element *a, *c;
+    const float *b; /* or NULL */
+};
+
+INLINE vec row_load(const struct row *row, size_t i)
+{
+    vec h = load_elements(row->a + i);
+    if (row->b != NULL) h = vec_add(h, vec_load(row->b + i));
+    return vec_add(h, load_elements(row->c + i));
+}
+
+INLINE vec row_load_first(const struct row *row, size_t i, size_t n)
+{
+    vec h = load_first_elements(row->a + i, n);
+    if (row->b != NULL) h = vec_add(h, vec_load_first(row->b + i, n));
+    return vec_add(h, load_first_elements(row->c + i, n));
+}
+
+/* y (C) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias; y may be a or c. The mean first, then
+ * the squares of the differences; E[h^2] - E[h]^2 would cancel for rows with outliers. */
+INLINE void layernorm_row(element *y, const struct row *row, const float *weight, const float *bias,
+                          size_t C, float eps)
 {
     size_t whole = C - C % LANES, rest = C % LANES;
-    float average = vec_sum(sum) / (float)C;
-    vec mean = vec_set(average), squares = vec_set(0);
-    for (size_t i = 0; i < whole; i += LANES) {
-        vec d = vec_sub(vec_load(y + i), mean);
-        squares = vec_fma(d, d, squares);
-    }
-    float variance = vec_sum(squares);
-    for (size_t i = whole; i < C; i++) variance += (y[i] - average) * (y[i] - average);
-    vec scale = vec_set(1.0f / sqrtf(variance / (float)C + eps));
+    vec sum = vec_set(0), squares = vec_set(0);
+    for (size_t i = 0; i < whole; i += LANES) sum = vec_add(sum, row_load(row, i));
+    if (rest > 0) sum = vec_add(sum, row_load_first(row, whole, rest));
+    vec mean = vec_set(vec_sum(sum) / (float)C);
 
     for (size_t i = 0; i < whole; i += LANES) {
-        vec h = vec_mul(vec_sub(vec_load(y + i), mean), scale);
-        vec_store(y + i, vec_fma(h, vec_load(weight + i), vec_load(bias + i)));
+        vec d = vec_sub(row_load(row, i), mean);
+        squares = vec_fma(d, d, squares);
     }
     if (rest > 0) {
-        vec h = vec_mul(vec_sub(vec_load_first(y + whole, rest), mean), scale);
+        vec d = vec_first(vec_sub(row_load_first(row, whole, rest), mean), rest);
+        squares = vec_fma(d, d, squares);
+    }
+    vec scale = vec_set(1.0f / sqrtf(vec_sum(squares) / (float)C + eps));
+
+    for (size_t i = 0; i < whole; i += LANES) {
+        vec h = vec_mul(vec_sub(row_load(row, i), mean), scale);
+        store_elements(y + i, vec_fma(h, vec_load(weight + i), vec_load(bias + i)));
+    }
+    if (rest > 0) {
+        vec h = vec_mul(vec_sub(row_load_first(row, whole, rest), mean), scale);
         h = vec_fma(h, vec_load_first(weight + whole, rest), vec_load_first(bias + whole, rest));
-        vec_store_first(y + whole, h, rest);
+        store_first_elements(y + whole, h, rest);
     }
 }
 

@@ -12,9 +12,14 @@
 #include "vector_math.h"
 #include "kernels/cpu/kernels_cpu.h"
 
-size_t KERNEL(linear_weight_size)(size_t O, size_t I)
+void KERNEL(store)(void *elements, const float *x, size_t count)
 {
-    return round_up(O, PANEL) * I;
+    memcpy(elements, x, count * sizeof(float));
+}
+
+size_t KERNEL(linear_weight_bytes)(size_t O, size_t I)
+{
+    return round_up(O, PANEL) * I * sizeof(float);
 }
 
 size_t KERNEL(linear_bias_size)(size_t O)
@@ -22,11 +27,11 @@ size_t KERNEL(linear_bias_size)(size_t O)
     return round_up(O, PANEL);
 }
 
-void KERNEL(linear_pack)(float *packed, const float *w, size_t O, size_t I)
+void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
 {
     for (size_t first = 0; first < O; first += PANEL) {
         size_t columns = O - first < PANEL ? O - first : PANEL;
-        float *panel = packed + first * I;
+        float *panel = (float *)packed + first * I;
         for (size_t i = 0; i < I; i++) {
             for (size_t j = 0; j < PANEL; j++)
                 panel[i * PANEL + j] = j < columns ? w[(first + j) * I + i] : 0.0f;
@@ -42,11 +47,13 @@ static void gelu(float *y, size_t stride, size_t rows, size_t columns)
     }
 }
 
-void KERNEL(linear)(float *y, const float *x, const float *w, const float *bias, size_t N, size_t O,
+void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N, size_t O,
                     size_t I, size_t first, size_t last, enum activation activation)
 {
+    float *y = y_out;
+    const float *x = x_in;
     for (size_t o = first; o < last; o += PANEL) {
-        const float *panel = w + o * I;
+        const float *panel = (const float *)w + o * I;
         size_t columns = last - o < PANEL ? last - o : PANEL;
 
         for (size_t n = 0, rows; n < N; n += rows) {

@@ -6,14 +6,16 @@
 
 const struct cpu_kernels JOIN(cpu_kernels, ISA) = {
     .name = TEXT(ISA),
+    .element_bytes = sizeof(element),
     .panel = PANEL,
-    .linear_weight_size = KERNEL(linear_weight_size),
+    .store = KERNEL(store),
+    .linear_weight_bytes = KERNEL(linear_weight_bytes),
     .linear_bias_size = KERNEL(linear_bias_size),
     .linear_pack = KERNEL(linear_pack),
     .linear = KERNEL(linear),
     .embed_layernorm = KERNEL(embed_layernorm),
     .add_layernorm = KERNEL(add_layernorm),
-    .attention_scratch_size = KERNEL(attention_scratch_size),
+    .attention_scratch_bytes = KERNEL(attention_scratch_bytes),
     .attention = KERNEL(attention),
     .pool = KERNEL(pool),
     .l2_normalize = KERNEL(l2_normalize),

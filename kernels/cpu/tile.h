@@ -68,12 +68,4 @@ INLINE void tile(size_t rows, float *c, size_t c_stride, const float *a, size_t 
 #undef TILE_CASE
 }
 
-/* Rows of the next tile when `left` rows are to be done: the tiles are as equal as can be, because
- * a tile of one row waits for its multiply-adds (13 rows: 7 + 6, not 12 + 1). */
-INLINE size_t tile_rows(size_t left)
-{
-    size_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
-    return (left + tiles - 1) / tiles;
-}
-
 #endif

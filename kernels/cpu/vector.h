@@ -1,7 +1,8 @@
 /* vector.h - the few words of SIMD that the CPU kernels are written in
  *
- * The only file with intrinsics. `vec` holds LANES floats; ISA is the instruction set this copy of
- * the kernels is compiled for, and KERNEL(name) the name of its functions: linear_avx512, ...
+ * The only file with intrinsics, beside vector_bf16.h. `vec` holds LANES floats; an `element` is
+ * what activations are stored as. ISA is the instruction set this copy of the kernels is compiled
+ * for, and KERNEL(name) the name of its functions: linear_avx512, ...
  */
 #ifndef KERNELS_CPU_VECTOR_H
 #define KERNELS_CPU_VECTOR_H
@@ -24,6 +25,10 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#if defined(ISA_avx512_bf16)
+#define ISA_avx512 /* has all that AVX-512 has */
+#endif
+
 /* A tile of the result that stays in registers: TILE_ROWS x (TILE_VECTORS * LANES) floats. It
  * needs TILE_ROWS * TILE_VECTORS accumulators, TILE_VECTORS registers of weights and one of x. */
 #if defined(ISA_avx512)
@@ -42,6 +47,14 @@
 INLINE size_t round_up(size_t n, size_t multiple)
 {
     return (n + multiple - 1) / multiple * multiple;
+}
+
+/* Rows of the next tile when `left` rows are to be done: the tiles are as equal as can be, because
+ * a tile of one row waits for its multiply-adds (13 rows: 7 + 6, not 12 + 1). */
+INLINE size_t tile_rows(size_t left)
+{
+    size_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
+    return (left + tiles - 1) / tiles;
 }
 
 /* clang-format off: one line a word */
@@ -66,6 +79,8 @@ INLINE vec vec_round(vec a) { return _mm512_roundscale_ps(a, 8); }
 INLINE vec vec_scale(vec a, vec n) { return _mm512_scalef_ps(a, n); }
 INLINE float vec_sum(vec a) { return _mm512_reduce_add_ps(a); }
 INLINE float vec_largest(vec a) { return _mm512_reduce_max_ps(a); }
+/* The first n < LANES lanes of a; the others are 0. */
+INLINE vec vec_first(vec a, size_t n) { return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), a); }
 /* The first n < LANES floats; the other lanes are 0 and are not touched in memory. */
 INLINE vec vec_load_first(const float *p, size_t n)
 {
@@ -115,12 +130,22 @@ INLINE float vec_largest(vec a)
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
-INLINE __m256i vec_first(size_t n)
+INLINE __m256i first_lanes(size_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-INLINE vec vec_load_first(const float *p, size_t n) { return _mm256_maskload_ps(p, vec_first(n)); }
-INLINE void vec_store_first(float *p, vec a, size_t n) { _mm256_maskstore_ps(p, vec_first(n), a); }
+INLINE vec vec_first(vec a, size_t n)
+{
+    return _mm256_and_ps(a, _mm256_castsi256_ps(first_lanes(n)));
+}
+INLINE vec vec_load_first(const float *p, size_t n)
+{
+    return _mm256_maskload_ps(p, first_lanes(n));
+}
+INLINE void vec_store_first(float *p, vec a, size_t n)
+{
+    _mm256_maskstore_ps(p, first_lanes(n), a);
+}
 
 #else /* scalar: the compiler's generic vectors, whatever the machine has for them */
 
@@ -164,6 +189,12 @@ INLINE float vec_largest(vec a)
     float p = a[0] > a[1] ? a[0] : a[1], q = a[2] > a[3] ? a[2] : a[3];
     return p > q ? p : q;
 }
+INLINE vec vec_first(vec a, size_t n)
+{
+    vec b = vec_set(0);
+    memcpy(&b, &a, n * sizeof(float));
+    return b;
+}
 INLINE vec vec_load_first(const float *p, size_t n)
 {
     vec a = vec_set(0);
@@ -171,6 +202,19 @@ INLINE vec vec_load_first(const float *p, size_t n)
     return a;
 }
 INLINE void vec_store_first(float *p, vec a, size_t n) { memcpy(p, &a, n * sizeof(float)); }
+#endif
+
+#if defined(ISA_avx512_bf16)
+#include "vector_bf16.h"
+#else
+typedef float element;
+
+INLINE float element_value(element x) { return x; }
+INLINE vec load_elements(const element *p) { return vec_load(p); }
+INLINE void store_elements(element *p, vec a) { vec_store(p, a); }
+/* The first n < LANES of them, as vec_load_first and vec_store_first. */
+INLINE vec load_first_elements(const element *p, size_t n) { return vec_load_first(p, n); }
+INLINE void store_first_elements(element *p, vec a, size_t n) { vec_store_first(p, a, n); }
 #endif
 /* clang-format on */
 

@@ -13,13 +13,14 @@ static void layernorm(float *y, const float *h, const float *weight, const float
         y[i] = (float)((h[i] - mean) / sqrt(variance + eps) * weight[i] + bias[i]);
 }
 
-void reference_embed_layernorm(float *y, const int32_t *ids, const int32_t *positions,
-                               const float *word, const float *position, const float *type,
+void reference_embed_layernorm(void *y, const int32_t *ids, const int32_t *positions,
+                               const void *word_table, const void *position_table, const float *type,
                                const float *weight, const float *bias, size_t N, size_t C,
                                float eps)
 {
+    const float *word = word_table, *position = position_table;
     for (size_t n = 0; n < N; n++) {
-        float *row = y + n * C;
+        float *row = (float *)y + n * C;
         for (size_t i = 0; i < C; i++)
             row[i] = word[(size_t)ids[n] * C + i] + position[(size_t)positions[n] * C + i] +
                      (type != NULL ? type[i] : 0);
@@ -27,11 +28,12 @@ void reference_embed_layernorm(float *y, const int32_t *ids, const int32_t *posi
     }
 }
 
-void reference_add_layernorm(float *y, const float *x, const float *residual, const float *weight,
+void reference_add_layernorm(void *y, const void *x_in, const void *residual_in, const float *weight,
                              const float *bias, size_t N, size_t C, float eps)
 {
+    const float *x = x_in, *residual = residual_in;
     for (size_t n = 0; n < N; n++) {
-        float *row = y + n * C;
+        float *row = (float *)y + n * C;
         for (size_t i = 0; i < C; i++) row[i] = x[n * C + i] + residual[n * C + i];
         layernorm(row, row, weight, bias, C, eps);
     }

@@ -4,9 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-size_t reference_linear_weight_size(size_t O, size_t I)
+void reference_store(void *elements, const float *x, size_t count)
 {
-    return O * I;
+    memcpy(elements, x, count * sizeof(float));
+}
+
+size_t reference_linear_weight_bytes(size_t O, size_t I)
+{
+    return O * I * sizeof(float);
 }
 
 size_t reference_linear_bias_size(size_t O)
@@ -14,7 +19,7 @@ size_t reference_linear_bias_size(size_t O)
     return O;
 }
 
-void reference_linear_pack(float *packed, const float *w, size_t O, size_t I)
+void reference_linear_pack(void *packed, const float *w, size_t O, size_t I)
 {
     memcpy(packed, w, O * I * sizeof(float));
 }
@@ -24,9 +29,11 @@ static double gelu(double x)
     return x / 2 * (1 + erf(x / sqrt(2)));
 }
 
-void reference_linear(float *y, const float *x, const float *w, const float *bias, size_t N,
+void reference_linear(void *y_out, const void *x_in, const void *weight, const float *bias, size_t N,
                       size_t O, size_t I, size_t first, size_t last, enum activation activation)
 {
+    float *y = y_out;
+    const float *x = x_in, *w = weight;
     for (size_t n = 0; n < N; n++) {
         for (size_t o = first; o < last; o++) {
             double sum = bias[o];

@@ -3,8 +3,9 @@
 
 #include <math.h>
 
-void reference_pool(float *y, const float *x, size_t T, size_t C, enum pooling pooling)
+void reference_pool(float *y, const void *x_in, size_t T, size_t C, enum pooling pooling)
 {
+    const float *x = x_in;
     for (size_t i = 0; i < C; i++) {
         double sum = 0, largest = -INFINITY;
         for (size_t t = 0; t < T; t++) {

@@ -36,11 +36,11 @@ static embed_status open_cpu(struct backend **backend, const embed_model_options
         return fail(EMBED_NO_DEVICE, "there is no cpu:%d, only cpu:0", options->device_index);
     switch (options->dtype) {
     case EMBED_DTYPE_AUTO:
-    case EMBED_DTYPE_F32: return backend_cpu_open(backend, team, options->threads);
-    case EMBED_DTYPE_BF16:
+    case EMBED_DTYPE_F32:
+    case EMBED_DTYPE_BF16: return backend_cpu_open(backend, team, options->threads, options->dtype);
     case EMBED_DTYPE_F16:
     case EMBED_DTYPE_INT8:
-        return fail(EMBED_UNSUPPORTED, "this version computes in f32 only on the CPU");
+        return fail(EMBED_UNSUPPORTED, "this version computes in f32 and bf16 only on the CPU");
     }
     return fail(EMBED_INVALID_ARGUMENT, "dtype %d is unknown", (int)options->dtype);
 }

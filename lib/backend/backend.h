@@ -193,7 +193,8 @@ embed_status backend_open_for_plan(struct backend **backend, const embed_model_o
 embed_status backend_gpu_count(int *count);
 embed_status backend_gpu_info(embed_device_info *info, int index);
 
-/* The CPU, F32, with so many threads. */
-embed_status backend_cpu_open(struct backend **backend, struct thread_team *team, unsigned threads);
+/* The CPU with so many threads, in F32 or BF16. EMBED_UNSUPPORTED where it has no BF16. */
+embed_status backend_cpu_open(struct backend **backend, struct thread_team *team, unsigned threads,
+                              embed_dtype dtype);
 
 #endif

@@ -1,4 +1,4 @@
-/* backend_cpu.c - the operations on the CPU, in FP32
+/* backend_cpu.c - the operations on the CPU, in FP32 or BF16
  *
  * Chunks are computed one a thread, each through all layers, so that many texts need no barrier
  * and activations stay in the thread's own cache. When there are fewer chunks than threads, they
@@ -32,21 +32,21 @@ struct cpu_backend {
 
 struct executor {
     const struct cpu_backend *cpu;
-    float *scratch; /* attention's, for each thread */
-    size_t scratch_size;
+    char *scratch; /* attention's, for each thread */
+    size_t scratch_bytes; /* of one thread */
 };
 
 struct execution {
     const struct cpu_kernels *kernels;
     struct thread_team *team; /* NULL: the calling thread alone */
-    float *scratch;           /* rank r's begins at r * scratch_size */
-    size_t scratch_size;
+    char *scratch;            /* rank r's begins at r * scratch_bytes */
+    size_t scratch_bytes;
 };
 
 /* ---- memory and weights -------------------------------------------------------------------- */
 
 /* Attention may read this far past the last value (kernels.h). */
-#define PAST_THE_END (64 * sizeof(float))
+#define PAST_THE_END 256
 
 static embed_status cpu_allocate(struct backend *backend, void **out, size_t bytes,
                                  const char *what)
@@ -76,7 +76,8 @@ static size_t cpu_weight_bytes(const struct backend *backend, enum weight_kind k
         !size_multiply(floats, sizeof(float), &bytes))
         return SIZE_MAX;
     switch (kind) {
-    case WEIGHT_MATRIX: return kernels->linear_weight_size(rows, columns) * sizeof(float);
+    case WEIGHT_TABLE: return rows * columns * kernels->element_bytes;
+    case WEIGHT_MATRIX: return kernels->linear_weight_bytes(rows, columns);
     case WEIGHT_BIAS: return kernels->linear_bias_size(columns) * sizeof(float);
     default: return rows * columns * sizeof(float);
     }
@@ -87,11 +88,16 @@ static embed_status cpu_weight_store(struct backend *backend, void *weight, enum
                                      size_t columns)
 {
     const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
-    float *floats = weight;
     if (kind == WEIGHT_MATRIX) {
-        kernels->linear_pack(floats, values, count, columns);
+        kernels->linear_pack(weight, values, count, columns);
         return EMBED_OK;
     }
+    if (kind == WEIGHT_TABLE) {
+        char *rows = (char *)weight + first * columns * kernels->element_bytes;
+        kernels->store(rows, values, count * columns);
+        return EMBED_OK;
+    }
+    float *floats = weight;
     memcpy(floats + first * columns, values, count * columns * sizeof(float));
     if (kind == WEIGHT_BIAS) {
         size_t padded = kernels->linear_bias_size(columns);
@@ -115,17 +121,17 @@ static size_t cpu_taken_memory(const struct backend *backend, size_t bytes)
 
 /* ---- executors ----------------------------------------------------------------------------- */
 
-/* Floats of attention scratch for one thread: a whole number of cache lines, so that threads do not
+/* Bytes of attention scratch for one thread: a whole number of cache lines, so that threads do not
  * share one. */
-static size_t scratch_size(const struct backend *backend, size_t T, size_t HS)
+static size_t scratch_bytes(const struct backend *backend, size_t T, size_t HS)
 {
     const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
-    return (kernels->attention_scratch_size(T, HS) + 15) / 16 * 16;
+    return (kernels->attention_scratch_bytes(T, HS) + 63) / 64 * 64;
 }
 
 static size_t cpu_executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
 {
-    return scratch_size(backend, limits->T, limits->HS) * backend->workers * sizeof(float);
+    return scratch_bytes(backend, limits->T, limits->HS) * backend->workers;
 }
 
 static embed_status cpu_executor_create(struct executor **out, struct backend *backend,
@@ -135,7 +141,7 @@ static embed_status cpu_executor_create(struct executor **out, struct backend *b
     struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
     if (executor == NULL) return EMBED_OUT_OF_MEMORY;
     executor->cpu = cpu;
-    executor->scratch_size = scratch_size(backend, limits->T, limits->HS);
+    executor->scratch_bytes = scratch_bytes(backend, limits->T, limits->HS);
     executor->scratch =
         memory_allocate_aligned(cpu_executor_bytes(backend, limits), "attention scratch");
     if (executor->scratch == NULL) {
@@ -174,8 +180,8 @@ static void run_chunks(void *argument, unsigned rank)
     struct chunk_run *run = argument;
     const struct executor *executor = run->executor;
     struct execution execution = {executor->cpu->kernels, NULL,
-                                  executor->scratch + rank * executor->scratch_size,
-                                  executor->scratch_size};
+                                  executor->scratch + rank * executor->scratch_bytes,
+                                  executor->scratch_bytes};
     size_t i;
     while ((i = atomic_fetch_add(&run->next, 1)) < run->count)
         first_failure_note(&run->failure, run_chunk(run->work, i, rank, &execution));
@@ -186,7 +192,7 @@ static embed_status cpu_run(struct executor *executor, size_t count, const struc
     const struct cpu_backend *cpu = executor->cpu;
     if (count < cpu->backend.workers) {
         struct execution execution = {cpu->kernels, cpu->team, executor->scratch,
-                                      executor->scratch_size};
+                                      executor->scratch_bytes};
         for (size_t i = 0; i < count; i++) TRY(run_chunk(work, i, 0, &execution));
         return EMBED_OK;
     }
@@ -222,7 +228,7 @@ static embed_status cpu_fetch(void *out, const void *memory, size_t bytes,
 
 /* An operation is a function of a part of the work: units [first, last) of `units`. */
 struct operation {
-    void (*part)(const struct operation *operation, size_t first, size_t last, float *scratch);
+    void (*part)(const struct operation *operation, size_t first, size_t last, void *scratch);
     const struct execution *execution;
     const struct cpu_kernels *kernels;
     const void *arguments;
@@ -238,10 +244,10 @@ static void operation_share(void *argument, unsigned rank)
     size_t last = operation->units * (rank + 1) / threads;
     if (first < last)
         operation->part(operation, first, last,
-                        execution->scratch + rank * execution->scratch_size);
+                        execution->scratch + rank * execution->scratch_bytes);
 }
 
-static embed_status compute(void (*part)(const struct operation *, size_t, size_t, float *),
+static embed_status compute(void (*part)(const struct operation *, size_t, size_t, void *),
                             const void *arguments, size_t units, struct execution *execution)
 {
     struct operation operation = {part, execution, execution->kernels, arguments, units};
@@ -250,8 +256,14 @@ static embed_status compute(void (*part)(const struct operation *, size_t, size_
     return EMBED_OK;
 }
 
+/* Row n of a matrix of elements with C columns. */
+static void *row_of(const struct operation *operation, const void *matrix, size_t n, size_t C)
+{
+    return (char *)matrix + n * C * operation->kernels->element_bytes;
+}
+
 struct embed_layernorm_arguments {
-    float *y;
+    void *y;
     const struct packed_batch *batch;
     const struct embeddings *w;
     size_t C;
@@ -259,12 +271,12 @@ struct embed_layernorm_arguments {
 };
 
 static void embed_layernorm_part(const struct operation *operation, size_t first, size_t last,
-                                 float *scratch)
+                                 void *scratch)
 {
     (void)scratch;
     const struct embed_layernorm_arguments *a = operation->arguments;
     operation->kernels->embed_layernorm(
-        a->y + first * a->C, a->batch->ids + first, a->batch->positions + first, a->w->word,
+        row_of(operation, a->y, first, a->C), a->batch->ids + first, a->batch->positions + first, a->w->word,
         a->w->position, a->w->type, a->w->norm.weight, a->w->norm.bias, last - first, a->C, a->eps);
 }
 
@@ -277,15 +289,15 @@ static embed_status cpu_embed_layernorm(void *y, const struct packed_batch *batc
 }
 
 struct linear_arguments {
-    float *y;
-    const float *x;
+    void *y;
+    const void *x;
     const struct linear *layer;
     size_t N;
     enum activation activation;
 };
 
 static void linear_part(const struct operation *operation, size_t first, size_t last,
-                        float *scratch)
+                        void *scratch)
 {
     (void)scratch;
     const struct linear_arguments *a = operation->arguments;
@@ -304,8 +316,8 @@ static embed_status cpu_linear(void *y, const void *x, const struct linear *laye
 }
 
 struct attention_arguments {
-    float *context;
-    const float *qkv;
+    void *context;
+    const void *qkv;
     const struct relative_bias *bias;
     const struct packed_batch *batch;
     size_t NH, HS;
@@ -313,19 +325,20 @@ struct attention_arguments {
 
 /* Unit b * NH + h is head h of sequence b. */
 static void attention_part(const struct operation *operation, size_t first, size_t last,
-                           float *scratch)
+                           void *scratch)
 {
     const struct attention_arguments *a = operation->arguments;
     size_t C = a->NH * a->HS;
     for (size_t unit = first; unit < last; unit++) {
         size_t b = unit / a->NH, h = unit % a->NH;
         size_t begin = (size_t)a->batch->offsets[b], T = (size_t)a->batch->offsets[b + 1] - begin;
-        const float *q = a->qkv + begin * 3 * C + h * a->HS;
+        size_t bytes = operation->kernels->element_bytes;
+        const char *q = (const char *)a->qkv + (begin * 3 * C + h * a->HS) * bytes;
         const float *relative = a->bias->table;
         if (relative != NULL) relative += h * a->bias->columns + a->bias->zero;
-        operation->kernels->attention(a->context + begin * C + h * a->HS, q, q + C, q + 2 * C,
-                                      relative, T, a->HS, 3 * C, C, 1.0f / sqrtf((float)a->HS),
-                                      scratch);
+        operation->kernels->attention((char *)a->context + (begin * C + h * a->HS) * bytes, q,
+                                      q + C * bytes, q + 2 * C * bytes, relative, T, a->HS, 3 * C,
+                                      C, 1.0f / sqrtf((float)a->HS), scratch);
     }
 }
 
@@ -338,21 +351,21 @@ static embed_status cpu_attention(void *context, const void *qkv, const struct r
 }
 
 struct add_layernorm_arguments {
-    float *y;
-    const float *x, *residual;
+    void *y;
+    const void *x, *residual;
     const struct layernorm *norm;
     size_t C;
     float eps;
 };
 
 static void add_layernorm_part(const struct operation *operation, size_t first, size_t last,
-                               float *scratch)
+                               void *scratch)
 {
     (void)scratch;
     const struct add_layernorm_arguments *a = operation->arguments;
-    size_t skip = first * a->C;
-    operation->kernels->add_layernorm(a->y + skip, a->x + skip, a->residual + skip,
-                                      a->norm->weight, a->norm->bias, last - first, a->C, a->eps);
+    operation->kernels->add_layernorm(row_of(operation, a->y, first, a->C),
+                                      row_of(operation, a->x, first, a->C),
+                                      row_of(operation, a->residual, first, a->C), a->norm->weight, a->norm->bias, last - first, a->C, a->eps);
 }
 
 static embed_status cpu_add_layernorm(void *y, const void *x, const void *residual,
@@ -365,7 +378,7 @@ static embed_status cpu_add_layernorm(void *y, const void *x, const void *residu
 
 struct pool_arguments {
     float *rows;
-    const float *x;
+    const void *x;
     const struct packed_batch *batch;
     size_t C;
     enum pooling pooling;
@@ -373,14 +386,14 @@ struct pool_arguments {
     bool normalize;
 };
 
-static void pool_part(const struct operation *operation, size_t first, size_t last, float *scratch)
+static void pool_part(const struct operation *operation, size_t first, size_t last, void *scratch)
 {
     (void)scratch;
     const struct pool_arguments *a = operation->arguments;
     for (size_t b = first; b < last; b++) {
         size_t begin = (size_t)a->batch->offsets[b], T = (size_t)a->batch->offsets[b + 1] - begin;
         float *row = a->rows + b * a->C;
-        operation->kernels->pool(row, a->x + begin * a->C, T, a->C, a->pooling);
+        operation->kernels->pool(row, row_of(operation, a->x, begin, a->C), T, a->C, a->pooling);
         if (a->normalize) operation->kernels->l2_normalize(row, row, a->D);
     }
 }
@@ -400,10 +413,11 @@ static void cpu_close(struct backend *backend)
     memory_free(backend);
 }
 
-embed_status backend_cpu_open(struct backend **out, struct thread_team *team, unsigned threads)
+embed_status backend_cpu_open(struct backend **out, struct thread_team *team, unsigned threads,
+                              embed_dtype dtype)
 {
     const struct cpu_kernels *kernels;
-    TRY(cpu_kernels_choose(&kernels));
+    TRY(cpu_kernels_choose(&kernels, dtype));
     struct cpu_backend *cpu = memory_allocate(1, sizeof *cpu, "the CPU backend");
     if (cpu == NULL) return EMBED_OUT_OF_MEMORY;
 
@@ -412,8 +426,8 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
     cpu->backend = (struct backend){
         .references = 1,
         .device = EMBED_DEVICE_CPU,
-        .dtype = EMBED_DTYPE_F32,
-        .activation_bytes = sizeof(float),
+        .dtype = kernels->element_bytes == sizeof(float) ? EMBED_DTYPE_F32 : EMBED_DTYPE_BF16,
+        .activation_bytes = kernels->element_bytes,
         .chunk_tokens = CHUNK_TOKENS,
         .workers = threads,
         .close = cpu_close,

@@ -33,10 +33,16 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
+
+static bool has_avx512_bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 static const struct instruction_set instruction_sets[] = { /* the best first */
 #if defined(__x86_64__)
+    {&cpu_kernels_avx512_bf16, has_avx512_bf16},
     {&cpu_kernels_avx512, has_avx512},
     {&cpu_kernels_avx2, has_avx2},
 #endif
@@ -53,21 +59,42 @@ const struct cpu_kernels *cpu_kernels_available(size_t i)
     return NULL;
 }
 
-embed_status cpu_kernels_choose(const struct cpu_kernels **kernels)
+/* The first of the list that may be used: what EMBED_CPU_ISA names, where it is set. */
+static embed_status first_allowed(size_t *first)
 {
     const char *name = getenv("EMBED_CPU_ISA");
-    if (name == NULL || *name == '\0') {
-        *kernels = cpu_kernels_available(0);
-        return EMBED_OK;
-    }
+    *first = 0;
+    if (name == NULL || *name == '\0') return EMBED_OK;
     for (size_t s = 0; s < COUNT; s++) {
         if (strcmp(name, instruction_sets[s].kernels->name) != 0) continue;
         if (!instruction_sets[s].available())
             return fail(EMBED_NO_DEVICE, "EMBED_CPU_ISA=%s: this processor does not have it", name);
-        *kernels = instruction_sets[s].kernels;
+        *first = s;
         return EMBED_OK;
     }
-    return fail(EMBED_INVALID_ARGUMENT, "EMBED_CPU_ISA=%s: not one of avx512, avx2, scalar", name);
+    return fail(EMBED_INVALID_ARGUMENT,
+                "EMBED_CPU_ISA=%s: not one of avx512_bf16, avx512, avx2, scalar", name);
+}
+
+static embed_status lacks_bf16(size_t first)
+{
+    if (first > 0)
+        return fail(EMBED_UNSUPPORTED, "EMBED_CPU_ISA=%s computes in f32 only",
+                    instruction_sets[first].kernels->name);
+    return fail(EMBED_UNSUPPORTED,
+                "this processor has no AVX-512 BF16: it computes in f32, not in bf16");
+}
+
+embed_status cpu_kernels_choose(const struct cpu_kernels **kernels, embed_dtype dtype)
+{
+    size_t first, element_bytes = dtype == EMBED_DTYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+    TRY(first_allowed(&first));
+    for (size_t s = first; s < COUNT; s++) {
+        *kernels = instruction_sets[s].kernels;
+        if ((*kernels)->element_bytes == element_bytes && instruction_sets[s].available())
+            return EMBED_OK;
+    }
+    return lacks_bf16(first);
 }
 
 unsigned cpu_count(void)

@@ -1,0 +1,128 @@
+/* vector_bf16.h - what vector.h lacks for elements in BF16: AVX-512 BF16
+ *
+ * BF16 is the upper half of an FP32. The one multiply-add there is takes pairs: for each lane,
+ * sum + a0 * b0 + a1 * b1, in FP32. `words` holds LANES such pairs, 32 bits each. Numbers below
+ * 2^-126 count as zero.
+ */
+#ifndef KERNELS_CPU_VECTOR_BF16_H
+#define KERNELS_CPU_VECTOR_BF16_H
+
+typedef uint16_t element;
+typedef __m512i words;
+
+/* clang-format off: one line a word */
+
+/* ---- elements as floats -------------------------------------------------------------------- */
+
+INLINE float element_value(element x)
+{
+    uint32_t bits = (uint32_t)x << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+INLINE vec vec_from_elements(__m256i x)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+INLINE vec load_elements(const element *p)
+{
+    return vec_from_elements(_mm256_loadu_si256((const __m256i *)p));
+}
+/* Rounds to nearest, ties to even; NaN stays NaN. */
+INLINE void store_elements(element *p, vec a)
+{
+    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(a));
+}
+INLINE vec load_first_elements(const element *p, size_t n)
+{
+    return vec_from_elements(_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p));
+}
+INLINE void store_first_elements(element *p, vec a, size_t n)
+{
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh(a));
+}
+
+/* The first n <= LANES lanes of a; the others are `other`. */
+INLINE vec vec_first_or(vec a, size_t n, float other)
+{
+    return _mm512_mask_mov_ps(vec_set(other), (__mmask16)((1u << n) - 1), a);
+}
+
+/* ---- pairs --------------------------------------------------------------------------------- */
+
+#define WORD_ELEMENTS 2
+#define WORDS_ELEMENTS (WORD_ELEMENTS * LANES) /* in a `words` */
+
+INLINE vec vec_dot(vec sum, words a, words b)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+INLINE words words_zero(void) { return _mm512_setzero_si512(); }
+INLINE words words_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
+INLINE void words_store(uint32_t *p, words a) { _mm512_storeu_si512(p, a); }
+/* The pair at p in every lane; p[0] and 0 in every lane. */
+INLINE words words_pair(const element *p)
+{
+    int32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm512_set1_epi32(pair);
+}
+INLINE words words_single(const element *p) { return _mm512_set1_epi32(*p); }
+/* n <= 32 elements one after another; the others are 0 and are not touched in memory. */
+INLINE __mmask32 first_elements(size_t n) { return (__mmask32)((1ull << n) - 1); }
+INLINE words words_load_elements(const element *p, size_t n)
+{
+    return _mm512_maskz_loadu_epi16(first_elements(n), p);
+}
+INLINE void words_store_elements(element *p, words a, size_t n)
+{
+    _mm512_mask_storeu_epi16(p, first_elements(n), a);
+}
+/* The elements of low, then those of high, rounded. */
+INLINE words words_from(vec low, vec high) { return (words)_mm512_cvtne2ps_pbh(high, low); }
+/* Pairs (a[i], b[i]) of elements i = 0 to 15, and 16 to 31. */
+INLINE words words_pairs_low(words a, words b)
+{
+    const words order = _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A,
+        0x290009, 0x280008, 0x270007, 0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001,
+        0x200000);
+    return _mm512_permutex2var_epi16(a, order, b);
+}
+INLINE words words_pairs_high(words a, words b)
+{
+    const words order = _mm512_set_epi32(0x3F001F, 0x3E001E, 0x3D001D, 0x3C001C, 0x3B001B, 0x3A001A,
+        0x390019, 0x380018, 0x370017, 0x360016, 0x350015, 0x340014, 0x330013, 0x320012, 0x310011,
+        0x300010);
+    return _mm512_permutex2var_epi16(a, order, b);
+}
+/* clang-format on */
+
+/* Word j of rows[i] and word i of rows[j] change places. */
+INLINE void words_transpose(words rows[16])
+{
+    words t[16], u[16];
+    UNROLL for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 16; i += 4) {
+        u[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        u[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        u[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        u[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    /* u[4 g + c], quarter q: word 4 q + c of rows 4 g to 4 g + 3. */
+    UNROLL for (int c = 0; c < 4; c++) {
+        words a = _mm512_shuffle_i32x4(u[c], u[4 + c], 0x88);
+        words b = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0x88);
+        words d = _mm512_shuffle_i32x4(u[c], u[4 + c], 0xDD);
+        words e = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0xDD);
+        rows[c] = _mm512_shuffle_i32x4(a, b, 0x88);
+        rows[8 + c] = _mm512_shuffle_i32x4(a, b, 0xDD);
+        rows[4 + c] = _mm512_shuffle_i32x4(d, e, 0x88);
+        rows[12 + c] = _mm512_shuffle_i32x4(d, e, 0xDD);
+    }
+}
+
+#endif
