@@ -15,7 +15,10 @@ static const tool_command commands[] = {
     {"encode", command_encode, TAKEN_BY_ENCODE, "-m FOLDER [options] [FILE|-]",
      "the embedding of each line of a file",
      "Writes one row of numbers for each line of FILE (or of standard input), in order, empty\n"
-     "lines included. Lines end with a line feed only.",
+     "lines included. Lines end with a line feed only.\n\n"
+     "With --resume, FILE and -o OUTPUT are files; OUTPUT.journal says what was done, and\n"
+     "OUTPUT.partial holds it until it is all. Killed at any moment, the same command goes on,\n"
+     "and OUTPUT has the bytes of a run that was never disturbed.",
      "embed encode -m weights/all-MiniLM-L6-v2 -o rows.npy lines.txt", 1},
     {"tokenize", command_tokenize, TAKEN_BY_TOKENIZE, "-m FOLDER [options] [FILE|-]",
      "the token ids of each line of a file",

@@ -44,6 +44,16 @@ void tool_hold_errors(char *message)
     if (message != NULL) *message = '\0';
 }
 
+void tool_notice(const char *format, ...)
+{
+    char line[TOOL_MESSAGE_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    put_line(line, format, arguments);
+    va_end(arguments);
+    message_line("", line);
+}
+
 void tool_log(embed_log_level level, const char *format, ...)
 {
     static const char *const prefixes[] = {"", "error: ", "warning: ", "info: ", "debug: "};

@@ -5,7 +5,7 @@
  * embed.h), which leaves the blocks free to grow from 64 lines to what takes half a second: the
  * first rows come soon, and the bar moves.
  */
-#include "embed_tool.h"
+#include "embed_resume.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,10 +40,14 @@ typedef struct encoding {
     encode_block *blocks[PIPELINE_BLOCKS];
     atomic_size_t wanted; /* lines in the next block */
     atomic_int stop;      /* the other end of reader.stop; -1: closed */
-    uint64_t truncated;
-    uint64_t invalid; /* texts with bytes that are not UTF-8 */
-    uint64_t not_finite;
+    checkpoint done;      /* what has been written */
+    resume resume;        /* with --resume alone */
 } encoding;
+
+static bool is_standard(const char *path)
+{
+    return path == NULL || strcmp(path, "-") == 0;
+}
 
 static tool_format format_of(const tool_settings *settings)
 {
@@ -53,24 +57,44 @@ static tool_format format_of(const tool_settings *settings)
     return npy ? FORMAT_NPY : FORMAT_TEXT;
 }
 
-static bool prepare(encoding *e, const tool_settings *settings)
+/* The files first: whoever mistypes a name need not wait for the weights. */
+static bool open_files(encoding *e)
 {
+    const tool_settings *settings = e->settings;
+    if (!lines_open(&e->reader, settings->operand_count > 0 ? settings->operands[0] : NULL))
+        return false;
+    return settings->resume ? resume_open(&e->resume, settings->output)
+                            : output_open(&e->output, settings->output);
+}
+
+static bool open_model(encoding *e)
+{
+    const tool_settings *settings = e->settings;
     e->options = (embed_encode_options)EMBED_ENCODE_OPTIONS_INIT;
     e->options.max_tokens = settings->max_tokens;
     e->options.normalize = settings->no_normalize ? EMBED_OFF : EMBED_AS_MODEL;
     e->options.dimensions = settings->dimensions;
     e->options.prompt_name = settings->prompt;
-
-    /* The files first: whoever mistypes a name need not wait for the weights. */
-    const char *input = settings->operand_count > 0 ? settings->operands[0] : NULL;
-    if (!lines_open(&e->reader, input) || !output_open(&e->output, settings->output) ||
-        !tool_open_model(&e->model, &e->instance, settings) ||
+    if (!tool_open_model(&e->model, &e->instance, settings) ||
         !tool_row_width(&e->width, e->model, settings))
         return false;
     /* Without texts only the options are checked: the first line may be long in coming. */
-    if (embed_instance_encode(e->instance, NULL, 0, &e->options, NULL, 0, NULL) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
-    return rows_start(&e->writer, &e->output, format_of(settings), e->width);
+    return embed_instance_encode(e->instance, NULL, 0, &e->options, NULL, 0, NULL) == EMBED_OK ||
+           tool_error("%s", embed_error_message());
+}
+
+/* With --resume, where the rows go on; else before the first. */
+static bool start_rows(encoding *e)
+{
+    tool_format format = format_of(e->settings);
+    if (!e->settings->resume) return rows_start(&e->writer, &e->output, format, e->width);
+    char *identity =
+        job_identity(e->model, e->instance, &e->options, e->settings, format, e->width);
+    e->resume.format = format;
+    e->resume.width = e->width;
+    bool started = identity != NULL && resume_start(&e->resume, &e->done, identity);
+    free(identity);
+    return started;
 }
 
 /* ---- the stages ----------------------------------------------------------------------------
@@ -113,12 +137,21 @@ static stage_result compute_block(void *job, size_t number)
 
 static void count_item(encoding *e, const embed_item *item, uint64_t line)
 {
-    e->truncated += item->truncated != 0;
-    e->invalid += item->invalid_bytes > 0;
+    e->done.truncated += item->truncated != 0;
+    e->done.invalid += item->invalid_bytes > 0;
     if (item->status == EMBED_OK) return;
-    if (++e->not_finite <= WARNINGS_NOT_FINITE)
+    if (++e->done.not_finite <= WARNINGS_NOT_FINITE)
         tool_log(EMBED_LOG_WARNING, "%s: line %ju: the embedding is not finite", e->reader.name,
                  (uintmax_t)line);
+}
+
+static void note_done(encoding *e, const line_block *block)
+{
+    e->done.rows = e->writer.rows;
+    e->done.input_bytes = block->bytes;
+    e->done.input_hash = block->hash;
+    e->done.output_bytes = e->writer.hash.bytes;
+    e->done.output_hash = hash_value(&e->writer.hash);
 }
 
 static stage_result write_block(void *job, size_t number)
@@ -134,6 +167,10 @@ static stage_result write_block(void *job, size_t number)
     }
     /* Who reads a pipe gets the rows as they are made; a file can wait for a full buffer. */
     if (e->output.start < 0 && !output_flush(&e->output)) return STAGE_FAILS;
+    note_done(e, &block->lines);
+    /* Only whole lines are done for good: the file may grow after a last one that has no end. */
+    if (e->settings->resume && block->lines.whole && !resume_checkpoint(&e->resume, &e->done))
+        return STAGE_FAILS;
     progress_add(&e->progress, &block->lines, tokens);
     return STAGE_GOES_ON;
 }
@@ -161,7 +198,10 @@ static bool encode_lines(encoding *e)
     close(ends[0]);
     if (!done) return false;
     progress_finish(&e->progress);
-    return rows_finish(&e->writer) && output_commit(&e->output);
+    e->done.complete = true;
+    return rows_finish(&e->writer) &&
+           (!e->settings->resume || resume_checkpoint(&e->resume, &e->done)) &&
+           output_commit(&e->output);
 }
 
 static void release_blocks(encoding *e)
@@ -181,28 +221,44 @@ static void release_blocks(encoding *e)
 
 static void report(const encoding *e)
 {
-    if (e->truncated > 0)
+    const checkpoint *done = &e->done;
+    if (done->truncated > 0)
         tool_log(EMBED_LOG_INFO, "%ju of %ju texts were longer than the limit and were cut",
-                 (uintmax_t)e->truncated, (uintmax_t)e->writer.rows);
-    if (e->invalid > 0)
+                 (uintmax_t)done->truncated, (uintmax_t)done->rows);
+    if (done->invalid > 0)
         tool_log(EMBED_LOG_INFO, "%ju of %ju texts had bytes that are not UTF-8",
-                 (uintmax_t)e->invalid, (uintmax_t)e->writer.rows);
-    if (e->not_finite > 0)
+                 (uintmax_t)done->invalid, (uintmax_t)done->rows);
+    if (done->not_finite > 0)
         tool_error("%s: %ju of %ju embeddings are not finite", e->reader.name,
-                   (uintmax_t)e->not_finite, (uintmax_t)e->writer.rows);
+                   (uintmax_t)done->not_finite, (uintmax_t)done->rows);
+}
+
+static bool encode(encoding *e)
+{
+    if (!open_files(e) || !open_model(e) || !start_rows(e)) return false;
+    if (e->done.complete) tool_notice("%s: is complete, nothing is left to do", e->settings->output);
+    else if (!encode_lines(e)) return false;
+    report(e);
+    return e->done.not_finite == 0;
 }
 
 int command_encode(const tool_settings *settings)
 {
     encoding e = {.settings = settings, .reader = {.fd = -1}, .output = {.fd = -1}};
-    bool done = prepare(&e, settings) && encode_lines(&e);
-    if (done) report(&e);
-
+    e.resume = (resume){.reader = &e.reader, .output = &e.output, .writer = &e.writer, .journal = {.fd = -1}};
+    if (settings->resume && (is_standard(settings->output) || settings->operand_count == 0 ||
+                             is_standard(settings->operands[0]))) {
+        tool_error("encode: --resume needs a FILE to read and -o FILE: standard input and standard "
+                   "output cannot be gone on with");
+        return EXIT_WRONG_CALL;
+    }
+    bool done = encode(&e);
     release_blocks(&e);
     rows_close(&e.writer);
     output_close(&e.output);
+    if (settings->resume) resume_close(&e.resume);
     lines_close(&e.reader);
     embed_instance_destroy(e.instance);
     embed_model_close(e.model);
-    return done && e.not_finite == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return done ? EXIT_SUCCESS : EXIT_FAILURE;
 }

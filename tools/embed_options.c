@@ -74,6 +74,8 @@ static const tool_option options[] = {
      "keep the first N numbers of each row (default: all)", NULL},
     {"--jsonl", "FIELD", IS_TEXT, FIELD(jsonl_field), TAKEN_BY_ENCODE,
      "lines are JSON, the text is their FIELD (default: plain)", NULL},
+    {"--resume", NULL, IS_FLAG, FIELD(resume), TAKEN_BY_ENCODE,
+     "go on where a run with --resume was ended (default: begin)", NULL},
     {"--progress", "auto|always|never", IS_WORD, FIELD(progress), TAKEN_BY_ENCODE,
      "speed and time left on stderr (default: on a terminal)", progress_modes},
     {"--device-memory", "SIZE", IS_BYTES, FIELD(device_memory), TAKEN_BY_INFO,
@@ -86,12 +88,22 @@ static const tool_option options[] = {
 };
 #define OPTIONS (sizeof options / sizeof options[0])
 
-const char *dtype_word(embed_dtype dtype)
+static const char *word_of(const word_value *words, int value)
 {
-    for (const word_value *w = dtypes; w->word != NULL; w++) {
-        if (w->value == (int)dtype) return w->word;
+    for (; words->word != NULL; words++) {
+        if (words->value == value) return words->word;
     }
     return "?";
+}
+
+const char *dtype_word(embed_dtype dtype)
+{
+    return word_of(dtypes, (int)dtype);
+}
+
+const char *format_word(tool_format format)
+{
+    return word_of(formats, (int)format);
 }
 
 /* Decimal digits and nothing else. */

@@ -199,6 +199,18 @@ bool output_rewind(tool_output *output, uint64_t bytes)
            write_failed(output);
 }
 
+ssize_t tool_read_at(int fd, void *out, size_t count, off_t offset)
+{
+    size_t used = 0;
+    while (used < count) {
+        ssize_t n = pread(fd, (char *)out + used, count - used, offset + (off_t)used);
+        if (n == 0) break;
+        if (n > 0) used += (size_t)n;
+        else if (errno != EINTR) return -1;
+    }
+    return (ssize_t)used;
+}
+
 void tool_sync_folder(const char *target)
 {
     char folder[PATH_MAX];

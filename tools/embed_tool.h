@@ -51,6 +51,7 @@ typedef struct tool_settings {
     size_t dimensions;
     size_t device_memory; /* bytes; 0: not asked */
     bool no_normalize;
+    bool resume;
     bool json;
     bool help;
     char **operands; /* what is no option; points into argv */
@@ -84,8 +85,9 @@ bool options_parse(tool_settings *settings, const tool_command *command, int cou
 /* One line for each option of the command, on stdout. */
 void options_print(const tool_command *command);
 
-/* "f32", ...: as --dtype takes it. */
+/* "f32", ...: as --dtype takes it; "npy", ...: as --format does. */
 const char *dtype_word(embed_dtype dtype);
+const char *format_word(tool_format format);
 
 /* ---- messages and other chores (embed_common.c) --------------------------------------------
  */
@@ -93,6 +95,9 @@ const char *dtype_word(embed_dtype dtype);
 /* "embed: ...": the first one that comes; what follows from it is not told. Returns false, so that
  * callers can `return tool_error(...)`. */
 bool tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* "embed: ...": what must be known and is no error. */
+void tool_notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* "embed: warning: ...", where the level is wanted. */
 void tool_log(embed_log_level level, const char *format, ...)
@@ -238,6 +243,9 @@ bool output_commit(tool_output *output);
 /* Frees what is held; without output_commit before, nothing of the given name is left or
  * changed. */
 void output_close(tool_output *output);
+
+/* As many of the bytes from `offset` on as there are, up to `count`; -1: failed, as errno says. */
+ssize_t tool_read_at(int fd, void *out, size_t count, off_t offset);
 
 /* fsync, for a file and for the folder that holds one: a new name in it is then on the disk. Some
  * file systems cannot promise the latter, which is no error. */
