@@ -58,9 +58,11 @@ static struct token_list encode(const struct tokenizer *tokenizer, const char *t
                                 size_t length, size_t max_tokens, struct tokenizer_facts *facts)
 {
     struct token_list list = {0};
-    if (tokenizer_encode(tokenizer, text, length, max_tokens, &list, facts) != EMBED_OK)
+    struct word_cache cache = {0};
+    if (tokenizer_encode(tokenizer, &cache, text, length, max_tokens, &list, facts) != EMBED_OK)
         fail_msg("%s", error_message());
     assert_int_equal(list.count, facts->tokens);
+    word_cache_free(&cache);
     return list;
 }
 
@@ -211,14 +213,17 @@ static void test_max_tokens_too_small(void **state)
     (void)state;
     struct tokenizer *tokenizer = open_tokenizer(FOLDER "uncased");
     struct token_list list = {0};
-    assert_int_equal(tokenizer_encode(tokenizer, "a", 1, 1, &list, NULL),
+    struct word_cache cache = {0};
+    assert_int_equal(tokenizer_encode(tokenizer, &cache, "a", 1, 1, &list, NULL),
                      EMBED_INVALID_ARGUMENT);
     assert_int_equal(list.count, 0);
-    assert_int_equal(tokenizer_encode(tokenizer, "a b", 3, 2, &list, NULL), EMBED_OK);
+    assert_int_equal(tokenizer_encode(tokenizer, &cache, "a b", 3, 2, &list, NULL), EMBED_OK);
     assert_int_equal(list.count, 2);
     /* Appends. */
-    assert_int_equal(tokenizer_encode(tokenizer, "a b", 3, SIZE_MAX, &list, NULL), EMBED_OK);
+    assert_int_equal(tokenizer_encode(tokenizer, &cache, "a b", 3, SIZE_MAX, &list, NULL),
+                     EMBED_OK);
     assert_int_equal(list.count, 6);
+    word_cache_free(&cache);
     token_list_free(&list);
     tokenizer_close(tokenizer);
 }

@@ -133,7 +133,7 @@ static void test_processors(void **state)
         struct tokenizer *tokenizer;
         struct token_list list = {0};
         assert_int_equal(tokenizer_open(&tokenizer, folder), EMBED_OK);
-        assert_int_equal(tokenizer_encode(tokenizer, "", 0, 0, &list, NULL), EMBED_OK);
+        assert_int_equal(tokenizer_encode(tokenizer, NULL, "", 0, 0, &list, NULL), EMBED_OK);
         assert_int_equal(list.count, 2);
         assert_int_equal(list.ids[0], 1999999);
         assert_int_equal(list.ids[1], 7);
@@ -194,7 +194,7 @@ static void test_vocab_txt_lines(void **state)
     struct token_list list = {0};
     assert_int_equal(tokenizer_open(&tokenizer, folder), EMBED_OK);
     assert_int_equal(tokenizer_id_limit(tokenizer), 9);
-    assert_int_equal(tokenizer_encode(tokenizer, "A last x", 8, 0, &list, NULL), EMBED_OK);
+    assert_int_equal(tokenizer_encode(tokenizer, NULL, "A last x", 8, 0, &list, NULL), EMBED_OK);
     static const int32_t expected[] = {1, 5, 8, 0, 2};
     assert_ids_equal("vocab.txt", 0, list.ids, list.count, expected, 5);
     token_list_free(&list);
@@ -243,7 +243,8 @@ static void test_spoiled(void **state)
         struct tokenizer *tokenizer = NULL;
         struct token_list list = {0};
         if (tokenizer_open(&tokenizer, folder) == EMBED_OK)
-            assert_int_equal(tokenizer_encode(tokenizer, text, 2000, 0, &list, NULL), EMBED_OK);
+            assert_int_equal(tokenizer_encode(tokenizer, NULL, text, 2000, 0, &list, NULL),
+                             EMBED_OK);
         token_list_free(&list);
         tokenizer_close(tokenizer);
         free(spoiled);

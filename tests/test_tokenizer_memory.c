@@ -80,13 +80,15 @@ static embed_status use(const char *folder)
     embed_status status = tokenizer_open(&tokenizer, folder);
     if (status != EMBED_OK) return status;
     struct token_list list = {0};
+    struct word_cache cache = {0};
     static const char text[] = "Yesterday a foo in New York [MASK] said 3.14, unaffably so.";
     for (size_t i = 0; i < 50 && status == EMBED_OK; i++) {
         size_t before = list.count;
-        status = tokenizer_encode(tokenizer, text, sizeof text - 1, 0, &list, NULL);
+        status = tokenizer_encode(tokenizer, &cache, text, sizeof text - 1, 0, &list, NULL);
         if (status != EMBED_OK) assert_int_equal(list.count, before);
     }
     token_list_free(&list);
+    word_cache_free(&cache);
     tokenizer_close(tokenizer);
     return status;
 }

@@ -66,6 +66,14 @@ static void add_length(struct added_tokens *set, size_t length)
     set->length_count++;
 }
 
+static void add_start(struct added_tokens *set, unsigned char byte)
+{
+    if (set->starts[byte]) return;
+    set->starts[byte] = true;
+    if (set->start_count < ADDED_TOKENS_FEW_STARTS) set->start_bytes[set->start_count] = byte;
+    set->start_count++;
+}
+
 static embed_status grow(struct added_tokens *set)
 {
     if (set->count < set->capacity) return EMBED_OK;
@@ -102,7 +110,7 @@ embed_status added_tokens_add(struct added_tokens *set, const char *file, const 
     TRY(vocabulary_add(&set->texts, file, text, length, (int32_t)set->count));
     set->tokens[set->count++] = token;
     add_length(set, length);
-    set->starts[(unsigned char)text[0]] = true;
+    add_start(set, (unsigned char)text[0]);
     return EMBED_OK;
 }
 
@@ -112,6 +120,20 @@ void added_tokens_free(struct added_tokens *set)
     memory_free(set->tokens);
     memory_free(set->lengths);
     *set = (struct added_tokens){0};
+}
+
+size_t added_tokens_find_start(const struct added_tokens *set, const char *text, size_t length)
+{
+    if (set->start_count > ADDED_TOKENS_FEW_STARTS) {
+        size_t i = 0;
+        while (i < length && !set->starts[(unsigned char)text[i]]) i++;
+        return i;
+    }
+    for (size_t i = 0; i < set->start_count; i++) {
+        const char *found = memchr(text, set->start_bytes[i], length);
+        if (found != NULL) length = (size_t)(found - text);
+    }
+    return length;
 }
 
 const struct added_token *added_tokens_match(const struct added_tokens *set, const char *text,

@@ -19,6 +19,8 @@
 
 #define ADDED_TOKEN_MAX_NORMALIZED 256 /* bytes of a text of the normalized set */
 
+#define ADDED_TOKENS_FEW_STARTS    4
+
 struct added_token {
     int32_t id;
     bool single_word; /* not matched next to a word character */
@@ -31,6 +33,8 @@ struct added_tokens {
     size_t *lengths; /* of the texts, each once, longest first */
     size_t count, length_count, capacity;
     bool starts[256]; /* with which bytes the texts start */
+    unsigned char start_bytes[ADDED_TOKENS_FEW_STARTS]; /* which, where these are few */
+    size_t start_count;
 };
 
 /* Adds a token. normalizer is not NULL for the normalized set. What cannot be matched as the
@@ -39,6 +43,9 @@ embed_status added_tokens_add(struct added_tokens *set, const char *file, const 
                               size_t length, struct added_token token,
                               const struct normalizer *normalizer);
 void added_tokens_free(struct added_tokens *set);
+
+/* Where in text[0..length) the first byte is that a token may start with; `length` if nowhere. */
+size_t added_tokens_find_start(const struct added_tokens *set, const char *text, size_t length);
 
 /* The token with the longest text that text[0..available) begins with, and that text's length;
  * NULL where there is none. */

@@ -7,12 +7,11 @@
 
 #include <string.h>
 
-#define BLOCK_BITS 7
+#define BLOCK_BITS NORMALIZER_BLOCK_BITS
 #define BLOCK      (1u << BLOCK_BITS)
 #define BLOCKS     (UNICODE_LIMIT >> BLOCK_BITS)
 
-/* A table entry is a kind in the high byte and a value below it: a normalized_kind and its code
- * point (0 stands for the character itself, so that equal blocks can be shared), or ... */
+/* More kinds of entries, behind those of normalized_kind. */
 enum entry_kind {
     ENTRY_REMOVED = NORMALIZED_BARRIER + 1,
     ENTRY_ISOLATED, /* value with a space on each side */
@@ -21,17 +20,8 @@ enum entry_kind {
 };
 
 #define ENTRY(kind, value) ((uint32_t)(kind) << 24 | (value))
-#define ENTRY_KIND(entry)  ((entry) >> 24)
-#define ENTRY_VALUE(entry) ((entry)&0xFFFFFFu)
 #define FIRST_HANGUL       0xAC00u
 #define LAST_HANGUL        0xD7A3u
-
-/* Two stages: 8,704 blocks of 128 characters, of which about 150 are different. */
-struct normalizer {
-    uint16_t block_of[BLOCKS];
-    uint32_t *entries;
-    uint32_t *sequences;
-};
 
 struct builder {
     struct normalizer *normalizer;
@@ -43,40 +33,38 @@ struct builder {
 
 /* ---- looking up -------------------------------------------------------------------------- */
 
+/* The arithmetic of the Unicode standard, section 3.12: 21 vowels by 28 final consonants, of which
+ * the first stands for none. */
 static size_t expand_hangul(uint32_t code, struct normalized *out)
 {
-    uint32_t jamo[UNICODE_MAX_DECOMPOSITION];
-    size_t count = unicode_decompose(jamo, code);
-    for (size_t i = 0; i < count; i++) out[i] = (struct normalized){jamo[i], NORMALIZED_WORD};
-    return count;
+    uint32_t syllable = code - FIRST_HANGUL, final = syllable % 28;
+    out[0] = (struct normalized){0x1100 + syllable / (21 * 28), NORMALIZED_WORD};
+    out[1] = (struct normalized){0x1161 + syllable / 28 % 21, NORMALIZED_WORD};
+    out[2] = (struct normalized){0x11A7 + final, NORMALIZED_WORD};
+    return final > 0 ? 3 : 2;
 }
 
 size_t normalizer_expand(const struct normalizer *normalizer, uint32_t code,
                          struct normalized out[NORMALIZER_MAX_EXPANSION])
 {
-    size_t block = normalizer->block_of[code >> BLOCK_BITS];
-    uint32_t entry = normalizer->entries[block << BLOCK_BITS | (code & (BLOCK - 1))];
-    uint32_t kind = ENTRY_KIND(entry), value = ENTRY_VALUE(entry);
+    uint32_t entry = normalizer_entry(normalizer, code);
+    struct normalized unit = normalizer_entry_unit(entry, code);
     static const struct normalized space = {' ', NORMALIZED_SPACE};
 
-    switch (kind) {
+    switch ((uint32_t)unit.kind) {
     case ENTRY_REMOVED: return 0;
     case ENTRY_ISOLATED:
         out[0] = out[2] = space;
-        out[1] = (struct normalized){value != 0 ? value : code, NORMALIZED_WORD};
+        out[1] = (struct normalized){unit.code, NORMALIZED_WORD};
         return 3;
     case ENTRY_HANGUL: return expand_hangul(code, out);
     case ENTRY_SEQUENCE: {
-        const uint32_t *sequence = &normalizer->sequences[value];
+        const uint32_t *sequence = &normalizer->sequences[entry & 0xFFFFFFu];
         for (uint32_t i = 0; i < sequence[0]; i++)
-            out[i] = (struct normalized){ENTRY_VALUE(sequence[1 + i]),
-                                         (enum normalized_kind)ENTRY_KIND(sequence[1 + i])};
+            out[i] = normalizer_entry_unit(sequence[1 + i], 0);
         return sequence[0];
     }
-    default:
-        out[0].code = value != 0 ? value : code;
-        out[0].kind = (enum normalized_kind)kind;
-        return 1;
+    default: out[0] = unit; return 1;
     }
 }
 

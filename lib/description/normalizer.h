@@ -9,6 +9,7 @@
 #define LIB_DESCRIPTION_NORMALIZER_H
 
 #include "embed.h"
+#include "formats/unicode.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,12 +37,42 @@ struct normalized {
 /* A canonical decomposition of 4, each doubled by lower case, with a space on either side. */
 #define NORMALIZER_MAX_EXPANSION 10
 
-struct normalizer;
+/* Two stages: 8,704 blocks of 128 characters, of which about 150 are different. An entry is a kind
+ * in the high byte and a value below it: a normalized_kind and its code point (0 stands for the
+ * character itself, so that equal blocks can be shared), or what normalizer.c knows. */
+#define NORMALIZER_BLOCK_BITS 7
+
+struct normalizer {
+    uint16_t block_of[UNICODE_LIMIT >> NORMALIZER_BLOCK_BITS];
+    uint32_t *entries;
+    uint32_t *sequences;
+};
 
 /* On success the caller owns *normalizer. */
 embed_status normalizer_create(struct normalizer **normalizer,
                                struct normalizer_options options);
 void normalizer_destroy(struct normalizer *normalizer); /* NULL is fine */
+
+static inline uint32_t normalizer_entry(const struct normalizer *normalizer, uint32_t code)
+{
+    size_t block = normalizer->block_of[code >> NORMALIZER_BLOCK_BITS];
+    return normalizer->entries[block << NORMALIZER_BLOCK_BITS |
+                               (code & ((1u << NORMALIZER_BLOCK_BITS) - 1))];
+}
+
+static inline struct normalized normalizer_entry_unit(uint32_t entry, uint32_t code)
+{
+    uint32_t value = entry & 0xFFFFFFu;
+    return (struct normalized){value != 0 ? value : code, (enum normalized_kind)(entry >> 24)};
+}
+
+/* Writes what `code` becomes, if that is one character, as nearly always; else returns false. */
+static inline bool normalizer_expand_to_one(const struct normalizer *normalizer, uint32_t code,
+                                            struct normalized *out)
+{
+    *out = normalizer_entry_unit(normalizer_entry(normalizer, code), code);
+    return out->kind < NORMALIZED_BARRIER;
+}
 
 /* Writes what `code` (below UNICODE_LIMIT) becomes, and returns how many that is; may be 0. */
 size_t normalizer_expand(const struct normalizer *normalizer, uint32_t code,

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "description/ascii_block.h"
 #include "description/tokenizer_parts.h"
 #include "formats/folder.h"
 
@@ -89,12 +90,11 @@ static embed_status set_up_model(struct tokenizer *tokenizer)
     if (parts->max_characters > WORDPIECE_MAX_CHARACTERS)
         return fail(EMBED_UNSUPPORTED, "%s: words of %zu characters, more than %d", parts->file,
                     parts->max_characters, WORDPIECE_MAX_CHARACTERS);
+    TRY(token_trie_create(&tokenizer->trie, &parts->vocabulary, parts->file));
     tokenizer->model = (struct wordpiece){
-        .vocabulary = &parts->vocabulary,
-        .prefix = parts->prefix.data,
-        .prefix_length = parts->prefix.length,
-        .prefix_hash =
-            vocabulary_hash(VOCABULARY_HASH_START, parts->prefix.data, parts->prefix.length),
+        .trie = &tokenizer->trie,
+        .continuation =
+            token_trie_walk(&tokenizer->trie, parts->prefix.data, parts->prefix.length),
         .unknown_id = unknown,
         .max_characters = parts->max_characters,
     };
@@ -138,18 +138,41 @@ static void set_up_id_limit(struct tokenizer *tokenizer)
     tokenizer->id_limit = (size_t)largest + 1;
 }
 
+/* Writes what an ASCII character becomes. False: that is not one character of ASCII, or a token of
+ * the normalized set may begin with it. */
+static bool expand_plain(const struct tokenizer *tokenizer, uint32_t code, struct normalized *out)
+{
+    return normalizer_expand_to_one(tokenizer->normalizer, code, out) && out->code < 0x80 &&
+           !tokenizer->normalized.starts[out->code];
+}
+
+static bool is_plain_in_words(const struct tokenizer *tokenizer, uint32_t code)
+{
+    bool becomes_small = tokenizer->parts.normalizer.lowercase && code >= 'A' && code <= 'Z';
+    struct normalized unit;
+    return expand_plain(tokenizer, code, &unit) && unit.kind == NORMALIZED_WORD &&
+           unit.code == (becomes_small ? code + ('a' - 'A') : code);
+}
+
+static int32_t plain_id(const struct tokenizer *tokenizer, uint32_t code)
+{
+    struct normalized unit;
+    if (code >= 0x80 || !expand_plain(tokenizer, code, &unit)) return PLAIN_OTHER;
+    if (unit.kind == NORMALIZED_SPACE) return PLAIN_SPACE;
+    if (unit.kind != NORMALIZED_PUNCTUATION) return PLAIN_OTHER;
+    const char text[] = {(char)unit.code};
+    int32_t id = vocabulary_find(&tokenizer->parts.vocabulary, text, sizeof text);
+    return id >= 0 ? id : tokenizer->model.unknown_id;
+}
+
 static void set_up_plain(struct tokenizer *tokenizer)
 {
-    for (uint32_t byte = 1; byte < 0x80; byte++) {
-        struct normalized units[NORMALIZER_MAX_EXPANSION];
-        size_t count = normalizer_expand(tokenizer->normalizer, byte, units);
-        if (count != 1 || units[0].code >= 0x80 || tokenizer->normalized.starts[units[0].code])
-            continue;
-        if (units[0].kind == NORMALIZED_SPACE)
-            tokenizer->plain[byte] = ' ';
-        else if (units[0].kind == NORMALIZED_WORD && units[0].code > ' ')
-            tokenizer->plain[byte] = (char)units[0].code;
-    }
+    static const char in_words[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    tokenizer->has_plain_words = tokenizer->model.max_characters >= ASCII_BLOCK;
+    for (const char *c = in_words; *c != '\0'; c++)
+        if (!is_plain_in_words(tokenizer, (unsigned char)*c)) tokenizer->has_plain_words = false;
+    for (uint32_t code = 0; code < 256; code++)
+        tokenizer->plain[code] = plain_id(tokenizer, code);
 }
 
 static embed_status set_up(struct tokenizer *tokenizer, const char *folder)
@@ -160,6 +183,7 @@ static embed_status set_up(struct tokenizer *tokenizer, const char *folder)
     set_up_id_limit(tokenizer);
     TRY(set_up_added_tokens(tokenizer));
     set_up_plain(tokenizer);
+    vocabulary_free(&tokenizer->parts.vocabulary); /* the trie has it all */
     return EMBED_OK;
 }
 
@@ -182,6 +206,7 @@ void tokenizer_close(struct tokenizer *tokenizer)
     added_tokens_free(&tokenizer->raw);
     added_tokens_free(&tokenizer->normalized);
     normalizer_destroy(tokenizer->normalizer);
+    token_trie_free(&tokenizer->trie);
     tokenizer_parts_free(&tokenizer->parts);
     memory_free(tokenizer);
 }

@@ -8,6 +8,7 @@
 #define LIB_DESCRIPTION_TOKENIZER_H
 
 #include "description/token_list.h"
+#include "description/word_cache.h"
 #include "embed.h"
 
 #include <stdbool.h>
@@ -34,10 +35,11 @@ struct tokenizer_facts {
 
 /* Appends the ids of text[0..length) to `list`: at most max_tokens, special tokens included
  * (0: no limit). Reading stops once that many are sure, so that a text of 10 MB costs no more
- * than its beginning. facts may be NULL. EMBED_OUT_OF_MEMORY, or EMBED_INVALID_ARGUMENT where
- * max_tokens is below tokenizer_added_tokens. */
-embed_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text,
-                              size_t length, size_t max_tokens, struct token_list *list,
-                              struct tokenizer_facts *facts);
+ * than its beginning. `cache`, which only makes it faster, belongs to this thread and tokenizer;
+ * it may be NULL, as may `facts`. EMBED_OUT_OF_MEMORY, or EMBED_INVALID_ARGUMENT where max_tokens
+ * is below tokenizer_added_tokens. */
+embed_status tokenizer_encode(const struct tokenizer *tokenizer, struct word_cache *cache,
+                              const char *text, size_t length, size_t max_tokens,
+                              struct token_list *list, struct tokenizer_facts *facts);
 
 #endif

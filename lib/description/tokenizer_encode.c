@@ -2,15 +2,19 @@
  *
  * One pass from left to right, in which all steps of the reference happen at once: tokens of
  * the raw set end a piece of text; characters are normalized one by one; tokens of the
- * normalized set are matched in that stream; what is between spaces and punctuation is gathered
- * as a word of at most a few KiB and goes to WordPiece. Time is linear in the part of the text
- * that is read, and memory other than the ids does not depend on the text.
+ * normalized set are matched in that stream; the rest goes to the word_splitter. Time is linear in
+ * the part of the text that is read, and memory other than the ids does not depend on the text.
+ *
+ * Words of ASCII letters and digits, the most frequent, need none of this: they are found 64 bytes
+ * at a time (take_plain).
  */
 #include "description/tokenizer.h"
 
 #include "base/status.h"
+#include "description/ascii_block.h"
 #include "description/bert_unicode.h"
 #include "description/tokenizer_parts.h"
+#include "description/word_splitter.h"
 
 #include <string.h>
 
@@ -40,75 +44,12 @@ struct scan {
     struct place resume;
     uint32_t previous; /* the normalized code point before `at`, 0 where a piece begins */
 
-    /* The word being gathered. Marks may not be moved before `barrier`. */
-    size_t word_length, word_characters, barrier;
-    bool too_long; /* it has become the unknown token already */
-    char word[WORDPIECE_MAX_BYTES];
+    /* The 64 bytes of text before `block_end`; 0: none have been read. */
+    struct ascii_block block;
+    size_t block_end;
+
+    struct word_splitter splitter;
 };
-
-/* ---- words ------------------------------------------------------------------------------- */
-
-static embed_status end_word(struct scan *scan)
-{
-    size_t length = scan->word_length;
-    bool is_done = scan->too_long || length == 0;
-    scan->word_length = scan->word_characters = scan->barrier = 0;
-    scan->too_long = false;
-    if (is_done) return EMBED_OK;
-    return wordpiece_encode(&scan->tokenizer->model, scan->word, length, scan->list);
-}
-
-/* Where in the word a combining mark belongs: behind the marks whose class is not higher. */
-static size_t place_of_mark(const struct scan *scan, uint32_t code)
-{
-    unsigned rank = bert_unicode_combining_rank(code);
-    size_t place = scan->word_length;
-    while (place > scan->barrier) {
-        size_t before = place - 1;
-        while (before > 0 && ((unsigned char)scan->word[before] & 0xC0) == 0x80) before--;
-        uint32_t other = utf8_decode(scan->word + before, place - before).code;
-        if (bert_unicode_combining_rank(other) <= rank) break;
-        place = before;
-    }
-    return place;
-}
-
-static embed_status add_to_word(struct scan *scan, struct normalized unit)
-{
-    if (scan->too_long) return EMBED_OK;
-    if (scan->word_characters == scan->tokenizer->model.max_characters) {
-        scan->too_long = true;
-        return token_list_add(scan->list, scan->tokenizer->model.unknown_id);
-    }
-    char bytes[4];
-    size_t count = utf8_encode(bytes, unit.code), place = scan->word_length;
-    if (unit.kind == NORMALIZED_NONSTARTER) {
-        place = place_of_mark(scan, unit.code);
-        memmove(scan->word + place + count, scan->word + place, scan->word_length - place);
-    }
-    memcpy(scan->word + place, bytes, count);
-    scan->word_length += count;
-    scan->word_characters++;
-    return EMBED_OK;
-}
-
-/* BertPreTokenizer. */
-static embed_status take(struct scan *scan, struct normalized unit)
-{
-    switch (unit.kind) {
-    case NORMALIZED_WORD:
-    case NORMALIZED_NONSTARTER: TRY(add_to_word(scan, unit)); break;
-    case NORMALIZED_SPACE: TRY(end_word(scan)); break;
-    case NORMALIZED_PUNCTUATION:
-        TRY(end_word(scan));
-        TRY(add_to_word(scan, unit));
-        TRY(end_word(scan));
-        break;
-    case NORMALIZED_BARRIER: scan->barrier = scan->word_length; return EMBED_OK;
-    }
-    scan->previous = unit.code;
-    return EMBED_OK;
-}
 
 /* ---- tokens of the raw set --------------------------------------------------------------- */
 
@@ -127,11 +68,12 @@ static void search_raw(struct scan *scan, size_t stop)
 {
     const struct added_tokens *set = &scan->tokenizer->raw;
     while (scan->searched < stop) {
-        const char *text = scan->text + scan->searched;
         size_t length;
-        const struct added_token *token = NULL;
-        if (set->starts[(unsigned char)*text])
-            token = added_tokens_match(set, text, scan->length - scan->searched, &length);
+        scan->searched += added_tokens_find_start(set, scan->text + scan->searched,
+                                                  stop - scan->searched);
+        if (scan->searched == stop) break;
+        const struct added_token *token = added_tokens_match(
+            set, scan->text + scan->searched, scan->length - scan->searched, &length);
         if (token == NULL) {
             scan->searched++;
         } else if (token->single_word && !stands_alone(scan, scan->searched, length)) {
@@ -157,7 +99,7 @@ static bool in_piece(struct scan *scan, size_t position)
 
 static embed_status take_raw(struct scan *scan)
 {
-    TRY(end_word(scan));
+    TRY(word_splitter_end(&scan->splitter));
     TRY(token_list_add(scan->list, scan->raw->id));
     scan->searched += scan->raw_length;
     scan->at = (struct place){scan->searched, 0};
@@ -237,7 +179,7 @@ static embed_status take_normalized(struct scan *scan, bool *taken)
         scan->resume = end; /* the reference does not look for others inside it */
         return EMBED_OK;
     }
-    TRY(end_word(scan));
+    TRY(word_splitter_end(&scan->splitter));
     TRY(token_list_add(scan->list, token->id));
     scan->at = end;
     scan->previous = last;
@@ -248,41 +190,64 @@ static embed_status take_normalized(struct scan *scan, bool *taken)
 
 /* ---- text -------------------------------------------------------------------------------- */
 
-/* Adds ASCII characters to a word: most of all text. */
-static void take_plain_word(struct scan *scan)
+/* Takes what is left of the block, as far as it is words of ASCII letters and digits, punctuation
+ * and white space. */
+static embed_status take_block(struct scan *scan, bool *is_plain)
 {
-    const char *plain = scan->tokenizer->plain, *text = scan->text;
-    size_t start = scan->at.position, position = start, end = scan->piece_end;
-    if (scan->too_long) {
-        while (position < end && plain[(unsigned char)text[position]] > ' ') position++;
-    } else {
-        size_t room = scan->tokenizer->model.max_characters - scan->word_characters;
-        if (end - position > room) end = position + room;
-        char *word = scan->word + scan->word_length, byte;
-        while (position < end && (byte = plain[(unsigned char)text[position]]) > ' ') {
-            *word++ = byte;
-            position++;
+    const struct tokenizer *tokenizer = scan->tokenizer;
+    struct token_list *list = scan->list;
+    size_t start = scan->block_end - ASCII_BLOCK, i = scan->at.position - start;
+    size_t length = scan->piece_end - start, end = length < ASCII_BLOCK ? length : ASCII_BLOCK;
+    TRY(token_list_reserve(list, ASCII_BLOCK + WORD_CACHE_IDS));
+    *is_plain = true;
+    while (i < end) {
+        const char *text = scan->block.text;
+        if (scan->block.word >> i & 1) {
+            size_t next = i + ascii_block_word_length(&scan->block, i);
+            if (next == ASCII_BLOCK && length > ASCII_BLOCK) { /* the word may go on */
+                *is_plain = i > 0;
+                scan->block_end = 0;
+                break;
+            }
+            if (next > end) next = end;
+            if (next < end && tokenizer->plain[(unsigned char)text[next]] == PLAIN_OTHER) {
+                *is_plain = false;
+                break;
+            }
+            TRY(word_cache_encode(scan->splitter.cache, &tokenizer->model, text + i, next - i,
+                                  list));
+            i = next;
+        } else {
+            int32_t id = tokenizer->plain[(unsigned char)text[i]];
+            if (id == PLAIN_OTHER) {
+                *is_plain = false;
+                break;
+            }
+            if (id != PLAIN_SPACE) list->ids[list->count++] = id;
+            i++;
         }
-        scan->word_characters += position - start;
-        scan->word_length += position - start;
     }
-    if (position > start) scan->previous = (unsigned char)text[position - 1];
-    scan->at.position = position;
+    scan->at.position = start + i;
+    return EMBED_OK;
 }
 
-/* Takes ASCII words and the white space behind them, as far as there is nothing else. */
+/* Takes ASCII text as far as there is nothing else: most of all text. */
 static embed_status take_plain(struct scan *scan)
 {
-    const char *plain = scan->tokenizer->plain;
-    while (scan->at.position < scan->piece_end && scan->list->count < scan->enough) {
-        take_plain_word(scan);
-        if (scan->at.position == scan->piece_end ||
-            plain[(unsigned char)scan->text[scan->at.position]] != ' ')
-            break;
-        TRY(end_word(scan));
-        scan->previous = ' ';
-        scan->at.position++;
+    size_t start = scan->at.position;
+    bool is_plain = true;
+    while (is_plain && scan->list->count < scan->enough && in_piece(scan, scan->at.position)) {
+        if (scan->at.position >= scan->block_end) {
+            ascii_block_read(&scan->block, scan->text + scan->at.position,
+                             scan->length - scan->at.position,
+                             scan->tokenizer->parts.normalizer.lowercase);
+            scan->block_end = scan->at.position + ASCII_BLOCK;
+        }
+        in_piece(scan, scan->block_end); /* so that a piece that ends in the block is known to */
+        TRY(take_block(scan, &is_plain));
     }
+    if (scan->at.position > start)
+        scan->previous = (unsigned char)scan->text[scan->at.position - 1];
     return EMBED_OK;
 }
 
@@ -290,34 +255,51 @@ static embed_status take_character(struct scan *scan)
 {
     struct utf8_character c =
         utf8_decode(scan->text + scan->at.position, scan->length - scan->at.position);
-    struct normalized units[NORMALIZER_MAX_EXPANSION];
-    size_t count = normalizer_expand(scan->tokenizer->normalizer, c.code, units);
     bool has_normalized = scan->tokenizer->normalized.count > 0;
+    struct normalized one, units[NORMALIZER_MAX_EXPANSION];
 
-    for (; scan->at.taken < count; scan->at.taken++) {
-        if (has_normalized && units[scan->at.taken].kind != NORMALIZED_BARRIER) {
-            bool taken;
-            TRY(take_normalized(scan, &taken));
-            if (taken) return EMBED_OK;
+    if (!has_normalized && normalizer_expand_to_one(scan->tokenizer->normalizer, c.code, &one)) {
+        TRY(word_splitter_take(&scan->splitter, one));
+    } else {
+        size_t count = normalizer_expand(scan->tokenizer->normalizer, c.code, units);
+        for (; scan->at.taken < count; scan->at.taken++) {
+            struct normalized unit = units[scan->at.taken];
+            if (has_normalized && unit.kind != NORMALIZED_BARRIER) {
+                bool taken;
+                TRY(take_normalized(scan, &taken));
+                if (taken) return EMBED_OK;
+            }
+            TRY(word_splitter_take(&scan->splitter, unit));
+            if (unit.kind != NORMALIZED_BARRIER) scan->previous = unit.code;
         }
-        TRY(take(scan, units[scan->at.taken]));
     }
     scan->at = (struct place){scan->at.position + c.bytes, 0};
     if (!c.valid) scan->invalid_bytes += c.bytes;
     return EMBED_OK;
 }
 
+/* Takes something of the piece. */
+static embed_status take_some(struct scan *scan)
+{
+    if (scan->tokenizer->has_plain_words && scan->at.taken == 0 &&
+        (unsigned char)scan->text[scan->at.position] < 0x80 &&
+        word_splitter_is_between_words(&scan->splitter)) {
+        size_t start = scan->at.position;
+        TRY(take_plain(scan));
+        if (scan->at.position > start) return EMBED_OK;
+    }
+    return take_character(scan);
+}
+
 static embed_status scan_text(struct scan *scan)
 {
     while (scan->list->count < scan->enough) {
-        if (in_piece(scan, scan->at.position)) {
-            if (scan->at.taken == 0) TRY(take_plain(scan));
-            if (scan->at.position < scan->piece_end) TRY(take_character(scan));
-        } else if (scan->raw != NULL) {
+        if (in_piece(scan, scan->at.position))
+            TRY(take_some(scan));
+        else if (scan->raw != NULL)
             TRY(take_raw(scan));
-        } else {
-            return end_word(scan);
-        }
+        else
+            return word_splitter_end(&scan->splitter);
     }
     return EMBED_OK;
 }
@@ -329,9 +311,9 @@ static embed_status add_ids(struct token_list *list, const int32_t *ids, size_t 
 }
 
 /* Gathers the ids of the text alone, at most max_tokens of them. */
-static embed_status encode_text(const struct tokenizer *tokenizer, const char *text,
-                                size_t length, size_t max_tokens, struct token_list *list,
-                                struct tokenizer_facts *facts)
+static embed_status encode_text(const struct tokenizer *tokenizer, struct word_cache *cache,
+                                const char *text, size_t length, size_t max_tokens,
+                                struct token_list *list, struct tokenizer_facts *facts)
 {
     struct scan scan; /* not all of it is set: the word takes 4 KiB */
     scan.tokenizer = tokenizer;
@@ -345,8 +327,8 @@ static embed_status encode_text(const struct tokenizer *tokenizer, const char *t
     scan.raw = NULL;
     scan.raw_length = 0;
     scan.previous = 0;
-    scan.word_length = scan.word_characters = scan.barrier = 0;
-    scan.too_long = false;
+    scan.block_end = 0;
+    word_splitter_begin(&scan.splitter, &tokenizer->model, cache, list);
 
     TRY(scan_text(&scan));
     facts->invalid_bytes = scan.invalid_bytes;
@@ -355,9 +337,9 @@ static embed_status encode_text(const struct tokenizer *tokenizer, const char *t
     return EMBED_OK;
 }
 
-embed_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text,
-                              size_t length, size_t max_tokens, struct token_list *list,
-                              struct tokenizer_facts *facts)
+embed_status tokenizer_encode(const struct tokenizer *tokenizer, struct word_cache *cache,
+                              const char *text, size_t length, size_t max_tokens,
+                              struct token_list *list, struct tokenizer_facts *facts)
 {
     const struct tokenizer_parts *parts = &tokenizer->parts;
     size_t added = tokenizer_added_tokens(tokenizer), start = list->count;
@@ -369,7 +351,8 @@ embed_status tokenizer_encode(const struct tokenizer *tokenizer, const char *tex
     if (facts == NULL) facts = &own;
 
     embed_status status = add_ids(list, parts->before, parts->before_count);
-    if (status == EMBED_OK) status = encode_text(tokenizer, text, length, wanted, list, facts);
+    if (status == EMBED_OK)
+        status = encode_text(tokenizer, cache, text, length, wanted, list, facts);
     if (status == EMBED_OK) status = add_ids(list, parts->after, parts->after_count);
     if (status != EMBED_OK) {
         list->count = start;

@@ -60,15 +60,25 @@ embed_status tokenizer_json_read(struct tokenizer_parts *parts);
 /* Read parts->file, vocab.txt, and tokenizer_config.json beside it where there is one. */
 embed_status vocab_txt_read(struct tokenizer_parts *parts, const char *folder);
 
+/* No ids; for a byte that is no letter or digit, and no punctuation mark. */
+enum {
+    PLAIN_SPACE = -1,
+    PLAIN_OTHER = -2 /* all that needs a closer look */
+};
+
 struct tokenizer {
     struct tokenizer_parts parts;
     struct normalizer *normalizer;
+    struct token_trie trie;
     struct wordpiece model;
     struct added_tokens raw, normalized;
     size_t id_limit;
-    /* What an ASCII byte becomes where that is one character of a word, or ' ' where it is
-     * white space; 0 for all other bytes, and where a token of the normalized set may begin. */
-    char plain[256];
+    /* Do ASCII letters and digits make words, of themselves or their lower case, and does no
+     * token of the normalized set begin with one? */
+    bool has_plain_words;
+    /* For each byte that is neither, the id of the punctuation mark that it is, PLAIN_SPACE or
+     * PLAIN_OTHER. */
+    int32_t plain[256];
 };
 
 #endif

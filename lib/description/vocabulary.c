@@ -21,33 +21,33 @@ static uint32_t tag_of(uint64_t hash)
     return (uint32_t)hash | 1;
 }
 
-static bool slot_is(const struct vocabulary *vocabulary, const struct vocabulary_slot *slot,
-                    const char *head, size_t head_length, const char *tail, size_t tail_length)
+/* FNV-1a. */
+static uint64_t hash_text(const char *text, size_t length)
 {
-    const char *text = vocabulary->text + slot->offset;
-    return slot->length == head_length + tail_length && memcmp(text, head, head_length) == 0 &&
-           memcmp(text + head_length, tail, tail_length) == 0;
+    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (unsigned char)text[i]) * UINT64_C(0x100000001B3);
+    return hash;
 }
 
-int32_t vocabulary_find_hashed(const struct vocabulary *vocabulary, uint64_t hash,
-                               const char *head, size_t head_length, const char *tail,
-                               size_t tail_length)
+static bool slot_is(const struct vocabulary *vocabulary, const struct vocabulary_slot *slot,
+                    const char *text, size_t length)
 {
-    if (vocabulary->count == 0) return -1;
-    size_t mask = ((size_t)1 << vocabulary->slot_bits) - 1;
-    for (size_t i = first_slot(vocabulary, hash);; i = (i + 1) & mask) {
-        const struct vocabulary_slot *slot = &vocabulary->slots[i];
-        if (slot->tag == 0) return -1;
-        if (slot->tag == tag_of(hash) &&
-            slot_is(vocabulary, slot, head, head_length, tail, tail_length))
-            return slot->id;
-    }
+    return slot->length == length &&
+           memcmp(vocabulary->text + slot->offset, text, length) == 0;
 }
 
 int32_t vocabulary_find(const struct vocabulary *vocabulary, const char *text, size_t length)
 {
-    uint64_t hash = vocabulary_hash(VOCABULARY_HASH_START, text, length);
-    return vocabulary_find_hashed(vocabulary, hash, "", 0, text, length);
+    if (vocabulary->count == 0) return -1;
+    uint64_t hash = hash_text(text, length);
+    size_t mask = ((size_t)1 << vocabulary->slot_bits) - 1;
+    for (size_t i = first_slot(vocabulary, hash);; i = (i + 1) & mask) {
+        const struct vocabulary_slot *slot = &vocabulary->slots[i];
+        if (slot->tag == 0) return -1;
+        if (slot->tag == tag_of(hash) && slot_is(vocabulary, slot, text, length))
+            return slot->id;
+    }
 }
 
 /* The slot that holds this text, or the empty one where it belongs. NULL: too many collide. */
@@ -59,7 +59,7 @@ static struct vocabulary_slot *slot_for(struct vocabulary *vocabulary, uint64_t 
     for (size_t probes = 0; probes < MAX_PROBES; probes++, i = (i + 1) & mask) {
         struct vocabulary_slot *slot = &vocabulary->slots[i];
         if (slot->tag == 0) return slot;
-        if (slot->tag == tag_of(hash) && slot_is(vocabulary, slot, "", 0, text, length))
+        if (slot->tag == tag_of(hash) && slot_is(vocabulary, slot, text, length))
             return slot;
     }
     return NULL;
@@ -88,7 +88,7 @@ static embed_status grow_slots(struct vocabulary *vocabulary, const char *file)
         if (old.slots[i].tag == 0) continue;
         const char *text = vocabulary->text + old.slots[i].offset;
         size_t length = old.slots[i].length;
-        uint64_t hash = vocabulary_hash(VOCABULARY_HASH_START, text, length);
+        uint64_t hash = hash_text(text, length);
         struct vocabulary_slot *slot = slot_for(vocabulary, hash, text, length);
         if (slot == NULL)
             status = fail_collisions(file);
@@ -129,7 +129,7 @@ embed_status vocabulary_add(struct vocabulary *vocabulary, const char *file, con
                                                               << (vocabulary->slot_bits - 1))
         TRY(grow_slots(vocabulary, file));
 
-    uint64_t hash = vocabulary_hash(VOCABULARY_HASH_START, text, length);
+    uint64_t hash = hash_text(text, length);
     struct vocabulary_slot *slot = slot_for(vocabulary, hash, text, length);
     if (slot == NULL) return fail_collisions(file);
     if (slot->tag == 0) {
@@ -139,7 +139,6 @@ embed_status vocabulary_add(struct vocabulary *vocabulary, const char *file, con
         vocabulary->count++;
     }
     slot->id = id;
-    if (length > vocabulary->longest) vocabulary->longest = length;
     if (id > vocabulary->largest_id) vocabulary->largest_id = id;
     return EMBED_OK;
 }

@@ -7,26 +7,24 @@
 #define LIB_DESCRIPTION_WORDPIECE_H
 
 #include "description/token_list.h"
-#include "description/vocabulary.h"
+#include "description/token_trie.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Words and their hashes lie on the stack: 36 KiB in all. */
+/* A word lies on the stack. */
 #define WORDPIECE_MAX_CHARACTERS 1024 /* that max_characters may be */
 #define WORDPIECE_MAX_BYTES      (4 * WORDPIECE_MAX_CHARACTERS)
 
-/* Immutable; `vocabulary` and `prefix` belong to the caller. */
+/* Immutable. */
 struct wordpiece {
-    const struct vocabulary *vocabulary;
-    const char *prefix;
-    size_t prefix_length;
-    uint64_t prefix_hash; /* vocabulary_hash of the prefix */
+    const struct token_trie *trie; /* the caller's */
+    uint32_t continuation;         /* the node of the prefix, or TOKEN_TRIE_NONE */
     int32_t unknown_id;
     size_t max_characters; /* longer words are unknown: the caller's to see to */
 };
 
-/* Appends the tokens of a word, of at most WORDPIECE_MAX_BYTES of UTF-8. */
+/* Appends the tokens of a word, of 1 to WORDPIECE_MAX_BYTES of UTF-8. */
 embed_status wordpiece_encode(const struct wordpiece *model, const char *word, size_t length,
                               struct token_list *list);
 

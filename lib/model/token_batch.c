@@ -14,6 +14,7 @@
 
 struct lane { /* one thread's */
     struct token_list list;
+    struct word_cache cache;
     char *joined; /* prompt and text, side by side */
     size_t joined_capacity;
 };
@@ -55,6 +56,7 @@ void token_batch_destroy(struct token_batch *batch)
     if (batch == NULL) return;
     for (unsigned i = 0; i < batch->threads; i++) {
         token_list_free(&batch->lanes[i].list);
+        word_cache_free(&batch->lanes[i].cache);
         memory_free(batch->lanes[i].joined);
     }
     memory_free(batch->lanes);
@@ -115,7 +117,8 @@ static embed_status fill_one(struct fill *fill, size_t i, unsigned rank)
     struct tokenizer_facts facts;
     fill->batch->lane_of[i] = rank;
     fill->batch->start_of[i] = lane->list.count;
-    TRY(tokenizer_encode(source->tokenizer, data, length, source->max_tokens, &lane->list, &facts));
+    TRY(tokenizer_encode(source->tokenizer, &lane->cache, data, length, source->max_tokens,
+                         &lane->list, &facts));
     *span = (struct token_span){NULL, facts.tokens, facts.invalid_bytes, facts.truncated};
     return EMBED_OK;
 }
