@@ -226,7 +226,9 @@ static embed_status pool_on(embed_device device)
     options.device = device;
     options.threads = 1;
     pool_options.instances = 2;
+    pool_options.batch_tokens = 64;
     pool_options.warm_up_passes = 1;
+    if (device == EMBED_DEVICE_CUDA) pool_options.warm_up = EMBED_OFF; /* slow when emulated */
     pool_options.fallback = EMBED_FALLBACK_READY;
     TRY(embed_model_open(&model, TINY, &options));
     embed_status status = embed_pool_create(&pool, &model, 1, &pool_options);

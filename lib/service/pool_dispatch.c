@@ -105,7 +105,7 @@ static bool is_done(const struct embed_pool *pool)
 static void wait_for_work(struct embed_pool *pool, struct member *member)
 {
     uint64_t until = may_form(pool, member) ? due(pool, member) : UINT64_MAX;
-    if (member->look_at < until) until = member->look_at;
+    if (member->look_at < until && !pool->is_closing) until = member->look_at;
     if (is_draining(pool) && pool->drain_end < until) until = pool->drain_end;
     member->is_idle = true;
     if (until == UINT64_MAX) {
@@ -135,7 +135,7 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
         struct request *ended = NULL;
         if (is_draining(pool) && now >= pool->drain_end) {
             ended = pool_drop_all(pool, fail(EMBED_CANCELLED, "the pool was closed"));
-        } else if (now >= member->look_at) {
+        } else if (now >= member->look_at && !pool->is_closing) {
             pthread_mutex_unlock(&pool->lock);
             member_look(member);
             pthread_mutex_lock(&pool->lock);
