@@ -148,6 +148,69 @@ static void test_same_bits_real_model(void **state)
     check_invariance(real_minilm(), VECTORS "lines.txt", 150);
 }
 
+/* ---- BF16 ---------------------------------------------------------------------------------- */
+
+#define BF16_TEST(test) cmocka_unit_test_setup_teardown(test, before_bf16, after_bf16)
+
+static int before_bf16(void **state)
+{
+    (void)state;
+    tested.dtype = EMBED_DTYPE_BF16;
+    return 0;
+}
+
+static int after_bf16(void **state)
+{
+    (void)state;
+    tested.dtype = EMBED_DTYPE_AUTO;
+    return 0;
+}
+
+static void need_bf16(void)
+{
+    const struct cpu_kernels *kernels;
+    if (cpu_kernels_choose(&kernels, EMBED_DTYPE_BF16) == EMBED_OK) return;
+    print_message("skipped: %s\n", embed_error_message());
+    skip();
+}
+
+static void test_tiny_models_bf16(void **state)
+{
+    (void)state;
+    need_bf16();
+    check_tiny_models(0.9999, 1e-2);
+}
+
+static void test_real_model_bf16(void **state)
+{
+    (void)state;
+    need_bf16();
+    const struct closeness close = {0.9999, 3e-3};
+    check_rows(real_minilm(), VECTORS "lines.txt", VECTORS "minilm.f32", NULL, close);
+}
+
+static void test_same_bits_bf16(void **state)
+{
+    (void)state;
+    need_bf16();
+    check_invariance(VECTORS "tiny-bert", VECTORS "tiny-lines.txt", 64);
+    check_invariance(VECTORS "tiny-mpnet", VECTORS "tiny-lines.txt", 64);
+    check_invariance(real_minilm(), VECTORS "lines.txt", 150);
+}
+
+/* Asked for by name where it is not: a sentence, and no model. */
+static void test_no_bf16(void **state)
+{
+    (void)state;
+    embed_model *model = NULL;
+    setenv("EMBED_CPU_ISA", "scalar", 1);
+    embed_status status = embed_model_open(&model, VECTORS "tiny-bert", &tested);
+    unsetenv("EMBED_CPU_ISA");
+    assert_int_equal(status, EMBED_UNSUPPORTED);
+    assert_non_null(strstr(embed_error_message(), "f32 only"));
+    assert_null(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +221,10 @@ int main(void)
         cmocka_unit_test(test_real_model),
         cmocka_unit_test(test_same_bits_in_any_batch),
         cmocka_unit_test(test_same_bits_real_model),
+        BF16_TEST(test_tiny_models_bf16),
+        BF16_TEST(test_real_model_bf16),
+        BF16_TEST(test_same_bits_bf16),
+        BF16_TEST(test_no_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
