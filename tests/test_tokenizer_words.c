@@ -10,6 +10,7 @@
 
 #include "description/ascii_block.h"
 #include "description/tokenizer_parts.h"
+#include "description/word_splitter.h"
 
 #include <ctype.h>
 
@@ -83,7 +84,6 @@ static void encode_simply(const struct vocabulary *vocabulary, const char *word,
         size_t head = start > 0 ? 2 : 0, end = length;
         int32_t id = -1;
         for (; end > start; end--) {
-            if (end < length && ((unsigned char)word[end] & 0xC0) == 0x80) continue;
             memcpy(piece + head, word + start, end - start);
             id = vocabulary_find(vocabulary, piece, head + end - start);
             if (id >= 0) break;
@@ -164,6 +164,11 @@ static void test_cache(void **state)
     for (size_t i = 0; i < 300000; i++) {
         char word[40 + WORD_CACHE_LONGEST];
         size_t length = random_word(word, i % 2 ? 4 : 12);
+        if (i % 4 == 0) { /* many words of one length that differ in their second half only */
+            memcpy(word, "abcdabcd", 8);
+            for (length = 8; length < 15; length++)
+                word[length] = (char)('a' + random_below(4));
+        }
         with.count = without.count = 0;
         /* What is behind the word does not matter. */
         memset(word + length, (int)random_below(256), sizeof word - length);
@@ -188,7 +193,8 @@ static void test_zeros(void **state)
     struct token_trie trie = {0};
     struct token_list list = {0};
     struct word_cache cache = {0};
-    static const char word[WORD_CACHE_LONGEST + 4] = "\0\0a"; /* "a", "a\0", "\0a" and "\0\0a" */
+    static const char word[WORD_CACHE_LONGEST + 4] =
+        "\0\0a"; /* "a", "a\0", "\0a" and "\0\0a" */
     static const struct {
         size_t start, length;
     } tokens[] = {{2, 1}, {2, 2}, {1, 2}, {0, 3}};
@@ -203,6 +209,39 @@ static void test_zeros(void **state)
     static const int32_t expected[] = {1, 2, 3, 4, 1, 2, 3, 4};
     assert_ids_equal("zeros", 0, list.ids, list.count, expected, 8);
     word_cache_free(&cache);
+    token_list_free(&list);
+    token_trie_free(&trie);
+    vocabulary_free(&vocabulary);
+}
+
+/* ---- words ------------------------------------------------------------------------------- */
+
+/* Marks come in the order of their combining classes, but not past a barrier. */
+static void test_marks(void **state)
+{
+    (void)state;
+    enum { TONE = 0x302E, STEM = 0x1D165, VIRAMA = 0xA953 }; /* classes 224, 216 and 9 */
+    static const struct normalized units[] = {
+        {'a', NORMALIZED_WORD},          {TONE, NORMALIZED_NONSTARTER},
+        {STEM, NORMALIZED_NONSTARTER},   {VIRAMA, NORMALIZED_NONSTARTER},
+        {0, NORMALIZED_BARRIER},         {STEM, NORMALIZED_NONSTARTER},
+        {VIRAMA, NORMALIZED_NONSTARTER}, {TONE, NORMALIZED_NONSTARTER},
+    };
+    struct vocabulary vocabulary = {0};
+    struct token_trie trie = {0};
+    struct token_list list = {0};
+    static const char *const tokens[] = {"a", "##\u302E", "##\U0001D165", "##\uA953"};
+    for (int32_t i = 0; i < 4; i++)
+        check(vocabulary_add(&vocabulary, "test", tokens[i], strlen(tokens[i]), i + 1));
+    check(token_trie_create(&trie, &vocabulary, "test"));
+    struct wordpiece model = {&trie, token_trie_walk(&trie, "##", 2), 0, 100};
+    struct word_splitter splitter;
+    word_splitter_begin(&splitter, &model, NULL, &list);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        check(word_splitter_take(&splitter, units[i]));
+    check(word_splitter_end(&splitter));
+    static const int32_t expected[] = {1, 4, 3, 2, 4, 3, 2};
+    assert_ids_equal("marks", 0, list.ids, list.count, expected, 7);
     token_list_free(&list);
     token_trie_free(&trie);
     vocabulary_free(&vocabulary);
@@ -326,18 +365,27 @@ static void test_texts(void **state)
     }
 }
 
-/* A token that begins with a punctuation mark and is looked for in normalized text. */
-static void test_normalized_token(void **state)
+/* Added tokens that do not keep words from being plain: one that begins with a punctuation mark
+ * and is looked for in normalized text, and one in the midst of words. */
+static void test_added_tokens(void **state)
 {
     (void)state;
     const char *folder = test_copy_folder(FOLDER "uncased");
-    test_edit_file(folder, "tokenizer.json", "\"added_tokens\":[",
-                   "\"added_tokens\":[{\"id\":2000,\"content\":\"<a>\",\"normalized\":true},");
+    test_edit_file(
+        folder, "tokenizer.json", "\"added_tokens\":[",
+        "\"added_tokens\":[{\"id\":2000,\"content\":\"<a>\",\"normalized\":true},"
+        "{\"id\":2001,\"content\":\"cde\",\"normalized\":false},"
+        "{\"id\":2002,\"content\":\"<b>\",\"normalized\":true,\"single_word\":true},");
     struct both both;
     open_both(&both, folder);
     assert_true(both.tokenizer->has_plain_words);
-    check_text(&both, "<a>", 0, "word<a>word <A> <a", 17, 0);
+    check_text(&both, "added", 0, "word<a>word <A> <a", 18, 0);
     assert_int_equal(both.fast.ids[2], 2000);
+    check_text(&both, "added", 1, "wordcdeword", 11, 0);
+    assert_int_equal(both.fast.ids[2], 2001);
+    check_text(&both, "added", 2, ".<b> _<b>", 9, 0);
+    assert_int_equal(both.fast.ids[2], 2002);
+    assert_int_not_equal(both.fast.ids[4], 2002); /* beside a \\w, which _ is */
     close_both(&both);
     check_fragments(folder);
     test_remove_folder(folder);
@@ -362,13 +410,10 @@ static void test_who_has_plain_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_trie),
-        cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_zeros),
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_normalized_token),
-        cmocka_unit_test(test_who_has_plain_words),
+        cmocka_unit_test(test_blocks),       cmocka_unit_test(test_trie),
+        cmocka_unit_test(test_cache),        cmocka_unit_test(test_zeros),
+        cmocka_unit_test(test_marks),        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_added_tokens), cmocka_unit_test(test_who_has_plain_words),
     };
     return cmocka_run_group_tests_name("tokenizer_words", tests, NULL, NULL);
 }

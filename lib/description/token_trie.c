@@ -7,18 +7,7 @@
 #include <stdbool.h>
 
 #define FIRST_BITS 8
-#define MAX_BITS   24   /* a key has so many bits for the parent */
-#define MAX_PROBES 1024 /* chance gives less than 100; more is malice */
-
-static uint32_t first_slot(const struct token_trie *trie, uint32_t key)
-{
-    return key * UINT32_C(0x9E3779B1) >> (32 - trie->bits);
-}
-
-static uint32_t mask_of(const struct token_trie *trie)
-{
-    return ((uint32_t)1 << trie->bits) - 1;
-}
+#define MAX_BITS   24 /* a key has so many bits for the parent */
 
 static uint32_t key_of(uint32_t parent, char byte)
 {
@@ -28,15 +17,15 @@ static uint32_t key_of(uint32_t parent, char byte)
 /* Where the node with this key is, or the empty slot where it belongs. */
 static uint32_t find(const struct token_trie *trie, uint32_t key)
 {
-    uint32_t slot = first_slot(trie, key);
-    while (trie->nodes[slot].key != key && trie->nodes[slot].key != 0)
-        slot = (slot + 1) & mask_of(trie);
+    uint32_t mask = ((uint32_t)1 << trie->bits) - 1;
+    uint32_t slot = key * UINT32_C(0x9E3779B1) >> (32 - trie->bits);
+    while (trie->nodes[slot].key != key && trie->nodes[slot].key != 0) slot = (slot + 1) & mask;
     return slot;
 }
 
 /* ---- building ---------------------------------------------------------------------------- */
 
-/* False: there is no room, or too many collide. */
+/* Returns false where that needs more than *room new nodes. */
 static bool add(struct token_trie *trie, const char *text, size_t length, int32_t id,
                 size_t *room)
 {
@@ -44,9 +33,8 @@ static bool add(struct token_trie *trie, const char *text, size_t length, int32_
     for (size_t i = 0; i < length; i++) {
         uint32_t key = key_of(node, text[i]);
         node = find(trie, key);
-        if (trie->nodes[node].key != 0) continue;
-        if (*room == 0 || ((node - first_slot(trie, key)) & mask_of(trie)) > MAX_PROBES)
-            return false;
+        if (trie->nodes[node].key == key) continue;
+        if (*room == 0) return false;
         --*room;
         trie->nodes[node] = (struct token_node){key, -1};
     }
@@ -114,9 +102,7 @@ size_t token_trie_longest(const struct token_trie *trie, uint32_t head, const ch
         node = find(trie, key_of(node, text[i]));
         if (trie->nodes[node].key == 0) break;
         if (trie->nodes[node].id < 0) continue;
-        /* Tokens are whole characters. */
-        if (i + 1 < length && ((unsigned char)text[i + 1] & 0xC0) == 0x80) continue;
-        *id = trie->nodes[node].id;
+        *id = trie->nodes[node].id; /* tokens are UTF-8: they end where a character ends */
         longest = i + 1;
     }
     return longest;
