@@ -46,37 +46,49 @@ static size_t batch_tokens(const struct member *member)
 }
 
 /* What the pool has on the member's device besides this member. */
-static uint64_t taken_by_others(const struct member *member)
+struct others {
+    uint64_t bytes;  /* weights and instances */
+    uint64_t graphs; /* that the instances may still make */
+    size_t running;  /* on any device */
+};
+
+static struct others look_at_others(const struct member *member)
 {
     struct embed_pool *pool = member->pool;
-    uint64_t bytes = member->model->weights->bytes;
+    struct others others = {.bytes = member->model->weights->bytes};
     pthread_mutex_lock(&pool->lock);
+    others.running = pool->running - (member->state == MEMBER_RUNNING && pool->running > 0);
     for (size_t i = 0; i < pool->member_count; i++) {
         const struct member *other = &pool->members[i];
-        if (other != member && other->model == member->model) bytes += other->memory.own;
+        if (other == member || other->model != member->model) continue;
+        others.bytes += other->memory.own;
+        others.graphs += other->memory.graphs;
     }
     pthread_mutex_unlock(&pool->lock);
-    return bytes;
+    return others;
 }
 
-/* May an instance with such chunks be made, where `freed` bytes more than now will be free? */
+/* May an instance with such chunks be made, where `freed` bytes more than now will be free? The
+ * smallest, where there is no other, may be made of what is reserved. */
 static embed_status check_room(const struct member *member, size_t chunk_tokens, uint64_t freed)
 {
     const embed_pool_options *options = &member->pool->options;
-    uint64_t needed, free_bytes, others = taken_by_others(member);
+    const struct others others = look_at_others(member);
+    bool is_last_resort = others.running == 0 && chunk_tokens <= member->least_tokens;
+    uint64_t needed, free_bytes, kept = is_last_resort ? 0 : options->reserve_bytes + others.graphs;
     TRY(plan_instance_bytes(&needed, member->model, chunk_tokens));
     TRY(plan_free_bytes(&free_bytes, member->model));
     if (options->instance_bytes > 0) needed = options->instance_bytes;
     free_bytes += freed;
-    if (free_bytes < needed || free_bytes - needed < options->reserve_bytes)
+    if (free_bytes < needed || free_bytes - needed < kept)
         return fail(EMBED_OUT_OF_MEMORY,
                     "an instance takes %llu bytes; %llu are free, of which %llu are reserved",
                     (unsigned long long)needed, (unsigned long long)free_bytes,
-                    (unsigned long long)options->reserve_bytes);
-    if (options->memory_limit_bytes > 0 && others + needed > options->memory_limit_bytes)
+                    (unsigned long long)kept);
+    if (options->memory_limit_bytes > 0 && others.bytes + needed > options->memory_limit_bytes)
         return fail(EMBED_OUT_OF_MEMORY,
                     "an instance takes %llu bytes beside %llu; the pool's limit is %llu",
-                    (unsigned long long)needed, (unsigned long long)others,
+                    (unsigned long long)needed, (unsigned long long)others.bytes,
                     (unsigned long long)options->memory_limit_bytes);
     return EMBED_OK;
 }
@@ -186,12 +198,13 @@ embed_status member_shrink(struct member *member)
 
 /* ---- free memory, now and then ------------------------------------------------------------- */
 
-/* Others need the memory that is to be theirs. */
+/* Others need the memory that is to be theirs, and there is something to give. */
 static bool is_scarce(const struct member *member)
 {
     const embed_pool_options *options = &member->pool->options;
     uint64_t free_bytes;
     return options->instances == 0 && member->model->backend->device != EMBED_DEVICE_CPU &&
+           (member->chunk_tokens > member->least_tokens || look_at_others(member).running > 0) &&
            plan_free_bytes(&free_bytes, member->model) == EMBED_OK &&
            free_bytes < options->reserve_bytes;
 }
