@@ -66,7 +66,7 @@ LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c tests/test_real_mpnet_cuda.c
-ONE_ARCH_TESTS    := test_cuda_faults test_cuda_memory # the same on both
+ONE_ARCH_TESTS    := test_cuda_faults test_cuda_lost test_cuda_memory # the same on both
 CUDA_TEST_SOURCES := $(filter-out $(ONE_ARCH_TESTS:%=tests/%.c),$(wildcard tests/test_cuda_*.c))
 TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
@@ -81,7 +81,8 @@ TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
                      $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch))) \
                      $(ONE_ARCH_TESTS:%=$(BUILD)/tests/%_sm_80)
 FULL_TESTS        := $(BUILD)/tests/test_real_mpnet $(BUILD)/tests/test_real_mpnet_cuda_sm_80
-PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/pool-bench $(BUILD)/kernel-bench $(BUILD)/example $(BUILD)/demo
+PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/pool-bench $(BUILD)/kernel-bench \
+                     $(BUILD)/tokenizer-bench $(BUILD)/example $(BUILD)/demo
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -164,6 +165,9 @@ $(BUILD)/kernel-bench: $(BUILD)/bench/kernel_bench.o $(REFERENCE_OBJECTS) $(CPU_
 	@echo "  ld  $@"
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lm
 $(BUILD)/embed-bench: $(BUILD)/bench/embed_bench.o $(BUILD)/libembed.so
+	@echo "  ld  $@"
+	$(Q)$(link_program)
+$(BUILD)/tokenizer-bench: $(BUILD)/bench/tokenizer_bench.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program)
 $(BUILD)/pool-bench: $(BUILD)/bench/pool_bench.o $(BUILD)/libembed.so
@@ -313,12 +317,13 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/internal.a $(REFERENCE_OBJECTS) | $(BUILD)/
 	$(Q)$(CC) $(BASE) -Itests $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(REFERENCE_OBJECTS) \
 	    $(BUILD)/internal.a -lcmocka -ljansson $(LIBS)
 
-# System calls that fail where tests/test_cli_faults.c wants them to.
+# System calls that fail where tests of the command line want them to.
 $(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BUILD)/.packages
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
-$(BUILD)/tests/test_cli_faults: | $(BUILD)/tests/fault_preload.so
+$(BUILD)/tests/test_cli_faults $(BUILD)/tests/test_cli_resume $(BUILD)/tests/test_cli_kills: \
+    | $(BUILD)/tests/fault_preload.so
 $(BUILD)/tests/test_out_of_memory: | $(BUILD)/emulated/sm_80/libembed-cuda.so
 
 check: layers $(TESTS) all model-for-tests
@@ -381,7 +386,8 @@ $(BUILD)/gpu/ptx/libkernels.so: $(PTX_KERNELS) $(BUILD)/gpu/table.o
 
 $(BUILD)/gpu/test_cuda_%: $(BUILD)/cuda/tests/test_cuda_%.o $(REFERENCE_OBJECTS) $(BUILD)/gpu/libkernels.so
 	$(link_gpu) $(GPU_LIBS)
-$(BUILD)/gpu/%: $(BUILD)/cuda/tests/gpu/%.o $(BUILD)/cuda/lib/cuda/matmul.o $(BUILD)/internal.a \
+$(BUILD)/gpu/%: $(BUILD)/cuda/tests/gpu/%.o $(BUILD)/cuda/lib/cuda/matmul.o \
+    $(BUILD)/cuda/lib/cuda/cuda_error.o $(BUILD)/internal.a \
     $(BUILD)/gpu/libkernels.so
 	$(link_gpu) $(GPU_LIBS)
 # Without CUDA: through the public library, as a program does it, or not at all.

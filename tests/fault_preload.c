@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +50,14 @@ static int fault_of(unsigned call)
     if (number < plan->nth || number - plan->nth >= plan->times) return 0;
     atomic_fetch_add(&plan->failed, 1);
     if (number == plan->nth) plan->call = call;
+    if (plan->error == FAULT_KILL || (plan->error == FAULT_TORN && call != FAULT_WRITE))
+        kill(getpid(), SIGKILL);
     return plan->error;
+}
+
+static int kills(void)
+{
+    return fault_plan != NULL && (fault_plan->error == FAULT_KILL || fault_plan->error == FAULT_TORN);
 }
 
 /* True, and errno set, where this call is to fail. */
@@ -104,10 +112,45 @@ SHOWN ssize_t pread(int fd, void *out, size_t count, off_t offset)
     return REAL(ssize_t(*)(int, void *, size_t, off_t), "pread")(fd, out, count, offset);
 }
 
+/* What a write is to do, its *count perhaps less; true: fail. With FAULT_TORN `torn` is set. */
+static int write_fails(size_t *count, int *torn)
+{
+    int error = fault_of(FAULT_WRITE);
+    if (error == FAULT_SHORT || error == FAULT_TORN) *count = (*count + 1) / 2;
+    if (error > 0) errno = error;
+    *torn = error == FAULT_TORN;
+    return error > 0;
+}
+
 SHOWN ssize_t write(int fd, const void *bytes, size_t count)
 {
-    if (fails_or_short(FAULT_WRITE, &count)) return -1;
-    return REAL(ssize_t(*)(int, const void *, size_t), "write")(fd, bytes, count);
+    int torn;
+    if (write_fails(&count, &torn)) return -1;
+    ssize_t n = REAL(ssize_t(*)(int, const void *, size_t), "write")(fd, bytes, count);
+    if (torn) kill(getpid(), SIGKILL);
+    return n;
+}
+
+SHOWN ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset)
+{
+    int torn;
+    if (write_fails(&count, &torn)) return -1;
+    ssize_t n = REAL(ssize_t(*)(int, const void *, size_t, off_t), "pwrite")(fd, bytes, count,
+                                                                             offset);
+    if (torn) kill(getpid(), SIGKILL);
+    return n;
+}
+
+SHOWN int ftruncate(int fd, off_t length)
+{
+    if (fails(FAULT_TRUNCATE)) return -1;
+    return REAL(int (*)(int, off_t), "ftruncate")(fd, length);
+}
+
+SHOWN int pipe2(int ends[2], int flags)
+{
+    if (fails(FAULT_PIPE)) return -1;
+    return REAL(int (*)(int *, int), "pipe2")(ends, flags);
 }
 
 SHOWN int stat(const char *path, struct stat *facts)
@@ -144,6 +187,7 @@ SHOWN off_t lseek(int fd, off_t offset, int from)
 SHOWN int fsync(int fd)
 {
     if (fails(FAULT_SYNC)) return -1;
+    if (kills()) return 0;
     return REAL(int (*)(int), "fsync")(fd);
 }
 

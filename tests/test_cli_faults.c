@@ -9,18 +9,15 @@
  * Where a run makes many calls, only some of them fail: the last ones, which write the output,
  * and one in so many of the others. EMBED_FAULTS=all lets every one fail.
  */
-#include "run_program.h"
-
-#include "fault_plan.h"
+#include "fault_run.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
-#include <sys/mman.h>
 
 #define FILES                                                                                    \
     (FAULT_OPEN | FAULT_CREATE | FAULT_CLOSE | FAULT_READ | FAULT_WRITE | FAULT_STAT |           \
-     FAULT_SEEK | FAULT_SYNC | FAULT_RENAME)
+     FAULT_SEEK | FAULT_SYNC | FAULT_RENAME | FAULT_TRUNCATE | FAULT_PIPE)
 #define ALWAYS 0xFFFFFFFFu
 #define LAST   25 /* the calls at the end, which all fail */
 #define SAMPLE 20 /* as many of the others, at least */
@@ -49,27 +46,6 @@ static const struct fault {
 };
 #define COUNT (sizeof faults / sizeof *faults)
 
-static struct fault_plan *plan;
-static char plan_path[768];
-
-static int make_plan(void **state)
-{
-    if (make_scratch(state) != 0) return -1;
-    snprintf(plan_path, sizeof plan_path, "%s.plan", scratch_folder);
-    int fd = open(plan_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || ftruncate(fd, sizeof *plan) != 0) return -1;
-    plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    return plan != MAP_FAILED ? 0 : -1;
-}
-
-static int remove_plan(void **state)
-{
-    (void)state;
-    munmap(plan, sizeof *plan);
-    return unlink(plan_path) | rmdir(scratch_folder);
-}
-
 static size_t files_in_scratch(void)
 {
     DIR *folder = opendir(scratch_folder);
@@ -82,17 +58,9 @@ static size_t files_in_scratch(void)
 
 static program_result run_with_plan(const char *const *words, const char *text)
 {
-    char preload[600];
-    snprintf(preload, sizeof preload, "%s/tests/fault_preload.so", build_folder());
-    if (access(preload, R_OK) != 0) fail_msg("%s is missing", preload);
-    /* AddressSanitizer need not come first: fault_preload.so leaves the allocator alone then. */
-    setenv("ASAN_OPTIONS", "quarantine_size_mb=1:verify_asan_link_order=0", 0);
-    setenv("EMBED_FAULT_PLAN", plan_path, 1);
-    setenv("LD_PRELOAD", preload, 1);
-    alarm(60); /* a hang ends here */
+    start_faults();
     program_result r = run(words, text, strlen(text));
-    alarm(0);
-    unsetenv("LD_PRELOAD");
+    end_faults();
     return r;
 }
 

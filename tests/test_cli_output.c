@@ -219,6 +219,84 @@ static void test_broken_pipe(void **state)
     }
 }
 
+/* The output is gone while more of the input is waited for: nobody waits for it then. */
+static void test_broken_pipe_while_reading(void **state)
+{
+    (void)state;
+    for (int ignored = 0; ignored < 2; ignored++) {
+        int in[2], out[2], null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+        assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+        close(out[0]);
+        pid_t child = start_program(WORDS(ENCODE), in[0], out[1], null, ignored);
+        close(in[0]);
+        close(null);
+        assert_int_equal(write(in[1], "the cat\n", 8), 8);
+        alarm(60); /* a program that waits for more would hang the test */
+        assert_int_equal(wait_program(child, NULL), ignored ? 1 : 128 + SIGPIPE);
+        alarm(0);
+        close(in[1]);
+        close(out[1]);
+    }
+}
+
+/* A line is answered before the next is there as a whole. */
+static void test_beginning_of_a_line(void **state)
+{
+    (void)state;
+    program_result rows = run_well(WORDS(ENCODE), TEXT);
+    int in[2], out[2];
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    pid_t child = start_program(WORDS(ENCODE), in[0], out[1], 2, 0);
+    close(in[0]);
+    close(out[1]);
+    FILE *from = fdopen(out[0], "r");
+    char *line = NULL, *expected = rows.out;
+    size_t capacity = 0;
+    static const char *const pieces[] = {"the cat\nthe", " dog\nthe "};
+    alarm(60);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(write(in[1], pieces[i], strlen(pieces[i])), strlen(pieces[i]));
+        ssize_t n = getline(&line, &capacity, from);
+        assert_true(n > 0);
+        assert_memory_equal(line, expected, n);
+        expected += n;
+    }
+    close(in[1]);
+    assert_true(getline(&line, &capacity, from) > 0); /* "the " */
+    assert_int_equal(getline(&line, &capacity, from), -1);
+    alarm(0);
+    assert_int_equal(wait_program(child, NULL), 0);
+    fclose(from);
+    free(line);
+    free_result(&rows);
+}
+
+/* What is wrong late in the input is told after the rows before it are out. */
+static void test_rows_before_an_error(void **state)
+{
+    (void)state;
+    enum { LINES = 5000 };
+    char *input = malloc(LINES * 32), *p = input;
+    assert_non_null(input);
+    for (int i = 0; i < LINES; i++) p += sprintf(p, "{\"text\": \"the cat %d\"}\n", i);
+    p[-3] = 'x';
+    program_result r = run(WORDS(ENCODE, "--jsonl", "text"), input, (size_t)(p - input));
+    assert_int_equal(r.status, 1);
+    assert_int_equal(count_lines(r.err), 1);
+    assert_non_null(strstr(r.err, "embed: standard input: line 5000: not JSON: "));
+    assert_true(count_lines(r.out) >= LINES - 4096);
+    free_result(&r);
+    /* An output that fails comes first, as it would in a program of one thread. */
+    r = run(WORDS(ENCODE, "--jsonl", "text", "-o", "/dev/full", "--format", "f32"), input,
+            (size_t)(p - input));
+    assert_int_equal(r.status, 1);
+    assert_string_equal(r.err, "embed: /dev/full: No space left on device\n");
+    free_result(&r);
+    free(input);
+}
+
 /* Ends by the signal, with nothing new in the folder and the old file as it was. */
 static void check_signal(int signal_number)
 {
@@ -285,6 +363,9 @@ int main(void)
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_broken_pipe),
+        cmocka_unit_test(test_broken_pipe_while_reading),
+        cmocka_unit_test(test_beginning_of_a_line),
+        cmocka_unit_test(test_rows_before_an_error),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_kill),
     };
