@@ -81,8 +81,10 @@ TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
                      $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch))) \
                      $(ONE_ARCH_TESTS:%=$(BUILD)/tests/%_sm_80)
 FULL_TESTS        := $(BUILD)/tests/test_real_mpnet $(BUILD)/tests/test_real_mpnet_cuda_sm_80
+EXAMPLES          := $(patsubst tools/%.c,$(BUILD)/%,$(wildcard tools/examples/*.c))
 PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/pool-bench $(BUILD)/kernel-bench \
-                     $(BUILD)/tokenizer-bench $(BUILD)/example $(BUILD)/demo
+                     $(BUILD)/tokenizer-bench $(BUILD)/example $(BUILD)/demo \
+                     $(EXAMPLES)
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -176,6 +178,10 @@ $(BUILD)/pool-bench: $(BUILD)/bench/pool_bench.o $(BUILD)/libembed.so
 $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -lm
+$(BUILD)/examples/%: $(BUILD)/tools/examples/%.o $(BUILD)/libembed.so
+	@mkdir -p $(@D)
+	@echo "  ld  $@"
+	$(Q)$(link_program) -Wl,-rpath,'$$ORIGIN/..'
 
 # ---- CUDA ----------------------------------------------------------------------------------
 # libembed-cuda.so is built where nvcc is found. Nothing else needs the CUDA toolkit.
@@ -324,7 +330,8 @@ $(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BU
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 $(BUILD)/tests/test_cli_faults $(BUILD)/tests/test_cli_resume $(BUILD)/tests/test_cli_kills: \
     | $(BUILD)/tests/fault_preload.so
-$(BUILD)/tests/test_out_of_memory: | $(BUILD)/emulated/sm_80/libembed-cuda.so
+$(BUILD)/tests/test_out_of_memory $(BUILD)/tests/test_examples: | $(BUILD)/emulated/sm_80/libembed-cuda.so
+$(BUILD)/tests/test_examples: | $(EXAMPLES)
 
 check: layers $(TESTS) all model-for-tests
 	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/run $(TESTS)
@@ -344,7 +351,7 @@ tsan:
 check-tiny: $(TESTS) all
 	@BUILD=$(BUILD) MODEL= sh tests/run $(TESTS)
 # The tests in which threads of the program, of the library or of a kernel work at the same time.
-THREADED := threads thread_team pool pool_load metrics api encoder tokenizer out_of_memory faults cuda_kernels_sm_80
+THREADED := threads thread_team pool pool_load metrics cache api encoder tokenizer out_of_memory faults cuda_kernels_sm_80
 check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
 	@BUILD=$(BUILD) MODEL= sh tests/run $^
 # valgrind knows no AVX-512, and says so to the program: the library takes its AVX2 kernels.

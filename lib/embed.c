@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "model/plan.h"
 #include "model/token_batch.h"
+#include "service/cache.h"
 #include "service/metrics_text.h"
 #include "service/pool.h"
 
@@ -477,6 +478,60 @@ embed_status embed_pool_get_metrics(const embed_pool *pool, embed_metrics *metri
     embed_metrics all = EMBED_METRICS_INIT;
     pool_get_metrics(pool, &all);
     return give_struct(metrics, &all, sizeof all, "embed_metrics");
+}
+
+/* ---- cache --------------------------------------------------------------------------------- */
+
+embed_status embed_cache_create(embed_cache **cache, const embed_cache_options *options)
+{
+    REQUIRE(cache);
+    embed_cache_options all = EMBED_CACHE_OPTIONS_INIT;
+    embed_model_options model;
+    embed_pool_options pool;
+    TRY(take_options(&all, sizeof all, options, "embed_cache_options"));
+    TRY(take_model_options(&model, all.model));
+    TRY(take_pool_options(&pool, all.pool));
+    all.model = &model;
+    all.pool = &pool;
+    return cache_create(cache, &all);
+}
+
+embed_status embed_cache_acquire(embed_cache *cache, const char *folder, embed_pool **pool)
+{
+    REQUIRE(cache);
+    REQUIRE(folder);
+    REQUIRE(pool);
+    return cache_acquire(cache, folder, pool);
+}
+
+void embed_cache_release(embed_cache *cache, embed_pool *pool)
+{
+    if (cache != NULL && pool != NULL) cache_release(cache, pool);
+}
+
+embed_status embed_cache_pin(embed_cache *cache, const char *folder)
+{
+    REQUIRE(cache);
+    REQUIRE(folder);
+    return cache_pin(cache, folder);
+}
+
+void embed_cache_unpin(embed_cache *cache, const char *folder)
+{
+    if (cache != NULL && folder != NULL) cache_unpin(cache, folder);
+}
+
+embed_status embed_cache_get_metrics(const embed_cache *cache, embed_cache_metrics *metrics)
+{
+    REQUIRE(cache);
+    embed_cache_metrics all = EMBED_CACHE_METRICS_INIT;
+    cache_get_metrics(cache, &all);
+    return give_struct(metrics, &all, sizeof all, "embed_cache_metrics");
+}
+
+void embed_cache_destroy(embed_cache *cache)
+{
+    cache_destroy(cache);
 }
 
 /* ---- metrics ------------------------------------------------------------------------------- */

@@ -14,7 +14,6 @@
 
 /* What options that are 0 stand for. */
 enum {
-    INSTANCES_ON_A_GPU = 4, /* one computes, one copies, one is filled; more only wait */
     QUEUE_REQUESTS = 4096,
     QUEUE_BATCHES = 64,
     WARM_UP_PASSES = 10,

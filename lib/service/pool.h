@@ -16,7 +16,10 @@
 #include "service/metrics.h"
 #include "service/request_queue.h"
 
-enum { MOST_INSTANCES = 256 };
+enum {
+    MOST_INSTANCES = 256,
+    INSTANCES_ON_A_GPU = 4 /* unless wished: one computes, one copies, one is filled; more only wait */
+};
 
 struct member;
 

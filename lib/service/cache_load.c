@@ -1,0 +1,235 @@
+/* cache_load.c - room in a cache, and models loaded into it
+ *
+ * Who needs room takes a place in the line. The first there drops what is least recently used, or
+ * waits for what is in use; what it will load is counted from then on, by its plan. So the limits hold
+ * at any time, also while models are loaded at the same time, or destroyed.
+ */
+#include "service/cache_parts.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "model/model.h"
+#include "model/plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+/* ---- room ---------------------------------------------------------------------------------- */
+
+static bool is_counted(const struct entry *entry)
+{
+    return entry->state != ENTRY_WAITING && entry->state != ENTRY_FAILED;
+}
+
+/* Does the cache keep its limits with this entry counted too; or, `dropped`, with it and what cannot
+ * be dropped? */
+static bool has_room(const struct embed_cache *cache, const struct entry *newcomer, bool dropped)
+{
+    unsigned models = 0;
+    uint64_t bytes = 0;
+    for (const struct entry *entry = cache->entries; entry != NULL; entry = entry->next) {
+        if (entry != newcomer && (!is_counted(entry) || (dropped && entry_may_be_dropped(entry))))
+            continue;
+        models++;
+        bytes += entry->bytes;
+    }
+    return (cache->max_models == 0 || models <= cache->max_models) &&
+           (cache->max_bytes == 0 || bytes <= cache->max_bytes);
+}
+
+static void take_out(struct embed_cache *cache, const struct entry *entry)
+{
+    struct entry **place = &cache->entries;
+    while (*place != entry) place = &(*place)->next;
+    *place = entry->next;
+}
+
+/* Drops the least recently used of those that may be. The lock is not held meanwhile. */
+static void drop_one(struct embed_cache *cache)
+{
+    struct entry *oldest = NULL;
+    for (struct entry *entry = cache->entries; entry != NULL; entry = entry->next) {
+        if (entry_may_be_dropped(entry) && (oldest == NULL || entry->last_use < oldest->last_use))
+            oldest = entry;
+    }
+    oldest->state = ENTRY_LEAVING;
+    pthread_mutex_unlock(&cache->lock);
+    log_message(EMBED_LOG_INFO, "%s: dropped from the cache", oldest->folder);
+    cache_end_pool(oldest->pool);
+    pthread_mutex_lock(&cache->lock);
+    take_out(cache, oldest);
+    cache->metrics.evictions++;
+    pthread_cond_broadcast(&cache->changed);
+    entry_free(oldest);
+}
+
+/* "/models/a is in use by 3, /models/b is pinned": as many as there is room for. */
+static void say_what_is_held(const struct embed_cache *cache, char *out, size_t capacity)
+{
+    size_t used = 0;
+    for (const struct entry *entry = cache->entries; entry != NULL && used < capacity;
+         entry = entry->next) {
+        const char *comma = used > 0 ? ", " : "";
+        if (!is_counted(entry) || entry_may_be_dropped(entry)) continue;
+        int n = entry->users > 0 ? snprintf(out + used, capacity - used, "%s%s is in use by %u",
+                                            comma, entry->folder, entry->users)
+                                 : snprintf(out + used, capacity - used, "%s%s is pinned", comma,
+                                            entry->folder);
+        used += (size_t)n;
+    }
+}
+
+static embed_status busy(const struct embed_cache *cache, const struct entry *entry)
+{
+    char held[640] = "";
+    say_what_is_held(cache, held, sizeof held);
+    return fail(EMBED_BUSY, "%s: the cache has no room (waited %u ms): %s", entry->folder,
+                cache->wait_milliseconds, held);
+}
+
+static embed_status too_large(const struct embed_cache *cache, const struct entry *entry)
+{
+    return fail(EMBED_OUT_OF_MEMORY,
+                "%s: takes %" PRIu64 " bytes, the whole cache may take %" PRIu64, entry->folder,
+                entry->bytes, cache->max_bytes);
+}
+
+/* For the one whose turn it is: room for the entry, by dropping others where that is enough, else by
+ * waiting for their users. Nothing is dropped in vain. */
+static embed_status make_room(struct embed_cache *cache, struct entry *entry,
+                              uint64_t deadline)
+{
+    struct timespec time = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
+    while (!has_room(cache, entry, false)) {
+        if (has_room(cache, entry, true)) drop_one(cache);
+        else if (clock_nanoseconds() >= deadline) return busy(cache, entry);
+        else pthread_cond_timedwait(&cache->changed, &cache->lock, &time);
+    }
+    return EMBED_OK;
+}
+
+/* In the order of their coming, so that small models cannot keep a large one waiting. All wait equally
+ * long: who is not first need not look at the time, since the first gives up before him. */
+static embed_status wait_for_room(struct embed_cache *cache, struct entry *entry,
+                                  uint64_t deadline)
+{
+    uint64_t mine = cache->last_turn++;
+    while (cache->turn != mine) pthread_cond_wait(&cache->changed, &cache->lock);
+    embed_status status = make_room(cache, entry, deadline);
+    if (status == EMBED_OK) entry->state = ENTRY_LOADING;
+    cache->turn++;
+    pthread_cond_broadcast(&cache->changed);
+    return status;
+}
+
+/* ---- load ---------------------------------------------------------------------------------- */
+
+/* One instance on the device, with chunks as the pool would choose them. */
+static embed_status plan_one(const struct embed_cache *cache, embed_memory *memory,
+                             const struct entry *entry, const embed_model_options *model)
+{
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    TRY(plan_folder(memory, entry->folder, model, &options));
+    options.batch_tokens = cache->pool.batch_tokens;
+    if (options.batch_tokens == 0) return EMBED_OK;
+    embed_memory wished = EMBED_MEMORY_INIT;
+    TRY(plan_folder(&wished, entry->folder, model, &options));
+    if (wished.own < memory->own) *memory = wished; /* batches may have several chunks */
+    return EMBED_OK;
+}
+
+/* What the folder's model will take: weights, and instances, of which there are fewer where the number
+ * is the pool's choice. Also where bytes are not limited: for a folder that cannot be read, nothing is
+ * dropped. */
+static embed_status plan(const struct embed_cache *cache, struct entry *entry)
+{
+    const embed_pool_options *pool = &cache->pool;
+    embed_memory memory = EMBED_MEMORY_INIT;
+    TRY(plan_one(cache, &memory, entry, &cache->model));
+    bool on_gpu = memory.pinned > 0;
+    uint64_t once = memory.weights, each = memory.own;
+    if (pool->instance_bytes > 0) each = pool->instance_bytes;
+    if (on_gpu && pool->fallback == EMBED_FALLBACK_READY) {
+        embed_model_options cpu = cache->model;
+        cpu.device = EMBED_DEVICE_CPU;
+        TRY(plan_one(cache, &memory, entry, &cpu));
+        once += memory.total;
+    }
+    entry->instances = pool->instances > 0 ? pool->instances : pool->max_instances;
+    if (entry->instances == 0) entry->instances = on_gpu ? INSTANCES_ON_A_GPU : 1;
+    if (cache->max_bytes > 0 && pool->instances == 0) {
+        while (entry->instances > 1 && once + each * entry->instances > cache->max_bytes)
+            entry->instances--;
+    }
+    entry->bytes = once + each * entry->instances;
+    if (cache->max_bytes > 0 && entry->bytes > cache->max_bytes) return too_large(cache, entry);
+    return EMBED_OK;
+}
+
+/* The model in its pool, which alone keeps it, and the bytes that they take. */
+static embed_status open_pool(const struct embed_cache *cache, struct embed_pool **pool,
+                              uint64_t *bytes, const struct entry *entry)
+{
+    struct embed_model *model;
+    embed_memory memory = EMBED_MEMORY_INIT;
+    embed_pool_options options = cache->pool;
+    if (options.instances == 0) options.max_instances = entry->instances;
+    TRY(model_open(&model, entry->folder, &cache->model));
+    embed_status status = pool_create(pool, &model, 1, &options);
+    model_release(model);
+    if (status != EMBED_OK) return status;
+    pool_get_memory(*pool, &memory);
+    *bytes = memory.total;
+    return EMBED_OK;
+}
+
+/* Waits for room, and loads the entry's model. Where it takes more than was planned (a GPU was too
+ * full, and it is on the CPU), and more than there is room for, it is given back and comes again with
+ * what it takes. */
+static embed_status load(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
+{
+    for (;;) {
+        struct embed_pool *pool = NULL;
+        uint64_t bytes = 0;
+        TRY(wait_for_room(cache, entry, deadline));
+        pthread_mutex_unlock(&cache->lock);
+        uint64_t start = clock_nanoseconds();
+        embed_status status = open_pool(cache, &pool, &bytes, entry);
+        double seconds = 1e-9 * (double)(clock_nanoseconds() - start);
+        pthread_mutex_lock(&cache->lock);
+        TRY(status);
+
+        cache->metrics.loads++;
+        cache->metrics.load_seconds += seconds;
+        entry->bytes = bytes;
+        if (has_room(cache, entry, false)) {
+            entry->pool = pool;
+            entry->state = ENTRY_RESIDENT;
+            return EMBED_OK;
+        }
+        pthread_mutex_unlock(&cache->lock);
+        cache_end_pool(pool);
+        pthread_mutex_lock(&cache->lock);
+        entry->state = ENTRY_WAITING;
+        if (bytes > cache->max_bytes) return too_large(cache, entry);
+    }
+}
+
+embed_status entry_load(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
+{
+    pthread_mutex_unlock(&cache->lock);
+    embed_status status = plan(cache, entry);
+    pthread_mutex_lock(&cache->lock);
+    if (status == EMBED_OK) status = load(cache, entry, deadline);
+    if (status != EMBED_OK) {
+        entry->state = ENTRY_FAILED;
+        first_failure_note(&entry->failure, status);
+        take_out(cache, entry);
+        cache->metrics.load_failures += status != EMBED_BUSY;
+    }
+    pthread_cond_broadcast(&cache->changed);
+    return status;
+}
