@@ -100,7 +100,8 @@ static embed_status create_members(struct embed_pool *pool)
     pool->most_texts = options->batch_texts > 0 ? options->batch_texts : pool->batch_tokens;
     if (pool->most_texts > MOST_BATCH_TEXTS) pool->most_texts = MOST_BATCH_TEXTS;
     if (pool->options.queue_tokens == 0) pool->options.queue_tokens = pool->batch_tokens * QUEUE_BATCHES;
-    return EMBED_OK;
+    /* It forms a batch before it has an instance. */
+    return has_fallback ? batch_create(&pool->fallback->batch, pool->most_texts) : EMBED_OK;
 }
 
 /* The first instance of each model by all means, with small chunks if it must be; of the others as
