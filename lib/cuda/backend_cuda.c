@@ -26,34 +26,35 @@ static embed_status enter(const struct backend *backend, int *previous)
     return device_enter(backend->device_index, previous);
 }
 
+/* The failure of an allocation, with what would have been there. */
+static embed_status out_of_memory(int device, size_t bytes, const char *what)
+{
+    size_t free_bytes = 0, all = 0;
+    RELEASE_CUDA(device, cudaMemGetInfo(&free_bytes, &all), "asking for the free memory");
+    TRY(cuda_check(device));
+    return fail(EMBED_OUT_OF_MEMORY, "cuda:%d: %s: %zu bytes are needed, %zu of %zu are free",
+                device, what, bytes, free_bytes, all);
+}
+
 static embed_status cuda_allocate(struct backend *backend, void **out, size_t bytes,
                                   const char *what)
 {
-    int previous;
+    int previous, device = backend->device_index;
     TRY(enter(backend, &previous));
-    cudaError_t error = cudaMalloc(out, bytes > 0 ? bytes : 1);
-    if (error == cudaErrorMemoryAllocation) {
-        size_t free_bytes = 0, all = 0;
-        cudaGetLastError();
-        cudaMemGetInfo(&free_bytes, &all);
-        device_leave(previous);
-        return fail(EMBED_OUT_OF_MEMORY,
-                    "cuda:%d: %s: %zu bytes are needed, %zu of %zu are free",
-                    backend->device_index, what, bytes, free_bytes, all);
-    }
+    embed_status status = cuda_status(device, cudaMalloc(out, bytes > 0 ? bytes : 1), what);
+    if (status == EMBED_OUT_OF_MEMORY) status = out_of_memory(device, bytes, what);
     device_leave(previous);
-    TRY_CUDA(error, what);
-    return EMBED_OK;
+    return status;
 }
 
 /* Memory is released from any device, but a call on one that is not in use yet would begin to
  * use it. */
 static void cuda_release(struct backend *backend, void *memory)
 {
-    int previous;
-    if (memory == NULL) return;
+    int previous, device = backend->device_index;
+    if (memory == NULL || cuda_is_lost(device)) return;
     bool entered = enter(backend, &previous) == EMBED_OK;
-    cudaFree(memory);
+    RELEASE_CUDA(device, cudaFree(memory), "releasing memory");
     if (entered) device_leave(previous);
 }
 
@@ -65,12 +66,12 @@ static embed_status cuda_free_memory(const struct backend *backend, uint64_t *by
     int previous;
     size_t free_bytes = 0, all = 0;
     TRY(enter(backend, &previous));
-    cudaError_t error = cudaMemGetInfo(&free_bytes, &all);
+    embed_status status = cuda_status(backend->device_index, cudaMemGetInfo(&free_bytes, &all),
+                                      "asking for the free memory");
     device_leave(previous);
-    TRY_CUDA(error, "asking for the free memory");
-    *bytes =
-        free_bytes > BLOCK ? free_bytes - BLOCK : 0; /* one that small allocations may open */
-    return EMBED_OK;
+    if (status == EMBED_OK) /* less one block, which small allocations may open */
+        *bytes = free_bytes > BLOCK ? free_bytes - BLOCK : 0;
+    return status;
 }
 
 static size_t cuda_taken_memory(const struct backend *backend, size_t bytes)
@@ -85,18 +86,18 @@ static embed_status cuda_staging_allocate(struct backend *backend, void **out, s
 {
     int previous;
     TRY(enter(backend, &previous));
-    cudaError_t error = cudaMallocHost(out, bytes > 0 ? bytes : 1);
+    embed_status status =
+        cuda_status(backend->device_index, cudaMallocHost(out, bytes > 0 ? bytes : 1), what);
     device_leave(previous);
-    TRY_CUDA(error, what);
-    return EMBED_OK;
+    return status;
 }
 
 static void cuda_staging_release(struct backend *backend, void *memory)
 {
-    int previous;
-    if (memory == NULL) return;
+    int previous, device = backend->device_index;
+    if (memory == NULL || cuda_is_lost(device)) return;
     bool entered = enter(backend, &previous) == EMBED_OK;
-    cudaFreeHost(memory);
+    RELEASE_CUDA(device, cudaFreeHost(memory), "releasing staging memory");
     if (entered) device_leave(previous);
 }
 
@@ -111,9 +112,9 @@ static embed_status copy_to_device(const struct backend *backend, void *to, cons
     /* It may return while the last bytes are under way, and executors' streams do not wait for
      * it. */
     if (error == cudaSuccess) error = cudaStreamSynchronize(NULL);
+    embed_status status = cuda_status(backend->device_index, error, "copying a weight");
     device_leave(previous);
-    TRY_CUDA(error, "copying a weight");
-    return EMBED_OK;
+    return status;
 }
 
 static embed_status cuda_weight_store(struct backend *backend, void *weight,
@@ -146,7 +147,8 @@ static embed_status cuda_embed_layernorm(void *y, const struct packed_batch *bat
 {
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
     const struct embeddings *w = embeddings;
-    TRY_CUDA(execution->kernels->embed_layernorm(
+    TRY_CUDA(execution->device,
+             execution->kernels->embed_layernorm(
                  y, batch->ids, batch->positions, w->word, w->position, w->type, w->norm.weight,
                  w->norm.bias, batch->N, C, eps, execution->stream),
              "embed_layernorm");
@@ -159,7 +161,8 @@ static embed_status cuda_attention(void *context, const void *qkv,
                                    struct execution *execution)
 {
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
-    TRY_CUDA(execution->kernels->attention(context, qkv, bias->table, bias->columns, bias->zero,
+    TRY_CUDA(execution->device,
+             execution->kernels->attention(context, qkv, bias->table, bias->columns, bias->zero,
                                            batch->offsets, batch->B, batch->longest, NH, HS,
                                            1.0f / sqrtf((float)HS), execution->stream),
              "attention");
@@ -171,7 +174,8 @@ static embed_status cuda_add_layernorm(void *y, const void *x, const void *resid
                                        float eps, struct execution *execution)
 {
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
-    TRY_CUDA(execution->kernels->add_layernorm(y, x, residual, norm->weight, norm->bias, N, C,
+    TRY_CUDA(execution->device,
+             execution->kernels->add_layernorm(y, x, residual, norm->weight, norm->bias, N, C,
                                                eps, execution->stream),
              "add_layernorm");
     return EMBED_OK;
@@ -182,7 +186,8 @@ static embed_status cuda_pool(float *rows, const void *x, const struct packed_ba
                               struct execution *execution)
 {
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
-    TRY_CUDA(execution->kernels->pool(rows, x, batch->offsets, batch->B, C, pooling, D,
+    TRY_CUDA(execution->device,
+             execution->kernels->pool(rows, x, batch->offsets, batch->B, C, pooling, D,
                                       normalize, execution->stream),
              "pool");
     return EMBED_OK;
@@ -193,17 +198,20 @@ static embed_status cuda_pool(float *rows, const void *x, const struct packed_ba
 static void cuda_close(struct backend *backend)
 {
     int previous;
-    bool entered = enter(backend, &previous) == EMBED_OK;
-    matmul_close(((struct cuda_backend *)backend)->cublas);
-    if (entered) device_leave(previous);
+    if (!cuda_is_lost(backend->device_index)) {
+        bool entered = enter(backend, &previous) == EMBED_OK;
+        matmul_close(((struct cuda_backend *)backend)->cublas, backend->device_index);
+        if (entered) device_leave(previous);
+    }
     memory_free(backend);
 }
 
 static embed_status open_cublas(struct cuda_backend *cuda)
 {
-    int previous;
+    int previous, device = cuda->backend.device_index;
     TRY(enter(&cuda->backend, &previous));
-    embed_status status = matmul_open(&cuda->cublas);
+    embed_status status = device_begin_use(device);
+    if (status == EMBED_OK) status = matmul_open(&cuda->cublas, device);
     device_leave(previous);
     return status;
 }

@@ -55,36 +55,46 @@ embed_status chunk_graph_find(enum execution_mode *mode, struct chunk_graph **ou
     return EMBED_OK;
 }
 
-embed_status chunk_graph_begin(cudaStream_t stream)
+/* Relaxed: of a device that is lost meanwhile no capture is ended, and in the other modes its
+ * thread could not allocate any more, on any device. */
+embed_status chunk_graph_begin(int device, cudaStream_t stream)
 {
-    TRY_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal),
+    TRY_CUDA(device, cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed),
              "capturing a graph");
     return EMBED_OK;
 }
 
-embed_status chunk_graph_end(struct chunk_graph *graph, cudaStream_t stream)
+embed_status chunk_graph_end(int device, struct chunk_graph *graph, cudaStream_t stream)
 {
     cudaGraph_t captured = NULL;
-    cudaError_t error = cudaStreamEndCapture(stream, &captured);
-    if (error == cudaSuccess && graph != NULL)
-        error = cudaGraphInstantiate(&graph->executable, captured, 0);
-    if (captured != NULL) cudaGraphDestroy(captured);
-    TRY_CUDA(error, "making a graph");
-    return EMBED_OK;
+    TRY_CUDA(device, cudaStreamEndCapture(stream, &captured), "capturing a graph");
+    embed_status status = cuda_status(
+        device, cudaGraphInstantiate(&graph->executable, captured, 0), "making a graph");
+    RELEASE_CUDA(device, cudaGraphDestroy(captured), "making a graph");
+    return status;
 }
 
-embed_status chunk_graph_launch(const struct chunk_graph *graph, cudaStream_t stream)
+void chunk_graph_discard(int device, cudaStream_t stream)
 {
-    TRY_CUDA(cudaGraphLaunch(graph->executable, stream), "launching a graph");
+    cudaGraph_t captured = NULL;
+    RELEASE_CUDA(device, cudaStreamEndCapture(stream, &captured), "capturing a graph");
+    if (captured != NULL) RELEASE_CUDA(device, cudaGraphDestroy(captured), "capturing a graph");
+}
+
+embed_status chunk_graph_launch(int device, const struct chunk_graph *graph,
+                                cudaStream_t stream)
+{
+    TRY_CUDA(device, cudaGraphLaunch(graph->executable, stream), "launching a graph");
     return EMBED_OK;
 }
 
-void chunk_graphs_destroy(struct chunk_graphs *graphs)
+void chunk_graphs_destroy(int device, struct chunk_graphs *graphs)
 {
     while (graphs->first != NULL) {
         struct chunk_graph *graph = graphs->first;
         graphs->first = graph->next;
-        if (graph->executable != NULL) cudaGraphExecDestroy(graph->executable);
+        if (graph->executable != NULL)
+            RELEASE_CUDA(device, cudaGraphExecDestroy(graph->executable), "releasing a graph");
         memory_free(graph);
     }
 }

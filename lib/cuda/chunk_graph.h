@@ -31,12 +31,14 @@ embed_status chunk_graph_find(enum execution_mode *mode, struct chunk_graph **gr
                               const struct chunk_limits *limits);
 
 /* Between these two, what is enqueued becomes the graph; nothing runs. After a failure in
- * between, end with graph = NULL: nothing is left. */
-embed_status chunk_graph_begin(cudaStream_t stream);
-embed_status chunk_graph_end(struct chunk_graph *graph, cudaStream_t stream);
+ * between, discard instead: nothing is left. */
+embed_status chunk_graph_begin(int device, cudaStream_t stream);
+embed_status chunk_graph_end(int device, struct chunk_graph *graph, cudaStream_t stream);
+void chunk_graph_discard(int device, cudaStream_t stream);
 
-embed_status chunk_graph_launch(const struct chunk_graph *graph, cudaStream_t stream);
+embed_status chunk_graph_launch(int device, const struct chunk_graph *graph,
+                                cudaStream_t stream);
 
-void chunk_graphs_destroy(struct chunk_graphs *graphs);
+void chunk_graphs_destroy(int device, struct chunk_graphs *graphs);
 
 #endif

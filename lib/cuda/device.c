@@ -4,7 +4,10 @@
 #include "base/status.h"
 #include "cuda/cuda_error.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
+
+enum { NO_DEVICE = -1 }; /* a thread's current device that is not known */
 
 /* The runtime's own words for these blame the program. */
 static embed_status no_device(cudaError_t error)
@@ -24,11 +27,18 @@ static embed_status no_device(cudaError_t error)
                 cudaGetErrorName(error));
 }
 
+/* Where a device is lost, the runtime may answer any question with its error, about the others
+ * too: then the count is what it was. */
 embed_status device_count(int *count)
 {
-    int found = 0;
-    cudaError_t error = cudaGetDeviceCount(&found);
-    if (error != cudaSuccess || found == 0) return no_device(error);
+    static atomic_int last_count;
+    int found = atomic_load(&last_count);
+    if (!cuda_any_is_lost()) {
+        cudaError_t error = cudaGetDeviceCount(&found);
+        if (error != cudaSuccess || found == 0) return no_device(error);
+        if (found > MOST_DEVICES) found = MOST_DEVICES;
+        atomic_store(&last_count, found);
+    }
     *count = found;
     return EMBED_OK;
 }
@@ -41,10 +51,16 @@ static int capability_of(const struct cudaDeviceProp *properties)
 embed_status device_info(embed_device_info *info, int index)
 {
     struct cudaDeviceProp properties;
-    TRY_CUDA(cudaGetDeviceProperties(&properties, index), "asking what the GPU is");
     info->device = EMBED_DEVICE_CUDA;
     info->index = index;
     info->threads = 0;
+    if (cuda_is_lost(index)) {
+        info->memory_bytes = 0;
+        snprintf(info->name, sizeof info->name, "NVIDIA GPU");
+        snprintf(info->details, sizeof info->details, "lost to this process");
+        return EMBED_OK;
+    }
+    TRY_CUDA(index, cudaGetDeviceProperties(&properties, index), "asking what the GPU is");
     info->memory_bytes = properties.totalGlobalMem;
     snprintf(info->name, sizeof info->name, "%.127s", properties.name);
     snprintf(info->details, sizeof info->details, "compute capability %d.%d%s",
@@ -63,8 +79,13 @@ embed_status device_check(int index, char *name, size_t name_size, int *capabili
                     count == 2  ? " and cuda:1"
                     : count > 2 ? " and following"
                                 : "");
+    TRY(cuda_check(index));
     cudaError_t error = cudaGetDeviceProperties(&properties, index);
-    if (error != cudaSuccess) return no_device(error);
+    if (error != cudaSuccess) {
+        cuda_note(index, error, "asking what the GPU is");
+        TRY(cuda_check(index));
+        return no_device(error);
+    }
     *capability = capability_of(&properties);
     if (*capability < OLDEST_CAPABILITY)
         return fail(EMBED_NO_DEVICE, "%s has compute capability %d.%d, %d.%d is needed",
@@ -76,13 +97,26 @@ embed_status device_check(int index, char *name, size_t name_size, int *capabili
 
 embed_status device_enter(int index, int *previous)
 {
-    TRY_CUDA(cudaGetDevice(previous), "asking for the current device");
-    if (*previous != index) TRY_CUDA(cudaSetDevice(index), "choosing the device");
+    TRY(cuda_check(index));
+    if (cudaGetDevice(previous) != cudaSuccess) {
+        cudaGetLastError();
+        *previous = NO_DEVICE; /* the error may be another device's: cudaSetDevice tells */
+    }
+    if (*previous != index) TRY_CUDA(index, cudaSetDevice(index), "choosing the device");
+    return EMBED_OK;
+}
+
+embed_status device_begin_use(int index)
+{
+    TRY_CUDA(index, cudaSetDevice(index), "beginning to use the device");
+    cuda_begin_use(index);
     return EMBED_OK;
 }
 
 void device_leave(int previous)
 {
     int current;
-    if (cudaGetDevice(&current) != cudaSuccess || current != previous) cudaSetDevice(previous);
+    if (previous == NO_DEVICE) return;
+    if (cudaGetDevice(&current) != cudaSuccess || current != previous)
+        RELEASE_CUDA(previous, cudaSetDevice(previous), "choosing the device");
 }

@@ -18,8 +18,13 @@ embed_status device_check(int index, char *name, size_t name_size, int *capabili
 embed_status backend_cuda_open(struct backend **backend, int index, embed_dtype dtype);
 
 /* The calling thread's current device, which belongs to the program: what the library changes
- * it to lasts for one call. */
+ * it to lasts for one call. Only one that is lost is not set again: the thread stays where it is.
+ * EMBED_DEVICE_LOST where `index` is. */
 embed_status device_enter(int index, int *previous);
 void device_leave(int previous);
+
+/* Entered for the first time, the device gets its context: here, so that its failure is told in
+ * CUDA's own words and not in cuBLASLt's. */
+embed_status device_begin_use(int index);
 
 #endif

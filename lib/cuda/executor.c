@@ -24,14 +24,18 @@ void executor_destroy(struct executor *executor)
 {
     int previous;
     if (executor == NULL) return;
-    bool entered = device_enter(executor->device, &previous) == EMBED_OK;
+    static const char what[] = "releasing what computes chunks";
+    int device = executor->device;
+    bool entered = !cuda_is_lost(device) && device_enter(device, &previous) == EMBED_OK;
     matmul_destroy(executor->matmul);
     for (int i = 0; i < CUDA_SLOTS; i++) {
-        chunk_graphs_destroy(&executor->slots[i].graphs);
-        if (executor->slots[i].fetched != NULL) cudaEventDestroy(executor->slots[i].fetched);
+        struct execution *slot = &executor->slots[i];
+        chunk_graphs_destroy(device, &slot->graphs);
+        if (slot->fetched != NULL) RELEASE_CUDA(device, cudaEventDestroy(slot->fetched), what);
     }
-    if (executor->batches != NULL) cudaFree(executor->batches);
-    if (executor->stream != NULL) cudaStreamDestroy(executor->stream);
+    if (executor->batches != NULL) RELEASE_CUDA(device, cudaFree(executor->batches), what);
+    if (executor->stream != NULL)
+        RELEASE_CUDA(device, cudaStreamDestroy(executor->stream), what);
     if (entered) device_leave(previous);
     memory_free(executor);
 }
@@ -39,21 +43,25 @@ void executor_destroy(struct executor *executor)
 static embed_status fill_executor(struct executor *executor, const struct cuda_backend *cuda,
                                   const struct chunk_limits *limits)
 {
-    TRY_CUDA(cudaStreamCreateWithFlags(&executor->stream, cudaStreamNonBlocking),
+    int device = executor->device;
+    TRY_CUDA(device, cudaStreamCreateWithFlags(&executor->stream, cudaStreamNonBlocking),
              "making a stream");
-    TRY_CUDA(cudaMalloc((void **)&executor->batches,
+    TRY_CUDA(device,
+             cudaMalloc((void **)&executor->batches,
                         cuda->backend.executor_bytes(&cuda->backend, limits)),
              "the chunks' tokens");
-    TRY(matmul_create(&executor->matmul, cuda->cublas, cuda->backend.dtype == EMBED_DTYPE_F32));
+    TRY(matmul_create(&executor->matmul, device, cuda->cublas,
+                      cuda->backend.dtype == EMBED_DTYPE_F32));
     for (int i = 0; i < CUDA_SLOTS; i++) {
         struct execution *slot = &executor->slots[i];
+        slot->device = device;
         slot->kernels = cuda->kernels;
         slot->stream = executor->stream;
         slot->matmul = executor->matmul;
         slot->linear_path = cuda->linear_path;
         slot->limits = &executor->limits;
         slot->batch = executor->batches + (size_t)i * cuda_slot_numbers(limits);
-        TRY_CUDA(cudaEventCreateWithFlags(&slot->fetched, cudaEventDisableTiming),
+        TRY_CUDA(device, cudaEventCreateWithFlags(&slot->fetched, cudaEventDisableTiming),
                  "making an event");
     }
     return EMBED_OK;
@@ -94,7 +102,7 @@ static embed_status complete(struct executor *executor, unsigned slot,
     struct execution *execution = &executor->slots[slot];
     if (!execution->is_busy) return EMBED_OK;
     execution->is_busy = false;
-    TRY_CUDA(cudaEventSynchronize(execution->fetched), "computing a chunk");
+    TRY_CUDA(executor->device, cudaEventSynchronize(execution->fetched), "computing a chunk");
     work->deliver(work->argument, slot);
     return EMBED_OK;
 }
@@ -110,24 +118,28 @@ static embed_status enqueue(struct executor *executor, size_t i, const struct ch
         execution->graphs.are_off) /* nothing of it has run */
         status = work->compute(work->argument, i, slot, execution);
     TRY(status);
-    TRY_CUDA(cudaEventRecord(execution->fetched, execution->stream), "computing a chunk");
+    TRY_CUDA(executor->device, cudaEventRecord(execution->fetched, execution->stream),
+             "computing a chunk");
     execution->is_busy = true;
     executor->next = (slot + 1) % CUDA_SLOTS;
     return EMBED_OK;
 }
 
-/* What a failure leaves under way still uses the caller's buffers: it is waited for, and
- * forgotten. */
+/* What a failure leaves under way still uses the instance's buffers: it is waited for, and
+ * forgotten; on a device that is lost, forgotten. */
 static embed_status stop_after(struct executor *executor, embed_status status)
 {
+    int device = executor->device;
     if (status == EMBED_OK) return EMBED_OK;
     for (unsigned slot = 0; slot < CUDA_SLOTS; slot++) {
         struct execution *execution = &executor->slots[slot];
-        if (execution->mode == EXECUTION_CAPTURED) chunk_graph_end(NULL, execution->stream);
+        if (execution->mode == EXECUTION_CAPTURED)
+            chunk_graph_discard(device, execution->stream);
         execution->mode = EXECUTION_DIRECT;
         execution->is_busy = false;
     }
-    cudaStreamSynchronize(executor->stream);
+    RELEASE_CUDA(device, cudaStreamSynchronize(executor->stream), "computing a chunk");
+    TRY(cuda_check(device)); /* whatever came first, this is what there is to know */
     return status;
 }
 
@@ -170,8 +182,10 @@ embed_status executor_begin(struct packed_batch *device, const struct packed_bat
     TRY(chunk_graph_find(&execution->mode, &execution->graph, &execution->graphs, host,
                          execution->limits));
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
-    if (execution->mode == EXECUTION_CAPTURED) TRY(chunk_graph_begin(execution->stream));
-    TRY_CUDA(cudaMemcpyAsync(ids, host->ids, packed_batch_size(host->N, host->B) * sizeof *ids,
+    if (execution->mode == EXECUTION_CAPTURED)
+        TRY(chunk_graph_begin(execution->device, execution->stream));
+    TRY_CUDA(execution->device,
+             cudaMemcpyAsync(ids, host->ids, packed_batch_size(host->N, host->B) * sizeof *ids,
                              cudaMemcpyHostToDevice, execution->stream),
              "copying a chunk's tokens");
     return EMBED_OK;
@@ -181,14 +195,16 @@ embed_status executor_fetch(void *out, const void *memory, size_t bytes,
                             struct execution *execution)
 {
     if (execution->mode != EXECUTION_REPLAYED)
-        TRY_CUDA(cudaMemcpyAsync(out, memory, bytes, cudaMemcpyDeviceToHost, execution->stream),
+        TRY_CUDA(execution->device,
+                 cudaMemcpyAsync(out, memory, bytes, cudaMemcpyDeviceToHost, execution->stream),
                  "copying a chunk's result");
     if (execution->mode == EXECUTION_DIRECT) return EMBED_OK;
     if (execution->mode == EXECUTION_CAPTURED) {
         execution->mode = EXECUTION_DIRECT; /* whatever comes of it: the capture is over */
-        embed_status status = chunk_graph_end(execution->graph, execution->stream);
+        embed_status status =
+            chunk_graph_end(execution->device, execution->graph, execution->stream);
         execution->graphs.are_off = status != EMBED_OK;
         TRY(status);
     }
-    return chunk_graph_launch(execution->graph, execution->stream);
+    return chunk_graph_launch(execution->device, execution->graph, execution->stream);
 }

@@ -24,6 +24,7 @@ struct cuda_backend {
 
 /* A chunk under way. */
 struct execution {
+    int device;
     const struct cuda_kernels *kernels;
     cudaStream_t stream;
     struct matmul *matmul;

@@ -38,7 +38,8 @@ embed_status linear_run(void *y, const void *x, const struct linear *layer, size
     if (is_own(layer, execution)) {
         enum cuda_sums sums =
             execution->linear_path == LINEAR_TWO_LEVEL ? CUDA_SUMS_TWO_LEVEL : CUDA_SUMS_F32;
-        TRY_CUDA(cuda_linear_f16(y, x, layer->weight, layer->bias, N, layer->O, layer->I,
+        TRY_CUDA(execution->device,
+                 cuda_linear_f16(y, x, layer->weight, layer->bias, N, layer->O, layer->I,
                                  activation, sums, execution->stream),
                  "linear");
         return EMBED_OK;
@@ -46,7 +47,8 @@ embed_status linear_run(void *y, const void *x, const struct linear *layer, size
     bool gelu = activation == ACTIVATION_GELU;
     TRY(matmul_run(execution->matmul, y, x, layer, N, !gelu, execution->stream));
     if (gelu)
-        TRY_CUDA(execution->kernels->bias_gelu(y, layer->bias, N, layer->O, execution->stream),
+        TRY_CUDA(execution->device,
+                 execution->kernels->bias_gelu(y, layer->bias, N, layer->O, execution->stream),
                  "bias_gelu");
     return EMBED_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "cuda/cuda_error.h"
 
 /* The rows that an algorithm is chosen for: a full chunk, where the time goes. */
 #define ROWS 8192
@@ -17,6 +18,7 @@
 
 /* How one shape is computed. */
 struct plan {
+    int device;
     size_t O, I;
     bool add_bias;
     cublasLtMatmulDesc_t product;
@@ -26,32 +28,41 @@ struct plan {
 };
 
 struct matmul {
+    int device;
     cublasLtHandle_t cublas;
     cudaDataType type;
     struct plan *plans; /* a model has four shapes or so */
 };
 
-static embed_status cublas_fail(cublasStatus_t status, const char *what)
+/* What cuBLASLt says does not tell whether the device is lost: any call of the runtime does. */
+static embed_status cublas_fail(int device, cublasStatus_t status, const char *what)
 {
+    size_t free_bytes, all;
+    RELEASE_CUDA(device, cudaMemGetInfo(&free_bytes, &all), what);
+    TRY(cuda_check(device));
     return fail(status == CUBLAS_STATUS_ALLOC_FAILED ? EMBED_OUT_OF_MEMORY
                                                      : EMBED_DEVICE_FAILED,
                 "cuBLASLt: %s: %s", what, cublasLtGetStatusString(status));
 }
 
-#define TRY_CUBLAS(call, what)                                                                 \
+#define TRY_CUBLAS(device, call, what)                                                         \
     do {                                                                                       \
+        TRY(cuda_check(device));                                                               \
         cublasStatus_t try_status_ = (call);                                                   \
-        if (try_status_ != CUBLAS_STATUS_SUCCESS) return cublas_fail(try_status_, what);       \
+        if (try_status_ != CUBLAS_STATUS_SUCCESS)                                              \
+            return cublas_fail(device, try_status_, what);                                     \
     } while (0)
 
 /* ---- plans ------------------------------------------------------------------------------- */
 
 static void plan_destroy(struct plan *plan)
 {
-    if (plan->product != NULL) cublasLtMatmulDescDestroy(plan->product);
-    if (plan->w != NULL) cublasLtMatrixLayoutDestroy(plan->w);
-    if (plan->x != NULL) cublasLtMatrixLayoutDestroy(plan->x);
-    if (plan->y != NULL) cublasLtMatrixLayoutDestroy(plan->y);
+    if (!cuda_is_lost(plan->device)) {
+        if (plan->product != NULL) cublasLtMatmulDescDestroy(plan->product);
+        if (plan->w != NULL) cublasLtMatrixLayoutDestroy(plan->w);
+        if (plan->x != NULL) cublasLtMatrixLayoutDestroy(plan->x);
+        if (plan->y != NULL) cublasLtMatrixLayoutDestroy(plan->y);
+    }
     memory_free(plan);
 }
 
@@ -61,18 +72,24 @@ static embed_status describe(struct plan *plan, cudaDataType type)
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const cublasLtEpilogue_t epilogue =
         plan->add_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    TRY_CUBLAS(cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F), what);
-    TRY_CUBLAS(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F), what);
+    TRY_CUBLAS(plan->device,
+               cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA,
                                               &transposed, sizeof transposed),
                what);
-    TRY_CUBLAS(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
                                               &epilogue, sizeof epilogue),
                what);
-    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->w, type, plan->I, plan->O, (int64_t)plan->I),
+    TRY_CUBLAS(plan->device,
+               cublasLtMatrixLayoutCreate(&plan->w, type, plan->I, plan->O, (int64_t)plan->I),
                what);
-    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->x, type, plan->I, ROWS, (int64_t)plan->I),
+    TRY_CUBLAS(plan->device,
+               cublasLtMatrixLayoutCreate(&plan->x, type, plan->I, ROWS, (int64_t)plan->I),
                what);
-    TRY_CUBLAS(cublasLtMatrixLayoutCreate(&plan->y, type, plan->O, ROWS, (int64_t)plan->O),
+    TRY_CUBLAS(plan->device,
+               cublasLtMatrixLayoutCreate(&plan->y, type, plan->O, ROWS, (int64_t)plan->O),
                what);
     return EMBED_OK;
 }
@@ -99,15 +116,18 @@ static embed_status choose(struct plan *plan, cublasLtHandle_t cublas,
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE;
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
     int count = 0;
-    TRY_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatmulPreferenceSetAttribute(preference,
                                                     CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                     &workspace, sizeof workspace),
                what);
-    TRY_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatmulPreferenceSetAttribute(preference,
                                                     CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                                                     &reductions, sizeof reductions),
                what);
-    TRY_CUBLAS(cublasLtMatmulAlgoGetHeuristic(cublas, plan->product, plan->w, plan->x, plan->y,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatmulAlgoGetHeuristic(cublas, plan->product, plan->w, plan->x, plan->y,
                                               plan->y, preference, CANDIDATES, found, &count),
                what);
     for (int i = 0; i < count; i++) {
@@ -122,7 +142,8 @@ static embed_status choose(struct plan *plan, cublasLtHandle_t cublas,
 
 static embed_status set_bias(struct plan *plan, const void *bias)
 {
-    TRY_CUBLAS(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                               &bias, sizeof bias),
                "describing a product");
     return EMBED_OK;
@@ -133,9 +154,10 @@ static embed_status plan_make(struct plan *plan, struct matmul *matmul, const vo
     TRY(describe(plan, matmul->type));
     if (plan->add_bias) TRY(set_bias(plan, bias)); /* its alignment counts in the choice */
     cublasLtMatmulPreference_t preference;
-    TRY_CUBLAS(cublasLtMatmulPreferenceCreate(&preference), "choosing an algorithm");
+    TRY_CUBLAS(plan->device, cublasLtMatmulPreferenceCreate(&preference),
+               "choosing an algorithm");
     embed_status status = choose(plan, matmul->cublas, preference);
-    cublasLtMatmulPreferenceDestroy(preference);
+    if (!cuda_is_lost(plan->device)) cublasLtMatmulPreferenceDestroy(preference);
     return status;
 }
 
@@ -149,7 +171,11 @@ static embed_status plan_find(struct plan **out, struct matmul *matmul,
     if (plan == NULL) {
         plan = memory_allocate(1, sizeof *plan, "a product's plan");
         if (plan == NULL) return EMBED_OUT_OF_MEMORY;
-        *plan = (struct plan){.O = O, .I = I, .add_bias = add_bias, .next = matmul->plans};
+        *plan = (struct plan){.device = matmul->device,
+                              .O = O,
+                              .I = I,
+                              .add_bias = add_bias,
+                              .next = matmul->plans};
         embed_status status = plan_make(plan, matmul, layer->bias);
         if (status != EMBED_OK) {
             plan_destroy(plan);
@@ -163,21 +189,22 @@ static embed_status plan_find(struct plan **out, struct matmul *matmul,
 
 /* ---- products ---------------------------------------------------------------------------- */
 
-embed_status matmul_open(cublasLtHandle_t *cublas)
+embed_status matmul_open(cublasLtHandle_t *cublas, int device)
 {
-    TRY_CUBLAS(cublasLtCreate(cublas), "opening it");
+    TRY_CUBLAS(device, cublasLtCreate(cublas), "opening it");
     return EMBED_OK;
 }
 
-void matmul_close(cublasLtHandle_t cublas)
+void matmul_close(cublasLtHandle_t cublas, int device)
 {
-    if (cublas != NULL) cublasLtDestroy(cublas);
+    if (cublas != NULL && !cuda_is_lost(device)) cublasLtDestroy(cublas);
 }
 
-embed_status matmul_create(struct matmul **out, cublasLtHandle_t cublas, bool f32)
+embed_status matmul_create(struct matmul **out, int device, cublasLtHandle_t cublas, bool f32)
 {
     struct matmul *matmul = memory_allocate(1, sizeof *matmul, "the products of linear layers");
     if (matmul == NULL) return EMBED_OUT_OF_MEMORY;
+    matmul->device = device;
     matmul->cublas = cublas;
     matmul->type = f32 ? CUDA_R_32F : CUDA_R_16F;
     *out = matmul;
@@ -204,14 +231,17 @@ embed_status matmul_run(struct matmul *matmul, void *y, const void *x,
     const uint64_t columns = N;
     struct plan *plan;
     TRY(plan_find(&plan, matmul, layer, add_bias));
-    TRY_CUBLAS(cublasLtMatrixLayoutSetAttribute(plan->x, CUBLASLT_MATRIX_LAYOUT_COLS, &columns,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatrixLayoutSetAttribute(plan->x, CUBLASLT_MATRIX_LAYOUT_COLS, &columns,
                                                 sizeof columns),
                what);
-    TRY_CUBLAS(cublasLtMatrixLayoutSetAttribute(plan->y, CUBLASLT_MATRIX_LAYOUT_COLS, &columns,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatrixLayoutSetAttribute(plan->y, CUBLASLT_MATRIX_LAYOUT_COLS, &columns,
                                                 sizeof columns),
                what);
     if (add_bias) TRY(set_bias(plan, layer->bias));
-    TRY_CUBLAS(cublasLtMatmul(matmul->cublas, plan->product, &one, layer->weight, plan->w, x,
+    TRY_CUBLAS(plan->device,
+               cublasLtMatmul(matmul->cublas, plan->product, &one, layer->weight, plan->w, x,
                               plan->x, &zero, y, plan->y, y, plan->y, &plan->algorithm, NULL, 0,
                               stream),
                what);

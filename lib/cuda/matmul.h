@@ -14,14 +14,15 @@
 #include <cuda_runtime_api.h>
 #include <stdbool.h>
 
-/* cuBLASLt on the current device; any thread may use it. */
-embed_status matmul_open(cublasLtHandle_t *cublas);
-void matmul_close(cublasLtHandle_t cublas); /* NULL is fine */
+/* cuBLASLt on `device`, which is the current one; any thread may use it. */
+embed_status matmul_open(cublasLtHandle_t *cublas, int device);
+void matmul_close(cublasLtHandle_t cublas, int device); /* NULL is fine */
 
 struct matmul; /* what one executor needs; one thread at a time */
 
-/* For matrices of FP16, or of FP32 where `f32`. On the current device. */
-embed_status matmul_create(struct matmul **matmul, cublasLtHandle_t cublas, bool f32);
+/* For matrices of FP16, or of FP32 where `f32`. On `device`, which is the current one. */
+embed_status matmul_create(struct matmul **matmul, int device, cublasLtHandle_t cublas,
+                           bool f32);
 void matmul_destroy(struct matmul *matmul); /* NULL is fine */
 
 /* y (N, O) = x (N, I) @ weight (O, I)^T, plus bias (O) where `add_bias`. Summed in FP32,

@@ -29,7 +29,7 @@ static struct {
     std::string failed_call;
 } plan;
 
-static unsigned long calls;
+static unsigned long calls, calls_after_loss;
 
 /* ---- reports ------------------------------------------------------------------------------- */
 
@@ -68,12 +68,24 @@ struct device *current(void)
     return &machine.devices[this_device];
 }
 
-/* After these a process can do nothing more with the device (CUDA's list). */
-static bool is_fatal(cudaError_t error)
+static cudaError_t driver_error(void)
+{
+    if (machine.driver / 1000 < CUDART_VERSION / 1000) return cudaErrorInsufficientDriver;
+    return machine.device_count == 0 ? cudaErrorNoDevice : cudaSuccess;
+}
+
+/* After these a process can do nothing more with the device: CUDA's list, and what leaves it no
+ * context. A device that is not available before there is a context may be so later. */
+static bool is_fatal(cudaError_t error, const struct device *device)
 {
     switch (error) {
+    case cudaErrorDevicesUnavailable:
+        return device->has_context;
+    case cudaErrorCudartUnloading:
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContained:
+    case cudaErrorContextIsDestroyed:
     case cudaErrorIllegalAddress:
     case cudaErrorLaunchTimeout:
     case cudaErrorAssert:
@@ -83,10 +95,32 @@ static bool is_fatal(cudaError_t error)
     case cudaErrorInvalidAddressSpace:
     case cudaErrorInvalidPc:
     case cudaErrorLaunchFailure:
+    case cudaErrorTensorMemoryLeak:
+    case cudaErrorMpsRpcFailure:
+    case cudaErrorMpsClientTerminated:
+    case cudaErrorExternalDevice:
+    case cudaErrorUnknown:
         return true;
     default:
         return false;
     }
+}
+
+static bool needs_device(enum call_kind kind)
+{
+    return kind != CALL_PLAIN && kind != CALL_THREAD;
+}
+
+/* A device's first fatal error, if this is one; calls that need no device bring none about. */
+static void note_fatal(cudaError_t error, enum call_kind kind, struct device *device)
+{
+    if (!needs_device(kind) || driver_error() != cudaSuccess) return;
+    if (is_fatal(error, device) && device->fatal == cudaSuccess) device->fatal = error;
+}
+
+static void count_after_loss(const struct device *device)
+{
+    if (device->loss_is_told) calls_after_loss++;
 }
 
 /* Counts a call; is it one that shall fail? */
@@ -104,12 +138,6 @@ static bool is_planned_to_fail(const char *name)
     return true;
 }
 
-static cudaError_t driver_error(void)
-{
-    if (machine.driver / 1000 < CUDART_VERSION / 1000) return cudaErrorInsufficientDriver;
-    return machine.device_count == 0 ? cudaErrorNoDevice : cudaSuccess;
-}
-
 /* The first use of a device takes memory on it. */
 static cudaError_t context_create(struct device *device)
 {
@@ -123,7 +151,7 @@ static cudaError_t context_create(struct device *device)
 /* What keeps a call from being carried out, but for plans. */
 static cudaError_t obstacle(enum call_kind kind)
 {
-    if (kind == CALL_PLAIN) return cudaSuccess;
+    if (!needs_device(kind) || kind == CALL_CHOOSES) return cudaSuccess;
     cudaError_t error = driver_error();
     if (error == cudaSuccess) error = current()->fatal;
     if (error == cudaSuccess) error = context_create(current());
@@ -132,30 +160,36 @@ static cudaError_t obstacle(enum call_kind kind)
     return error;
 }
 
-static cudaError_t finished(cudaError_t error)
-{
-    if (error != cudaSuccess) last_error = error;
-    if (is_fatal(error) && driver_error() == cudaSuccess && current()->fatal == cudaSuccess)
-        current()->fatal = error;
-    return error;
-}
-
-cudaError_t api(const char *name, enum call_kind kind, const std::function<cudaError_t()> &body)
+/* A call for one device, which need not be the current one. */
+static cudaError_t api_for(int index, const char *name, enum call_kind kind,
+                           const std::function<cudaError_t()> &body)
 {
     std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    struct device *device = &machine.devices[index];
+    if (kind != CALL_THREAD) count_after_loss(device);
     cudaError_t error = obstacle(kind);
     if (is_planned_to_fail(name) && error == cudaSuccess) error = (cudaError_t)plan.code;
     if (error == cudaSuccess || kind == CALL_RELEASE) {
         cudaError_t own = body();
         if (error == cudaSuccess) error = own;
     }
-    return finished(error);
+    if (error != cudaSuccess) last_error = error;
+    note_fatal(error, kind, device);
+    if (needs_device(kind) && error != cudaSuccess && error == device->fatal)
+        device->loss_is_told = true;
+    return error;
 }
 
-static cublasStatus_t planned_status(void)
+cudaError_t api(const char *name, enum call_kind kind, const std::function<cudaError_t()> &body)
+{
+    return api_for(this_device, name, kind, body);
+}
+
+static cublasStatus_t planned_status(enum call_kind kind)
 {
     if (!plan.name.empty()) return (cublasStatus_t)plan.code;
-    finished((cudaError_t)plan.code);
+    last_error = (cudaError_t)plan.code;
+    note_fatal(last_error, kind, current());
     return plan.code == cudaErrorMemoryAllocation ? CUBLAS_STATUS_ALLOC_FAILED
                                                   : CUBLAS_STATUS_EXECUTION_FAILED;
 }
@@ -164,12 +198,14 @@ cublasStatus_t cublas_api(const char *name, enum call_kind kind,
                           const std::function<cublasStatus_t()> &body)
 {
     std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    count_after_loss(current());
     cudaError_t error = obstacle(kind);
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
     if (error == cudaErrorMemoryAllocation) status = CUBLAS_STATUS_ALLOC_FAILED;
-    else if (is_fatal(error)) status = CUBLAS_STATUS_EXECUTION_FAILED;
+    else if (error != cudaSuccess && error == current()->fatal)
+        status = CUBLAS_STATUS_EXECUTION_FAILED;
     else if (error != cudaSuccess) status = CUBLAS_STATUS_NOT_INITIALIZED;
-    if (is_planned_to_fail(name) && status == CUBLAS_STATUS_SUCCESS) status = planned_status();
+    if (is_planned_to_fail(name) && status == CUBLAS_STATUS_SUCCESS) status = planned_status(kind);
     if (status == CUBLAS_STATUS_SUCCESS || kind == CALL_RELEASE) {
         cublasStatus_t own = body();
         if (status == CUBLAS_STATUS_SUCCESS) status = own;
@@ -221,7 +257,7 @@ void emulator_reset(void)
     machine = {};
     set_defaults();
     plan = {};
-    calls = 0;
+    calls = calls_after_loss = 0;
     this_device = 0;
     last_error = cudaSuccess;
     std::lock_guard<std::mutex> report_guard(report_lock);
@@ -287,6 +323,12 @@ unsigned long emulator_calls(void)
     return calls;
 }
 
+unsigned long emulator_calls_after_loss(void)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    return calls_after_loss;
+}
+
 size_t emulator_taken(int device)
 {
     std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
@@ -311,7 +353,10 @@ cudaError_t cudaGetLastError(void)
 cudaError_t cudaPeekAtLastError(void)
 {
     std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
-    return current()->fatal != cudaSuccess ? current()->fatal : last_error;
+    count_after_loss(current());
+    if (current()->fatal == cudaSuccess) return last_error;
+    current()->loss_is_told = true;
+    return current()->fatal;
 }
 
 cudaError_t cudaGetDeviceCount(int *count)
@@ -322,11 +367,22 @@ cudaError_t cudaGetDeviceCount(int *count)
     });
 }
 
+static bool is_device(int index)
+{
+    return index >= 0 && index < machine.device_count;
+}
+
+/* Of a call that names a device: whose it is. */
+static int named(int index)
+{
+    return is_device(index) ? index : this_device;
+}
+
 cudaError_t cudaSetDevice(int device)
 {
-    return api("cudaSetDevice", CALL_PLAIN, [=] {
+    return api_for(named(device), "cudaSetDevice", CALL_CHOOSES, [=] {
         if (driver_error() != cudaSuccess) return driver_error();
-        if (device < 0 || device >= machine.device_count) return cudaErrorInvalidDevice;
+        if (!is_device(device)) return cudaErrorInvalidDevice;
         this_device = device;
         if (current()->fatal != cudaSuccess) return current()->fatal;
         return context_create(current());
@@ -335,7 +391,7 @@ cudaError_t cudaSetDevice(int device)
 
 cudaError_t cudaGetDevice(int *device)
 {
-    return api("cudaGetDevice", CALL_PLAIN, [=] {
+    return api("cudaGetDevice", CALL_THREAD, [=] {
         *device = this_device;
         return driver_error();
     });
@@ -343,9 +399,9 @@ cudaError_t cudaGetDevice(int *device)
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
 {
-    return api("cudaGetDeviceProperties", CALL_PLAIN, [=] {
+    return api_for(named(device), "cudaGetDeviceProperties", CALL_CHOOSES, [=] {
         if (driver_error() != cudaSuccess) return driver_error();
-        if (device < 0 || device >= machine.device_count) return cudaErrorInvalidDevice;
+        if (!is_device(device)) return cudaErrorInvalidDevice;
         *properties = {};
         snprintf(properties->name, sizeof properties->name, "emulated device %d", device);
         properties->totalGlobalMem = machine.devices[device].memory;

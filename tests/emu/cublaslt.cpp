@@ -437,9 +437,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
 
         const struct cublasLtMatrixLayoutOpaque_t layout[] = {*l.a, *l.b, *l.c, *l.d};
         struct work work = {};
+        work.launch_time = machine.launch_time;
+        work.row_time = machine.row_time * (double)p.N;
         work.run = [=] {
             if (!are_good_operands(p, layout, device)) return cudaErrorIllegalAddress;
-            product_run(&p);
+            if (!latency_is_on()) product_run(&p);
             return cudaSuccess;
         };
         stream_enqueue(stream, work);

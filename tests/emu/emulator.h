@@ -41,13 +41,24 @@ EMULATOR_API void emulator_set_graph_cost(size_t bytes); /* of each that is inst
 /* The order in which the threads of a block go on: 0, by number; else at random from this seed. */
 EMULATOR_API void emulator_set_schedule(uint64_t seed);
 
+/* ---- time ---------------------------------------------------------------------------------- */
+
+/* With either above 0, kernels and products are checked but not computed, and time passes instead.
+ * Each launch and each product takes launch_microseconds of its device, a product row_microseconds
+ * more for each of its rows (tokens), a graph one launch and its products' rows; copies take none.
+ * A device does one after another, in the order in which they were enqueued, whatever their
+ * streams. To enqueue returns at once, to wait sleeps until the end, as exactly as Linux does
+ * (below 50 us by turning round). Results are zeros, device memory is not protected. */
+EMULATOR_API void emulator_set_latency(double launch_microseconds, double row_microseconds);
+
 /* ---- failures ------------------------------------------------------------------------------ */
 
 /* The `nth` call from now (1: the next) of this name, or of any if NULL, fails with `code`; then
  * all that follow too, if `forever`. Only one such plan at a time; nth = 0: none.
  * A cudaError_t; for a call of cuBLASLt by name, a cublasStatus_t; for one that `any` hits,
  * ALLOC_FAILED for cudaErrorMemoryAllocation, else EXECUTION_FAILED. As in CUDA, codes that are
- * fatal for the context (700, 719, ...) stay: every later call on that device returns them.
+ * fatal for the context (700, 719, 999, ...; 46 once there is a context) stay: every later call on
+ * that device returns them. Not of calls that need no device, as those that describe a product.
  * A call that frees or destroys does so even when it fails. A launch is "cudaLaunchKernel". */
 EMULATOR_API void emulator_fail(const char *call, unsigned long nth, int code, bool forever);
 
@@ -56,6 +67,11 @@ EMULATOR_API const char *emulator_failed_call(void);
 
 /* Calls that can fail, so far, of all threads. */
 EMULATOR_API unsigned long emulator_calls(void);
+
+/* Calls of the runtime and of cuBLASLt that were made for a device after a call had returned its
+ * fatal error; what cuBLASLt returns does not count as that, since it does not tell. A call that
+ * names no device is for the current one; cudaGetDevice, which asks the thread, for none. */
+EMULATOR_API unsigned long emulator_calls_after_loss(void);
 
 /* ---- what is there ------------------------------------------------------------------------- */
 

@@ -1,8 +1,9 @@
 /* graph.cpp - work captured from a stream, to be enqueued as often as wanted
  *
- * Only captures of the thread's own (cudaStreamCaptureModeThreadLocal), of one stream, without
- * forks. As in CUDA, a call that waits or allocates is refused while its thread captures, and
- * spoils the capture; what is enqueued is not done before the graph is launched.
+ * Only captures of one stream, without forks, and not those that other threads are kept from
+ * anything by (cudaStreamCaptureModeGlobal). As in CUDA, a call that waits or allocates is refused
+ * while its thread captures, unless relaxed, and spoils the capture; so does waiting for the stream
+ * itself. What is enqueued is not done before the graph is launched.
  */
 #include "machine.h"
 
@@ -12,7 +13,7 @@
 struct CUgraph_st {
     std::deque<struct work> work;
     pthread_t thread; /* that captures it */
-    bool is_spoiled;
+    bool is_relaxed, is_spoiled;
 };
 
 struct CUgraphExec_st {
@@ -27,11 +28,17 @@ bool graph_spoiled(void)
 {
     bool found = false;
     for (cudaGraph_t capture : captures) {
-        if (!pthread_equal(capture->thread, pthread_self())) continue;
+        if (capture->is_relaxed || !pthread_equal(capture->thread, pthread_self())) continue;
         capture->is_spoiled = true;
         found = true;
     }
     return found;
+}
+
+bool graph_spoil(struct CUgraph_st *graph)
+{
+    if (graph != NULL) graph->is_spoiled = true;
+    return graph != NULL;
 }
 
 void graph_add(struct CUgraph_st *graph, struct work work)
@@ -52,10 +59,11 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
     return api("cudaStreamBeginCapture", CALL_CONTEXT, [=] {
         if (stream == NULL || stream_resolve(stream) == NULL)
             return cudaErrorInvalidResourceHandle;
-        if (mode != cudaStreamCaptureModeThreadLocal || stream->waits_for_null)
+        if (mode == cudaStreamCaptureModeGlobal || stream->waits_for_null)
             return cudaErrorNotSupported;
         if (stream->capture != NULL) return cudaErrorInvalidValue;
-        stream->capture = new CUgraph_st{{}, pthread_self(), false};
+        stream->capture = new CUgraph_st{
+            {}, pthread_self(), mode == cudaStreamCaptureModeRelaxed, false};
         captures.insert(stream->capture);
         return cudaSuccess;
     });
@@ -131,7 +139,12 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream)
             resolved->device != executable->device)
             return cudaErrorInvalidResourceHandle;
         if (resolved->capture != NULL) return cudaErrorNotSupported;
-        for (const struct work &work : executable->work) stream_enqueue(resolved, work);
+        bool is_first = true; /* a graph has one launch's latency */
+        for (struct work work : executable->work) {
+            work.launch_time = is_first ? machine.launch_time : 0;
+            is_first = false;
+            stream_enqueue(resolved, work);
+        }
         return cudaSuccess;
     });
 }

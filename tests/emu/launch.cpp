@@ -188,9 +188,10 @@ cudaError_t emulated_launch_kernel(const struct emulated_launch *launch, cudaStr
                                 launch->shared_bytes,  launch->thread, pointers};
         struct work work = {};
         int device = stream->device;
+        work.launch_time = machine.launch_time;
         work.run = [=] {
-            return pointers_are_device(&kernel, device) ? run_kernel(&kernel, device)
-                                                        : cudaErrorIllegalAddress;
+            if (!pointers_are_device(&kernel, device)) return cudaErrorIllegalAddress;
+            return latency_is_on() ? cudaSuccess : run_kernel(&kernel, device);
         };
         stream_enqueue(stream, work);
         return cudaSuccess;

@@ -4,6 +4,7 @@
  *   memory.cpp      device and pinned memory: guard pages, protection, accounts
  *   stream.cpp      queues of work, done at the calls that wait
  *   graph.cpp       work captured from a stream, to be enqueued as often as wanted
+ *   latency.cpp     time that passes instead of work
  *   runtime.cpp     the calls of cuda_runtime_api.h
  *   launch.cpp      kernels: checks, blocks on OS threads
  *   block.cpp       one block: a fiber for each thread, barriers, warp operations
@@ -34,6 +35,8 @@ struct device {
     size_t small_bytes, large_bytes;                  /* taken by allocations */
     size_t peak;
     cudaError_t fatal; /* after which nothing works */
+    bool loss_is_told; /* a call has returned it */
+    uint64_t busy_until; /* with a latency: when all that is enqueued will be done */
     cudaStream_t null_stream;
 };
 
@@ -43,6 +46,7 @@ struct machine {
     int major, minor, driver;
     size_t context_cost, handle_cost, stream_cost, graph_cost;
     uint64_t schedule;
+    double launch_time, row_time; /* ns; one of them not 0: a latency instead of work */
     size_t streams, events, graphs, handles, descriptors;
 };
 
@@ -54,6 +58,8 @@ std::string format(const char *pattern, ...) __attribute__((format(printf, 1, 2)
 
 enum call_kind {
     CALL_PLAIN,   /* needs no device */
+    CALL_THREAD,  /* the same, and tells only what the thread keeps: not counted after a loss */
+    CALL_CHOOSES, /* names the device it is for */
     CALL_CONTEXT, /* creates the current device's context */
     CALL_WAITS,   /* the same; not while the thread captures a graph */
     CALL_RELEASE  /* frees something: even when it fails */
@@ -118,6 +124,8 @@ struct work {
     std::function<cudaError_t()> run;
     void *poisoned; /* pinned memory that is poison from the enqueueing on, until run; or NULL */
     size_t poisoned_bytes;
+    double launch_time, row_time; /* ns that a latency takes */
+    uint64_t done_at;             /* the time when these have passed */
 };
 
 struct CUstream_st {
@@ -125,6 +133,7 @@ struct CUstream_st {
     bool waits_for_null; /* not cudaStreamNonBlocking */
     uint64_t enqueued, done;
     std::deque<struct work> work;
+    uint64_t done_at; /* with a latency: when all of its work will be done */
     struct CUgraph_st *capture; /* where work goes instead, between begin and end; or NULL */
 };
 
@@ -151,10 +160,30 @@ void event_destroy(cudaEvent_t event);
 bool event_exists(cudaEvent_t event);
 cudaError_t event_finish(cudaEvent_t event); /* does the work before it */
 
+/* When the work before an event, or all of a stream's or a device's, will be done: see latency_wait. */
+uint64_t event_done_at(cudaEvent_t event);
+uint64_t stream_done_at(cudaStream_t stream);
+uint64_t device_done_at(int device);
+
+/* ---- latency ------------------------------------------------------------------------------- */
+
+/* Does time pass instead of work? */
+bool latency_is_on(void);
+
+/* Where the time of new work lies on the stream's device. */
+void latency_enter(cudaStream_t stream, struct work *work);
+bool latency_is_over(const struct work &work);
+
+/* Before the body of a call that waits, and without the lock, so that others go on: asks with it
+ * until when, and sleeps. */
+void latency_wait(const std::function<uint64_t()> &until);
+
 /* ---- graphs -------------------------------------------------------------------------------- */
 
-/* Is this thread capturing one? Then what waits or allocates is not permitted, and spoils it. */
+/* Is this thread capturing one? Then what waits or allocates is not permitted, and spoils it. Not
+ * where it was begun relaxed. */
 bool graph_spoiled(void);
+bool graph_spoil(struct CUgraph_st *graph); /* this one; false where it is NULL */
 
 void graph_add(struct CUgraph_st *graph, struct work work);
 void graph_discard_capture(struct CUgraph_st *graph); /* may be NULL */

@@ -121,8 +121,10 @@ static bool map_allocation(struct allocation *a, size_t bytes, int device)
     unsigned char *end = first_page(*a) + pages;
     memset(first_page(*a), CANARY, (size_t)(a->data - first_page(*a)));
     memset(a->data + bytes, CANARY, (size_t)(end - (a->data + bytes)));
-    fill_poison(a->data, bytes < FILLED ? bytes : PAGE);
-    if (bytes >= FILLED) fill_poison(a->data + bytes - PAGE, PAGE);
+    if (device == PINNED || !latency_is_on()) { /* or kernels that are not computed leave NaN */
+        fill_poison(a->data, bytes < FILLED ? bytes : PAGE);
+        if (bytes >= FILLED) fill_poison(a->data + bytes - PAGE, PAGE);
+    }
     address_sanitizer_poison(first_page(*a), (size_t)(a->data - first_page(*a)));
     address_sanitizer_poison(a->data + bytes, (size_t)(end - (a->data + bytes)));
     return true;
@@ -150,7 +152,7 @@ cudaError_t memory_allocate(void **pointer, size_t bytes, int device)
         if (account != NULL) *account -= charge;
         return cudaErrorMemoryAllocation;
     }
-    if (device != PINNED) protect(a, PROT_NONE);
+    if (device != PINNED && !latency_is_on()) protect(a, PROT_NONE);
     table()[a.mapping] = a;
     *pointer = a.data;
     return cudaSuccess;
@@ -266,8 +268,10 @@ std::string memory_describe(const void *pointer)
 
 /* ---- protection ---------------------------------------------------------------------------- */
 
+/* Not with a latency, which it would take more time than. */
 static void protect_all(int device, int protection)
 {
+    if (latency_is_on()) return;
     for (auto &entry : table())
         if (entry.second.live && entry.second.device == device) protect(entry.second, protection);
 }

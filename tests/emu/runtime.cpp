@@ -26,6 +26,7 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes)
 /* As CUDA does, waits for all work of the device: none of it may use the memory any more. */
 cudaError_t cudaFree(void *pointer)
 {
+    latency_wait([] { return device_done_at(current_device()); });
     return api("cudaFree", CALL_RELEASE, [=] {
         const struct allocation *a = pointer != NULL ? memory_find(pointer) : NULL;
         cudaError_t error = cudaSuccess;
@@ -43,10 +44,12 @@ cudaError_t cudaMallocHost(void **pointer, size_t bytes)
 
 cudaError_t cudaFreeHost(void *pointer)
 {
+    latency_wait([] { return device_done_at(current_device()); });
     return api("cudaFreeHost", CALL_RELEASE, [=] {
-        cudaError_t error = cudaSuccess; /* any device's work may use it */
+        cudaError_t error = cudaSuccess; /* any device's work may use it, but that of a lost one */
         for (int device = 0; device < machine.device_count && error == cudaSuccess; device++)
-            error = streams_finish_all(device);
+            if (device == current_device() || machine.devices[device].fatal == cudaSuccess)
+                error = streams_finish_all(device);
         cudaError_t released = memory_release(pointer, true);
         return error != cudaSuccess ? error : released;
     });
@@ -106,6 +109,7 @@ static struct work copying(void *to, const void *from, size_t bytes, enum cudaMe
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
+    latency_wait([] { return stream_done_at(NULL); });
     return api("cudaMemcpy", CALL_WAITS, [=]() mutable {
         if (bytes == 0) return cudaSuccess;
         cudaError_t error = check_copy("cudaMemcpy", to, from, bytes, &kind);
@@ -127,8 +131,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
         bool to_pageable = !memory_is_any_device(to) && !memory_is_pinned(to, bytes);
         bool from_pageable = !memory_is_any_device(from) && !memory_is_pinned(from, bytes);
         if (to_pageable || from_pageable) {
-            if (stream->capture != NULL && graph_spoiled())
-                return cudaErrorStreamCaptureUnsupported;
+            if (graph_spoil(stream->capture)) return cudaErrorStreamCaptureUnsupported;
             return stream_run(stream, copying(to, from, bytes, kind));
         }
         stream_enqueue(stream, copying(to, from, bytes, kind));
@@ -182,6 +185,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
+    latency_wait([=] { return stream_done_at(stream); });
     return api("cudaStreamDestroy", CALL_RELEASE, [=] {
         if (stream == NULL || stream_resolve(stream) == NULL)
             return cudaErrorInvalidResourceHandle;
@@ -194,16 +198,18 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    latency_wait([=] { return stream_done_at(stream); });
     return api("cudaStreamSynchronize", CALL_CONTEXT, [=] {
         cudaStream_t resolved = stream_resolve(stream);
         if (resolved == NULL) return cudaErrorInvalidResourceHandle;
-        if (resolved->capture != NULL && graph_spoiled()) return cudaErrorStreamCaptureUnsupported;
+        if (graph_spoil(resolved->capture)) return cudaErrorStreamCaptureUnsupported;
         return stream_finish(resolved);
     });
 }
 
 cudaError_t cudaDeviceSynchronize(void)
 {
+    latency_wait([] { return device_done_at(current_device()); });
     return api("cudaDeviceSynchronize", CALL_WAITS,
                [] { return streams_finish_all(current_device()); });
 }
@@ -242,6 +248,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    latency_wait([=] { return event_done_at(event); });
     return api("cudaEventSynchronize", CALL_CONTEXT, [=] {
         return event_exists(event) ? event_finish(event) : cudaErrorInvalidResourceHandle;
     });
@@ -271,6 +278,8 @@ static const struct error_name error_names[] = {
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorNoKernelImageForDevice, "cudaErrorNoKernelImageForDevice",
      "no kernel image is available for execution on the device"},
+    {cudaErrorContained, "cudaErrorContained", "Invalid access of peer GPU memory over nvlink or a "
+                                               "hardware error"},
     {cudaErrorECCUncorrectable, "cudaErrorECCUncorrectable", "uncorrectable ECC error encountered"},
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {cudaErrorIllegalAddress, "cudaErrorIllegalAddress",
@@ -284,6 +293,10 @@ static const struct error_name error_names[] = {
     {cudaErrorInvalidAddressSpace, "cudaErrorInvalidAddressSpace",
      "operation not supported on global/shared address space"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorTensorMemoryLeak, "cudaErrorTensorMemoryLeak",
+     "a kernel has exited without freeing its tensor memory"},
+    {cudaErrorMpsClientTerminated, "cudaErrorMpsClientTerminated",
+     "the MPS client has been terminated"},
     {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
      "operation failed due to a previous error during capture"},

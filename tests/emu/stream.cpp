@@ -23,7 +23,7 @@ static std::set<cudaEvent_t> &events(void)
 static cudaStream_t null_stream(int device)
 {
     cudaStream_t *stream = &machine.devices[device].null_stream;
-    if (*stream == NULL) *stream = new CUstream_st{device, false, 0, 0, {}, NULL};
+    if (*stream == NULL) *stream = new CUstream_st{device, false, 0, 0, {}, 0, NULL};
     return *stream;
 }
 
@@ -40,13 +40,15 @@ cudaStream_t stream_resolve(cudaStream_t stream)
 
 /* ---- doing the work -------------------------------------------------------------------------- */
 
-/* The work up to a moment. After an error nothing of the device's is done any more. */
+/* The work up to a moment; with a latency, what of it is over. After an error nothing of the
+ * device's is done any more. */
 static cudaError_t do_work(cudaStream_t stream, uint64_t moment)
 {
     struct device *device = &machine.devices[stream->device];
     if (stream->done < moment && device->fatal == cudaSuccess) {
         memory_open(stream->device);
-        while (stream->done < moment && device->fatal == cudaSuccess) {
+        while (stream->done < moment && device->fatal == cudaSuccess &&
+               latency_is_over(stream->work.front())) {
             struct work work = std::move(stream->work.front());
             stream->work.pop_front();
             stream->done++;
@@ -85,6 +87,7 @@ void stream_enqueue(cudaStream_t stream, struct work work)
     do_earlier_of_others(stream); /* an error stays, and shows at the next call */
     if (memory_is_pinned(work.poisoned, work.poisoned_bytes))
         fill_poison(work.poisoned, work.poisoned_bytes);
+    latency_enter(stream, &work);
     stream->work.push_back(std::move(work));
     stream->enqueued++;
 }
@@ -109,11 +112,31 @@ cudaError_t streams_finish_all(int device)
     return error;
 }
 
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+uint64_t event_done_at(cudaEvent_t event)
+{
+    if (!event_exists(event) || event->stream == NULL || event->stream->done >= event->moment)
+        return 0;
+    return event->stream->work[event->moment - event->stream->done - 1].done_at;
+}
+
+uint64_t stream_done_at(cudaStream_t stream)
+{
+    stream = stream_resolve(stream);
+    return stream == NULL ? 0 : stream->done_at;
+}
+
+uint64_t device_done_at(int device)
+{
+    return machine.devices[device].busy_until;
+}
+
 /* ---- streams --------------------------------------------------------------------------------- */
 
 cudaStream_t stream_create(int device, bool waits_for_null)
 {
-    cudaStream_t stream = new CUstream_st{device, waits_for_null, 0, 0, {}, NULL};
+    cudaStream_t stream = new CUstream_st{device, waits_for_null, 0, 0, {}, 0, NULL};
     streams().insert(stream);
     machine.streams++;
     return stream;

@@ -308,6 +308,30 @@ static void test_what_spoils_a_capture(void **state)
     assert_cuda(cudaMalloc(&memory, 1));
 }
 
+/* The thread may do all but wait for the stream. */
+static void test_relaxed_captures(void **state)
+{
+    (void)state;
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    float *device = numbers(), pageable[THREADS];
+    void *memory;
+    assert_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    assert_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+    assert_cuda(cudaMalloc(&memory, 1));
+    assert_cuda(cudaMemcpy(pageable, device, 4, cudaMemcpyDeviceToHost));
+    assert_cuda(cudaStreamEndCapture(stream, &graph));
+    assert_cuda(cudaGraphDestroy(graph));
+    for (int what = 0; what < 2; what++) {
+        assert_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+        assert_int_equal(what == 0 ? cudaStreamSynchronize(stream)
+                                   : cudaMemcpyAsync(pageable, device, 4,
+                                                     cudaMemcpyDeviceToHost, stream),
+                         cudaErrorStreamCaptureUnsupported);
+        assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
+    }
+}
+
 /* ---- failures ------------------------------------------------------------------------------ */
 
 static void test_nth_call_fails(void **state)
@@ -357,6 +381,82 @@ static void test_fatal_errors_stay(void **state)
     assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_EXECUTION_FAILED);
     assert_cuda(cudaSetDevice(1)); /* the other one is well */
     assert_cuda(cudaMalloc(&memory, 1));
+}
+
+static void test_calls_after_a_loss(void **state)
+{
+    (void)state;
+    void *memory;
+    int index;
+    struct cudaDeviceProp properties;
+    cublasLtMatrixLayout_t layout;
+    emulator_set_devices(2);
+    emulator_fail("cudaMalloc", 1, cudaErrorIllegalAddress, false);
+    assert_int_equal(cudaMalloc(&memory, 1), cudaErrorIllegalAddress);
+    assert_cuda(cudaGetDevice(&index)); /* asks the thread */
+    assert_int_equal(emulator_calls_after_loss(), 0);
+    assert_int_equal(cudaMalloc(&memory, 1), cudaErrorIllegalAddress);
+    assert_int_equal(emulator_calls_after_loss(), 1);
+    cudaGetLastError();
+    assert_int_equal(emulator_calls_after_loss(), 2);
+    cublasLtMatrixLayoutCreate(&layout, CUDA_R_16F, 1, 1, 1);
+    assert_int_equal(emulator_calls_after_loss(), 3);
+    assert_cuda(cudaGetDeviceProperties(&properties, 1)); /* of the other */
+    assert_cuda(cudaSetDevice(1));
+    assert_cuda(cudaMalloc(&memory, 1));
+    assert_cuda(cudaGetLastError());
+    assert_int_equal(emulator_calls_after_loss(), 3);
+    cudaGetDeviceProperties(&properties, 0);
+    assert_int_equal(emulator_calls_after_loss(), 4);
+    cudaSetDevice(0);
+    assert_int_equal(emulator_calls_after_loss(), 5);
+    emulator_reset();
+    assert_int_equal(emulator_calls_after_loss(), 0);
+}
+
+/* What cuBLASLt returns does not tell: one more call may ask. Nor does a call that needs no device
+ * lose one. */
+static void test_losses_that_cublaslt_sees(void **state)
+{
+    (void)state;
+    cublasLtHandle_t handle;
+    cublasLtMatrixLayout_t layout;
+    size_t available, total;
+    emulator_fail(NULL, 1, cudaErrorLaunchFailure, false);
+    assert_int_equal(cublasLtMatrixLayoutCreate(&layout, CUDA_R_16F, 1, 1, 1),
+                     CUBLAS_STATUS_EXECUTION_FAILED);
+    assert_cuda(cudaDeviceSynchronize());
+    emulator_fail(NULL, 1, cudaErrorLaunchFailure, false);
+    assert_int_equal(cublasLtCreate(&handle), CUBLAS_STATUS_EXECUTION_FAILED);
+    assert_int_equal(cudaMemGetInfo(&available, &total), cudaErrorLaunchFailure);
+    assert_int_equal(emulator_calls_after_loss(), 0);
+    assert_int_equal(cudaMemGetInfo(&available, &total), cudaErrorLaunchFailure);
+    assert_int_equal(emulator_calls_after_loss(), 1);
+}
+
+static void test_devices_that_are_unavailable(void **state)
+{
+    (void)state;
+    void *memory;
+    emulator_fail(NULL, 1, cudaErrorDevicesUnavailable, false);
+    assert_int_equal(cudaSetDevice(0), cudaErrorDevicesUnavailable);
+    assert_cuda(cudaSetDevice(0));
+    emulator_fail(NULL, 1, cudaErrorDevicesUnavailable, false);
+    assert_int_equal(cudaMalloc(&memory, 1), cudaErrorDevicesUnavailable);
+    assert_int_equal(cudaMalloc(&memory, 1), cudaErrorDevicesUnavailable);
+}
+
+/* Pinned memory may be used by any device's work; a lost one does none. */
+static void test_pinned_memory_beside_a_lost_device(void **state)
+{
+    (void)state;
+    void *pinned;
+    emulator_set_devices(2);
+    emulator_fail("cudaDeviceSynchronize", 1, cudaErrorLaunchFailure, false);
+    assert_int_equal(cudaDeviceSynchronize(), cudaErrorLaunchFailure);
+    assert_cuda(cudaSetDevice(1));
+    assert_cuda(cudaMallocHost(&pinned, 100));
+    assert_cuda(cudaFreeHost(pinned));
 }
 
 static void test_kernel_faults_stay(void **state)
@@ -501,8 +601,13 @@ int main(void)
         TEST(test_events),
         TEST(test_graphs),
         TEST(test_what_spoils_a_capture),
+        TEST(test_relaxed_captures),
         TEST(test_nth_call_fails),
         TEST(test_fatal_errors_stay),
+        TEST(test_calls_after_a_loss),
+        TEST(test_losses_that_cublaslt_sees),
+        TEST(test_devices_that_are_unavailable),
+        TEST(test_pinned_memory_beside_a_lost_device),
         TEST(test_kernel_faults_stay),
         TEST(test_two_devices),
         TEST(test_machine_of_the_environment),

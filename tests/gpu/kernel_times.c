@@ -234,7 +234,7 @@ static struct rates measure_rates(const struct cuda_kernels *kernels, cublasLtHa
     CHECK(cudaGetDeviceProperties(&properties, 0));
     size_t size = LARGE_PRODUCT, element = kernels->element_bytes;
     struct bench b = {.kernels = kernels, .N = size, .stream = stream};
-    check(matmul_create(&b.matmul, cublas, element == sizeof(float)));
+    check(matmul_create(&b.matmul, 0, cublas, element == sizeof(float)));
     b.qkv = (struct linear){random_numbers(size * size, element), random_numbers(size, element),
                             size, size};
     b.x = device_memory(LARGE_COPY);
@@ -290,7 +290,7 @@ static struct bench open_bench(const struct shape *shape, const struct cuda_kern
 {
     size_t C = shape->C, F = shape->F, element = kernels->element_bytes;
     struct bench b = {.kernels = kernels, .shape = shape, .stream = stream};
-    check(matmul_create(&b.matmul, cublas, element == sizeof(float)));
+    check(matmul_create(&b.matmul, 0, cublas, element == sizeof(float)));
     b.qkv = linear(3 * C, C, element);
     b.attention_output = linear(C, C, element);
     b.feed_forward_in = linear(F, C, element);
@@ -373,7 +373,7 @@ int main(int argc, char **argv)
     CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     printf(
         "step,model,dtype,tokens,tokens_per_text,microseconds,floor_us,share_of_floor,rate\n");
-    check(matmul_open(&cublas));
+    check(matmul_open(&cublas, 0));
     struct rates rates = measure_rates(kernels, cublas, stream);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct bench bench =
@@ -381,7 +381,7 @@ int main(int argc, char **argv)
         for (size_t n = 0; n < count; n++) time_steps(&bench, numbers[n], &rates);
         close_bench(&bench);
     }
-    matmul_close(cublas);
+    matmul_close(cublas, 0);
     CHECK(cudaStreamDestroy(stream));
     return 0;
 }

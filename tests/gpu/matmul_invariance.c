@@ -51,7 +51,7 @@ static void open_product(struct product *p, const struct layer *layer, cublasLtH
 {
     size_t element = f32 ? sizeof(float) : sizeof(uint16_t), out = most * layer->O * element;
     *p = (struct product){.element_bytes = element, .add_bias = layer->add_bias};
-    check(matmul_create(&p->matmul, cublas, f32));
+    check(matmul_create(&p->matmul, 0, cublas, f32));
     p->layer = (struct linear){random_numbers(layer->O * layer->I, element),
                                random_numbers(layer->O, element), layer->O, layer->I};
     p->x = random_numbers(most * layer->I, element);
@@ -118,7 +118,7 @@ int main(int argc, char **argv)
         fputs("usage: matmul_invariance [ROWS]\n", stderr);
         return 2;
     }
-    check(matmul_open(&cublas));
+    check(matmul_open(&cublas, 0));
     for (int f32 = 0; f32 <= 1; f32++) {
         for (size_t l = 0; l < sizeof layers / sizeof *layers; l++) {
             struct product product;
@@ -136,6 +136,6 @@ int main(int argc, char **argv)
             close_product(&product);
         }
     }
-    matmul_close(cublas);
+    matmul_close(cublas, 0);
     return failed > 0;
 }
