@@ -257,8 +257,14 @@ static void *run(void *argument)
     struct batch *batch;
     while ((batch = pool_next_batch(member->pool, member)) != NULL) {
         embed_status status = member_compute(member, batch);
-        if (batch_pending(batch) == 0) pool_deliver(member->pool, member, batch);
-        else pool_pass_on(member->pool, member, batch, status == EMBED_OK);
+        if (batch_pending(batch) == 0) {
+            pool_deliver(member->pool, member, batch);
+            continue;
+        }
+        pool_pass_on(member->pool, member, batch, status == EMBED_OK);
+        if (member->batch == NULL && member->instance != NULL &&
+            batch_create(&member->batch, member->pool->most_texts) != EMBED_OK)
+            member_leave(member, EMBED_OUT_OF_MEMORY);
     }
     return NULL;
 }
