@@ -119,8 +119,8 @@ static float element_value(const struct cpu_kernels *k, const void *block, size_
     return value;
 }
 
-static double largest_difference(const struct cpu_kernels *k, const void *got, const float *expected,
-                                 size_t count)
+static double largest_difference(const struct cpu_kernels *k, const void *got,
+                                 const float *expected, size_t count)
 {
     double largest = 0;
     for (size_t i = 0; i < count; i++)
@@ -165,8 +165,8 @@ static void bench_attention(const struct target *target, size_t T, size_t HS)
     void *scratch = memory(k->attention_scratch_bytes(T, HS));
     float *expected = random_floats(T * HS), scale = 1 / sqrtf((float)HS);
     double best;
-    BEST_TIME(best, k->attention(got, input, input + HS * bytes, input + 2 * HS * bytes, NULL, T, HS,
-                                 3 * HS, HS, scale, scratch));
+    BEST_TIME(best, k->attention(got, input, input + HS * bytes, input + 2 * HS * bytes, NULL, T,
+                                 HS, 3 * HS, HS, scale, scratch));
     cpu_kernels_reference.attention(expected, qkv, qkv + HS, qkv + 2 * HS, NULL, T, HS, 3 * HS, HS,
                                     scale, naive);
     char shape[64];
@@ -183,7 +183,8 @@ static void bench_add_layernorm(const struct target *target, size_t N, size_t C)
     const struct cpu_kernels *k = target->kernels;
     float *x = random_floats(N * C), *r = random_floats(N * C), *expected = random_floats(N * C);
     float *w = random_floats(C), *b = random_floats(C);
-    void *a = elements(k, x, N * C), *c = elements(k, r, N * C), *got = memory(N * C * k->element_bytes);
+    void *a = elements(k, x, N * C), *c = elements(k, r, N * C);
+    void *got = memory(N * C * k->element_bytes);
     double best;
     BEST_TIME(best, k->add_layernorm(got, a, c, w, b, N, C, 1e-12f));
     cpu_kernels_reference.add_layernorm(expected, x, r, w, b, N, C, 1e-12f);

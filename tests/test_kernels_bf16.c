@@ -1,7 +1,7 @@
 /* test_kernels_bf16.c - the operations in BF16 against the naive ones
  *
- * The naive kernels compute in FP32 on the same numbers: what goes in is rounded to BF16 before, and
- * what comes out may differ by its own rounding, 2^-8 of it at most, and by what is said beside
+ * The naive kernels compute in FP32 on the same numbers: what goes in is rounded to BF16 before,
+ * and what comes out may differ by its own rounding, 2^-8 of it at most, and by what is said beside
  * each. Shapes are as awkward as in test_kernels.c. Skipped where the processor has no BF16.
  */
 #include "kernel_test.h"
@@ -55,8 +55,8 @@ static void numbers_free(struct numbers n)
     free(n.elements);
 }
 
-static void assert_rounded(const char *what, const uint16_t *got, const float *expected, size_t count,
-                           double absolute)
+static void assert_rounded(const char *what, const uint16_t *got, const float *expected,
+                           size_t count, double absolute)
 {
     for (size_t i = 0; i < count; i++) {
         double tolerance = absolute + 1.1 * ROUNDING * fabs(expected[i]);

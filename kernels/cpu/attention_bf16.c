@@ -105,8 +105,8 @@ INLINE vec biased(const float *scores, const float *relative, size_t t, vec scal
     return relative != NULL ? vec_fma(x, scale, vec_load(relative + t)) : x;
 }
 
-/* weights[0..columns) = e^(x - largest x), and 0 past T; returns their sum. Without `relative`, x is
- * the score, and the scale, which is positive, goes into the exponent. */
+/* weights[0..columns) = e^(x - largest x), and 0 past T; returns their sum. Without `relative`, x
+ * is the score, and the scale, which is positive, goes into the exponent. */
 INLINE float exponentials(element *weights, const float *scores, const float *relative, size_t T,
                           size_t columns, float scale)
 {

@@ -47,8 +47,8 @@ static void gelu(float *y, size_t stride, size_t rows, size_t columns)
     }
 }
 
-void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N, size_t O,
-                    size_t I, size_t first, size_t last, enum activation activation)
+void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N,
+                    size_t O, size_t I, size_t first, size_t last, enum activation activation)
 {
     float *y = y_out;
     const float *x = x_in;

@@ -85,8 +85,8 @@ INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const
         words_store_elements(y + r * O, words_from(sum[r][0], sum[r][1]), columns);
 }
 
-void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N, size_t O,
-                    size_t I, size_t first, size_t last, enum activation activation)
+void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N,
+                    size_t O, size_t I, size_t first, size_t last, enum activation activation)
 {
     element *y = y_out;
     const element *x = x_in;

@@ -5,8 +5,8 @@
  * with columns = vectors * LANES and the whole of sum in registers. b is stored in pairs: word
  * [k / 2, c] holds b[k, c] and b[k + 1, c]; behind an odd K stands a zero. For one pair of k:
  * `vectors` loads of b, and for each row one broadcast of a's pair and `vectors` dot products. Each
- * element of sum takes its pairs in the order of k, whatever the number of rows and vectors: this is
- * what makes a row's bits independent of the rows beside it.
+ * element of sum takes its pairs in the order of k, whatever the number of rows and vectors: this
+ * is what makes a row's bits independent of the rows beside it.
  *
  * floor: 2 * rows * columns * K FLOP. With 12 x 32: 24 dot products for 2 loads and 12 broadcasts,
  * so that the dot product unit (one a cycle on Zen 4, done after 6) is what limits.

@@ -14,9 +14,9 @@ static void layernorm(float *y, const float *h, const float *weight, const float
 }
 
 void reference_embed_layernorm(void *y, const int32_t *ids, const int32_t *positions,
-                               const void *word_table, const void *position_table, const float *type,
-                               const float *weight, const float *bias, size_t N, size_t C,
-                               float eps)
+                               const void *word_table, const void *position_table,
+                               const float *type, const float *weight, const float *bias, size_t N,
+                               size_t C, float eps)
 {
     const float *word = word_table, *position = position_table;
     for (size_t n = 0; n < N; n++) {
@@ -28,8 +28,8 @@ void reference_embed_layernorm(void *y, const int32_t *ids, const int32_t *posit
     }
 }
 
-void reference_add_layernorm(void *y, const void *x_in, const void *residual_in, const float *weight,
-                             const float *bias, size_t N, size_t C, float eps)
+void reference_add_layernorm(void *y, const void *x_in, const void *residual_in,
+                             const float *weight, const float *bias, size_t N, size_t C, float eps)
 {
     const float *x = x_in, *residual = residual_in;
     for (size_t n = 0; n < N; n++) {

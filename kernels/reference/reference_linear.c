@@ -29,8 +29,9 @@ static double gelu(double x)
     return x / 2 * (1 + erf(x / sqrt(2)));
 }
 
-void reference_linear(void *y_out, const void *x_in, const void *weight, const float *bias, size_t N,
-                      size_t O, size_t I, size_t first, size_t last, enum activation activation)
+void reference_linear(void *y_out, const void *x_in, const void *weight, const float *bias,
+                      size_t N, size_t O, size_t I, size_t first, size_t last,
+                      enum activation activation)
 {
     float *y = y_out;
     const float *x = x_in, *w = weight;
