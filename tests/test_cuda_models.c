@@ -231,28 +231,6 @@ static void test_second_device(void **state)
     close_model(&second);
 }
 
-/* As many as are said to fit do fit, and hardly more. */
-static void test_instances_that_fit(void **state)
-{
-    (void)state;
-    enum { MOST = 64 };
-    embed_instance *instances[MOST];
-    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
-    size_t said, fit = 0, less;
-    options.batch_tokens = 20000;
-    emulator_set_memory(0, 640 << 20);
-    struct opened opened = open_model(TINY, 0, 0);
-    assert_int_equal(embed_instances_that_fit(opened.model, &options, 0, &said), EMBED_OK);
-    assert_int_equal(embed_instances_that_fit(opened.model, &options, 100 << 20, &less), EMBED_OK);
-    while (fit < MOST &&
-           embed_instance_create(&instances[fit], opened.model, &options) == EMBED_OK)
-        fit++;
-    assert_true(said >= 8 && said <= fit && fit <= said + 1);
-    assert_true(less < said);
-    while (fit > 0) embed_instance_destroy(instances[--fit]);
-    close_model(&opened);
-}
-
 /* ---- when it cannot be used ---------------------------------------------------------------- */
 
 static embed_status open_cuda(int index, embed_dtype dtype, const char *words)
@@ -406,7 +384,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_info, begin, end),
         cmocka_unit_test_setup_teardown(test_weights_are_shared, begin, end),
         cmocka_unit_test_setup_teardown(test_second_device, begin, end),
-        cmocka_unit_test_setup_teardown(test_instances_that_fit, begin, end),
         cmocka_unit_test_setup_teardown(test_reasons, begin, end),
         cmocka_unit_test_setup_teardown(test_weight_too_large, begin, end),
         cmocka_unit_test_setup_teardown(test_overflow_is_computed_in_f32, begin, end),

@@ -70,7 +70,7 @@ static void print_fact(const char *key, const json_t *value)
     for (char *c = label; *c != '\0'; c++) {
         if (*c == '_') *c = ' ';
     }
-    printf("%-20s", label);
+    printf("%-21s", label);
     if (strstr(key, "_bytes") != NULL || strcmp(key, "gpu_memory") == 0) {
         put_bytes(bytes, sizeof bytes, (uint64_t)json_integer_value(value));
         printf("%" JSON_INTEGER_FORMAT " (%s)\n", json_integer_value(value), bytes);

@@ -77,8 +77,7 @@ embed_status backend_open_for_plan(struct backend **backend, const embed_model_o
     }
     TRY(cuda_layout_open(backend, options->device_index, options->dtype));
     const struct cuda_plugin *plugin = cuda_plugin_loaded();
-    if (plugin != NULL && plugin->measured_costs != NULL)
-        plugin->measured_costs(&(*backend)->costs, options->device_index);
+    if (plugin != NULL) plugin->measured_costs(&(*backend)->costs, options->device_index);
     return EMBED_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "cuda/cuda_error.h"
 #include "cuda/device.h"
+#include "cuda/device_library.h"
 #include "cuda/executor.h"
 #include "cuda/linear.h"
 #include "formats/float_convert.h"
@@ -58,9 +59,6 @@ static void cuda_release(struct backend *backend, void *memory)
     if (entered) device_leave(previous);
 }
 
-/* Allocations of up to 1 MiB come from blocks of 2 MiB, larger ones in steps of 2 MiB. */
-#define BLOCK ((size_t)2 << 20)
-
 static embed_status cuda_free_memory(const struct backend *backend, uint64_t *bytes)
 {
     int previous;
@@ -70,15 +68,8 @@ static embed_status cuda_free_memory(const struct backend *backend, uint64_t *by
                                       "asking for the free memory");
     device_leave(previous);
     if (status == EMBED_OK) /* less one block, which small allocations may open */
-        *bytes = free_bytes > BLOCK ? free_bytes - BLOCK : 0;
+        *bytes = free_bytes > CUDA_BLOCK ? free_bytes - CUDA_BLOCK : 0;
     return status;
-}
-
-static size_t cuda_taken_memory(const struct backend *backend, size_t bytes)
-{
-    (void)backend;
-    size_t step = bytes > BLOCK / 2 ? BLOCK : 512;
-    return (bytes + step - 1) / step * step;
 }
 
 static embed_status cuda_staging_allocate(struct backend *backend, void **out, size_t bytes,
@@ -197,21 +188,19 @@ static embed_status cuda_pool(float *rows, const void *x, const struct packed_ba
 
 static void cuda_close(struct backend *backend)
 {
-    int previous;
-    if (!cuda_is_lost(backend->device_index)) {
-        bool entered = enter(backend, &previous) == EMBED_OK;
-        matmul_close(((struct cuda_backend *)backend)->cublas, backend->device_index);
-        if (entered) device_leave(previous);
-    }
+    int previous, device = backend->device_index;
+    bool entered = !cuda_is_lost(device) && enter(backend, &previous) == EMBED_OK;
+    device_library_close(device);
+    if (entered) device_leave(previous);
     memory_free(backend);
 }
 
-static embed_status open_cublas(struct cuda_backend *cuda)
+static embed_status open_library(struct cuda_backend *cuda)
 {
     int previous, device = cuda->backend.device_index;
     TRY(enter(&cuda->backend, &previous));
     embed_status status = device_begin_use(device);
-    if (status == EMBED_OK) status = matmul_open(&cuda->cublas, device);
+    if (status == EMBED_OK) status = device_library_open(&cuda->cublas, &cuda->backend.costs, device);
     device_leave(previous);
     return status;
 }
@@ -226,7 +215,7 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
 
     embed_status status = cuda_layout(&cuda->backend, index, dtype);
     if (status == EMBED_OK) status = linear_path_choose(&cuda->linear_path);
-    if (status == EMBED_OK) status = open_cublas(cuda);
+    if (status == EMBED_OK) status = open_library(cuda);
     if (status != EMBED_OK) {
         memory_free(cuda);
         return status;
@@ -239,7 +228,6 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     backend->allocate = cuda_allocate;
     backend->release = cuda_release;
     backend->free_memory = cuda_free_memory;
-    backend->taken_memory = cuda_taken_memory;
     backend->staging_allocate = cuda_staging_allocate;
     backend->staging_release = cuda_staging_release;
     backend->weight_store = cuda_weight_store;

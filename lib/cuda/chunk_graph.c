@@ -2,18 +2,14 @@
 #include "cuda/chunk_graph.h"
 
 #include "backend/cuda_layout.h"
-#include "base/memory.h"
 #include "base/status.h"
 #include "cuda/cuda_error.h"
 
-/* Shapes come in few sizes: a service of single texts of up to 512 tokens sees ten. */
-#define MOST_GRAPHS 64
+/* A shape that was not seen among so many small chunks gives way to another. To make a graph takes
+ * as long as starting the kernels of three or so: 128 new ones in so many chunks cost a tenth. */
+#define STALE 4096
 
-struct chunk_graph {
-    size_t N, B, longest, variant;
-    cudaGraphExec_t executable; /* NULL: seen once */
-    struct chunk_graph *next;
-};
+/* ---- shapes ------------------------------------------------------------------------------ */
 
 /* Is it one of the sizes that chunks are rounded up to, and so what one token less is rounded
  * up to? All others are large, or would not fit. */
@@ -24,36 +20,85 @@ static bool is_rounded(const struct packed_batch *batch, const struct chunk_limi
     return N == batch->N && B == batch->B && longest == batch->longest;
 }
 
-/* Notes that such a batch was seen, unless there are enough. */
-static embed_status add(struct chunk_graphs *graphs, const struct packed_batch *batch)
+static struct chunk_graph *known(struct chunk_graphs *graphs, const struct packed_batch *batch,
+                                 unsigned slot)
 {
-    if (graphs->count == MOST_GRAPHS) return EMBED_OK;
-    struct chunk_graph *graph = memory_allocate(1, sizeof *graph, "a graph");
-    if (graph == NULL) return EMBED_OUT_OF_MEMORY;
-    *graph = (struct chunk_graph){batch->N,       batch->B, batch->longest,
-                                  batch->variant, NULL,     graphs->first};
-    graphs->first = graph;
-    graphs->count++;
-    return EMBED_OK;
+    for (unsigned i = 0; i < graphs->count; i++) {
+        struct chunk_graph *graph = &graphs->shapes[i];
+        if (graph->N == batch->N && graph->B == batch->B && graph->longest == batch->longest &&
+            graph->variant == batch->variant && graph->slot == slot)
+            return graph;
+    }
+    return NULL;
 }
 
-embed_status chunk_graph_find(enum execution_mode *mode, struct chunk_graph **out,
-                              struct chunk_graphs *graphs, const struct packed_batch *batch,
-                              const struct chunk_limits *limits)
+/* The one that was not seen for the longest, if that is long; where `made`, of those with a graph. */
+static struct chunk_graph *stale(struct chunk_graphs *graphs, bool made)
+{
+    struct chunk_graph *oldest = NULL;
+    for (unsigned i = 0; i < graphs->count; i++) {
+        struct chunk_graph *graph = &graphs->shapes[i];
+        if ((graph->executable != NULL || !made) &&
+            (oldest == NULL || graph->last_use < oldest->last_use))
+            oldest = graph;
+    }
+    return oldest != NULL && graphs->clock - oldest->last_use >= STALE ? oldest : NULL;
+}
+
+static void release(int device, struct chunk_graphs *graphs, struct chunk_graph *graph)
+{
+    if (graph->executable == NULL) return;
+    RELEASE_CUDA(device, cudaGraphExecDestroy(graph->executable), "releasing a graph");
+    graph->executable = NULL;
+    graphs->bytes -= graph->bytes;
+}
+
+/* A shape that was not known, unless there are enough. */
+static void note(int device, struct chunk_graphs *graphs, const struct packed_batch *batch,
+                 unsigned slot)
+{
+    struct chunk_graph *graph = graphs->count < MOST_SHAPES ? &graphs->shapes[graphs->count++]
+                                                            : stale(graphs, false);
+    if (graph == NULL) return;
+    release(device, graphs, graph);
+    *graph = (struct chunk_graph){.N = batch->N,
+                                  .B = batch->B,
+                                  .longest = batch->longest,
+                                  .variant = batch->variant,
+                                  .slot = slot,
+                                  .last_use = graphs->clock};
+}
+
+static bool has_room(int device, struct chunk_graphs *graphs)
+{
+    while (graphs->bytes + graphs->least > graphs->most_bytes) {
+        struct chunk_graph *old = stale(graphs, true);
+        if (old == NULL) return false;
+        release(device, graphs, old);
+    }
+    return true;
+}
+
+void chunk_graph_find(enum execution_mode *mode, struct chunk_graph **out, int device,
+                      struct chunk_graphs *graphs, const struct packed_batch *batch, unsigned slot,
+                      const struct chunk_limits *limits)
 {
     *mode = EXECUTION_DIRECT;
     *out = NULL;
-    if (graphs->are_off || !is_rounded(batch, limits)) return EMBED_OK;
-    struct chunk_graph *graph = graphs->first;
-    while (graph != NULL &&
-           !(graph->N == batch->N && graph->B == batch->B && graph->longest == batch->longest &&
-             graph->variant == batch->variant))
-        graph = graph->next;
-    if (graph == NULL) return add(graphs, batch);
-    *mode = graph->executable != NULL ? EXECUTION_REPLAYED : EXECUTION_CAPTURED;
+    if (graphs->are_off || !is_rounded(batch, limits)) return;
+    graphs->clock++;
+    struct chunk_graph *graph = known(graphs, batch, slot);
+    if (graph == NULL) {
+        note(device, graphs, batch, slot);
+        return;
+    }
+    graph->last_use = graphs->clock;
     *out = graph;
-    return EMBED_OK;
+    if (graph->executable != NULL) *mode = EXECUTION_REPLAYED;
+    else if (!graph->is_too_large && has_room(device, graphs)) *mode = EXECUTION_CAPTURED;
 }
+
+/* ---- graphs ------------------------------------------------------------------------------ */
 
 /* Relaxed: of a device that is lost meanwhile no capture is ended, and in the other modes its
  * thread could not allocate any more, on any device. */
@@ -64,14 +109,38 @@ embed_status chunk_graph_begin(int device, cudaStream_t stream)
     return EMBED_OK;
 }
 
-embed_status chunk_graph_end(int device, struct chunk_graph *graph, cudaStream_t stream)
+/* What it takes of the device is what is less free after it. Another thread's or process's
+ * allocation in between counts too: at worst there is one graph less. */
+static embed_status instantiate(int device, struct chunk_graph *graph, cudaGraph_t captured)
+{
+    static const char what[] = "making a graph";
+    size_t before = 0, after = 0, all = 0;
+    TRY_CUDA(device, cudaMemGetInfo(&before, &all), what);
+    TRY_CUDA(device, cudaGraphInstantiate(&graph->executable, captured, 0), what);
+    graph->bytes = 0;
+    TRY_CUDA(device, cudaMemGetInfo(&after, &all), what);
+    if (before > after) graph->bytes = before - after;
+    return EMBED_OK;
+}
+
+static embed_status make(int device, struct chunk_graph *graph, cudaStream_t stream)
 {
     cudaGraph_t captured = NULL;
     TRY_CUDA(device, cudaStreamEndCapture(stream, &captured), "capturing a graph");
-    embed_status status = cuda_status(
-        device, cudaGraphInstantiate(&graph->executable, captured, 0), "making a graph");
+    embed_status status = instantiate(device, graph, captured);
     RELEASE_CUDA(device, cudaGraphDestroy(captured), "making a graph");
     return status;
+}
+
+void chunk_graph_end(int device, struct chunk_graph *graph, struct chunk_graphs *graphs,
+                     cudaStream_t stream)
+{
+    graphs->are_off = make(device, graph, stream) != EMBED_OK;
+    if (graph->executable == NULL) return;
+    graphs->bytes += graph->bytes;
+    if (graphs->made++ == 0 || graph->bytes < graphs->least) graphs->least = graph->bytes;
+    graph->is_too_large = graphs->bytes > graphs->most_bytes;
+    if (graph->is_too_large || graphs->are_off) release(device, graphs, graph);
 }
 
 void chunk_graph_discard(int device, cudaStream_t stream)
@@ -90,11 +159,5 @@ embed_status chunk_graph_launch(int device, const struct chunk_graph *graph,
 
 void chunk_graphs_destroy(int device, struct chunk_graphs *graphs)
 {
-    while (graphs->first != NULL) {
-        struct chunk_graph *graph = graphs->first;
-        graphs->first = graph->next;
-        if (graph->executable != NULL)
-            RELEASE_CUDA(device, cudaGraphExecDestroy(graph->executable), "releasing a graph");
-        memory_free(graph);
-    }
+    for (unsigned i = 0; i < graphs->count; i++) release(device, graphs, &graphs->shapes[i]);
 }

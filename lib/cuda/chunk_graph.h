@@ -3,6 +3,10 @@
  * A chunk of one shape and variant is computed as it comes the first time, captured into a CUDA
  * graph the second time, and from then on that graph is launched: half the time for each
  * kernel's start, and none of the CPU's for the operations.
+ *
+ * What a graph takes of the device only CUDA knows: each is measured as it is made, and all of an
+ * executor's together stay below what was planned for them. When that is reached, or 128 shapes are
+ * known, others are computed as they come, until one of those was not seen for long.
  */
 #ifndef LIB_CUDA_CHUNK_GRAPH_H
 #define LIB_CUDA_CHUNK_GRAPH_H
@@ -17,23 +21,41 @@ enum execution_mode {
     EXECUTION_REPLAYED  /* the graph has them already: they do nothing */
 };
 
-/* All graphs of a slot; starts zeroed. */
-struct chunk_graphs {
-    struct chunk_graph *first;
-    unsigned count;
-    bool are_off; /* one could not be made: there is too little memory for them */
+struct chunk_graph {
+    size_t N, B, longest, variant;
+    unsigned slot;              /* its buffers are in the graph */
+    uint64_t last_use;          /* by the clock of all */
+    cudaGraphExec_t executable; /* NULL: there is none yet */
+    size_t bytes;               /* of the device, that it takes */
+    bool is_too_large;          /* there was one, and it took more than was left */
 };
 
-/* How to compute a batch of this shape. *graph is where its graph is or will be; NULL: nowhere.
- */
-embed_status chunk_graph_find(enum execution_mode *mode, struct chunk_graph **graph,
-                              struct chunk_graphs *graphs, const struct packed_batch *batch,
-                              const struct chunk_limits *limits);
+/* Shapes come in few sizes: single texts of up to 512 tokens in eleven. */
+enum { MOST_SHAPES = 128 };
+
+/* All graphs of an executor; starts zeroed, but for most_bytes. */
+struct chunk_graphs {
+    struct chunk_graph shapes[MOST_SHAPES];
+    unsigned count;
+    uint64_t clock; /* small chunks so far */
+    size_t bytes, most_bytes;
+    unsigned made;
+    size_t least;   /* of those made: without so much left there is no use in making one more */
+    bool are_off;   /* one could not be made: there is too little memory for them */
+};
+
+/* How to compute a batch of this shape in this slot. *graph is where its graph is or will be; NULL:
+ * nowhere. */
+void chunk_graph_find(enum execution_mode *mode, struct chunk_graph **graph, int device,
+                      struct chunk_graphs *graphs, const struct packed_batch *batch, unsigned slot,
+                      const struct chunk_limits *limits);
 
 /* Between these two, what is enqueued becomes the graph; nothing runs. After a failure in
- * between, discard instead: nothing is left. */
+ * between, discard instead: nothing is left. Where there is no graph afterwards, since it failed or
+ * took too much, what was enqueued is lost: it is to be enqueued again, and none will be tried. */
 embed_status chunk_graph_begin(int device, cudaStream_t stream);
-embed_status chunk_graph_end(int device, struct chunk_graph *graph, cudaStream_t stream);
+void chunk_graph_end(int device, struct chunk_graph *graph, struct chunk_graphs *graphs,
+                     cudaStream_t stream);
 void chunk_graph_discard(int device, cudaStream_t stream);
 
 embed_status chunk_graph_launch(int device, const struct chunk_graph *graph,

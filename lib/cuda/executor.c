@@ -16,6 +16,7 @@ struct executor {
     cudaStream_t stream;
     struct matmul *matmul;
     int32_t *batches; /* all slots' */
+    struct chunk_graphs graphs;
     struct execution slots[CUDA_SLOTS];
     unsigned next; /* the slot of the next chunk, the oldest under way */
 };
@@ -28,9 +29,9 @@ void executor_destroy(struct executor *executor)
     int device = executor->device;
     bool entered = !cuda_is_lost(device) && device_enter(device, &previous) == EMBED_OK;
     matmul_destroy(executor->matmul);
+    chunk_graphs_destroy(device, &executor->graphs);
     for (int i = 0; i < CUDA_SLOTS; i++) {
         struct execution *slot = &executor->slots[i];
-        chunk_graphs_destroy(device, &slot->graphs);
         if (slot->fetched != NULL) RELEASE_CUDA(device, cudaEventDestroy(slot->fetched), what);
     }
     if (executor->batches != NULL) RELEASE_CUDA(device, cudaFree(executor->batches), what);
@@ -52,9 +53,12 @@ static embed_status fill_executor(struct executor *executor, const struct cuda_b
              "the chunks' tokens");
     TRY(matmul_create(&executor->matmul, device, cuda->cublas,
                       cuda->backend.dtype == EMBED_DTYPE_F32));
-    for (int i = 0; i < CUDA_SLOTS; i++) {
+    executor->graphs.most_bytes = cuda->backend.graph_bytes;
+    for (unsigned i = 0; i < CUDA_SLOTS; i++) {
         struct execution *slot = &executor->slots[i];
         slot->device = device;
+        slot->slot = i;
+        slot->graphs = &executor->graphs;
         slot->kernels = cuda->kernels;
         slot->stream = executor->stream;
         slot->matmul = executor->matmul;
@@ -112,12 +116,9 @@ static embed_status enqueue(struct executor *executor, size_t i, const struct ch
     unsigned slot = executor->next;
     struct execution *execution = &executor->slots[slot];
     TRY(complete(executor, slot, work));
-    bool had_graphs = !execution->graphs.are_off;
-    embed_status status = work->compute(work->argument, i, slot, execution);
-    if (status != EMBED_OK && had_graphs &&
-        execution->graphs.are_off) /* nothing of it has run */
-        status = work->compute(work->argument, i, slot, execution);
-    TRY(status);
+    execution->is_discarded = false;
+    TRY(work->compute(work->argument, i, slot, execution));
+    if (execution->is_discarded) TRY(work->compute(work->argument, i, slot, execution));
     TRY_CUDA(executor->device, cudaEventRecord(execution->fetched, execution->stream),
              "computing a chunk");
     execution->is_busy = true;
@@ -179,8 +180,8 @@ embed_status executor_begin(struct packed_batch *device, const struct packed_bat
     device->ids = ids;
     device->positions = ids + host->N;
     device->offsets = ids + 2 * host->N;
-    TRY(chunk_graph_find(&execution->mode, &execution->graph, &execution->graphs, host,
-                         execution->limits));
+    chunk_graph_find(&execution->mode, &execution->graph, execution->device, execution->graphs,
+                     host, execution->slot, execution->limits);
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
     if (execution->mode == EXECUTION_CAPTURED)
         TRY(chunk_graph_begin(execution->device, execution->stream));
@@ -201,10 +202,10 @@ embed_status executor_fetch(void *out, const void *memory, size_t bytes,
     if (execution->mode == EXECUTION_DIRECT) return EMBED_OK;
     if (execution->mode == EXECUTION_CAPTURED) {
         execution->mode = EXECUTION_DIRECT; /* whatever comes of it: the capture is over */
-        embed_status status =
-            chunk_graph_end(execution->device, execution->graph, execution->stream);
-        execution->graphs.are_off = status != EMBED_OK;
-        TRY(status);
+        chunk_graph_end(execution->device, execution->graph, execution->graphs,
+                        execution->stream);
+        execution->is_discarded = execution->graph->executable == NULL;
+        if (execution->is_discarded) return cuda_check(execution->device);
     }
     return chunk_graph_launch(execution->device, execution->graph, execution->stream);
 }

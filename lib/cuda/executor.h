@@ -34,8 +34,10 @@ struct execution {
     cudaEvent_t fetched; /* what was asked for is in staging memory */
     bool is_busy;
     enum execution_mode mode;
-    struct chunk_graph *graph; /* of this chunk's shape */
-    struct chunk_graphs graphs;
+    unsigned slot;
+    struct chunk_graph *graph;   /* of this chunk's shape */
+    struct chunk_graphs *graphs; /* of all slots */
+    bool is_discarded;           /* what was enqueued: no graph could be made of it */
 };
 
 embed_status executor_create(struct executor **executor, struct backend *backend,

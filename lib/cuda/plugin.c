@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "base/version.h"
 #include "cuda/device.h"
+#include "cuda/device_library.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,6 +47,7 @@ const struct cuda_plugin *embed_cuda_plugin(const struct cuda_host *borrowed)
         .device_count = device_count,
         .device_info = device_info,
         .open = backend_cuda_open,
+        .measured_costs = device_library_costs,
     };
     host = borrowed;
     return &plugin;

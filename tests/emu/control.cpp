@@ -335,6 +335,14 @@ size_t emulator_taken(int device)
     return memory_taken(&machine.devices[device]);
 }
 
+void emulator_get_account(int device, struct emulator_account *account)
+{
+    std::lock_guard<std::recursive_mutex> guard(lock_of_machine());
+    const struct device *d = &machine.devices[device];
+    *account = {d->context_bytes, d->handle_bytes, d->stream_bytes, d->graph_bytes,
+                d->small_bytes + d->large_bytes};
+}
+
 size_t emulator_peak(int device)
 {
     std::lock_guard<std::recursive_mutex> guard(lock_of_machine());

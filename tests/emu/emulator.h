@@ -91,6 +91,13 @@ EMULATOR_API void emulator_get_usage(struct emulator_usage *usage);
 EMULATOR_API size_t emulator_taken(int device);
 EMULATOR_API size_t emulator_peak(int device);
 
+/* The same by what took it, each allocation rounded up but without blocks that are partly used. */
+struct emulator_account {
+    size_t context, handles, streams, graphs, allocations;
+};
+
+EMULATOR_API void emulator_get_account(int device, struct emulator_account *account);
+
 #ifdef __cplusplus
 }
 #endif

@@ -121,7 +121,7 @@ static bool map_allocation(struct allocation *a, size_t bytes, int device)
     unsigned char *end = first_page(*a) + pages;
     memset(first_page(*a), CANARY, (size_t)(a->data - first_page(*a)));
     memset(a->data + bytes, CANARY, (size_t)(end - (a->data + bytes)));
-    if (device == PINNED || !latency_is_on()) { /* or kernels that are not computed leave NaN */
+    if (!latency_is_on()) { /* or kernels that are not computed leave NaN */
         fill_poison(a->data, bytes < FILLED ? bytes : PAGE);
         if (bytes >= FILLED) fill_poison(a->data + bytes - PAGE, PAGE);
     }

@@ -149,29 +149,49 @@ static inline void warm_up(struct memory_check *c)
     print_numbers("kept after the first use", 0, taken_bytes() - context);
 }
 
+static inline embed_memory plan_of(const struct memory_check *c)
+{
+    embed_memory plan = EMBED_MEMORY_INIT;
+    check(embed_plan(c->folder, &c->options, &c->instance_options, &plan));
+    return plan;
+}
+
+/* An instance's own, before it has made a graph. */
+static inline int64_t own_without_graphs(const struct memory_check *c)
+{
+    return (int64_t)(c->plan.own - c->plan.graphs);
+}
+
 static inline void check_plan(struct memory_check *c, embed_instance **instance)
 {
-    embed_memory actual = EMBED_MEMORY_INIT;
-    c->plan = (embed_memory)EMBED_MEMORY_INIT;
-    check(embed_plan(c->folder, &c->options, &c->instance_options, &c->plan));
-    int64_t before = taken_bytes(), planned = (int64_t)c->plan.total;
+    embed_memory allowed = plan_of(c), actual = EMBED_MEMORY_INIT;
+    int64_t before = taken_bytes();
     check(embed_model_open(&c->model, c->folder, &c->options));
     int64_t opened = taken_bytes();
+    c->plan = plan_of(c);
     *instance = create(c);
-    int64_t created = taken_bytes();
+    int64_t created = taken_bytes(), planned = (int64_t)c->plan.weights + own_without_graphs(c);
     check(embed_instance_get_memory(*instance, &actual));
 
-    print_row(c, "reported, of what was planned", planned, (int64_t)actual.total, 0);
-    print_numbers("weights", (int64_t)c->plan.weights, opened - before);
-    print_numbers("an instance", (int64_t)c->plan.own, created - opened);
-    print_row(c, "weights and an instance", planned, created - before,
+    print_numbers("context as allowed and as measured", (int64_t)allowed.context,
+                  (int64_t)actual.context);
+    print_numbers("cuBLASLt as allowed and as measured", (int64_t)allowed.library,
+                  (int64_t)actual.library);
+    print_row(c, "reported of what was planned", (int64_t)c->plan.total, (int64_t)actual.total, 0);
+    print_numbers("weights and cuBLASLt", (int64_t)(c->plan.weights + c->plan.library),
+                  opened - before);
+    print_numbers("an instance before its graphs", own_without_graphs(c), created - opened);
+    planned += (int64_t)c->plan.library;
+    print_row(c, "weights with cuBLASLt and an instance", planned, created - before,
               planned / 100 > 8 * MIB ? planned / 100 : 8 * MIB);
 }
 
 static inline void check_growth(struct memory_check *c, embed_instance *instance)
 {
+    int64_t start = taken_bytes();
     int64_t different = count_different(c, instance) + count_different(c, instance);
-    int64_t before = taken_bytes();
+    int64_t before = taken_bytes(), half = (int64_t)c->plan.graphs / 2;
+    print_row(c, "graphs from none to at most", half, before - start, half);
     for (size_t i = 0; i < c->requests; i += c->kinds)
         different += count_different(c, instance);
     print_row(c, "growth over all requests", 0, taken_bytes() - before, 0);
@@ -184,7 +204,7 @@ static inline void check_each(struct memory_check *c)
     embed_instance *instances[SIMULTANEOUS];
     int64_t before = taken_bytes();
     for (int i = 0; i < SIMULTANEOUS; i++) instances[i] = create(c);
-    print_row(c, "each of 20 instances", (int64_t)c->plan.own,
+    print_row(c, "each of 20 instances", own_without_graphs(c),
               (taken_bytes() - before) / SIMULTANEOUS, 2 * GRANULE);
     for (int i = 0; i < SIMULTANEOUS; i++) embed_instance_destroy(instances[i]);
     print_row(c, "left of 20 instances", 0, taken_bytes() - before, GRANULE);
@@ -203,7 +223,8 @@ static inline void check_failures(struct memory_check *c)
     print_row(c, "lost by 10 failures", 0, taken_bytes() - before, GRANULE);
 }
 
-/* Instances until no more fits, on a GPU that is otherwise full. */
+/* Instances until no more fits, on a GPU that is otherwise full. What is said to fit has room for its
+ * graphs, which those made here have not made. */
 static inline void check_fit(struct memory_check *c, embed_instance *instance)
 {
     embed_instance *instances[MOST_INSTANCES];
@@ -215,7 +236,8 @@ static inline void check_fit(struct memory_check *c, embed_instance *instance)
     while (fit < MOST_INSTANCES &&
            embed_instance_create(&instances[fit], c->model, &c->instance_options) == EMBED_OK)
         fit++;
-    print_row(c, "instances that fit", (int64_t)said, (int64_t)fit, 1);
+    int64_t own = (int64_t)c->plan.own;
+    print_row(c, "instances that fit", (int64_t)said * own / own_without_graphs(c), (int64_t)fit, 2);
     print_row(c, "said to fit and do not", 0, fit < said ? (int64_t)(said - fit) : 0, 0);
     check_failures(c);
     print_row(c, "full: requests with other rows", 0, count_different(c, instance), 0);

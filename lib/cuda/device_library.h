@@ -1,0 +1,16 @@
+/* device_library.h - what a process has once on a GPU: the context and cuBLASLt, and what they take */
+#ifndef LIB_CUDA_DEVICE_LIBRARY_H
+#define LIB_CUDA_DEVICE_LIBRARY_H
+
+#include "backend/backend.h"
+#include "cuda/matmul.h"
+
+/* cuBLASLt on GPU `index`, which is the current device: opened with the first backend on it, and
+ * closed with the last. *costs is what was measured then. */
+embed_status device_library_open(cublasLtHandle_t *cublas, struct device_costs *costs, int index);
+void device_library_close(int index);
+
+/* See measured_costs of struct cuda_plugin. */
+bool device_library_costs(struct device_costs *costs, int index);
+
+#endif
