@@ -66,7 +66,7 @@ LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c tests/test_real_mpnet_cuda.c
-ONE_ARCH_TESTS    := test_cuda_faults test_cuda_lost test_cuda_memory test_cuda_steady # the same on both
+ONE_ARCH_TESTS    := test_cuda_faults test_cuda_lost test_cuda_memory test_cuda_cache test_cuda_steady # the same on both
 CUDA_TEST_SOURCES := $(filter-out $(ONE_ARCH_TESTS:%=tests/%.c),$(wildcard tests/test_cuda_*.c))
 TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
@@ -351,7 +351,7 @@ tsan:
 check-tiny: $(TESTS) all
 	@BUILD=$(BUILD) MODEL= sh tests/run $(TESTS)
 # The tests in which threads of the program, of the library or of a kernel work at the same time.
-THREADED := threads thread_team pool pool_load metrics cache api encoder tokenizer out_of_memory faults cuda_kernels_sm_80
+THREADED := threads thread_team pool pool_load metrics cache cache_threads api encoder tokenizer out_of_memory faults cuda_kernels_sm_80
 check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
 	@BUILD=$(BUILD) MODEL= sh tests/run $^
 # valgrind knows no AVX-512, and says so to the program: the library takes its AVX2 kernels.

@@ -248,6 +248,60 @@ static embed_status pool_on_gpu(void)
     return pool_on(EMBED_DEVICE_CUDA);
 }
 
+/* A model acquired and used, and then one that takes its room. */
+static embed_status acquire_two(embed_cache *cache)
+{
+    static const embed_text text = EMBED_TEXT("a text");
+    float row[WIDTH];
+    embed_pool *pool = NULL;
+    TRY(embed_cache_acquire(cache, TINY, &pool));
+    embed_status status = embed_pool_encode(pool, &text, 1, NULL, row, WIDTH, NULL);
+    embed_cache_release(cache, pool);
+    if (status == EMBED_OK) status = embed_cache_pin(cache, "tests/vectors/tiny-bert-cls");
+    embed_cache_unpin(cache, "tests/vectors/tiny-bert-cls");
+    return status;
+}
+
+static embed_status cache_on_cpu(void)
+{
+    embed_cache *cache;
+    embed_cache_options options = EMBED_CACHE_OPTIONS_INIT;
+    embed_model_options model = EMBED_MODEL_OPTIONS_INIT;
+    embed_pool_options pool = EMBED_POOL_OPTIONS_INIT;
+    model.device = EMBED_DEVICE_CPU;
+    model.threads = 1;
+    pool.warm_up_passes = 1;
+    options.max_models = 1;
+    options.model = &model;
+    options.pool = &pool;
+    TRY(embed_cache_create(&cache, &options));
+    embed_status status = acquire_two(cache);
+    if (status != EMBED_OK && !faults.forever && acquire_two(cache) != EMBED_OK)
+        fail_msg("after one failure: %s", error_message());
+    embed_cache_destroy(cache);
+    return status;
+}
+
+/* Options are copied, the profile's path too. */
+static embed_status create_cache(void)
+{
+    embed_cache *cache;
+    embed_cache_options options = EMBED_CACHE_OPTIONS_INIT;
+    embed_pool_options pool = EMBED_POOL_OPTIONS_INIT;
+    pool.profile = "a profile";
+    options.pool = &pool;
+    TRY(embed_cache_create(&cache, &options));
+    embed_cache_destroy(cache);
+    return EMBED_OK;
+}
+
+static void test_cache(void **state)
+{
+    (void)state;
+    torture(create_cache, false);
+    torture(cache_on_cpu, true);
+}
+
 static void test_pool(void **state)
 {
     (void)state;
@@ -309,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_open_model),
         cmocka_unit_test(test_encode),
         cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_cache),
         cmocka_unit_test(test_encode_on_gpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
