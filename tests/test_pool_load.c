@@ -1,4 +1,4 @@
-/* test_pool_load.c - a pool under load: 32 threads, and more than it can do
+/* test_pool_load.c - a pool under load: 32 threads, each with several requests under way
  *
  * POOL_REQUESTS sets how many requests the threads make in all; without it 100,000, which take some
  * seconds. Under a sanitizer fewer do.
@@ -199,144 +199,6 @@ static void test_many_threads(void **state)
     assert_int_equal(count_entries("/proc/self/task"), threads);
 }
 
-/* ---- more than it can do ------------------------------------------------------------------- */
-
-/* Requests come at a rate, whether the pool keeps up or not. */
-struct storm {
-    embed_pool *pool;
-    double rate; /* requests a second */
-    double end;
-    unsigned rank;
-    size_t good, late, expired, refused, wrong;
-    double slowest_refusal, latest; /* seconds */
-};
-
-enum { DEADLINE = 100, UNDER_WAY = 4096, SENDERS = 4 };
-
-struct sent {
-    struct storm *storm;
-    double at;
-    float row[WIDTH];
-    atomic_int status; /* -1 while under way */
-};
-
-static void note_end(void *argument, embed_status status, const char *message)
-{
-    struct sent *sent = argument;
-    (void)message;
-    double late = seconds() - sent->at - DEADLINE * 1e-3;
-    if (status == EMBED_OK && late > 0) sent->at = -late;
-    atomic_store(&sent->status, (int)status);
-}
-
-static void collect(struct storm *storm, struct sent *sent)
-{
-    int status = atomic_load(&sent->status);
-    if (status == EMBED_OK && sent->at < 0) {
-        storm->late++;
-        if (-sent->at > storm->latest) storm->latest = -sent->at;
-    } else if (status == EMBED_OK) storm->good++;
-    else if (status == EMBED_EXPIRED) storm->expired++;
-    else storm->wrong++;
-}
-
-static void send_one(struct storm *storm, struct sent *sent, size_t i)
-{
-    embed_request request = EMBED_REQUEST_INIT;
-    request.texts = texts + i % lines.count;
-    request.n = 1;
-    request.out = sent->row;
-    request.capacity = WIDTH;
-    request.deadline_milliseconds = DEADLINE;
-    request.done = note_end;
-    request.user = sent;
-    sent->at = seconds();
-    atomic_store(&sent->status, -1);
-    embed_status status = embed_pool_submit(storm->pool, &request, NULL);
-    double took = seconds() - sent->at;
-    if (status == EMBED_OK) return;
-    atomic_store(&sent->status, EMBED_BUSY);
-    storm->refused += status == EMBED_BUSY;
-    storm->wrong += status != EMBED_BUSY;
-    if (took > storm->slowest_refusal) storm->slowest_refusal = took;
-}
-
-static void *rage(void *argument)
-{
-    struct storm *storm = argument;
-    struct sent *ring = calloc(UNDER_WAY, sizeof *ring);
-    double begin = seconds();
-    size_t i = 0;
-    for (size_t s = 0; s < UNDER_WAY; s++) atomic_store(&ring[s].status, EMBED_BUSY);
-    while (seconds() < storm->end) {
-        double due = begin + (double)i / storm->rate, now = seconds();
-        if (now < due) {
-            double wait = due - now;
-            nanosleep(&(struct timespec){0, (long)(1e9 * (wait < 0.9 ? wait : 0.9))}, NULL);
-            continue;
-        }
-        struct sent *sent = &ring[i % UNDER_WAY];
-        int status = atomic_load(&sent->status);
-        if (status == -1) continue;
-        if (status != EMBED_BUSY) collect(storm, sent);
-        send_one(storm, sent, i * SENDERS + storm->rank);
-        i++;
-    }
-    embed_pool_close(storm->pool, 60000);
-    for (size_t s = 0; s < UNDER_WAY; s++)
-        if (atomic_load(&ring[s].status) != EMBED_BUSY) collect(storm, &ring[s]);
-    free(ring);
-    return NULL;
-}
-
-static struct storm run_storm(double rate, double length)
-{
-    struct storm sum = {0}, storms[SENDERS];
-    pthread_t threads[SENDERS];
-    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
-    embed_pool *pool = NULL;
-    if (embed_pool_create(&pool, &model, 1, &options) != EMBED_OK)
-        fail_msg("%s", embed_error_message());
-    double end = seconds() + length;
-    for (unsigned i = 0; i < SENDERS; i++) {
-        storms[i] = (struct storm){.pool = pool, .rate = rate / SENDERS, .end = end, .rank = i};
-        assert_int_equal(pthread_create(&threads[i], NULL, rage, &storms[i]), 0);
-    }
-    for (unsigned i = 0; i < SENDERS; i++) {
-        pthread_join(threads[i], NULL);
-        sum.good += storms[i].good;
-        sum.late += storms[i].late;
-        sum.expired += storms[i].expired;
-        sum.refused += storms[i].refused;
-        sum.wrong += storms[i].wrong;
-        if (storms[i].slowest_refusal > sum.slowest_refusal)
-            sum.slowest_refusal = storms[i].slowest_refusal;
-        if (storms[i].latest > sum.latest) sum.latest = storms[i].latest;
-    }
-    embed_metrics metrics = EMBED_METRICS_INIT;
-    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
-    print_message("%8.0f requests/s for %.1f s: %zu in time, %zu late (by up to %.1f ms), %zu "
-                  "expired, %zu refused (slowest %.3f ms), batch p95 %.1f ms\n",
-                  rate, length, sum.good, sum.late, sum.latest * 1e3, sum.expired, sum.refused,
-                  sum.slowest_refusal * 1e3, metrics.compute_microseconds.p95 * 1e-3);
-    embed_pool_destroy(pool);
-    return sum;
-}
-
-static void test_overload(void **state)
-{
-    (void)state;
-    double length = 2;
-    struct storm full = run_storm(1e6, length); /* as much as goes in */
-    double capacity = (double)(full.good + full.late) / length;
-    for (int times = 1; times <= 10; times = times == 1 ? 2 : times == 2 ? 5 : times * 2) {
-        struct storm storm = run_storm(times * capacity, length);
-        assert_int_equal(storm.wrong, 0);
-        print_message("%dx: %.0f in time a second, %.2f of the capacity of %.0f\n", times,
-                      (double)storm.good / length, (double)storm.good / length / capacity, capacity);
-    }
-}
-
 /* ---- set-up -------------------------------------------------------------------------------- */
 
 static int prepare(void **state)
@@ -365,7 +227,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_threads),
-        cmocka_unit_test(test_overload),
     };
     return cmocka_run_group_tests(tests, prepare, release);
 }

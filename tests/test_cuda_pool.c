@@ -1,0 +1,494 @@
+/* test_cuda_pool.c - pools on emulated GPUs: sized by memory, and what they do when a GPU fails */
+#include "test_models.h"
+
+#include "emu/emulator.h"
+
+#include <cuda_runtime_api.h>
+#include <pthread.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define TINY VECTORS "tiny-bert"
+
+enum { WIDTH = 64, TEXTS = 24, MIB = 1 << 20 };
+
+static struct vector_lines lines;
+static embed_text *texts;
+static float *expected; /* (lines.count, WIDTH), the reference's */
+
+static embed_model *open_on(int device)
+{
+    embed_model *model = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CUDA;
+    options.device_index = device;
+    options.threads = 1;
+    if (embed_model_open(&model, TINY, &options) != EMBED_OK) fail_msg("%s", embed_error_message());
+    return model;
+}
+
+static embed_pool *create(embed_model **models, size_t n, const embed_pool_options *options)
+{
+    embed_pool *pool = NULL;
+    if (embed_pool_create(&pool, models, n, options) != EMBED_OK)
+        fail_msg("%s", embed_error_message());
+    return pool;
+}
+
+static embed_metrics metrics_of(const embed_pool *pool)
+{
+    embed_metrics metrics = EMBED_METRICS_INIT;
+    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
+    return metrics;
+}
+
+static void assert_like_reference(const float *rows, size_t first, size_t n)
+{
+    struct vector_lines these = lines;
+    these.text += first;
+    these.length += first;
+    assert_rows_close("tiny-bert.f32", rows, expected + first * WIDTH, n, WIDTH, 0.9999, 4e-3,
+                      &these);
+}
+
+static embed_status plan(embed_memory *memory)
+{
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CUDA;
+    options.threads = 1;
+    return embed_plan(TINY, &options, NULL, memory);
+}
+
+/* ---- sizes --------------------------------------------------------------------------------- */
+
+static void check_sizes(size_t device_bytes, unsigned most)
+{
+    emulator_reset();
+    emulator_set_memory(0, device_bytes);
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.max_instances = most;
+    options.reserve_bytes = (uint64_t)512 * MIB;
+    options.warm_up = EMBED_OFF;
+    embed_model *model = open_on(0);
+    embed_memory planned = EMBED_MEMORY_INIT, taken = EMBED_MEMORY_INIT;
+    size_t fit = 0;
+    assert_int_equal(plan(&planned), EMBED_OK);
+    assert_int_equal(embed_instances_that_fit(model, NULL, options.reserve_bytes, &fit), EMBED_OK);
+    embed_pool *pool = create(&model, 1, &options);
+    embed_metrics metrics = metrics_of(pool);
+    assert_int_equal(embed_pool_get_memory(pool, &taken), EMBED_OK);
+    print_message("%6zu MiB: %zu instances fit, %u made, of %llu bytes, weights %llu\n",
+                  device_bytes / MIB, fit, metrics.instances, (unsigned long long)planned.own,
+                  (unsigned long long)planned.weights);
+    /* As many as planned, and more where they take less; what is reserved is free, and what their
+     * graphs may take yet; and there is no room for one more. */
+    uint64_t kept = options.reserve_bytes + metrics.instances * planned.graphs;
+    assert_in_range(metrics.instances, fit < most ? fit : most, most);
+    assert_true(metrics.device_free_bytes >= kept);
+    if (metrics.instances < most) assert_true(metrics.device_free_bytes < kept + planned.own);
+    assert_int_equal(taken.weights, planned.weights);
+    assert_int_equal(taken.own, metrics.instances * planned.own);
+    assert_int_equal(metrics.instance_bytes, taken.own);
+    assert_int_equal(metrics.weight_bytes, planned.weights);
+    assert_int_equal(metrics.device_bytes, device_bytes);
+    assert_true(metrics.device_free_bytes > 0 && metrics.device_free_bytes < device_bytes);
+    embed_pool_destroy(pool);
+    embed_model_close(model);
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    check_sizes((size_t)8 << 30, 12);
+    check_sizes((size_t)10 << 30, 12);
+    check_sizes((size_t)16 << 30, 12);
+    check_sizes((size_t)24 << 30, 12);
+    check_sizes((size_t)900 * MIB, 64); /* fewer fit than there may be */
+}
+
+static void test_two_devices(void **state)
+{
+    (void)state;
+    emulator_set_devices(2);
+    embed_model *models[] = {open_on(0), open_on(1)};
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.instances = 1;
+    options.batch_texts = 1;
+    options.warm_up_passes = 1;
+    embed_pool *pool = create(models, 2, &options);
+    float *rows = calloc(TEXTS * WIDTH, sizeof *rows);
+    embed_item items[TEXTS];
+    size_t on[2] = {0, 0};
+    for (int round = 0; round < 4; round++) {
+        assert_int_equal(embed_pool_encode(pool, texts, TEXTS, NULL, rows, TEXTS * WIDTH, items),
+                         EMBED_OK);
+        assert_like_reference(rows, 0, TEXTS);
+        for (size_t i = 0; i < TEXTS; i++) on[items[i].device_index]++;
+    }
+    assert_true(on[0] > 0 && on[1] > 0);
+    embed_memory memory = EMBED_MEMORY_INIT, one = EMBED_MEMORY_INIT;
+    assert_int_equal(plan(&one), EMBED_OK);
+    assert_int_equal(embed_pool_get_memory(pool, &memory), EMBED_OK);
+    assert_int_equal(memory.weights, 2 * one.weights); /* on each device once */
+    assert_int_equal(memory.own, 2 * one.own);
+    free(rows);
+    embed_pool_destroy(pool);
+    embed_model_close(models[0]);
+    embed_model_close(models[1]);
+}
+
+/* ---- faults -------------------------------------------------------------------------------- */
+
+struct client {
+    embed_pool *pool;
+    size_t first;
+    embed_status status;
+    float rows[3 * WIDTH];
+    embed_item items[3];
+    atomic_uint ended;
+};
+
+static void note_end(void *user, embed_status status, const char *message)
+{
+    struct client *client = user;
+    (void)message;
+    client->status = status;
+    atomic_fetch_add(&client->ended, 1);
+}
+
+enum { CLIENTS = 6 };
+
+/* Requests of three texts each, all queued before the first can be done with. */
+static void submit_all(struct client *clients, embed_pool *pool, embed_ticket **tickets)
+{
+    for (size_t i = 0; i < CLIENTS; i++) {
+        memset(&clients[i], 0, sizeof clients[i]);
+        clients[i].first = 3 * i;
+        embed_request request = EMBED_REQUEST_INIT;
+        request.texts = texts + clients[i].first;
+        request.n = 3;
+        request.out = clients[i].rows;
+        request.capacity = 3 * WIDTH;
+        request.items = clients[i].items;
+        request.done = note_end;
+        request.user = &clients[i];
+        tickets[i] = NULL;
+        clients[i].status = embed_pool_submit(pool, &request, &tickets[i]);
+    }
+}
+
+/* What a process that works with a failing call finds out, for the one that has started it. */
+struct finding {
+    char wrong[512]; /* "": all is as it should be */
+    char call[64];   /* that failed; "": none */
+    unsigned on_cpu; /* texts */
+};
+
+static double cosine_to_reference(const float *row, size_t text)
+{
+    const float *wanted = expected + text * WIDTH;
+    double dot = 0, a = 0, b = 0;
+    for (int i = 0; i < WIDTH; i++) {
+        dot += (double)row[i] * wanted[i];
+        a += (double)row[i] * row[i];
+        b += (double)wanted[i] * wanted[i];
+    }
+    return dot / sqrt(a * b);
+}
+
+static const char *check_client(struct client *client, bool has_ticket, bool may_fail,
+                                struct finding *finding)
+{
+    if (atomic_load(&client->ended) != has_ticket) return "not ended once";
+    if (client->status != EMBED_OK) return may_fail ? NULL : "failed";
+    for (int t = 0; t < 3; t++) {
+        if (!(cosine_to_reference(client->rows + t * WIDTH, client->first + (size_t)t) > 0.9999))
+            return "wrong rows";
+        finding->on_cpu += client->items[t].device == EMBED_DEVICE_CPU;
+    }
+    return NULL;
+}
+
+/* The n-th call from the first request on fails: each request ends once, with rows as they should be. */
+static void work_with_failure(unsigned long n, int code, bool forever, embed_fallback fallback,
+                              struct finding *finding)
+{
+    static struct client clients[CLIENTS];
+    embed_ticket *tickets[CLIENTS];
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.instances = 2;
+    options.batch_texts = 6;
+    options.batch_tokens = 300;
+    options.warm_up = EMBED_OFF;
+    options.fallback = fallback;
+    embed_model *model = NULL;
+    embed_pool *pool = NULL;
+    embed_model_options model_options = EMBED_MODEL_OPTIONS_INIT;
+    model_options.device = EMBED_DEVICE_CUDA;
+    model_options.threads = 1;
+    if (embed_model_open(&model, TINY, &model_options) != EMBED_OK ||
+        embed_pool_create(&pool, &model, 1, &options) != EMBED_OK) {
+        snprintf(finding->wrong, sizeof finding->wrong, "%s", embed_error_message());
+        return;
+    }
+    emulator_fail(NULL, n, code, forever);
+    submit_all(clients, pool, tickets);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        if (tickets[i] != NULL) embed_ticket_wait(tickets[i], EMBED_WAIT_FOREVER);
+        const char *wrong = check_client(&clients[i], tickets[i] != NULL,
+                                         fallback == EMBED_FALLBACK_NONE, finding);
+        if (wrong != NULL)
+            snprintf(finding->wrong, sizeof finding->wrong, "request %zu: %s: %s", i, wrong,
+                     embed_status_string(clients[i].status));
+        embed_ticket_free(tickets[i]);
+    }
+    if (emulator_failed_call() != NULL)
+        snprintf(finding->call, sizeof finding->call, "%s", emulator_failed_call());
+    embed_pool_destroy(pool);
+    embed_model_close(model);
+    /* The other instance may have looked before: then it chooses the device, and is told. */
+    if (emulator_calls_after_loss() > 3)
+        snprintf(finding->wrong, sizeof finding->wrong, "%lu calls of a lost device",
+                 emulator_calls_after_loss());
+    if (emulator_report() != NULL)
+        snprintf(finding->wrong, sizeof finding->wrong, "%s", emulator_report());
+}
+
+/* In a process of its own: a device stays lost. Returns whether there was an n-th call. */
+static bool run_with_failure(unsigned long n, int code, bool forever, embed_fallback fallback,
+                             unsigned *on_cpu)
+{
+    struct finding *finding =
+        mmap(NULL, sizeof *finding, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(finding, MAP_FAILED);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        work_with_failure(n, code, forever, fallback, finding);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("call %lu, code %d: the process ended with %#x", n, code, (unsigned)status);
+    if (*finding->wrong != '\0')
+        fail_msg("call %lu, %s, code %d: %s", n, finding->call, code, finding->wrong);
+    bool has_failed = *finding->call != '\0';
+    *on_cpu += finding->on_cpu;
+    munmap(finding, sizeof *finding);
+    return has_failed;
+}
+
+/* Each call in turn, or each twelfth: the calls of two instances come in another order each time. */
+static void fail_each(int code, bool forever)
+{
+    const char *wanted = getenv("EMBED_FAULTS");
+    unsigned long step = wanted != NULL && strcmp(wanted, "all") == 0 ? 1 : 12, n = 1, points = 0;
+    unsigned on_cpu = 0;
+    for (; run_with_failure(n, code, forever, EMBED_FALLBACK_LAZY, &on_cpu); n += step) points++;
+    assert_true(n > 150);
+    print_message("%lu of %lu calls failed with code %d%s: %u texts were computed on the CPU\n",
+                  points, n, code, forever ? " and all after them" : "", on_cpu);
+    if (forever) assert_true(on_cpu > 0);
+}
+
+static void test_out_of_memory_once(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorMemoryAllocation, false);
+}
+
+static void test_out_of_memory_from_then_on(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorMemoryAllocation, true);
+}
+
+static void test_other_error_once(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorLaunchOutOfResources, false);
+}
+
+static void test_other_error_from_then_on(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorLaunchOutOfResources, true);
+}
+
+static void test_launch_failure(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorLaunchFailure, true);
+}
+
+static void test_illegal_address(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorIllegalAddress, true);
+}
+
+static void test_device_lost(void **state)
+{
+    (void)state;
+    fail_each(cudaErrorDevicesUnavailable, true);
+}
+
+/* Without a fallback requests end with the reason, and new ones are refused with it. */
+static void test_no_fallback(void **state)
+{
+    (void)state;
+    unsigned on_cpu = 0;
+    for (unsigned long n = 1; n < 60; n += 7)
+        run_with_failure(n, cudaErrorIllegalAddress, true, EMBED_FALLBACK_NONE, &on_cpu);
+    assert_int_equal(on_cpu, 0);
+}
+
+static void test_degraded(void **state)
+{
+    (void)state;
+    struct client clients[CLIENTS];
+    embed_ticket *tickets[CLIENTS];
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.instances = 2;
+    options.warm_up = EMBED_OFF;
+    options.fallback = EMBED_FALLBACK_READY;
+    embed_model *model = open_on(0);
+    embed_pool *pool = create(&model, 1, &options);
+    assert_int_equal(metrics_of(pool).state, EMBED_POOL_READY);
+    emulator_fail("cudaEventSynchronize", 1, cudaErrorECCUncorrectable, false);
+    for (int round = 0; round < 2; round++) {
+        submit_all(clients, pool, tickets);
+        for (size_t i = 0; i < CLIENTS; i++) {
+            assert_int_equal(embed_ticket_wait(tickets[i], EMBED_WAIT_FOREVER), EMBED_OK);
+            embed_ticket_free(tickets[i]);
+        }
+    }
+    embed_metrics metrics = metrics_of(pool);
+    assert_int_equal(metrics.state, EMBED_POOL_DEGRADED);
+    assert_non_null(strstr(metrics.reason, "ECC"));
+    assert_int_equal(metrics.instances, 0);
+    assert_int_equal(metrics.instances_at_first, 2);
+    assert_int_equal(metrics.requests[EMBED_OK], 2 * CLIENTS);
+    assert_true(metrics.texts_on_cpu >= 3 * CLIENTS);
+    assert_int_equal(clients[0].items[0].path & EMBED_PATH_CPU, EMBED_PATH_CPU);
+    embed_pool_destroy(pool);
+    embed_model_close(model);
+    assert_int_equal(emulator_calls_after_loss(), 0);
+}
+
+/* ---- memory that others take and give back ------------------------------------------------- */
+
+static void wait_for(const embed_pool *pool, size_t least, size_t most, const char *what)
+{
+    for (int i = 0; i < 1000; i++) {
+        size_t tokens = metrics_of(pool).instance_batch_tokens;
+        if (tokens >= least && tokens <= most) return;
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+    fail_msg("%s: batches of %zu tokens", what, metrics_of(pool).instance_batch_tokens);
+}
+
+static void test_others_need_memory(void **state)
+{
+    (void)state;
+    emulator_set_memory(0, (size_t)1024 * MIB);
+    embed_model *model = open_on(0);
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.max_instances = 1;
+    options.warm_up = EMBED_OFF;
+    embed_pool *pool = create(&model, 1, &options);
+    float row[WIDTH];
+    size_t whole = metrics_of(pool).instance_batch_tokens;
+    uint64_t own = metrics_of(pool).instance_bytes;
+    void *others = NULL;
+    uint64_t free_bytes = metrics_of(pool).device_free_bytes;
+    assert_int_equal(cudaMalloc(&others, (size_t)(free_bytes - (uint64_t)250 * MIB)), cudaSuccess);
+    wait_for(pool, 1, whole / 2, "others took memory");
+    assert_true(metrics_of(pool).instance_bytes < own);
+    assert_int_equal(embed_pool_encode(pool, texts, 1, NULL, row, WIDTH, NULL), EMBED_OK);
+    assert_like_reference(row, 0, 1);
+    assert_int_equal(cudaFree(others), cudaSuccess);
+    wait_for(pool, whole, whole, "others gave it back");
+    assert_int_equal(metrics_of(pool).instance_bytes, own);
+    assert_int_equal(embed_pool_encode(pool, texts, 1, NULL, row, WIDTH, NULL), EMBED_OK);
+    assert_like_reference(row, 0, 1);
+    embed_pool_destroy(pool);
+    embed_model_close(model);
+}
+
+static void test_memory_limit(void **state)
+{
+    (void)state;
+    embed_model *model = open_on(0);
+    embed_memory one = EMBED_MEMORY_INIT;
+    assert_int_equal(plan(&one), EMBED_OK);
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.instances = 4;
+    options.warm_up = EMBED_OFF;
+    options.memory_limit_bytes = one.weights + 2 * one.own + one.own / 2;
+    embed_pool *pool = create(&model, 1, &options);
+    assert_int_equal(metrics_of(pool).instances, 2);
+    embed_pool_destroy(pool);
+    embed_model_close(model);
+}
+
+/* ---- set-up -------------------------------------------------------------------------------- */
+
+static int begin(void **state)
+{
+    (void)state;
+    emulator_reset();
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    if (emulator_report() != NULL) print_message("%s\n", emulator_report());
+    return emulator_report() != NULL;
+}
+
+static int prepare(void **state)
+{
+    (void)state;
+    setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
+    lines = vector_lines_load(VECTORS "tiny-lines.txt");
+    texts = texts_of(&lines);
+    expected = vector_rows_load(VECTORS "tiny-bert.f32", lines.count, WIDTH);
+    return 0;
+}
+
+static int release(void **state)
+{
+    (void)state;
+    free(expected);
+    free(texts);
+    vector_lines_free(&lines);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_sizes, begin, end),
+        cmocka_unit_test_setup_teardown(test_two_devices, begin, end),
+        cmocka_unit_test_setup_teardown(test_memory_limit, begin, end),
+        cmocka_unit_test_setup_teardown(test_others_need_memory, begin, end),
+        cmocka_unit_test_setup_teardown(test_out_of_memory_once, begin, end),
+        cmocka_unit_test_setup_teardown(test_out_of_memory_from_then_on, begin, end),
+        cmocka_unit_test_setup_teardown(test_other_error_once, begin, end),
+        cmocka_unit_test_setup_teardown(test_other_error_from_then_on, begin, end),
+        cmocka_unit_test_setup_teardown(test_launch_failure, begin, end),
+        cmocka_unit_test_setup_teardown(test_illegal_address, begin, end),
+        cmocka_unit_test_setup_teardown(test_device_lost, begin, end),
+        cmocka_unit_test_setup_teardown(test_no_fallback, begin, end),
+        cmocka_unit_test_setup_teardown(test_degraded, begin, end), /* the last: it loses cuda:0 */
+    };
+    return cmocka_run_group_tests(tests, prepare, release);
+}
