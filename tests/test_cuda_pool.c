@@ -177,7 +177,8 @@ static void submit_all(struct client *clients, embed_pool *pool, embed_ticket **
         request.done = note_end;
         request.user = &clients[i];
         tickets[i] = NULL;
-        clients[i].status = embed_pool_submit(pool, &request, &tickets[i]);
+        embed_status status = embed_pool_submit(pool, &request, &tickets[i]);
+        if (status != EMBED_OK) clients[i].status = status; /* else note_end may have set it */
     }
 }
 
