@@ -5,8 +5,8 @@
 #include "base/status.h"
 #include "cuda/cuda_error.h"
 
-/* A shape that was not seen among so many small chunks gives way to another. To make a graph takes
- * as long as starting the kernels of three or so: 128 new ones in so many chunks cost a tenth. */
+/* A shape that was not seen among so many small chunks gives way to another: at most every 16th has
+ * a graph made for it, which takes as long as starting its kernels a few times. */
 #define STALE 4096
 
 /* ---- shapes ------------------------------------------------------------------------------ */
@@ -32,7 +32,7 @@ static struct chunk_graph *known(struct chunk_graphs *graphs, const struct packe
     return NULL;
 }
 
-/* The one that was not seen for the longest, if that is long; where `made`, of those with a graph. */
+/* The one not seen for the longest, if that is long; where `made`, of those with a graph. */
 static struct chunk_graph *stale(struct chunk_graphs *graphs, bool made)
 {
     struct chunk_graph *oldest = NULL;

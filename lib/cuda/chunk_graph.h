@@ -5,7 +5,7 @@
  * kernel's start, and none of the CPU's for the operations.
  *
  * What a graph takes of the device only CUDA knows: each is measured as it is made, and all of an
- * executor's together stay below what was planned for them. When that is reached, or 128 shapes are
+ * executor's together stay below what was planned for them. When that is reached, or 256 shapes are
  * known, others are computed as they come, until one of those was not seen for long.
  */
 #ifndef LIB_CUDA_CHUNK_GRAPH_H
@@ -30,8 +30,8 @@ struct chunk_graph {
     bool is_too_large;          /* there was one, and it took more than was left */
 };
 
-/* Shapes come in few sizes: single texts of up to 512 tokens in eleven. */
-enum { MOST_SHAPES = 128 };
+/* Shapes come in few sizes: single texts of up to 512 tokens in 24. */
+enum { MOST_SHAPES = 256 };
 
 /* All graphs of an executor; starts zeroed, but for most_bytes. */
 struct chunk_graphs {

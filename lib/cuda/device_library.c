@@ -1,9 +1,9 @@
-/* device_library.c - what a process has once on a GPU: the context and cuBLASLt, and what they take
+/* device_library.c - what a process has once on a GPU: context and cuBLASLt, and what they take
  *
  * Measured from outside, as differences of the free memory, before this process does anything else
- * there. What other processes have, take or give back meanwhile is in them too: a difference of less
- * than nothing or of more than twice the allowance is not believed, and the allowance stands. What
- * others have had before counts as context, up to that: then less is promised than there is.
+ * there. What other processes have, take or give back meanwhile is in them too: a difference of
+ * less than nothing or of more than twice the allowance is not believed, and the allowance stands.
+ * What others have had before counts as context, up to that: then less is promised than there is.
  */
 #include "cuda/device_library.h"
 

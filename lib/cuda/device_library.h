@@ -1,4 +1,4 @@
-/* device_library.h - what a process has once on a GPU: the context and cuBLASLt, and what they take */
+/* device_library.h - what a process has once on a GPU: context and cuBLASLt, and what they take */
 #ifndef LIB_CUDA_DEVICE_LIBRARY_H
 #define LIB_CUDA_DEVICE_LIBRARY_H
 
