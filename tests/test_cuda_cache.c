@@ -17,24 +17,30 @@
 enum { MEMORY_ALLOCATION = 2, LAUNCH_FAILURE = 719, BATCH_TOKENS = 256 };
 
 /* Instances that are quickly made: warming up is slow when emulated. */
-static embed_cache *cache_with(embed_device device, uint64_t max_bytes, unsigned max_instances)
+static embed_cache *cache_like(const embed_model_options *model, uint64_t max_bytes,
+                               unsigned max_instances, embed_fallback fallback)
 {
     embed_cache *cache = NULL;
     embed_cache_options options = EMBED_CACHE_OPTIONS_INIT;
-    embed_model_options model = EMBED_MODEL_OPTIONS_INIT;
     embed_pool_options pool = EMBED_POOL_OPTIONS_INIT;
-    model.device = device;
-    model.threads = 1;
     pool.batch_tokens = BATCH_TOKENS;
     pool.max_instances = max_instances;
     pool.reserve_bytes = 1;
-    pool.fallback = EMBED_FALLBACK_NONE;
+    pool.fallback = fallback;
     pool.warm_up = EMBED_OFF;
     options.max_bytes = max_bytes;
-    options.model = &model;
+    options.model = model;
     options.pool = &pool;
     assert_int_equal(embed_cache_create(&cache, &options), EMBED_OK);
     return cache;
+}
+
+static embed_cache *cache_with(embed_device device, uint64_t max_bytes, unsigned max_instances)
+{
+    embed_model_options model = EMBED_MODEL_OPTIONS_INIT;
+    model.device = device;
+    model.threads = 1;
+    return cache_like(&model, max_bytes, max_instances, EMBED_FALLBACK_NONE);
 }
 
 static embed_memory plan_for(embed_device device)
@@ -88,6 +94,39 @@ static void test_instances_by_bytes(void **state)
     assert_int_equal(embed_cache_acquire(cache, TINY, &none), EMBED_OUT_OF_MEMORY);
     assert_null(none);
     embed_cache_destroy(cache);
+}
+
+/* A fallback that is ready takes its bytes too, of the CPU, whatever GPU and dtype the model is for. */
+static void test_ready_fallback(void **state)
+{
+    (void)state;
+    embed_pool *pool = NULL;
+    embed_model_options model = EMBED_MODEL_OPTIONS_INIT;
+    emulator_reset();
+    emulator_set_devices(2);
+    model.device = EMBED_DEVICE_CUDA;
+    model.device_index = 1;
+    model.dtype = EMBED_DTYPE_F16;
+    model.threads = 1;
+    uint64_t gpu = plan_for(EMBED_DEVICE_CUDA).total, cpu = plan_for(EMBED_DEVICE_CPU).total;
+
+    uint64_t taken[2];
+    for (int ready = 0; ready < 2; ready++) {
+        embed_cache *cache = cache_like(&model, ready ? gpu + cpu : gpu, 1,
+                                        ready ? EMBED_FALLBACK_READY : EMBED_FALLBACK_LAZY);
+        assert_int_equal(embed_cache_acquire(cache, TINY, &pool), EMBED_OK);
+        taken[ready] = metrics_of(cache).resident_bytes;
+        embed_cache_release(cache, pool);
+        embed_cache_destroy(cache);
+    }
+    assert_int_equal(taken[1], taken[0] + cpu);
+
+    pool = NULL;
+    embed_cache *cache = cache_like(&model, gpu + cpu - 1, 1, EMBED_FALLBACK_READY);
+    assert_int_equal(embed_cache_acquire(cache, TINY, &pool), EMBED_OUT_OF_MEMORY);
+    assert_null(pool);
+    embed_cache_destroy(cache);
+    emulator_reset();
 }
 
 static void assert_nothing_left(void)
@@ -164,6 +203,7 @@ int main(void)
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_instances_by_bytes),
+        cmocka_unit_test(test_ready_fallback),
         cmocka_unit_test(test_every_call_fails),
         cmocka_unit_test(test_on_the_cpu_after_all),
     };

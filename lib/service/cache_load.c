@@ -153,8 +153,10 @@ static embed_status plan(const struct embed_cache *cache, struct entry *entry)
     uint64_t once = memory.weights, each = memory.own;
     if (pool->instance_bytes > 0) each = pool->instance_bytes;
     if (on_gpu && pool->fallback == EMBED_FALLBACK_READY) {
-        embed_model_options cpu = cache->model;
+        embed_model_options cpu = EMBED_MODEL_OPTIONS_INIT;
         cpu.device = EMBED_DEVICE_CPU;
+        cpu.threads = cache->model.threads;
+        if (cache->model.dtype == EMBED_DTYPE_F32) cpu.dtype = EMBED_DTYPE_F32;
         TRY(plan_one(cache, &memory, entry, &cpu));
         once += memory.total;
     }
