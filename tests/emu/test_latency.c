@@ -1,7 +1,7 @@
 /* test_latency.c - the emulated device: time that passes instead of work
  *
  * That a wait is not shorter than it must be holds on any machine. That it is hardly longer, only
- * where nothing else runs: so the shortest of some tries counts.
+ * where nothing else runs: so the shortest of some tries counts, and may be half as long again.
  */
 #include "device_test.h"
 
@@ -23,14 +23,15 @@ static double now(void)
  * the beginning of each. */
 static void assert_takes(double expected, void (*piece)(void *), void *argument)
 {
-    double shortest = 1e9;
-    for (int i = 0; i < 20 && !(shortest < 1.1 * expected + 100); i++) {
+    double shortest = 1e9, most = 1.5 * expected + 500;
+    for (int i = 0; i < 20 && !(shortest < most); i++) {
+        assert_cuda(cudaDeviceSynchronize());
         double start = now();
         piece(argument);
         double took = now() - start;
         if (took < shortest) shortest = took;
     }
-    if (!(shortest >= expected && shortest < 1.1 * expected + 100))
+    if (!(shortest >= expected && shortest < most))
         fail_msg("took %.0f us, not %.0f", shortest, expected);
 }
 
@@ -108,14 +109,17 @@ static void test_launches(void **state)
     assert_takes(0, enqueue_ten, &s); /* and returns */
     assert_cuda(cudaStreamSynchronize(s.first));
     assert_true(now() - start >= 10 * LAUNCH);
+
     assert_takes(10 * LAUNCH, wait_for_ten, &s);
     assert_takes(10 * LAUNCH, wait_for_one_of_two, &s); /* which share the device */
     assert_takes(5 * LAUNCH, wait_for_the_device, &s);
 
+    wait_for_an_event(&s);
     start = now();
+    assert_cuda(cudaStreamSynchronize(s.first));
+    assert_true(now() - start > 3 * LAUNCH); /* of the seven after it */
     assert_takes(3 * LAUNCH, wait_for_an_event, &s);
     assert_cuda(cudaStreamSynchronize(s.first));
-    assert_true(now() - start >= 10 * LAUNCH);
     assert_cuda(cudaEventSynchronize(s.event)); /* long over */
     assert_no_report();
 }
