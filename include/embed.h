@@ -331,7 +331,7 @@ typedef enum embed_path {
  * The row of a text has the same bits in any batch, at any position and on any number of threads. On
  * a GPU that rests on cuBLASLt treating all rows alike, which NVIDIA does not promise: with
  * EMBED_CUDA_LINEAR=own in the environment it does not.
- * A row that is not finite in F16 is computed again in F32, on the CPU, and the log says so.
+ * A row that is not finite in F16 or BF16 is computed again in F32, on the CPU; the log says so.
  * With n = 0 only the options are checked. One thread at a time for one instance. EMBED_NOT_FINITE:
  * all rows are written, items[] tells which hold NaN or infinity. On any other failure out and items
  * are undefined. */

@@ -198,6 +198,28 @@ static void test_same_bits_bf16(void **state)
     check_invariance(real_minilm(), VECTORS "lines.txt", 150);
 }
 
+/* Without a wish it is BF16 where there is that, and FP32 below the limit that is set. */
+static void test_auto(void **state)
+{
+    (void)state;
+    const struct cpu_kernels *best, *chosen;
+    embed_dtype bf16 = cpu_kernels_choose(&best, EMBED_DTYPE_BF16) == EMBED_OK ? EMBED_DTYPE_BF16
+                                                                               : EMBED_DTYPE_F32;
+    assert_int_equal(cpu_kernels_choose(&best, bf16), EMBED_OK);
+    assert_int_equal(cpu_kernels_choose(&chosen, EMBED_DTYPE_AUTO), EMBED_OK);
+    assert_ptr_equal(chosen, best);
+    assert_ptr_equal(chosen, cpu_kernels_available(0));
+    struct opened opened = open_model(VECTORS "tiny-bert", 0, 0);
+    assert_int_equal(opened.model->backend->dtype, bf16);
+    close_model(&opened);
+
+    setenv("EMBED_CPU_ISA", "scalar", 1);
+    opened = open_model(VECTORS "tiny-bert", 0, 0);
+    unsetenv("EMBED_CPU_ISA");
+    assert_int_equal(opened.model->backend->dtype, EMBED_DTYPE_F32);
+    close_model(&opened);
+}
+
 /* Asked for by name where it is not: a sentence, and no model. */
 static void test_no_bf16(void **state)
 {
@@ -225,6 +247,7 @@ int main(void)
         BF16_TEST(test_real_model_bf16),
         BF16_TEST(test_same_bits_bf16),
         BF16_TEST(test_no_bf16),
+        cmocka_unit_test(test_auto),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

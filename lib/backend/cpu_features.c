@@ -88,10 +88,11 @@ static embed_status lacks_bf16(size_t first)
 embed_status cpu_kernels_choose(const struct cpu_kernels **kernels, embed_dtype dtype)
 {
     size_t first, element_bytes = dtype == EMBED_DTYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+    bool any = dtype == EMBED_DTYPE_AUTO;
     TRY(first_allowed(&first));
     for (size_t s = first; s < COUNT; s++) {
         *kernels = instruction_sets[s].kernels;
-        if ((*kernels)->element_bytes == element_bytes && instruction_sets[s].available())
+        if ((any || (*kernels)->element_bytes == element_bytes) && instruction_sets[s].available())
             return EMBED_OK;
     }
     return lacks_bf16(first);

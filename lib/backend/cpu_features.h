@@ -8,10 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The kernels for this processor in F32 or BF16 (EMBED_DTYPE_AUTO: F32): the best it can run, but
- * none above the one that the environment variable EMBED_CPU_ISA names ("scalar", "avx2",
- * "avx512", "avx512_bf16"). EMBED_INVALID_ARGUMENT where that is unknown, EMBED_NO_DEVICE where the
- * processor or the operating system lacks it, EMBED_UNSUPPORTED where there is no BF16. */
+/* The kernels for this processor in F32 or BF16 (EMBED_DTYPE_AUTO: BF16 where it has that): the best
+ * it can run, but none above the one that the environment variable EMBED_CPU_ISA names ("scalar",
+ * "avx2", "avx512", "avx512_bf16"). EMBED_INVALID_ARGUMENT where that is unknown, EMBED_NO_DEVICE
+ * where the processor or the operating system lacks it, EMBED_UNSUPPORTED where there is no BF16. */
 embed_status cpu_kernels_choose(const struct cpu_kernels **kernels, embed_dtype dtype);
 
 /* The i-th table this processor can run, in F32 or BF16, the best first; NULL past the last. */

@@ -1,4 +1,4 @@
-/* retry_f32.c - texts that overflow in FP16, once more in FP32 */
+/* retry_f32.c - texts whose rows are not finite, once more in FP32 */
 #include "model/retry_f32.h"
 
 #include "base/log.h"

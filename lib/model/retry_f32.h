@@ -1,4 +1,4 @@
-/* retry_f32.h - texts that overflow in FP16, once more in FP32 */
+/* retry_f32.h - texts whose rows are not finite, once more in FP32 */
 #ifndef LIB_MODEL_RETRY_F32_H
 #define LIB_MODEL_RETRY_F32_H
 

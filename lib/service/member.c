@@ -114,12 +114,13 @@ static embed_status open_instance(struct member *member)
     return status;
 }
 
-/* A model of its own, of the same folder, on the CPU. */
+/* A model of its own, of the same folder, on the CPU; in F32 where that was asked for. */
 static embed_status open_fallback_model(struct member *member)
 {
     const struct embed_model *other = member->pool->models[0];
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     options.device = EMBED_DEVICE_CPU;
+    if (other->backend->dtype == EMBED_DTYPE_F32) options.dtype = EMBED_DTYPE_F32;
     options.threads = thread_team_size(other->team);
     struct embed_model *model;
     TRY(model_open(&model, other->folder, &options));
