@@ -160,7 +160,7 @@ void event_destroy(cudaEvent_t event);
 bool event_exists(cudaEvent_t event);
 cudaError_t event_finish(cudaEvent_t event); /* does the work before it */
 
-/* When the work before an event, or all of a stream's or a device's, will be done: see latency_wait. */
+/* When the work before an event, or all of a stream's or a device's, will be done. */
 uint64_t event_done_at(cudaEvent_t event);
 uint64_t stream_done_at(cudaStream_t stream);
 uint64_t device_done_at(int device);

@@ -19,8 +19,8 @@ static double now(void)
     return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
 }
 
-/* Asserts that `piece` takes so many microseconds, by the shortest of 20 tries; the device is idle at
- * the beginning of each. */
+/* Asserts that `piece` takes so many microseconds, by the shortest of 20 tries; the device is idle
+ * at the beginning of each. */
 static void assert_takes(double expected, void (*piece)(void *), void *argument)
 {
     double shortest = 1e9, most = 1.5 * expected + 500;
