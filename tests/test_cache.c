@@ -1,4 +1,4 @@
-/* test_cache.c - several models by folder: what is loaded, what is dropped, and how much it takes */
+/* test_cache.c - several models by folder: what is loaded, what is dropped, how much it takes */
 #include "cache_models.h"
 
 #include <limits.h>
@@ -156,7 +156,8 @@ static uint64_t planned_bytes(const char *folder)
 static void test_nothing_is_dropped_in_vain(void **state)
 {
     (void)state;
-    static const char small[] = "tests/vectors/tiny-bert-cls", middle[] = "tests/vectors/tiny-mpnet";
+    static const char small[] = "tests/vectors/tiny-bert-cls",
+                      middle[] = "tests/vectors/tiny-mpnet";
     uint64_t both = planned_bytes(small) + planned_bytes(middle);
     uint64_t room = planned_bytes(middle) + bytes_of_one - 1;
     assert_true(both <= room && bytes_of_one + planned_bytes(small) <= room);

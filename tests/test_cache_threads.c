@@ -1,5 +1,5 @@
-/* test_cache_threads.c - one cache and many threads: who loads, who waits, and that nobody is served
- * by a model that is gone
+/* test_cache_threads.c - one cache and many threads: who loads, who waits, and that nobody is
+ * served by a model that is gone
  */
 #include "cache_models.h"
 
@@ -71,8 +71,8 @@ static void test_one_load_for_many_threads(void **state)
     struct task tasks[MOST_THREADS];
     embed_cache *cache = cache_of(1);
     for (int round = 0; round < 4; round++) {
-        run_threads(tasks, threads, MOST_THREADS,
-                    (struct task){.cache = cache, .model = round % 2}, acquire_in_thread);
+        run_threads(tasks, threads, MOST_THREADS, (struct task){.cache = cache, .model = round % 2},
+                    acquire_in_thread);
         assert_int_equal(metrics_of(cache).loads, round + 1);
         assert_int_equal(metrics_of(cache).hits, (round + 1) * (MOST_THREADS - 1));
         assert_true(computes_as(tasks[0].pool, round % 2));
@@ -151,7 +151,8 @@ static void test_busy_after_the_time_and_not_before(void **state)
     (void)state;
     pthread_t threads[8];
     struct task tasks[8];
-    embed_cache *cache = cache_with((embed_cache_options){.max_models = 1, .wait_milliseconds = 200});
+    embed_cache *cache =
+        cache_with((embed_cache_options){.max_models = 1, .wait_milliseconds = 200});
     embed_pool *pool = acquire(cache, folders[0]);
     run_threads(tasks, threads, 8, (struct task){.cache = cache, .model = 1}, acquire_in_thread);
     for (int i = 0; i < 8; i++) {
@@ -280,7 +281,6 @@ static void test_hammer(void **state)
     (void)state;
     pthread_t threads[HAMMERS];
     struct task tasks[HAMMERS];
-    unsigned files = count_in("/proc/self/fd"), count = count_in("/proc/self/task");
     embed_cache *cache = cache_with((embed_cache_options){
         .max_models = ROOM, .max_bytes = ROOM * bytes_of_one, .wait_milliseconds = 120000});
     run_threads(tasks, threads, HAMMERS, (struct task){.cache = cache}, hammer);
@@ -296,8 +296,8 @@ static void test_hammer(void **state)
     print_message("%u acquisitions: %u loads, %u evictions\n", HAMMERS * STROKES,
                   (unsigned)metrics.loads, (unsigned)metrics.evictions);
     embed_cache_destroy(cache);
-    assert_int_equal(count_in("/proc/self/fd"), files);
-    assert_int_equal(count_in("/proc/self/task"), count);
+    assert_count_in("/proc/self/fd", files_before);
+    assert_count_in("/proc/self/task", threads_before);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* test_cuda_cache.c - a cache of models on the emulated device: how many instances, and what fails */
+/* test_cuda_cache.c - a cache of models on the emulated device: how many instances, what fails */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,7 +62,7 @@ static embed_cache_metrics metrics_of(const embed_cache *cache)
     return metrics;
 }
 
-/* As many instances as wished (0: four), or as the cache's limit has room for, and never more bytes. */
+/* As many instances as wished (0: four), or as the cache's limit has room for. */
 static void check_instances(unsigned wished, unsigned room)
 {
     embed_memory plan = plan_for(EMBED_DEVICE_CUDA);
@@ -96,7 +96,7 @@ static void test_instances_by_bytes(void **state)
     embed_cache_destroy(cache);
 }
 
-/* A fallback that is ready takes its bytes too, of the CPU, whatever GPU and dtype the model is for. */
+/* A fallback that is ready takes its bytes too, whatever GPU and dtype the model is for. */
 static void test_ready_fallback(void **state)
 {
     (void)state;
@@ -179,7 +179,7 @@ static void test_every_call_fails(void **state)
     emulator_reset();
 }
 
-/* Planned for a GPU that turns out to be too full: what the model takes on the CPU is what counts. */
+/* Planned for a GPU that turns out to be too full: what the model takes on the CPU counts. */
 static void test_on_the_cpu_after_all(void **state)
 {
     (void)state;

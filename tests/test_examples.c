@@ -26,13 +26,15 @@ static void test_shared_model(void **state)
 static void test_streams(void **state)
 {
     (void)state;
-    program_result result = run_well(WORDS("examples/streams", "2", TINY_BERT, cls, mpnet), NULL, 0);
+    program_result result =
+        run_well(WORDS("examples/streams", "2", TINY_BERT, cls, mpnet), NULL, 0);
     for (int i = 0; i < 4; i++) {
         char line[32];
         snprintf(line, sizeof line, "stream %d: 24 texts\n", i);
         assert_non_null(strstr(result.out, line));
     }
-    unsigned loads = number_before(&result, " loads "), hits = number_before(&result, " times there");
+    unsigned loads = number_before(&result, " loads "),
+             hits = number_before(&result, " times there");
     assert_true(loads >= 3);
     assert_int_equal(loads + hits, 4 * 24);
     assert_int_equal(number_before(&result, " dropped"), loads - 2);
@@ -107,8 +109,8 @@ static void test_usage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shared_model), cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_kept_warm),    cmocka_unit_test(test_fill_gpu),
+        cmocka_unit_test(test_shared_model),      cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_kept_warm),         cmocka_unit_test(test_fill_gpu),
         cmocka_unit_test(test_fill_gpu_emulated), cmocka_unit_test(test_usage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* cache.c - several models by folder, each behind a pool, within a number of models and of bytes
  *
- * An entry is one folder. The thread that asks first makes it and loads it (cache_load.c); whoever asks
- * meanwhile waits for that thread, and is counted as a user at once, so that the model cannot be
- * dropped before he wakes.
+ * An entry is one folder. The thread that asks first makes it and loads it (cache_load.c); whoever
+ * asks meanwhile waits for that thread, and is counted as a user at once, so that the model cannot
+ * be dropped before he wakes.
  */
 #include "service/cache.h"
 
@@ -29,8 +29,8 @@ embed_status cache_create(struct embed_cache **out, const embed_cache_options *o
     cache->model = *options->model;
     cache->pool = *options->pool;
     if (cache->pool.profile != NULL) {
-        cache->profile = memory_copy_text(cache->pool.profile, strlen(cache->pool.profile),
-                                          "a profile's path");
+        cache->profile =
+            memory_copy_text(cache->pool.profile, strlen(cache->pool.profile), "a profile's path");
         if (cache->profile == NULL) {
             memory_free(cache);
             return EMBED_OUT_OF_MEMORY;

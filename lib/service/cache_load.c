@@ -1,8 +1,8 @@
 /* cache_load.c - room in a cache, and models loaded into it
  *
  * Who needs room takes a place in the line. The first there drops what is least recently used, or
- * waits for what is in use; what it will load is counted from then on, by its plan. So the limits hold
- * at any time, also while models are loaded at the same time, or destroyed.
+ * waits for what is in use; what it will load is counted from then on, by its plan. So the limits
+ * hold at any time, also while models are loaded at the same time, or destroyed.
  */
 #include "service/cache_parts.h"
 
@@ -24,8 +24,8 @@ static bool is_counted(const struct entry *entry)
     return entry->state != ENTRY_WAITING && entry->state != ENTRY_FAILED;
 }
 
-/* Does the cache keep its limits with this entry counted too; or, `dropped`, with it and what cannot
- * be dropped? */
+/* Does the cache keep its limits with this entry counted too; or, `dropped`, with it and what
+ * cannot be dropped? */
 static bool has_room(const struct embed_cache *cache, const struct entry *newcomer, bool dropped)
 {
     unsigned models = 0;
@@ -74,10 +74,10 @@ static void say_what_is_held(const struct embed_cache *cache, char *out, size_t 
          entry = entry->next) {
         const char *comma = used > 0 ? ", " : "";
         if (!is_counted(entry) || entry_may_be_dropped(entry)) continue;
-        int n = entry->users > 0 ? snprintf(out + used, capacity - used, "%s%s is in use by %u",
-                                            comma, entry->folder, entry->users)
-                                 : snprintf(out + used, capacity - used, "%s%s is pinned", comma,
-                                            entry->folder);
+        int n = entry->users > 0
+                    ? snprintf(out + used, capacity - used, "%s%s is in use by %u", comma,
+                               entry->folder, entry->users)
+                    : snprintf(out + used, capacity - used, "%s%s is pinned", comma, entry->folder);
         used += (size_t)n;
     }
 }
@@ -97,10 +97,9 @@ static embed_status too_large(const struct embed_cache *cache, const struct entr
                 entry->bytes, cache->max_bytes);
 }
 
-/* For the one whose turn it is: room for the entry, by dropping others where that is enough, else by
- * waiting for their users. Nothing is dropped in vain. */
-static embed_status make_room(struct embed_cache *cache, struct entry *entry,
-                              uint64_t deadline)
+/* For the one whose turn it is: room for the entry, by dropping others where that is enough, else
+ * by waiting for their users. Nothing is dropped in vain. */
+static embed_status make_room(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
     struct timespec time = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
     while (!has_room(cache, entry, false)) {
@@ -111,10 +110,9 @@ static embed_status make_room(struct embed_cache *cache, struct entry *entry,
     return EMBED_OK;
 }
 
-/* In the order of their coming, so that small models cannot keep a large one waiting. All wait equally
- * long: who is not first need not look at the time, since the first gives up before him. */
-static embed_status wait_for_room(struct embed_cache *cache, struct entry *entry,
-                                  uint64_t deadline)
+/* In the order of their coming, so that small models cannot keep a large one waiting. All wait
+ * equally long: who is not first need not look at the time, since the first gives up before him. */
+static embed_status wait_for_room(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
     uint64_t mine = cache->last_turn++;
     while (cache->turn != mine) pthread_cond_wait(&cache->changed, &cache->lock);
@@ -141,9 +139,9 @@ static embed_status plan_one(const struct embed_cache *cache, embed_memory *memo
     return EMBED_OK;
 }
 
-/* What the folder's model will take: weights, and instances, of which there are fewer where the number
- * is the pool's choice. Also where bytes are not limited: for a folder that cannot be read, nothing is
- * dropped. */
+/* What the folder's model will take: weights, and instances, of which there are fewer where the
+ * number is the pool's choice. Also where bytes are not limited: for a folder that cannot be read,
+ * nothing is dropped. */
 static embed_status plan(const struct embed_cache *cache, struct entry *entry)
 {
     const embed_pool_options *pool = &cache->pool;
@@ -189,8 +187,8 @@ static embed_status open_pool(const struct embed_cache *cache, struct embed_pool
 }
 
 /* Waits for room, and loads the entry's model. Where it takes more than was planned (a GPU was too
- * full, and it is on the CPU), and more than there is room for, it is given back and comes again with
- * what it takes. */
+ * full, and it is on the CPU), and more than there is room for, it is given back and comes again
+ * with what it takes. */
 static embed_status load(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
     for (;;) {

@@ -4,8 +4,8 @@
  *           \         \
  *            `---------`--> failed
  *
- * An entry that left or failed is no longer in the list: its folder is loaded anew. All is under one
- * lock, which is never held while a file is read, or a pool made or ended.
+ * An entry that left or failed is no longer in the list: its folder is loaded anew. All is under
+ * one lock, which is never held while a file is read, or a pool made or ended.
  */
 #ifndef LIB_SERVICE_CACHE_PARTS_H
 #define LIB_SERVICE_CACHE_PARTS_H
@@ -29,9 +29,9 @@ struct entry {
     char *folder; /* canonical */
     struct embed_pool *pool;
     unsigned instances; /* as planned: at most */
-    uint64_t bytes;    /* as planned, then as the pool says */
-    uint64_t last_use; /* by the cache's count of uses */
-    unsigned users;    /* calls that wait for it, and acquisitions that are not released */
+    uint64_t bytes;     /* as planned, then as the pool says */
+    uint64_t last_use;  /* by the cache's count of uses */
+    unsigned users;     /* calls that wait for it, and acquisitions that are not released */
     unsigned pins;
     struct first_failure failure;
     struct entry *next;
@@ -49,7 +49,7 @@ struct embed_cache {
     pthread_cond_t changed; /* an entry's state, its being in use, or whose turn it is */
     struct entry *entries;
     uint64_t uses;
-    uint64_t last_turn, turn; /* given out, and served now: those who need room, in order */
+    uint64_t last_turn, turn;    /* given out, and served now: those who need room, in order */
     embed_cache_metrics metrics; /* what is counted; what is now is looked up */
 };
 
@@ -64,8 +64,8 @@ void cache_end_pool(struct embed_pool *pool);
 
 void entry_free(struct entry *entry);
 
-/* With the lock, for the entry's first user: makes it resident for him and those who wait for it, with
- * room made until `deadline` (nanoseconds). Whatever goes wrong, the entry has left the list. */
+/* With the lock, for the entry's first user: makes it resident for him and those who wait for it,
+ * with room made until `deadline` (nanoseconds). Where that fails, it has left the list. */
 embed_status entry_load(struct embed_cache *cache, struct entry *entry, uint64_t deadline);
 
 #endif

@@ -2,10 +2,10 @@
  *
  *   usage: fill_gpu FOLDER [MOST]
  *
- * On a GPU the pool makes as many instances as fit, but not more than MOST (16); on a CPU it makes one, or
- * MOST where that is given. A batch is computed when it has BATCH_TEXTS texts, or when its oldest has
- * waited for MAX_DELAY microseconds. The queue holds QUEUE requests: who hands in more waits for room,
- * and without wait_for_room would get EMBED_BUSY.
+ * On a GPU the pool makes as many instances as fit, but not more than MOST (16); on a CPU it makes
+ * one, or MOST where that is given. A batch is computed when it has BATCH_TEXTS texts, or when its
+ * oldest has waited for MAX_DELAY microseconds. The queue holds QUEUE requests: who hands in more
+ * waits for room, and without wait_for_room would get EMBED_BUSY.
  */
 #include <embed.h>
 #include <stdio.h>
@@ -30,13 +30,14 @@ static embed_status report_room(const embed_model *model, const embed_model_info
     embed_status status = embed_plan(folder, &options, NULL, &plan);
     if (status == EMBED_OK) status = embed_instances_that_fit(model, NULL, (size_t)256 << 20, &fit);
     if (status != EMBED_OK) return status;
-    printf("%s: weights %.1f MiB, an instance %.1f MiB; %zu instances fit beside 256 MiB for others\n",
+    printf("%s: weights %.1f MiB, an instance %.1f MiB; %zu instances fit beside 256 MiB free\n",
            info->device_name, (double)plan.weights / (1 << 20), (double)plan.own / (1 << 20), fit);
     return EMBED_OK;
 }
 
 /* Row i of `rows` is request i's, and may be read when its ticket has been waited for. */
-static embed_status submit(embed_pool *pool, size_t i, float *rows, size_t width, embed_ticket **ticket)
+static embed_status submit(embed_pool *pool, size_t i, float *rows, size_t width,
+                           embed_ticket **ticket)
 {
     embed_request request = EMBED_REQUEST_INIT;
     request.texts = &texts[i % 2];
@@ -94,7 +95,7 @@ int main(int argc, char **argv)
     }
     if (info.device == EMBED_DEVICE_CUDA) options.max_instances = 16;
     if (argc == 3) options.max_instances = (unsigned)strtoul(argv[2], NULL, 10);
-    options.warm_up_passes = 2; /* full batches that each instance computes before the first request */
+    options.warm_up_passes = 2; /* full batches, by each instance, before the first request */
     options.batch_texts = BATCH_TEXTS;
     options.max_delay_microseconds = MAX_DELAY;
     options.queue_requests = QUEUE;

@@ -2,9 +2,9 @@
  *
  *   usage: kept_warm FOLDER...
  *
- * Pins each model, so that it is loaded and warmed up now and never dropped, and checks what a service
- * has to rely on: loaded in less than 5 s, one text embedded in less than 100 ms (the median of 11),
- * and rows without NaN. Exit status 1 where one of them does not hold.
+ * Pins each model, so that it is loaded and warmed up now and never dropped, and checks what a
+ * service has to rely on: loaded in less than 5 s, one text embedded in less than 100 ms (the
+ * median of 11), and rows without NaN. Exit status 1 where one of them does not hold.
  */
 #include <embed.h>
 #include <math.h>
@@ -64,7 +64,7 @@ static int check(embed_cache *cache, const char *folder)
     double start = seconds(), median = 0;
     embed_status status = embed_cache_pin(cache, folder);
     double load = seconds() - start;
-    if (status == EMBED_OK) status = embed_cache_acquire(cache, folder, &pool); /* at once: it is there */
+    if (status == EMBED_OK) status = embed_cache_acquire(cache, folder, &pool); /* at once */
     if (status == EMBED_OK) {
         status = time_one(pool, &median);
         embed_cache_release(cache, pool);

@@ -2,8 +2,9 @@
  *
  *   usage: shared_model FOLDER
  *
- * Each worker embeds small requests of its own, as the threads of a server do, and waits for the rows.
- * The pool computes together what has come together: the more workers wait, the larger the batches.
+ * Each worker embeds small requests of its own, as the threads of a server do, and waits for the
+ * rows. The pool computes together what has come together: the more workers wait, the larger the
+ * batches.
  */
 #include <embed.h>
 #include <pthread.h>
@@ -21,7 +22,8 @@ struct worker {
 };
 
 /* Texts that differ, as requests do; the bytes stay in `lines`. */
-static void make_texts(embed_text texts[TEXTS], char lines[TEXTS][64], unsigned worker, unsigned request)
+static void make_texts(embed_text texts[TEXTS], char lines[TEXTS][64], unsigned worker,
+                       unsigned request)
 {
     for (unsigned i = 0; i < TEXTS; i++) {
         int length = snprintf(lines[i], sizeof lines[i], "text %u of request %u of worker %u", i,
@@ -38,7 +40,8 @@ static void *work(void *argument)
     float *rows = malloc(TEXTS * worker->width * sizeof *rows);
     for (unsigned i = 0; i < REQUESTS && rows != NULL; i++) {
         make_texts(texts, lines, worker->number, i);
-        if (embed_pool_encode(worker->pool, texts, TEXTS, NULL, rows, TEXTS * worker->width, NULL)) {
+        if (embed_pool_encode(worker->pool, texts, TEXTS, NULL, rows, TEXTS * worker->width,
+                              NULL)) {
             fprintf(stderr, "worker %u: %s\n", worker->number, embed_error_message());
             break;
         }
@@ -69,7 +72,8 @@ static void report(const embed_metrics *metrics)
     const double MiB = 1 << 20, weights = (double)metrics->weight_bytes / MiB,
                  own = (double)metrics->instance_bytes / MiB;
     printf("%llu texts in %llu batches, %.1f to a batch\n", (unsigned long long)metrics->texts,
-           (unsigned long long)metrics->batches, metrics->batch_texts.sum / (double)metrics->batches);
+           (unsigned long long)metrics->batches,
+           metrics->batch_texts.sum / (double)metrics->batches);
     printf("a request took %.2f ms (median), %.2f ms (95%% took less)\n",
            metrics->latency_microseconds.p50 / 1e3, metrics->latency_microseconds.p95 / 1e3);
     printf("memory: weights %.1f MiB, once; %u instance(s) %.1f MiB\n", weights, metrics->instances,

@@ -2,9 +2,9 @@
  *
  *   usage: streams RESIDENT FOLDER...
  *
- * At most RESIDENT models are in memory at a time. Each stream asks the cache for the model that its
- * next text needs: the first one loads it, others wait for that load, and what was not used for longest
- * makes room. A model that a stream is using is never dropped.
+ * At most RESIDENT models are in memory at a time. Each stream asks the cache for the model that
+ * its next text needs: the first one loads it, others wait for that load, and what was not used for
+ * longest makes room. A model that a stream is using is never dropped.
  */
 #include <embed.h>
 #include <pthread.h>
@@ -61,7 +61,8 @@ static unsigned run_streams(embed_cache *cache, char **folders, unsigned models)
     struct stream streams[STREAMS];
     unsigned embedded = 0;
     for (unsigned i = 0; i < STREAMS; i++) {
-        streams[i] = (struct stream){.number = i, .cache = cache, .folders = folders, .models = models};
+        streams[i] =
+            (struct stream){.number = i, .cache = cache, .folders = folders, .models = models};
         if (pthread_create(&streams[i].thread, NULL, work, &streams[i])) abort();
     }
     for (unsigned i = 0; i < STREAMS; i++) {
@@ -90,8 +91,8 @@ int main(int argc, char **argv)
     unsigned embedded = run_streams(cache, argv + 2, (unsigned)argc - 2);
     embed_cache_get_metrics(cache, &metrics);
     printf("models: %llu loads (%.3f s together), %llu times there already, %llu dropped\n",
-           (unsigned long long)metrics.loads, metrics.load_seconds, (unsigned long long)metrics.hits,
-           (unsigned long long)metrics.evictions);
+           (unsigned long long)metrics.loads, metrics.load_seconds,
+           (unsigned long long)metrics.hits, (unsigned long long)metrics.evictions);
     printf("%llu resident, %.1f MiB\n", (unsigned long long)metrics.resident,
            (double)metrics.resident_bytes / (1 << 20));
     embed_cache_destroy(cache);
