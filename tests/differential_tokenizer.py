@@ -1,11 +1,17 @@
 #!/usr/bin/env python3
 """Compares libembed's token ids with those of Hugging Face tokenizers, text by text.
 
+Of a model, by libembed.so; or of a folder that has only the files of a tokenizer, by
+build/tests/tokenize_texts, which decodes the ids of byte-level BPE too. A folder without
+tokenizer.json is compared with transformers.
+
     pip install tokenizers==0.23.3
     make all
     python3 tests/differential_tokenizer.py weights/all-MiniLM-L6-v2
     python3 tests/differential_tokenizer.py weights/all-MiniLM-L6-v2 --texts 10000000 --seed 7
     python3 tests/differential_tokenizer.py weights/all-MiniLM-L6-v2 --lines some/text.txt
+    make build/tests/tokenize_texts
+    python3 tests/differential_tokenizer.py --alone tests/vectors/tokenizer/bart
 
 Generates nasty texts (and takes the lines of a file, where one is given), runs both on them,
 and prints how many differ and the first ones that do. Exit status 1 where any differs.
@@ -14,12 +20,15 @@ import argparse
 import ctypes
 import os
 import random
+import struct
+import subprocess
 import sys
 
 import tokenizers
 
 VERSION = "0.23.3"
 BATCH = 1000
+LONG = 0.005  # of the texts are long
 
 FRAGMENTS = [
     "[SEP]", "[CLS]", "[MASK]", "[PAD]", "[UNK]", "[sep]", "[", "]", "SEP]", "[[SEP]]", "[SEP",
@@ -72,6 +81,77 @@ def nasty_text(rng):
         at = rng.randrange(len(text) + 1)
         text = text[:at] + bytes(rng.randrange(256) for _ in range(3)) + text[at + 1:]
     return text
+
+
+BPE_FRAGMENTS = [
+    "<mask>", " <mask>", "<mask> ", "<R>", "<LR>", "<N>", "one", "one ", "\u00e9t\u00e9", "<on",
+    "'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'r", "'l", "'", "''", "'S", "  ", "   ", " \n",
+    "\n ", "\n\n", "\t", "\u00a0", "\u3000 ", " \u2028", "the", " the", "a" * 40, "=" * 35,
+    "1", " 12", "\u0120", "\u010a", "\u0143", "\u0660", "\u00bd", "<", "</s>", "<s>", "ing",
+]
+
+
+def nasty_bpe_text(rng):
+    """As nasty_text, with what byte-level BPE may get wrong; some are longer than 4 KiB."""
+    parts = [nasty_text(rng)]
+    if rng.random() < LONG:
+        run = rng.choice(BPE_FRAGMENTS).encode()
+        parts.append(run * ((4080 + rng.randrange(20)) // len(run)))
+        parts.append(rng.choice(["  ", "x", "\u3000", "="]).encode() * rng.randrange(5000))
+    for _ in range(rng.randrange(8)):
+        parts.append(rng.choice(BPE_FRAGMENTS).encode())
+        if rng.random() < 0.3:
+            parts.append(nasty_text(rng)[:rng.randrange(12)])
+    rng.shuffle(parts)
+    return b"".join(parts)
+
+
+def bpe_reference(folder):
+    """The tokenizer of a folder, with or without tokenizer.json."""
+    path = os.path.join(folder, "tokenizer.json")
+    if os.path.exists(path):
+        return tokenizers.Tokenizer.from_file(path)
+    import transformers
+    return transformers.RobertaTokenizer.from_pretrained(folder).backend_tokenizer
+
+
+class Alone:
+    """A tokenizer's folder, opened by tokenize_texts."""
+
+    def __init__(self, program, folder):
+        self.process = subprocess.Popen([program, folder], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+
+    def read_text(self):
+        length, = struct.unpack("Q", self.process.stdout.read(8))
+        return None if length == 2**64 - 1 else self.process.stdout.read(length).decode()
+
+    def run(self, text, max_tokens):
+        """The ids, and what they are decoded to without and with special tokens."""
+        self.process.stdin.write(struct.pack("QQ", max_tokens, len(text)) + text)
+        self.process.stdin.flush()
+        header = self.process.stdout.read(8)
+        if len(header) < 8:
+            sys.exit(f"tokenize_texts ended at {text!r}")
+        count, = struct.unpack("Q", header)
+        ids = list(struct.unpack(f"{count}i", self.process.stdout.read(4 * count)))
+        return ids, self.read_text(), self.read_text()
+
+
+def differences_alone(alone, reference, texts, max_tokens):
+    """As `differences`, of (ids, decoded, decoded with special tokens)."""
+    if max_tokens:
+        reference.enable_truncation(max_tokens)
+    else:
+        reference.no_truncation()
+    for text in texts:
+        ours = alone.run(text, max_tokens)
+        ids = reference.encode(text.decode(errors="replace")).ids
+        theirs = (ids, reference.decode(ids), reference.decode(ids, skip_special_tokens=False))
+        if ours[1] is None:
+            theirs = (ids, None, None)
+        if ours != theirs:
+            yield text, ours, theirs
 
 
 class Text(ctypes.Structure):
@@ -128,8 +208,9 @@ def differences(model, reference, texts, max_tokens):
 
 def batches(arguments):
     rng = random.Random(arguments.seed)
+    make = nasty_bpe_text if arguments.alone else nasty_text
     for done in range(0, arguments.texts, BATCH):
-        yield [nasty_text(rng) for _ in range(min(BATCH, arguments.texts - done))]
+        yield [make(rng) for _ in range(min(BATCH, arguments.texts - done))]
     if arguments.lines:
         with open(arguments.lines, "rb") as file:
             while lines := file.readlines(1 << 18):
@@ -140,6 +221,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="model folder with tokenizer.json")
     parser.add_argument("--library", default="build/libembed.so")
+    parser.add_argument("--alone", action="store_true", help="the folder has no model")
+    parser.add_argument("--program", default="build/tests/tokenize_texts")
     parser.add_argument("--texts", type=int, default=100000, help="generated texts")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lines", help="a file whose lines are texts, too")
@@ -148,14 +231,17 @@ def main():
         sys.exit(f"needs tokenizers=={VERSION}, this is {tokenizers.__version__}")
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    reference = tokenizers.Tokenizer.from_file(os.path.join(arguments.folder, "tokenizer.json"))
+    reference = bpe_reference(arguments.folder)
     reference.no_padding()
-    model = Model(arguments.library, arguments.folder)
+    if arguments.alone:
+        model, compare = Alone(arguments.program, arguments.folder), differences_alone
+    else:
+        model, compare = Model(arguments.library, arguments.folder), differences
     texts = different = 0
     for batch in batches(arguments):
         # Every tenth batch is cut, where all reading stops early.
         max_tokens = 16 if texts // BATCH % 10 == 9 else 0
-        for text, ours, theirs in differences(model, reference, batch, max_tokens):
+        for text, ours, theirs in compare(model, reference, batch, max_tokens):
             different += 1
             if different <= 5:
                 print(f"differs (max_tokens {max_tokens}): {text!r}")

@@ -5,66 +5,12 @@
 
 #include "test_vectors.h"
 
-#include "description/tokenizer.h"
+#include "tokenizer_test.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define FOLDER "tests/vectors/tokenizer/"
-
-struct texts {
-    size_t count;
-    char **text;
-    size_t *length;
-};
-
-static unsigned hex_digit(char digit)
-{
-    return digit <= '9' ? (unsigned)(digit - '0') : (unsigned)(digit - 'a') + 10;
-}
-
-/* Each text lies at the end of a block of its own, so that reading past it is seen. */
-static struct texts load_texts(void)
-{
-    struct vector_lines lines = vector_lines_load(FOLDER "texts.hex");
-    struct texts texts = {lines.count, calloc(lines.count, sizeof(char *)),
-                          calloc(lines.count, sizeof(size_t))};
-    for (size_t i = 0; i < lines.count; i++) {
-        size_t length = texts.length[i] = lines.length[i] / 2;
-        char *text = texts.text[i] = malloc(length);
-        const char *hex = lines.text[i];
-        for (size_t k = 0; k < length; k++)
-            text[k] = (char)(hex_digit(hex[2 * k]) << 4 | hex_digit(hex[2 * k + 1]));
-    }
-    vector_lines_free(&lines);
-    return texts;
-}
-
-static void free_texts(struct texts *texts)
-{
-    for (size_t i = 0; i < texts->count; i++) free(texts->text[i]);
-    free(texts->text);
-    free(texts->length);
-}
-
-static struct tokenizer *open_tokenizer(const char *folder)
-{
-    struct tokenizer *tokenizer = NULL;
-    if (tokenizer_open(&tokenizer, folder) != EMBED_OK) fail_msg("%s", error_message());
-    return tokenizer;
-}
-
-static struct token_list encode(const struct tokenizer *tokenizer, const char *text,
-                                size_t length, size_t max_tokens, struct tokenizer_facts *facts)
-{
-    struct token_list list = {0};
-    struct word_cache cache = {0};
-    if (tokenizer_encode(tokenizer, &cache, text, length, max_tokens, &list, facts) != EMBED_OK)
-        fail_msg("%s", error_message());
-    assert_int_equal(list.count, facts->tokens);
-    word_cache_free(&cache);
-    return list;
-}
 
 /* Cut to max_tokens, the ids have to be the first of the whole ones and then [SEP]. */
 static void check_cut(const struct tokenizer *tokenizer, const char *name, size_t line,
@@ -87,7 +33,7 @@ static void check_cut(const struct tokenizer *tokenizer, const char *name, size_
 /* Every text gives the ids of the file, whole and cut. */
 static void check_vectors(const char *folder, const char *ids_file)
 {
-    struct texts texts = load_texts();
+    struct texts texts = load_texts(FOLDER "texts.hex");
     struct vector_ids expected = vector_ids_load(ids_file);
     struct tokenizer *tokenizer = open_tokenizer(folder);
     assert_int_equal(texts.count, expected.count);

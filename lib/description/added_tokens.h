@@ -5,7 +5,7 @@
  *
  * The reference also lets a token swallow the white space on its left (lstrip) or right
  * (rstrip). That makes no difference to ids where words are split at white space anyway; where
- * it could, added_tokens_add refuses the token.
+ * it could, added_tokens_add refuses the token. Where white space counts, see token_search.h.
  */
 #ifndef LIB_DESCRIPTION_ADDED_TOKENS_H
 #define LIB_DESCRIPTION_ADDED_TOKENS_H
@@ -24,6 +24,7 @@
 struct added_token {
     int32_t id;
     bool single_word; /* not matched next to a word character */
+    bool lstrip, rstrip;
 };
 
 /* Starts zeroed; release with added_tokens_free. */
@@ -37,7 +38,7 @@ struct added_tokens {
     size_t start_count;
 };
 
-/* Adds a token. normalizer is not NULL for the normalized set. What cannot be matched as the
+/* Adds a token; to the normalized set with the normalizer, if there is one. What cannot be matched as the
  * reference does it is EMBED_UNSUPPORTED; `file` is for messages. */
 embed_status added_tokens_add(struct added_tokens *set, const char *file, const char *text,
                               size_t length, struct added_token token,

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "description/ascii_block.h"
+#include "description/byte_level.h"
 #include "description/tokenizer_parts.h"
 #include "formats/folder.h"
 
@@ -38,8 +39,8 @@ static embed_status append_token(struct tokenizer_parts *parts, const char *text
 }
 
 embed_status tokenizer_parts_add_token(struct tokenizer_parts *parts, const char *text,
-                                       size_t length, uint64_t id, bool normalized,
-                                       bool single_word)
+                                       size_t length, uint64_t id,
+                                       struct token_flags flags)
 {
     if (length == 0) return EMBED_OK; /* the reference leaves it out */
     int32_t index = vocabulary_find(&parts->added_texts, text, length);
@@ -49,8 +50,7 @@ embed_status tokenizer_parts_add_token(struct tokenizer_parts *parts, const char
     }
     struct added_token_part *part = &parts->added[index];
     part->id = id;
-    part->normalized = normalized;
-    part->single_word = single_word;
+    part->flags = flags;
     return EMBED_OK;
 }
 
@@ -60,6 +60,7 @@ void tokenizer_parts_free(struct tokenizer_parts *parts)
     memory_free(parts->added);
     vocabulary_free(&parts->added_texts);
     vocabulary_free(&parts->vocabulary);
+    merge_table_free(&parts->merges);
     memory_free(parts->unknown.data);
     memory_free(parts->prefix.data);
     memory_free(parts->file);
@@ -69,17 +70,22 @@ void tokenizer_parts_free(struct tokenizer_parts *parts)
 
 static embed_status read_files(struct tokenizer_parts *parts, const char *folder)
 {
-    bool has_json, has_text;
-    TRY(folder_has(&has_json, folder, "tokenizer.json"));
-    TRY(folder_has(&has_text, folder, "vocab.txt"));
-    if (!has_json && !has_text)
-        return fail(EMBED_IO, "%s: has neither tokenizer.json nor vocab.txt", folder);
-    parts->file = folder_path(folder, has_json ? "tokenizer.json" : "vocab.txt");
+    static const char *const names[] = {"tokenizer.json", "vocab.txt", "vocab.json"};
+    size_t i = 0;
+    for (bool has; i < 3; i++) {
+        TRY(folder_has(&has, folder, names[i]));
+        if (has) break;
+    }
+    if (i == 3)
+        return fail(EMBED_IO, "%s: has neither tokenizer.json nor vocab.txt nor vocab.json",
+                    folder);
+    parts->file = folder_path(folder, names[i]);
     if (parts->file == NULL) return EMBED_OUT_OF_MEMORY;
-    return has_json ? tokenizer_json_read(parts) : vocab_txt_read(parts, folder);
+    if (i == 0) return tokenizer_json_read(parts);
+    return i == 1 ? vocab_txt_read(parts, folder) : vocab_json_read(parts, folder);
 }
 
-static embed_status set_up_model(struct tokenizer *tokenizer)
+static embed_status set_up_wordpiece(struct tokenizer *tokenizer)
 {
     const struct tokenizer_parts *parts = &tokenizer->parts;
     int32_t unknown =
@@ -101,6 +107,47 @@ static embed_status set_up_model(struct tokenizer *tokenizer)
     return EMBED_OK;
 }
 
+/* What the ids of the vocabulary stand for. */
+static embed_status set_up_texts(struct tokenizer *tokenizer)
+{
+    const struct tokenizer_parts *parts = &tokenizer->parts;
+    const struct vocabulary *vocabulary = &parts->vocabulary;
+    if (vocabulary->largest_id > TOKEN_TEXTS_MAX_ID)
+        return fail(EMBED_BAD_FILE, "%s: a token id above %d", parts->file, TOKEN_TEXTS_MAX_ID);
+    for (size_t i = 0; i < (size_t)1 << vocabulary->slot_bits; i++) {
+        const struct vocabulary_slot *slot = &vocabulary->slots[i];
+        if (slot->tag == 0) continue;
+        if ((size_t)slot->id < tokenizer->texts.count &&
+            tokenizer->texts.tokens[slot->id].is_known)
+            return fail(EMBED_BAD_FILE, "%s: two tokens have the id %d", parts->file,
+                        (int)slot->id);
+        TRY(token_texts_set(&tokenizer->texts, slot->id, vocabulary->text + slot->offset,
+                            slot->length, false));
+    }
+    return EMBED_OK;
+}
+
+static embed_status set_up_byte_bpe(struct tokenizer *tokenizer)
+{
+    struct tokenizer_parts *parts = &tokenizer->parts;
+    struct byte_bpe *model = &tokenizer->byte_bpe;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char text[4];
+        size_t length = utf8_encode(text, byte_level_character((unsigned char)byte));
+        model->bytes[byte] = vocabulary_find(&parts->vocabulary, text, length);
+        if (model->bytes[byte] < 0 && parts->unknown.data != NULL)
+            return fail(EMBED_UNSUPPORTED,
+                        "%s: an unk_token, where the vocabulary lacks the byte 0x%02X, is not "
+                        "supported",
+                        parts->file, byte);
+    }
+    model->merges = parts->merges;
+    parts->merges = (struct merge_table){0};
+    tokenizer->classes = gpt2_classes_create();
+    if (tokenizer->classes == NULL) return EMBED_OUT_OF_MEMORY;
+    return set_up_texts(tokenizer);
+}
+
 /* The reference does not use the ids that tokenizer.json gives to added tokens: one that is in
  * the vocabulary has its id there, others get the next free ids. */
 static embed_status set_up_added_tokens(struct tokenizer *tokenizer)
@@ -119,10 +166,15 @@ static embed_status set_up_added_tokens(struct tokenizer *tokenizer)
             log_message(EMBED_LOG_WARNING, "%s: added token \"%s\" has id %llu, not %llu",
                         parts->file, text, (unsigned long long)id,
                         (unsigned long long)part->id);
-        TRY(added_tokens_add(part->normalized ? &tokenizer->normalized : &tokenizer->raw,
+        const struct token_flags *flags = &part->flags;
+        TRY(added_tokens_add(flags->normalized ? &tokenizer->normalized : &tokenizer->raw,
                              parts->file, text, part->text.length,
-                             (struct added_token){(int32_t)id, part->single_word},
-                             part->normalized ? tokenizer->normalizer : NULL));
+                             (struct added_token){(int32_t)id, flags->single_word,
+                                                  flags->lstrip, flags->rstrip},
+                             flags->normalized ? tokenizer->normalizer : NULL));
+        if (parts->is_byte_bpe)
+            TRY(token_texts_set(&tokenizer->texts, (int32_t)id, text, part->text.length,
+                                flags->special));
     }
     return EMBED_OK;
 }
@@ -178,12 +230,14 @@ static void set_up_plain(struct tokenizer *tokenizer)
 static embed_status set_up(struct tokenizer *tokenizer, const char *folder)
 {
     TRY(read_files(&tokenizer->parts, folder));
-    TRY(set_up_model(tokenizer));
-    TRY(normalizer_create(&tokenizer->normalizer, tokenizer->parts.normalizer));
+    bool is_byte_bpe = tokenizer->parts.is_byte_bpe;
+    TRY(is_byte_bpe ? set_up_byte_bpe(tokenizer) : set_up_wordpiece(tokenizer));
+    if (!is_byte_bpe)
+        TRY(normalizer_create(&tokenizer->normalizer, tokenizer->parts.normalizer));
     set_up_id_limit(tokenizer);
     TRY(set_up_added_tokens(tokenizer));
-    set_up_plain(tokenizer);
-    vocabulary_free(&tokenizer->parts.vocabulary); /* the trie has it all */
+    if (!is_byte_bpe) set_up_plain(tokenizer);
+    vocabulary_free(&tokenizer->parts.vocabulary); /* the trie, or the merges, have it all */
     return EMBED_OK;
 }
 
@@ -207,6 +261,9 @@ void tokenizer_close(struct tokenizer *tokenizer)
     added_tokens_free(&tokenizer->normalized);
     normalizer_destroy(tokenizer->normalizer);
     token_trie_free(&tokenizer->trie);
+    merge_table_free(&tokenizer->byte_bpe.merges);
+    memory_free(tokenizer->classes);
+    token_texts_free(&tokenizer->texts);
     tokenizer_parts_free(&tokenizer->parts);
     memory_free(tokenizer);
 }

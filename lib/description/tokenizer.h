@@ -1,4 +1,4 @@
-/* tokenizer.h - text to token ids, as the model's own (Hugging Face) tokenizer does it
+/* tokenizer.h - text to token ids and back, as the model's own (Hugging Face) tokenizer does it
  *
  * The order of steps is that of the reference: added tokens are found in the raw text, the
  * pieces between them are normalized, split into words, and each word is cut into vocabulary
@@ -7,6 +7,7 @@
 #ifndef LIB_DESCRIPTION_TOKENIZER_H
 #define LIB_DESCRIPTION_TOKENIZER_H
 
+#include "base/text_buffer.h"
 #include "description/token_list.h"
 #include "description/word_cache.h"
 #include "embed.h"
@@ -17,8 +18,10 @@
 
 struct tokenizer;
 
-/* Reads tokenizer.json, or vocab.txt with tokenizer_config.json where there is none. What it
- * cannot reproduce exactly is EMBED_UNSUPPORTED and named. */
+/* Reads tokenizer.json: WordPiece or byte-level BPE. Where there is none: vocab.txt with
+ * tokenizer_config.json, of a BERT; or vocab.json and merges.txt with tokenizer_config.json and
+ * special_tokens_map.json, of a RoBERTa or BART. What it cannot reproduce exactly is
+ * EMBED_UNSUPPORTED and named. */
 embed_status tokenizer_open(struct tokenizer **tokenizer, const char *folder);
 void tokenizer_close(struct tokenizer *tokenizer); /* NULL is fine */
 
@@ -41,5 +44,12 @@ struct tokenizer_facts {
 embed_status tokenizer_encode(const struct tokenizer *tokenizer, struct word_cache *cache,
                               const char *text, size_t length, size_t max_tokens,
                               struct token_list *list, struct tokenizer_facts *facts);
+
+/* Appends the text of ids[0..n), which is valid UTF-8: bytes of tokens that make none become
+ * U+FFFD. Ids that no token has are left out, as are special tokens with skip_special. No spaces
+ * are cleaned up: for BPE, transformers 5 ignores clean_up_tokenization_spaces too. WordPiece, and
+ * tokenizer.json with another decoder than ByteLevel: EMBED_UNSUPPORTED. */
+embed_status tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n,
+                              bool skip_special, struct text_buffer *text);
 
 #endif

@@ -1,4 +1,4 @@
-/* tokenizer_encode.c - text to token ids
+/* tokenizer_encode.c - text to token ids: any text, and the text alone with WordPiece
  *
  * One pass from left to right, in which all steps of the reference happen at once: tokens of
  * the raw set end a piece of text; characters are normalized one by one; tokens of the
@@ -352,7 +352,8 @@ embed_status tokenizer_encode(const struct tokenizer *tokenizer, struct word_cac
 
     embed_status status = add_ids(list, parts->before, parts->before_count);
     if (status == EMBED_OK)
-        status = encode_text(tokenizer, cache, text, length, wanted, list, facts);
+        status = (parts->is_byte_bpe ? byte_bpe_encode_text : encode_text)(
+            tokenizer, cache, text, length, wanted, list, facts);
     if (status == EMBED_OK) status = add_ids(list, parts->after, parts->after_count);
     if (status != EMBED_OK) {
         list->count = start;

@@ -1,8 +1,8 @@
 /* tokenizer_json.c - reads tokenizer.json
  *
  * Its truncation and padding are ignored: they are what some program was last told, not what
- * the model needs. The decoder is not used. Any other part that we do not have is refused by
- * name.
+ * the model needs. Of the decoder only the type counts, where a text is asked for. Any other part
+ * that we do not have is refused by name.
  */
 #include "description/tokenizer_json.h"
 
@@ -44,12 +44,13 @@ embed_status json_read_if_null(struct json_reader *json, bool *is_null)
 
 /* ---- normalizer, pre-tokenizer ----------------------------------------------------------- */
 
-static embed_status read_normalizer(struct json_reader *json,
-                                    struct normalizer_options *options)
+static embed_status read_normalizer(struct json_reader *json, struct tokenizer_parts *parts)
 {
+    struct normalizer_options *options = &parts->normalizer;
     bool is_null, more, has_strip_accents = false;
     TRY(json_read_if_null(json, &is_null));
     if (is_null) return EMBED_OK; /* nothing is changed */
+    parts->has_normalizer = true;
 
     struct json_string key, type = {0};
     struct {
@@ -88,9 +89,9 @@ static embed_status read_normalizer(struct json_reader *json,
     return EMBED_OK;
 }
 
-static embed_status read_pre_tokenizer(struct json_reader *json)
+static embed_status read_pre_tokenizer(struct json_reader *json, struct tokenizer_parts *parts)
 {
-    bool is_null, more;
+    bool is_null, more, has_prefix_space = false, use_regex = true;
     struct json_string key, type = {0};
     TRY(json_read_if_null(json, &is_null));
     if (is_null)
@@ -101,17 +102,47 @@ static embed_status read_pre_tokenizer(struct json_reader *json)
         if (!more) break;
         if (json_string_is(key, "type"))
             TRY(json_read_string(json, &type));
+        else if (json_string_is(key, "add_prefix_space")) {
+            TRY(json_read_boolean(json, &parts->add_prefix_space));
+            has_prefix_space = true;
+        } else if (json_string_is(key, "use_regex"))
+            TRY(json_read_boolean(json, &use_regex));
         else
             TRY(json_skip(json));
     }
-    return json_string_is(type, "BertPreTokenizer")
-               ? EMBED_OK
-               : fail_unsupported(json, "pre_tokenizer", type);
+    if (json_string_is(type, "BertPreTokenizer")) return EMBED_OK;
+    if (!json_string_is(type, "ByteLevel"))
+        return fail_unsupported(json, "pre_tokenizer", type);
+    if (!has_prefix_space) return fail_missing(json, "ByteLevel", "add_prefix_space");
+    if (!use_regex)
+        return fail(EMBED_UNSUPPORTED, "%s: ByteLevel with use_regex false is not supported",
+                    json->file);
+    parts->has_byte_level_words = true;
+    return EMBED_OK;
+}
+
+static embed_status read_decoder(struct json_reader *json, struct tokenizer_parts *parts)
+{
+    bool is_null, more;
+    struct json_string key, type = {0};
+    TRY(json_read_if_null(json, &is_null));
+    if (is_null) return EMBED_OK;
+    TRY(json_enter_object(json));
+    for (;;) {
+        TRY(json_next_key(json, &more, &key));
+        if (!more) break;
+        if (json_string_is(key, "type"))
+            TRY(json_read_string(json, &type));
+        else
+            TRY(json_skip(json));
+    }
+    parts->has_byte_level_decoder = json_string_is(type, "ByteLevel");
+    return EMBED_OK;
 }
 
 /* ---- model ------------------------------------------------------------------------------- */
 
-static embed_status read_vocabulary(struct json_reader *json, struct tokenizer_parts *parts)
+embed_status json_read_vocabulary(struct json_reader *json, struct tokenizer_parts *parts)
 {
     enum json_kind kind;
     TRY(json_peek(json, &kind));
@@ -129,8 +160,7 @@ static embed_status read_vocabulary(struct json_reader *json, struct tokenizer_p
     }
 }
 
-/* A string; other kinds of models also have null there. */
-static embed_status read_text(struct json_reader *json, struct text_copy *copy)
+embed_status json_read_text(struct json_reader *json, struct text_copy *copy)
 {
     bool is_null;
     struct json_string text;
@@ -152,25 +182,28 @@ static embed_status read_model(struct json_reader *json, struct tokenizer_parts 
         if (!more) break;
         if (json_string_is(key, "type")) {
             TRY(json_read_string(json, &type));
-            if (!json_string_is(type, "WordPiece"))
+            parts->is_byte_bpe = json_string_is(type, "BPE");
+            if (!parts->is_byte_bpe && !json_string_is(type, "WordPiece"))
                 return fail_unsupported(json, "model", type);
             has_type = true;
         } else if (json_string_is(key, "vocab")) {
-            TRY(read_vocabulary(json, parts));
+            TRY(json_read_vocabulary(json, parts));
         } else if (json_string_is(key, "unk_token")) {
-            TRY(read_text(json, &parts->unknown));
+            TRY(json_read_text(json, &parts->unknown));
         } else if (json_string_is(key, "continuing_subword_prefix")) {
-            TRY(read_text(json, &parts->prefix));
+            TRY(json_read_text(json, &parts->prefix));
         } else if (json_string_is(key, "max_input_chars_per_word")) {
             TRY(json_read_unsigned(json, &maximum));
             has_maximum = true;
-        } else if (json_string_is(key, "merges") && !has_type) {
-            return fail_unsupported(json, "model", (struct json_string){"BPE", 3});
         } else {
-            TRY(json_skip(json));
+            bool found;
+            TRY(json_read_bpe_key(json, key, parts, &found));
+            if (!found) TRY(json_skip(json));
         }
     }
     if (parts->vocabulary.count == 0) return fail_missing(json, "the model", "vocab");
+    if (!has_type) parts->is_byte_bpe = parts->has_merges;
+    if (parts->is_byte_bpe) return json_check_bpe(json, parts);
     if (parts->unknown.data == NULL) return fail_missing(json, "the model", "unk_token");
     if (parts->prefix.data == NULL)
         return fail_missing(json, "the model", "continuing_subword_prefix");
@@ -181,33 +214,65 @@ static embed_status read_model(struct json_reader *json, struct tokenizer_parts 
 
 /* ---- added tokens ------------------------------------------------------------------------ */
 
-embed_status json_read_added_token(struct json_reader *json, struct tokenizer_parts *parts,
-                                   uint64_t id)
+embed_status json_read_token(struct json_reader *json, struct json_string *text,
+                             struct token_flags *flags, uint64_t *id, bool *has_normalized)
 {
-    bool more, normalized = false, single_word = false, has_normalized = false;
-    struct json_string key, text = {0};
+    bool more;
+    struct json_string key;
     TRY(json_enter_object(json));
     for (;;) {
         TRY(json_next_key(json, &more, &key));
         if (!more) break;
         if (json_string_is(key, "content")) {
-            TRY(json_read_string(json, &text));
+            TRY(json_read_string(json, text));
         } else if (json_string_is(key, "id")) {
-            TRY(json_read_unsigned(json, &id));
+            TRY(json_read_unsigned(json, id));
         } else if (json_string_is(key, "normalized")) {
-            TRY(json_read_boolean(json, &normalized));
-            has_normalized = true;
+            TRY(json_read_boolean(json, &flags->normalized));
+            *has_normalized = true;
         } else if (json_string_is(key, "single_word")) {
-            TRY(json_read_boolean(json, &single_word));
+            TRY(json_read_boolean(json, &flags->single_word));
+        } else if (json_string_is(key, "lstrip")) {
+            TRY(json_read_boolean(json, &flags->lstrip));
+        } else if (json_string_is(key, "rstrip")) {
+            TRY(json_read_boolean(json, &flags->rstrip));
+        } else if (json_string_is(key, "special")) {
+            TRY(json_read_boolean(json, &flags->special));
         } else {
-            TRY(json_skip(
-                json)); /* lstrip, rstrip: see added_tokens.h; special: for decoding */
+            TRY(json_skip(json));
         }
     }
-    if (text.data == NULL) return fail_missing(json, "an added token", "content");
+    return text->data != NULL ? EMBED_OK : fail_missing(json, "an added token", "content");
+}
+
+embed_status json_read_added_token(struct json_reader *json, struct tokenizer_parts *parts,
+                                   uint64_t id)
+{
+    struct json_string text = {0};
+    struct token_flags flags = {0};
+    bool has_normalized = false;
+    TRY(json_read_token(json, &text, &flags, &id, &has_normalized));
     if (!has_normalized) return fail_missing(json, "an added token", "normalized");
-    return tokenizer_parts_add_token(parts, text.data, text.length, id, normalized,
-                                     single_word);
+    return tokenizer_parts_add_token(parts, text.data, text.length, id, flags);
+}
+
+embed_status json_read_added_tokens_by_id(struct json_reader *json,
+                                          struct tokenizer_parts *parts)
+{
+    TRY(json_enter_object(json));
+    for (;;) {
+        bool more;
+        struct json_string id;
+        TRY(json_next_key(json, &more, &id));
+        if (!more) return EMBED_OK;
+        uint64_t value = 0;
+        for (size_t i = 0; i < id.length; i++) {
+            if (id.data[i] < '0' || id.data[i] > '9' || value > INT32_MAX)
+                return json_fail(json, "an added token's key is not its id");
+            value = 10 * value + (uint64_t)(id.data[i] - '0');
+        }
+        TRY(json_read_added_token(json, parts, value));
+    }
 }
 
 static embed_status read_added_tokens(struct json_reader *json, struct tokenizer_parts *parts)
@@ -235,7 +300,8 @@ static embed_status read_part(struct json_reader *json, struct json_string key,
                               struct tokenizer_parts *parts, unsigned *seen)
 {
     static const char *const parts_names[] = {"version", "normalizer",   "pre_tokenizer",
-                                              "model",   "added_tokens", "post_processor"};
+                                              "model",   "added_tokens", "post_processor",
+                                              "decoder"};
     const unsigned count = sizeof parts_names / sizeof parts_names[0];
     unsigned part = 0;
     while (part < count && !json_string_is(key, parts_names[part])) part++;
@@ -244,11 +310,12 @@ static embed_status read_part(struct json_reader *json, struct json_string key,
     *seen |= 1u << part;
     switch (part) {
     case 0: return read_version(json);
-    case 1: return read_normalizer(json, &parts->normalizer);
-    case 2: return read_pre_tokenizer(json);
+    case 1: return read_normalizer(json, parts);
+    case 2: return read_pre_tokenizer(json, parts);
     case 3: return read_model(json, parts);
     case 4: return read_added_tokens(json, parts);
-    default: return json_read_post_processor(json, parts);
+    case 5: return json_read_post_processor(json, parts);
+    default: return read_decoder(json, parts);
     }
 }
 
@@ -266,6 +333,13 @@ static embed_status read_document(struct json_reader *json, struct tokenizer_par
     TRY(json_finish(json));
     if (!(seen & 1u << 3)) return fail_missing(json, "the file", "model");
     if (!(seen & 1u << 2)) return fail_missing(json, "the file", "pre_tokenizer");
+    if (parts->is_byte_bpe != parts->has_byte_level_words)
+        return fail(EMBED_UNSUPPORTED, "%s: model %s with pre_tokenizer %s is not supported",
+                    json->file, parts->is_byte_bpe ? "BPE" : "WordPiece",
+                    parts->has_byte_level_words ? "ByteLevel" : "BertPreTokenizer");
+    if (parts->is_byte_bpe && parts->has_normalizer)
+        return fail(EMBED_UNSUPPORTED, "%s: model BPE with a normalizer is not supported",
+                    json->file);
     return EMBED_OK;
 }
 

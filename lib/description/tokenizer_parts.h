@@ -1,14 +1,17 @@
 /* tokenizer_parts.h - the inside of a tokenizer; for the tokenizer_*.c and vocab_txt.c only
  *
- * tokenizer_json.c or vocab_txt.c read what the files say into tokenizer_parts; tokenizer.c
- * makes a tokenizer of that; tokenizer_encode.c runs it. The one kind of model so far is
- * WordPiece behind BertNormalizer and BertPreTokenizer.
+ * tokenizer_json.c, vocab_txt.c or vocab_json.c read what the files say into tokenizer_parts;
+ * tokenizer.c makes a tokenizer of that. There are two kinds: WordPiece behind BertNormalizer and
+ * BertPreTokenizer, run by tokenizer_encode.c; and byte-level BPE, run by tokenizer_encode_bpe.c.
  */
 #ifndef LIB_DESCRIPTION_TOKENIZER_PARTS_H
 #define LIB_DESCRIPTION_TOKENIZER_PARTS_H
 
 #include "description/added_tokens.h"
+#include "description/byte_bpe.h"
+#include "description/gpt2_unicode.h"
 #include "description/normalizer.h"
+#include "description/token_texts.h"
 #include "description/tokenizer.h"
 #include "description/vocabulary.h"
 #include "description/wordpiece.h"
@@ -28,19 +31,28 @@ struct text_copy {
 /* Replaces what was there. */
 embed_status text_copy_set(struct text_copy *copy, const char *data, size_t length);
 
+struct token_flags {
+    bool normalized, single_word, lstrip, rstrip, special;
+};
+
 struct added_token_part {
     struct text_copy text; /* not empty, not twice among all */
     uint64_t id;           /* as the file has it */
-    bool normalized, single_word;
+    struct token_flags flags;
 };
 
 /* What the files say. Starts zeroed; release with tokenizer_parts_free. */
 struct tokenizer_parts {
     char *file; /* for messages: the path that most of it comes from */
+    bool is_byte_bpe, has_normalizer, has_byte_level_words;
     struct normalizer_options normalizer;
     struct vocabulary vocabulary;
     struct text_copy unknown, prefix;
     size_t max_characters;
+    struct merge_table merges;
+    bool has_merges;
+    bool add_prefix_space;
+    bool has_byte_level_decoder;
     struct added_token_part *added;
     size_t added_count, added_capacity;
     struct vocabulary added_texts; /* to indices of added[] */
@@ -50,8 +62,8 @@ struct tokenizer_parts {
 
 /* Adds a token, or changes the one with the same text. Takes a copy of `text`. */
 embed_status tokenizer_parts_add_token(struct tokenizer_parts *parts, const char *text,
-                                       size_t length, uint64_t id, bool normalized,
-                                       bool single_word);
+                                       size_t length, uint64_t id,
+                                       struct token_flags flags);
 void tokenizer_parts_free(struct tokenizer_parts *parts);
 
 /* Read parts->file, tokenizer.json. */
@@ -59,6 +71,10 @@ embed_status tokenizer_json_read(struct tokenizer_parts *parts);
 
 /* Read parts->file, vocab.txt, and tokenizer_config.json beside it where there is one. */
 embed_status vocab_txt_read(struct tokenizer_parts *parts, const char *folder);
+
+/* Read parts->file, vocab.json, and merges.txt, tokenizer_config.json and special_tokens_map.json
+ * beside it, the last two where they are. */
+embed_status vocab_json_read(struct tokenizer_parts *parts, const char *folder);
 
 /* No ids; for a byte that is no letter or digit, and no punctuation mark. */
 enum {
@@ -79,6 +95,16 @@ struct tokenizer {
     /* For each byte that is neither, the id of the punctuation mark that it is, PLAIN_SPACE or
      * PLAIN_OTHER. */
     int32_t plain[256];
+
+    /* Of byte-level BPE only. */
+    struct byte_bpe byte_bpe;
+    struct gpt2_classes *classes;
+    struct token_texts texts;
 };
+
+/* As tokenizer_encode, of the text alone: at most max_tokens. */
+embed_status byte_bpe_encode_text(const struct tokenizer *tokenizer, struct word_cache *cache,
+                                  const char *text, size_t length, size_t max_tokens,
+                                  struct token_list *list, struct tokenizer_facts *facts);
 
 #endif

@@ -2,7 +2,7 @@
  * a text
  *
  * TemplateProcessing's "single" (its "pair" is for two texts, which an embedding never has), or
- * BertProcessing or RobertaProcessing, which are fixed templates.
+ * BertProcessing or RobertaProcessing, which are fixed templates, or ByteLevel, which adds none.
  */
 #include "description/tokenizer_json.h"
 
@@ -186,6 +186,7 @@ static embed_status read_template(struct json_reader *json, struct template *tem
     }
     if (json_string_is(template->type, "TemplateProcessing"))
         return use_template(json, template, parts);
+    if (json_string_is(template->type, "ByteLevel")) return EMBED_OK;
     if (!json_string_is(template->type, "BertProcessing") &&
         !json_string_is(template->type, "RobertaProcessing"))
         return fail_unsupported(json, "post_processor", template->type);

@@ -66,25 +66,6 @@ static embed_status read_class(struct json_reader *json)
     return fail_unsupported(json, "without tokenizer.json, tokenizer_class", name);
 }
 
-/* {"103": {"content": "[MASK]", ...}, ...} */
-static embed_status read_added_tokens(struct json_reader *json, struct tokenizer_parts *parts)
-{
-    TRY(json_enter_object(json));
-    for (;;) {
-        bool more;
-        struct json_string id;
-        TRY(json_next_key(json, &more, &id));
-        if (!more) return EMBED_OK;
-        uint64_t value = 0;
-        for (size_t i = 0; i < id.length; i++) {
-            if (id.data[i] < '0' || id.data[i] > '9' || value > INT32_MAX)
-                return json_fail(json, "an added token's key is not its id");
-            value = 10 * value + (uint64_t)(id.data[i] - '0');
-        }
-        TRY(json_read_added_token(json, parts, value));
-    }
-}
-
 static embed_status read_config_key(struct json_reader *json, struct json_string key,
                                     struct config *config, struct tokenizer_parts *parts)
 {
@@ -95,7 +76,8 @@ static embed_status read_config_key(struct json_reader *json, struct json_string
     if (json_string_is(key, "tokenize_chinese_chars"))
         return json_read_boolean(json, &config->tokenize_chinese_chars);
     if (json_string_is(key, "tokenizer_class")) return read_class(json);
-    if (json_string_is(key, "added_tokens_decoder")) return read_added_tokens(json, parts);
+    if (json_string_is(key, "added_tokens_decoder")) 
+        return json_read_added_tokens_by_id(json, parts);
     if (json_string_is(key, "strip_accents")) {
         bool is_null;
         TRY(json_read_if_null(json, &is_null));
@@ -191,8 +173,8 @@ static embed_status add_special_tokens(struct tokenizer_parts *parts,
         const struct text_copy *text = &config->roles[i];
         int32_t id = vocabulary_find(&parts->vocabulary, text->data, text->length);
         if (id >= 0) {
-            TRY(tokenizer_parts_add_token(parts, text->data, text->length, (uint64_t)id, false,
-                                          false));
+            TRY(tokenizer_parts_add_token(parts, text->data, text->length, (uint64_t)id,
+                                          (struct token_flags){.special = true}));
         } else if (i == ROLE_CLS || i == ROLE_SEP) {
             return fail(EMBED_BAD_FILE, "%s: the %s \"%s\" is not in it", parts->file,
                         role_keys[i], text->data);

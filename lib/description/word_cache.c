@@ -21,22 +21,26 @@ static embed_status make_room(struct word_cache *cache)
     return EMBED_OK;
 }
 
+embed_status word_cache_keep(struct word_cache *cache, struct word_key key, size_t length,
+                             const int32_t *ids, size_t count)
+{
+    if (count > WORD_CACHE_IDS) return EMBED_OK;
+    TRY(make_room(cache));
+    struct cached_word *place = word_cache_place(cache, key);
+    place->key = key;
+    place->length = (uint8_t)length;
+    place->count = (uint8_t)count;
+    memcpy(place->ids, ids, count * sizeof *place->ids);
+    return EMBED_OK;
+}
+
 embed_status word_cache_encode_new(struct word_cache *cache, const struct wordpiece *model,
                                    const char *word, size_t length, struct token_list *list)
 {
     size_t start = list->count;
     TRY(wordpiece_encode(model, word, length, list));
-    size_t count = list->count - start;
-    if (count > WORD_CACHE_IDS) return EMBED_OK;
-
-    TRY(make_room(cache));
-    struct word_key key = word_key(word, length);
-    struct cached_word *place = word_cache_place(cache, key);
-    place->key = key;
-    place->length = (uint8_t)length;
-    place->count = (uint8_t)count;
-    memcpy(place->ids, list->ids + start, count * sizeof *place->ids);
-    return EMBED_OK;
+    return word_cache_keep(cache, word_key(word, length), length, list->ids + start,
+                           list->count - start);
 }
 
 void word_cache_free(struct word_cache *cache)

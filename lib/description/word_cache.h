@@ -39,6 +39,10 @@ struct word_cache {
 
 void word_cache_free(struct word_cache *cache);
 
+/* Keeps a word of 1 to WORD_CACHE_LONGEST bytes, if it has no more tokens than there is room for. */
+embed_status word_cache_keep(struct word_cache *cache, struct word_key key, size_t length,
+                             const int32_t *ids, size_t count);
+
 /* As wordpiece_encode, and keeps the word. */
 embed_status word_cache_encode_new(struct word_cache *cache, const struct wordpiece *model,
                                    const char *word, size_t length, struct token_list *list);
@@ -59,6 +63,17 @@ static inline struct cached_word *word_cache_place(const struct word_cache *cach
     uint64_t hash =
         key.low * UINT64_C(0x9E3779B97F4A7C15) ^ key.high * UINT64_C(0xC2B2AE3D27D4EB4F);
     return &cache->words[hash >> (64 - cache->bits)];
+}
+
+/* NULL where the word is not there. */
+static inline const struct cached_word *word_cache_find(const struct word_cache *cache,
+                                                        struct word_key key, size_t length)
+{
+    if (cache->words == NULL) return NULL;
+    const struct cached_word *known = word_cache_place(cache, key);
+    return known->key.low == key.low && known->key.high == key.high && known->length == length
+               ? known
+               : NULL;
 }
 
 /* As wordpiece_encode. Behind the word WORD_CACHE_LONGEST bytes can be read; `cache` may be

@@ -1,0 +1,27 @@
+/* gpt2_words.h - splits text into words, as GPT-2's pattern does
+ *
+ *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+ *
+ * That is: a contraction; else letters, digits or other characters, with a space before them where
+ * there is one; else white space, without its last character where a word follows.
+ */
+#ifndef LIB_DESCRIPTION_GPT2_WORDS_H
+#define LIB_DESCRIPTION_GPT2_WORDS_H
+
+#include "description/gpt2_unicode.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct gpt2_word {
+    size_t length;        /* bytes of text */
+    size_t invalid_bytes; /* of them, not UTF-8: characters of the class "other" */
+    bool is_open;         /* it ends where the text does, and might be another if there were more */
+};
+
+/* The word that text[0..length) begins with, length > 0. has_space: as if a space were before the
+ * text; the word may then have no byte of the text, but be that space alone. */
+struct gpt2_word gpt2_word_first(const struct gpt2_classes *classes, const char *text,
+                                 size_t length, bool has_space);
+
+#endif

@@ -1,0 +1,63 @@
+/* tokenizer_test.h - texts for the tests of the tokenizer, and how these use it */
+#ifndef TESTS_TOKENIZER_TEST_H
+#define TESTS_TOKENIZER_TEST_H
+
+#include "test_vectors.h"
+
+#include "description/tokenizer.h"
+
+struct texts {
+    size_t count;
+    char **text;
+    size_t *length;
+};
+
+static inline unsigned hex_digit(char digit)
+{
+    return digit <= '9' ? (unsigned)(digit - '0') : (unsigned)(digit - 'a') + 10;
+}
+
+/* Texts as hexadecimal digits, one a line. Each text lies at the end of a block of its own, so that reading past it is seen. */
+static inline struct texts load_texts(const char *path)
+{
+    struct vector_lines lines = vector_lines_load(path);
+    struct texts texts = {lines.count, calloc(lines.count, sizeof(char *)),
+                          calloc(lines.count, sizeof(size_t))};
+    for (size_t i = 0; i < lines.count; i++) {
+        size_t length = texts.length[i] = lines.length[i] / 2;
+        char *text = texts.text[i] = malloc(length);
+        const char *hex = lines.text[i];
+        for (size_t k = 0; k < length; k++)
+            text[k] = (char)(hex_digit(hex[2 * k]) << 4 | hex_digit(hex[2 * k + 1]));
+    }
+    vector_lines_free(&lines);
+    return texts;
+}
+
+static inline void free_texts(struct texts *texts)
+{
+    for (size_t i = 0; i < texts->count; i++) free(texts->text[i]);
+    free(texts->text);
+    free(texts->length);
+}
+
+static inline struct tokenizer *open_tokenizer(const char *folder)
+{
+    struct tokenizer *tokenizer = NULL;
+    if (tokenizer_open(&tokenizer, folder) != EMBED_OK) fail_msg("%s", error_message());
+    return tokenizer;
+}
+
+static inline struct token_list encode(const struct tokenizer *tokenizer, const char *text,
+                                size_t length, size_t max_tokens, struct tokenizer_facts *facts)
+{
+    struct token_list list = {0};
+    struct word_cache cache = {0};
+    if (tokenizer_encode(tokenizer, &cache, text, length, max_tokens, &list, facts) != EMBED_OK)
+        fail_msg("%s", error_message());
+    assert_int_equal(list.count, facts->tokens);
+    word_cache_free(&cache);
+    return list;
+}
+
+#endif
