@@ -168,12 +168,12 @@ static void test_open_words(void **state)
 {
     (void)state;
     static const char *const parts[] = {"'", "r", "e", "l", " ", "\n", "1", "!", "\xC3\xA9",
-                                        "\xE3\x80\x80", "\xFF", "s"};
+                                        "\xE3\x80\x80", "\xFF", "s", "wordlike"};
     const size_t count = sizeof parts / sizeof parts[0];
     struct gpt2_classes *classes = gpt2_classes_create();
     assert_non_null(classes);
     for (size_t n = 0; n < count * count * count * count; n++) {
-        char text[32] = "";
+        char text[48] = "";
         size_t lengths[4];
         for (size_t i = 0, rest = n; i < 4; i++, rest /= count) {
             strcat(text, parts[rest % count]);
@@ -185,6 +185,8 @@ static void test_open_words(void **state)
             for (size_t i = 0; i < 3; i++) {
                 struct gpt2_word part = gpt2_word_first(classes, text, lengths[i], has_space);
                 if (!part.is_open) assert_int_equal(part.length, whole.length);
+                size_t plain = has_space ? 0 : gpt2_word_plain(text, lengths[i]);
+                if (plain > 0) assert_int_equal(plain, whole.length);
             }
         }
     }

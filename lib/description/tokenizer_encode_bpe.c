@@ -89,10 +89,12 @@ static embed_status take_word(struct scan *scan, bool *taken)
 {
     const struct text_part *piece = &scan->normalized.piece;
     const char *text = scan->bytes + scan->position;
+    size_t length = piece->end - scan->position;
     bool has_space =
         scan->starts_piece && scan->tokenizer->parts.add_prefix_space && text[0] != ' ';
-    struct gpt2_word word = gpt2_word_first(scan->tokenizer->classes, text,
-                                            piece->end - scan->position, has_space);
+    struct gpt2_word word = {.length = has_space ? 0 : gpt2_word_plain(text, length)};
+    if (word.length == 0)
+        word = gpt2_word_first(scan->tokenizer->classes, text, length, has_space);
     *taken = !word.is_open || piece->is_final;
     if (!*taken) return EMBED_OK;
     scan->position += word.length;
