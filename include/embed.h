@@ -400,8 +400,8 @@ typedef enum embed_fallback {
 
 typedef struct embed_pool_options {
     size_t size;
-    unsigned instances;     /* of each model; 0: one on the CPU; on a GPU as many as fit its free memory */
-    unsigned max_instances; /* of each model, where `instances` is 0; 0: 4 */
+    unsigned instances;     /* of each model; 0: as many as fit its device's free memory, up to */
+    unsigned max_instances; /* of each model, where `instances` is 0; 0: 4 on a GPU, 1 on the CPU */
     uint64_t reserve_bytes; /* of each device's memory, left free for others; 0: 256 MiB on a GPU. With
                                `instances` 0 the pool gives memory back when others need it. */
     uint64_t memory_limit_bytes; /* that weights and instances may take on a device; 0: no limit */
