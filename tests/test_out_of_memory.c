@@ -7,6 +7,7 @@
  */
 #include "base/memory.h"
 #include "base/status.h"
+#include "description/tokenizer.h"
 #include "formats/checkpoint.h"
 #include "formats/folder.h"
 #include "service/batch_profile.h"
@@ -141,6 +142,38 @@ static embed_status read_batch_profile(void)
     const embed_model_info info = EMBED_MODEL_INFO_INIT;
     embed_status status = batch_profile_read(&profile, "tests/batch-profile.json", &info);
     return status == EMBED_UNSUPPORTED ? EMBED_OK : status;
+}
+
+/* Byte-level BPE: opens, encodes with a long word that is not all UTF-8, and decodes. */
+static embed_status use_byte_bpe(const char *folder)
+{
+    struct tokenizer *tokenizer;
+    struct token_list list = {0};
+    struct word_cache cache = {0};
+    struct text_buffer text = {0};
+    char bytes[600] = "a <mask> and words, the other words, and one that is long: ";
+    memset(bytes + strlen(bytes), 'w', sizeof bytes - strlen(bytes));
+    bytes[sizeof bytes - 1] = (char)0xFF;
+    TRY(tokenizer_open(&tokenizer, folder));
+    embed_status status =
+        tokenizer_encode(tokenizer, &cache, bytes, sizeof bytes, 0, &list, NULL);
+    if (status == EMBED_OK)
+        status = tokenizer_decode(tokenizer, list.ids, list.count, true, &text);
+    text_buffer_free(&text);
+    word_cache_free(&cache);
+    token_list_free(&list);
+    tokenizer_close(tokenizer);
+    return status;
+}
+
+static embed_status use_tokenizer_json(void)
+{
+    return use_byte_bpe("tests/vectors/tokenizer/bpe-added");
+}
+
+static embed_status use_vocab_json(void)
+{
+    return use_byte_bpe("tests/vectors/tokenizer/roberta");
 }
 
 static embed_status open_model(void)
@@ -326,6 +359,13 @@ static void test_checkpoint(void **state)
     torture(read_checkpoint, false);
 }
 
+static void test_byte_bpe(void **state)
+{
+    (void)state;
+    torture(use_tokenizer_json, false);
+    torture(use_vocab_json, false);
+}
+
 static void test_open_model(void **state)
 {
     (void)state;
@@ -360,6 +400,7 @@ int main(void)
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_batch_profile),
         cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_byte_bpe),
         cmocka_unit_test(test_open_model),
         cmocka_unit_test(test_encode),
         cmocka_unit_test(test_pool),

@@ -112,6 +112,12 @@ static void test_tokenizer_json(void **state)
     check(FOLDER "added");
 }
 
+static void test_byte_bpe(void **state)
+{
+    (void)state;
+    check(FOLDER "bpe-added");
+}
+
 static void test_vocab_txt(void **state)
 {
     (void)state;
@@ -122,6 +128,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenizer_json),
+        cmocka_unit_test(test_byte_bpe),
         cmocka_unit_test(test_vocab_txt),
     };
     return cmocka_run_group_tests_name("tokenizer_memory", tests, NULL, NULL);
