@@ -329,8 +329,7 @@ $(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BU
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
-$(BUILD)/tests/test_cli_faults $(BUILD)/tests/test_cli_resume $(BUILD)/tests/test_cli_kills: \
-    | $(BUILD)/tests/fault_preload.so
+$(addprefix $(BUILD)/tests/test_cli_,faults resume journal kills): | $(BUILD)/tests/fault_preload.so
 $(BUILD)/tests/test_out_of_memory $(BUILD)/tests/test_examples: | $(BUILD)/emulated/sm_80/libembed-cuda.so
 $(BUILD)/tests/test_examples: | $(EXAMPLES)
 

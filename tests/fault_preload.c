@@ -57,7 +57,8 @@ static int fault_of(unsigned call)
 
 static int kills(void)
 {
-    return fault_plan != NULL && (fault_plan->error == FAULT_KILL || fault_plan->error == FAULT_TORN);
+    return fault_plan != NULL &&
+           (fault_plan->error == FAULT_KILL || fault_plan->error == FAULT_TORN);
 }
 
 /* True, and errno set, where this call is to fail. */

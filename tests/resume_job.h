@@ -144,8 +144,8 @@ static inline void check_whole(const resume_job *job, const char *when)
     size_t length;
     char *rows = read_file(job->rows, &length);
     if (length != job->length || memcmp(rows, job->expected, length) != 0)
-        fail_msg("%s, %s: %zu bytes, not those %zu of an undisturbed run", job->format, when, length,
-                 job->length);
+        fail_msg("%s, %s: %zu bytes, not those %zu of an undisturbed run", job->format, when,
+                 length, job->length);
     free(rows);
     if (is_there(job->partial)) fail_msg("%s: .partial is left", when);
     if (!journal_ends(job)) fail_msg("%s: the journal does not end with the job", when);

@@ -106,7 +106,8 @@ static void test_killed_at_random_times(void **state)
     clock_gettime(CLOCK_MONOTONIC, &start);
     expect(&job);
     clock_gettime(CLOCK_MONOTONIC, &end);
-    double whole = 1e6 * (double)(end.tv_sec - start.tv_sec) + 1e-3 * (double)(end.tv_nsec - start.tv_nsec);
+    double whole = 1e6 * (double)(end.tv_sec - start.tv_sec) +
+                   1e-3 * (double)(end.tv_nsec - start.tv_nsec);
     /* Together they take about as long as the job, of which each run does again what it must. */
     uint32_t longest = (uint32_t)(2 * whole / RANDOM_KILLS) + 1000;
     unsigned kills = 0, ended = 0, gone_on = 0;
@@ -121,7 +122,8 @@ static void test_killed_at_random_times(void **state)
         ended++;
     }
     finish_job(&job, "killed at random times");
-    print_message("%u kills within %.0f ms, %u of them after rows were done; ended %u times before\n",
+    print_message("%u kills within %.0f ms each, %u of them after rows were done; ended %u times "
+                  "before\n",
                   kills, 1e-3 * longest, gone_on, ended);
     end_job(&job);
 }

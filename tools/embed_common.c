@@ -10,8 +10,8 @@
 
 static int shown_level = EMBED_LOG_WARNING;
 static atomic_bool bar_shown;
-static atomic_flag failed = ATOMIC_FLAG_INIT; /* an error was told: others follow from it */
-static _Thread_local char *held;              /* where this thread's errors go instead */
+static bool failed; /* an error was told: others follow from it. Guarded by the lock of stderr */
+static _Thread_local char *held; /* where this thread's errors go instead */
 
 static void message_line(const char *prefix, const char *text)
 {
@@ -34,7 +34,11 @@ bool tool_error(const char *format, ...)
     va_start(arguments, format);
     put_line(held != NULL ? held : line, format, arguments);
     va_end(arguments);
-    if (held == NULL && !atomic_flag_test_and_set(&failed)) message_line("", line);
+    if (held != NULL) return false;
+    flockfile(stderr);
+    if (!failed) message_line("", line);
+    failed = true;
+    funlockfile(stderr);
     return false;
 }
 
@@ -83,9 +87,11 @@ void tool_bar_shown(bool shown)
     atomic_store(&bar_shown, shown);
 }
 
-/* From any thread: the others, if any, go on until the process is gone. */
+/* From any thread: the others, if any, go on until the process is gone. The lock is kept: who comes
+ * here a moment later must not end the process before this message and the work of exit() are done. */
 static void end_without_memory(size_t count, size_t size)
 {
+    flockfile(stderr);
     held = NULL;
     tool_error("out of memory: %zu x %zu bytes are needed", count, size);
     exit(EXIT_FAILURE);

@@ -236,8 +236,10 @@ static void report(const encoding *e)
 static bool encode(encoding *e)
 {
     if (!open_files(e) || !open_model(e) || !start_rows(e)) return false;
-    if (e->done.complete) tool_notice("%s: is complete, nothing is left to do", e->settings->output);
-    else if (!encode_lines(e)) return false;
+    if (e->done.complete)
+        tool_notice("%s: is complete, nothing is left to do", e->settings->output);
+    else if (!encode_lines(e))
+        return false;
     report(e);
     return e->done.not_finite == 0;
 }
@@ -245,7 +247,10 @@ static bool encode(encoding *e)
 int command_encode(const tool_settings *settings)
 {
     encoding e = {.settings = settings, .reader = {.fd = -1}, .output = {.fd = -1}};
-    e.resume = (resume){.reader = &e.reader, .output = &e.output, .writer = &e.writer, .journal = {.fd = -1}};
+    e.resume = (resume){.reader = &e.reader,
+                        .output = &e.output,
+                        .writer = &e.writer,
+                        .journal = {.fd = -1}};
     if (settings->resume && (is_standard(settings->output) || settings->operand_count == 0 ||
                              is_standard(settings->operands[0]))) {
         tool_error("encode: --resume needs a FILE to read and -o FILE: standard input and standard "

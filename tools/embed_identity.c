@@ -1,9 +1,9 @@
 /* embed_identity.c - what the rows of a job depend on, as lines of text
  *
  * Two jobs with the same lines give a text the same row, bit by bit. Most of it is for people, who
- * are told which line is the first that differs. What a folder's weights, tokenizer and prompt really make of a text
- * is in `probe`: the hash of one text's row, computed as all others will be. Neither threads nor
- * the size of batches are in it, which change no bit.
+ * are told which line is the first that differs. What a folder's weights, tokenizer and prompt
+ * really make of a text is in `probe`: the hash of one text's row, computed as all others will be.
+ * Neither threads nor the size of batches are in it, which change no bit.
  */
 #include "embed_resume.h"
 
@@ -15,7 +15,8 @@
 /* Long enough that sums of many terms, and words of one and of several pieces, are in it. */
 static const char probe_text[] =
     "In 1984, a quick brown fox jumps over thirteen lazy dogs; the embarrassed photographer "
-    "asks: \"What does an unquestionably multidimensional representation cost?\" Na\xC3\xAFvet\xC3\xA9!";
+    "asks: \"What does an unquestionably multidimensional representation cost?\" "
+    "Na\xC3\xAFvet\xC3\xA9!";
 
 static bool hash_probe(uint64_t *out, embed_instance *instance, const embed_encode_options *options,
                        size_t width)

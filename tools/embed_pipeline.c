@@ -78,8 +78,8 @@ static void *run_stage(void *argument)
     return NULL;
 }
 
-/* A sequential program would have met the failure of the last of the stages first: what it worked at
- * came earlier in the file. */
+/* A sequential program would have met the failure of the last of the stages first: what it worked
+ * at came earlier in the file. */
 static bool first_failure(const round *r)
 {
     for (size_t i = PIPELINE_STAGES; i-- > 0;) {

@@ -33,13 +33,15 @@ bool resume_open(resume *r, const char *path)
     struct stat input, facts;
     if (fstat(reader->fd, &input) != 0) return tool_error("%s: %s", reader->name, strerror(errno));
     if (!S_ISREG(input.st_mode))
-        return tool_error("%s: --resume needs a regular file, which can be read again", reader->name);
+        return tool_error("%s: --resume needs a regular file, which can be read again",
+                          reader->name);
     if (stat(path, &facts) == 0 && !S_ISREG(facts.st_mode))
         return tool_error("%s: --resume needs a regular file, which can be gone on with", path);
     r->target = output_target(path);
     if (r->target == NULL) return false;
     r->partial = with_ending(r->target, ".partial");
-    if (stat(r->partial, &facts) == 0 && facts.st_dev == input.st_dev && facts.st_ino == input.st_ino)
+    if (stat(r->partial, &facts) == 0 && facts.st_dev == input.st_dev &&
+        facts.st_ino == input.st_ino)
         return tool_error("%s: is where the rows go until they are complete", reader->name);
     return journal_open(&r->journal, with_ending(r->target, ".journal"));
 }
@@ -219,7 +221,8 @@ bool resume_start(resume *r, checkpoint *at, const char *identity)
     }
     /* A journal that was cut while it was begun has no rows yet. */
     if (has_rows && !r->journal.created)
-        return tool_error("%s: is cut off, and %s cannot be gone on with: remove both to begin anew",
+        return tool_error("%s: is cut off, and %s cannot be gone on with: remove both to begin "
+                          "anew",
                           r->journal.path, r->partial);
     if (has_output)
         return tool_error("%s: exists, and no journal says what it was made from: remove it, or "

@@ -6,8 +6,8 @@
  *
  * The order of writes that this rests on:
  *   1. the journal's head is on the disk before there is a NAME.partial: rows have a journal;
- *   2. rows are on the disk (fsync) before the journal has the line that tells of them. That line is
- *      not waited for: where a power cut takes it, the one before it counts, which is true as well;
+ *   2. rows are on the disk (fsync) before the journal has the line that tells of them. That line
+ *      is not waited for: where a power cut takes it, the one before it counts, which is true too;
  *   3. the line that says "complete" is on the disk before NAME.partial is renamed: a NAME without
  *      NAME.partial is known to be whole, and by its hash to be this one.
  * A line that was cut by a kill lacks its check, and does not count. Rows after those that the last
@@ -47,7 +47,7 @@ typedef enum journal_state {
     JOURNAL_OF_THIS_JOB
 } journal_state;
 
-/* Opens or creates it, for this process alone. Takes `path`. journal_close may follow in any case. */
+/* Opens or creates it, for this process alone. Takes `path`. journal_close may follow either way. */
 bool journal_open(journal *j, char *path);
 
 /* Compares its head with this job's, which ends with a line end. */
@@ -89,12 +89,12 @@ typedef struct resume {
     double next;   /* when the next checkpoint is due */
 } resume;
 
-/* Takes the job's files for this process, and checks that they can be gone on with: before the model
- * is read. resume_close may follow in any case. */
+/* Takes the job's files for this process, and checks that they can be gone on with: before the
+ * model is read. resume_close may follow either way. */
 bool resume_open(resume *r, const char *path);
 
-/* Sets reader, output and writer to where the job goes on: to the beginning where *at is all zero on
- * return. Where at->complete is set, the output is whole and nothing is left to do. */
+/* Sets reader, output and writer to where the job goes on: to the beginning where *at is all zero
+ * on return. Where at->complete is set, the output is whole and nothing is left to do. */
 bool resume_start(resume *r, checkpoint *at, const char *identity);
 
 /* The job has come this far. Not every call is worth a checkpoint; a complete one is. */
