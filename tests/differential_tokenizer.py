@@ -208,6 +208,11 @@ def differences(model, reference, texts, max_tokens):
 
 def batches(arguments):
     rng = random.Random(arguments.seed)
+    if arguments.sweep:
+        codes = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+        for i in range(0, len(codes), BATCH):
+            yield ["a{0}1 {0}{0}  {0}!{0} <mask>{0} <mask>".format(chr(code)).encode()
+                   for code in codes[i:i + BATCH]]
     make = nasty_bpe_text if arguments.alone else nasty_text
     for done in range(0, arguments.texts, BATCH):
         yield [make(rng) for _ in range(min(BATCH, arguments.texts - done))]
@@ -225,6 +230,7 @@ def main():
     parser.add_argument("--program", default="build/tests/tokenize_texts")
     parser.add_argument("--texts", type=int, default=100000, help="generated texts")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sweep", action="store_true", help="every code point, too")
     parser.add_argument("--lines", help="a file whose lines are texts, too")
     arguments = parser.parse_args()
     if tokenizers.__version__ != VERSION:

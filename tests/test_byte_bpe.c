@@ -1,5 +1,5 @@
-/* test_byte_bpe.c - byte-level BPE against Hugging Face tokenizers (tests/vectors/tokenizer), and
- * what the reference cannot tell: cutting, counting, long words
+/* test_byte_bpe.c - byte-level BPE against Hugging Face tokenizers (tests/vectors/tokenizer),
+ * and what the reference cannot tell: cutting, counting, long words
  */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
@@ -163,12 +163,42 @@ static void test_classes(void **state)
     memory_free(classes);
 }
 
+/* The words of the reference, whether a vocabulary tells them apart or not. Texts that are not
+ * UTF-8 are left to the ids. */
+static void test_words(void **state)
+{
+    (void)state;
+    struct texts texts = load_texts(FOLDER "bpe-texts.hex");
+    struct vector_ids lengths = vector_ids_load(FOLDER "bpe-texts.words");
+    struct gpt2_classes *classes = gpt2_classes_create();
+    assert_non_null(classes);
+    assert_int_equal(texts.count, lengths.count);
+    for (size_t i = 0; i < texts.count; i++) {
+        size_t at = 0, invalid_bytes = 0, count = 0;
+        int32_t words[1000];
+        while (at < texts.length[i] && count < 1000) {
+            struct gpt2_word word =
+                gpt2_word_first(classes, texts.text[i] + at, texts.length[i] - at, false);
+            invalid_bytes += word.invalid_bytes;
+            words[count++] = (int32_t)word.length;
+            at += word.length;
+        }
+        if (invalid_bytes == 0)
+            assert_ids_equal("words", i, words, count, lengths.ids + lengths.offsets[i],
+                             lengths.offsets[i + 1] - lengths.offsets[i]);
+    }
+    memory_free(classes);
+    vector_ids_free(&lengths);
+    free_texts(&texts);
+}
+
 /* A word that is not open is the same whatever follows. */
 static void test_open_words(void **state)
 {
     (void)state;
-    static const char *const parts[] = {"'", "r", "e", "l", " ", "\n", "1", "!", "\xC3\xA9",
-                                        "\xE3\x80\x80", "\xFF", "s", "wordlike"};
+    static const char *const parts[] = {"'",    "r", "e",       "l",        " ",
+                                        "\n",   "1", "!",       "\xC3\xA9", "\xE3\x80\x80",
+                                        "\xFF", "s", "wordlike"};
     const size_t count = sizeof parts / sizeof parts[0];
     struct gpt2_classes *classes = gpt2_classes_create();
     assert_non_null(classes);
@@ -287,8 +317,8 @@ static void test_invalid_bytes(void **state)
     static const struct {
         const char *text;
         size_t invalid;
-    } cases[] = {{"abc", 0},          {"a\xFF", 1},     {"\xE2\x82 x \xC0\x80", 4},
-                 {"\xEF\xBF\xBD", 0}, {"\xFF\xFE", 2},  {"\xE2\x82<mask>\x80", 3}};
+    } cases[] = {{"abc", 0},          {"a\xFF", 1},    {"\xE2\x82 x \xC0\x80", 4},
+                 {"\xEF\xBF\xBD", 0}, {"\xFF\xFE", 2}, {"\xE2\x82<mask>\x80", 3}};
     for (size_t k = 0; k < 3; k++) {
         char path[256];
         snprintf(path, sizeof path, FOLDER "%s", names[k]);
@@ -391,10 +421,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),          cmocka_unit_test(test_decode),
         cmocka_unit_test(test_decode_odd),   cmocka_unit_test(test_byte_level),
-        cmocka_unit_test(test_classes),      cmocka_unit_test(test_open_words),
-        cmocka_unit_test(test_merging),      cmocka_unit_test(test_missing_byte),
-        cmocka_unit_test(test_invalid_bytes), cmocka_unit_test(test_long_texts),
-        cmocka_unit_test(test_early_stop),
+        cmocka_unit_test(test_classes),      cmocka_unit_test(test_words),
+        cmocka_unit_test(test_open_words),   cmocka_unit_test(test_merging),
+        cmocka_unit_test(test_missing_byte), cmocka_unit_test(test_invalid_bytes),
+        cmocka_unit_test(test_long_texts),   cmocka_unit_test(test_early_stop),
     };
     return cmocka_run_group_tests_name("byte_bpe", tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_byte_bpe_files.c - files of byte-level BPE that are wrong, odd, or of what we do not have */
+/* test_byte_bpe_files.c - files of byte-level BPE that are wrong, odd, or of what we do not
+ * have */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
 #include "tokenizer_test.h"
@@ -36,7 +37,7 @@ static void check_edits(const char *from, const char *name, const struct edit *e
     }
 }
 
-#define CHECK_EDITS(from, name, edits)                                                           \
+#define CHECK_EDITS(from, name, edits)                                                         \
     check_edits(FOLDER from, name, edits, sizeof(edits) / sizeof(edits)[0])
 
 static void test_model(void **state)
@@ -51,7 +52,8 @@ static void test_model(void **state)
          "a model with dropout is not supported"},
         {"\"dropout\":null", "\"dropout\":0.0", EMBED_OK, ""},
         {"\"dropout\":null", "\"dropout\":\"1\"", EMBED_BAD_FILE, "expected a number"},
-        {"\"unk_token\":null", "\"unk_token\":\"<unk>\"", EMBED_OK, ""}, /* all bytes are known */
+        {"\"unk_token\":null", "\"unk_token\":\"<unk>\"", EMBED_OK,
+         ""}, /* all bytes are known */
         {"\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":\"##\"",
          EMBED_UNSUPPORTED, "a model with continuing_subword_prefix"},
         {"\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":null", EMBED_OK,
@@ -102,8 +104,8 @@ static void test_missing_byte(void **state)
     test_remove_folder(folder);
 }
 
-#define PRE_TOKENIZER                                                                            \
-    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"                  \
+#define PRE_TOKENIZER                                                                          \
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"                \
     "\"use_regex\":true},\"post"
 
 static void test_parts(void **state)
@@ -123,7 +125,8 @@ static void test_parts(void **state)
         {PRE_TOKENIZER,
          "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"use_regex\":false},\"post",
          EMBED_UNSUPPORTED, "ByteLevel with use_regex false is not supported"},
-        {PRE_TOKENIZER, "{\"type\":\"ByteLevel\",\"add_prefix_space\":true},\"post", EMBED_OK, ""},
+        {PRE_TOKENIZER, "{\"type\":\"ByteLevel\",\"add_prefix_space\":true},\"post", EMBED_OK,
+         ""},
         {PRE_TOKENIZER, "null,\"post", EMBED_UNSUPPORTED, "pre_tokenizer null"},
         {"\"lstrip\":true", "\"lstrip\":1", EMBED_BAD_FILE, "expected true or false"},
         {"\"RobertaProcessing\"", "\"ByteLevel\"", EMBED_OK, ""},
@@ -241,7 +244,7 @@ static void test_configs(void **state)
     test_remove_folder(folder);
 }
 
-/* added_tokens_decoder comes before what the special tokens say, and there is no other file then. */
+/* added_tokens_decoder comes before what the special tokens say, and their file is not read. */
 static void test_added_tokens_decoder(void **state)
 {
     (void)state;
@@ -251,7 +254,8 @@ static void test_added_tokens_decoder(void **state)
                    "\"rstrip\": true, \"normalized\": false, \"special\": true}}");
     struct tokenizer *tokenizer = open_tokenizer(folder);
     struct token_list list = {0};
-    assert_int_equal(tokenizer_encode(tokenizer, NULL, " <mask>  ", 9, 0, &list, NULL), EMBED_OK);
+    assert_int_equal(tokenizer_encode(tokenizer, NULL, " <mask>  ", 9, 0, &list, NULL),
+                     EMBED_OK);
     assert_int_equal(list.count, 4); /* <s>, the space that lstrip would take, <mask>, </s> */
     assert_int_equal(list.ids[2], 1499);
     token_list_free(&list);
@@ -265,7 +269,8 @@ static void test_twice(void **state)
     (void)state;
     const char *folder = test_copy_folder(FOLDER "roberta");
     static const char vocabulary[] =
-        "{\"<s>\":0,\"</s>\":2,\"a\":9,\"a\":3,\"b\":4,\"c\":5,\"ab\":6,\"bc\":7,\"\xC4\xA0\":8}";
+        "{\"<s>\":0,\"</"
+        "s>\":2,\"a\":9,\"a\":3,\"b\":4,\"c\":5,\"ab\":6,\"bc\":7,\"\xC4\xA0\":8}";
     test_write_file(folder, "vocab.json", vocabulary, sizeof vocabulary - 1);
     static const char merges[] = "a b\nb c\na b\n";
     test_write_file(folder, "merges.txt", merges, sizeof merges - 1);

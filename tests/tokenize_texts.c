@@ -3,9 +3,9 @@
  *   tokenize_texts FOLDER < REQUESTS > REPLIES
  *
  * A request: max_tokens and the text's length as 64-bit numbers, then the text. The reply: the
- * number of ids and the ids of 32 bits, then twice the length of a text and the text: what the ids
- * are decoded to, without special tokens and with them. A length of 2^64 - 1: not decoded. All
- * numbers are the machine's own.
+ * number of ids and the ids of 32 bits, then twice the length of a text and the text: what the
+ * ids are decoded to, without special tokens and with them. A length of 2^64 - 1: not decoded.
+ * All numbers are the machine's own.
  */
 #include "base/status.h"
 #include "description/tokenizer.h"

@@ -38,8 +38,8 @@ struct added_tokens {
     size_t start_count;
 };
 
-/* Adds a token; to the normalized set with the normalizer, if there is one. What cannot be matched as the
- * reference does it is EMBED_UNSUPPORTED; `file` is for messages. */
+/* Adds a token; to the normalized set with the normalizer, if there is one. What cannot be matched
+ * as the reference does it is EMBED_UNSUPPORTED; `file` is for messages. */
 embed_status added_tokens_add(struct added_tokens *set, const char *file, const char *text,
                               size_t length, struct added_token token,
                               const struct normalizer *normalizer);

@@ -87,7 +87,8 @@ static void consider(struct work *work, uint32_t place)
     if (merge.rank != MERGE_NONE) heap_add(work, (uint64_t)merge.rank << 32 | place);
 }
 
-/* A merge takes one entry and adds two at most: there are never more than two for each symbol. */
+/* A merge takes one entry and adds two at most: there are never more than two for each symbol.
+ */
 static void merge_all(struct work *work, size_t count)
 {
     for (uint32_t i = 0; i + 1 < count; i++) consider(work, i);
@@ -110,7 +111,8 @@ static void merge_all(struct work *work, size_t count)
 static embed_status merge_long(const struct merge_table *table, int32_t *ids, size_t *count)
 {
     if (*count >= NOWHERE / 2)
-        return fail(EMBED_UNSUPPORTED, "a text has a word of %zu bytes, more than 2^31", *count);
+        return fail(EMBED_UNSUPPORTED, "a text has a word of %zu bytes, more than 2^31",
+                    *count);
     struct work work = {.table = table};
     work.symbols = memory_allocate(*count, sizeof *work.symbols, "a long word");
     work.heap = memory_allocate(2 * *count, sizeof *work.heap, "a long word");
@@ -139,8 +141,10 @@ embed_status byte_bpe_encode(const struct byte_bpe *model, const char *word, siz
         int32_t id = model->bytes[(unsigned char)word[i]];
         if (id >= 0) ids[count++] = id;
     }
-    if (count <= SHORT_WORD) count = merge_short(&model->merges, ids, count);
-    else TRY(merge_long(&model->merges, ids, &count));
+    if (count <= SHORT_WORD)
+        count = merge_short(&model->merges, ids, count);
+    else
+        TRY(merge_long(&model->merges, ids, &count));
     list->count += count;
     return EMBED_OK;
 }

@@ -1,4 +1,5 @@
-/* byte_bpe_json.c - reads what a BPE model has in tokenizer.json, and its merges from any file */
+/* byte_bpe_json.c - reads what a BPE model has in tokenizer.json, and its merges from any file
+ */
 #include "base/status.h"
 #include "description/tokenizer_json.h"
 
@@ -29,8 +30,7 @@ embed_status bpe_add_merge(struct tokenizer_parts *parts, const char *file, cons
     struct json_string merged = {both, left.length + right.length};
     int32_t id = vocabulary_find(&parts->vocabulary, merged.data, merged.length);
     if (id < 0) return fail_merge(file, place, number, merged);
-    if (number >= MERGE_NONE)
-        return fail(EMBED_BAD_FILE, "%s: more than 2^32 merges", file);
+    if (number >= MERGE_NONE) return fail(EMBED_BAD_FILE, "%s: more than 2^32 merges", file);
     return merge_table_add(&parts->merges, file, left_id, right_id,
                            (struct merge){(uint32_t)number, id});
 }

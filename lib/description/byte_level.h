@@ -1,7 +1,8 @@
 /* byte_level.h - the characters that GPT-2's vocabularies write for bytes
  *
- * A vocabulary is a file of texts, and not every byte can stand in one: so each has a character.
- * The 188 that are printable in Latin-1 are their own; the others have U+0100 and on, in order.
+ * A vocabulary is a file of texts, and not every byte can stand in one: so each has a
+ * character. The 188 that are printable in Latin-1 are their own; the others have U+0100 and
+ * on, in order.
  */
 #ifndef LIB_DESCRIPTION_BYTE_LEVEL_H
 #define LIB_DESCRIPTION_BYTE_LEVEL_H

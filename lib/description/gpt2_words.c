@@ -29,7 +29,8 @@ static struct gpt2_word take_run(const struct gpt2_classes *classes, const char 
     return word;
 }
 
-/* The bytes of the contraction that text, which begins with an apostrophe, begins with; 0: none. */
+/* The bytes of the contraction that text, which begins with an apostrophe, begins with; 0:
+ * none. */
 static size_t contraction(const char *text, size_t length)
 {
     char first = length > 1 ? text[1] : '\0', second = length > 2 ? text[2] : '\0';
@@ -39,7 +40,8 @@ static size_t contraction(const char *text, size_t length)
                : 0;
 }
 
-/* White space, of which the last character is left to the word that follows, if that leaves any. */
+/* White space, of which the last character is left to the word that follows, if that leaves
+ * any. */
 static struct gpt2_word take_space(const struct gpt2_classes *classes, const char *text,
                                    size_t length, bool has_space)
 {
@@ -64,8 +66,7 @@ struct gpt2_word gpt2_word_first(const struct gpt2_classes *classes, const char 
     }
     if (text[0] == ' ' && !has_space) word.length = 1;
     if (word.length == length) return (struct gpt2_word){.length = length, .is_open = true};
-    enum gpt2_class class =
-        class_at(classes, text + word.length, length - word.length);
+    enum gpt2_class class = class_at(classes, text + word.length, length - word.length);
     if (class == GPT2_SPACE) return take_space(classes, text, length, has_space);
     return take_run(classes, text, length, word, class);
 }

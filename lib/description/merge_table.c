@@ -36,8 +36,10 @@ static embed_status grow(struct merge_table *table, const char *file)
     for (size_t i = 0; i < old_count && status == EMBED_OK; i++) {
         if (old.slots[i].key == 0) continue;
         struct merge_slot *slot = slot_for(table, old.slots[i].key);
-        if (slot == NULL) status = fail_collisions(file);
-        else *slot = old.slots[i];
+        if (slot == NULL)
+            status = fail_collisions(file);
+        else
+            *slot = old.slots[i];
     }
     memory_free(old.slots);
     return status;

@@ -46,17 +46,17 @@ static size_t space_behind(const struct token_search *search, size_t start, size
 /* ---- searching --------------------------------------------------------------------------- */
 
 /* Is text[start..end) between characters that are not \w? */
-static bool stands_alone(const struct token_search *search, size_t start, size_t end, size_t limit)
+static bool stands_alone(const struct token_search *search, size_t start, size_t end,
+                         size_t limit)
 {
     const char *text = search->text;
-    return !(start > search->first &&
-             bert_unicode_is_word(
-                 utf8_decode_last(text + search->first, start - search->first))) &&
+    return !(start > search->first && bert_unicode_is_word(utf8_decode_last(
+                                          text + search->first, start - search->first))) &&
            !(end < limit && bert_unicode_is_word(utf8_decode(text + end, limit - end).code));
 }
 
-/* Takes the token at text[start..end), or passes by it. Returns false where that depends on what
- * is not known yet. */
+/* Takes the token at text[start..end), or passes by it. Returns false where that depends on
+ * what is not known yet. */
 static bool take(struct token_search *search, const struct added_token *token, size_t start,
                  size_t end, struct text_part whole)
 {
@@ -86,8 +86,10 @@ static void search_until(struct token_search *search, size_t stop, struct text_p
         if (!whole.is_final && whole.end - at < set->lengths[0]) break;
         const struct added_token *token =
             added_tokens_match(set, search->text + at, whole.end - at, &length);
-        if (token == NULL) search->searched++;
-        else if (!take(search, token, at, at + length, whole)) break;
+        if (token == NULL)
+            search->searched++;
+        else if (!take(search, token, at, at + length, whole))
+            break;
     }
 }
 
@@ -106,14 +108,16 @@ bool token_search_more(struct token_search *search, struct text_part whole)
     size_t left = whole.end - before, step = before > start ? before - start : 0;
     if (step < STEP) step = STEP;
     size_t stop = step < left ? whole_characters(search, before + step) : whole.end;
-    if (search->set->count == 0) search->searched = stop;
-    else search_until(search, stop, whole);
+    if (search->set->count == 0)
+        search->searched = stop;
+    else
+        search_until(search, stop, whole);
     if (search->token != NULL) return true;
 
     search->piece.is_final = whole.is_final && search->searched == whole.end;
     /* The next token may take the white space before it. */
-    size_t end = search->piece.is_final ? whole.end
-                                        : space_before(search, start, search->searched);
+    size_t end =
+        search->piece.is_final ? whole.end : space_before(search, start, search->searched);
     if (end > search->piece.end) search->piece.end = end;
     return search->piece.is_final || search->searched > before;
 }

@@ -1,7 +1,7 @@
 /* token_search.h - finds added tokens in a text, from left to right, no further than is needed
  *
- * For texts whose white space counts: a token with lstrip or rstrip takes that beside it. (Where
- * words are split at white space, it makes no difference: see added_tokens.h.)
+ * For texts whose white space counts: a token with lstrip or rstrip takes that beside it.
+ * (Where words are split at white space, it makes no difference: see added_tokens.h.)
  */
 #ifndef LIB_DESCRIPTION_TOKEN_SEARCH_H
 #define LIB_DESCRIPTION_TOKEN_SEARCH_H
@@ -36,8 +36,8 @@ void token_search_begin(struct token_search *search, const struct added_tokens *
                         const struct gpt2_classes *classes, const char *text, size_t start);
 
 /* Searches further, for some KiB and at least as far again as the piece is long. `whole` is the
- * text to be searched, as far as it is known. Returns false, and changes nothing, where more of it
- * has to be known, or the piece is final. */
+ * text to be searched, as far as it is known. Returns false, and changes nothing, where more of
+ * it has to be known, or the piece is final. */
 bool token_search_more(struct token_search *search, struct text_part whole);
 
 /* Goes behind the token that was found. */

@@ -44,9 +44,8 @@ embed_status token_texts_set(struct token_texts *texts, int32_t id, const char *
     size_t count = bytes_of(bytes, text, length), offset = texts->bytes.length;
     TRY(grow(texts, (size_t)id + 1));
     TRY(text_buffer_add(&texts->bytes, count > 0 ? bytes : text, count > 0 ? count : length));
-    texts->tokens[id] =
-        (struct token_text){(uint32_t)offset, (uint16_t)(texts->bytes.length - offset), true,
-                            is_special};
+    texts->tokens[id] = (struct token_text){
+        (uint32_t)offset, (uint16_t)(texts->bytes.length - offset), true, is_special};
     return EMBED_OK;
 }
 

@@ -24,8 +24,9 @@ struct token_texts {
     struct text_buffer bytes; /* of all of them; they need not be UTF-8 */
 };
 
-/* Sets the text of an id, 0 to TOKEN_TEXTS_MAX_ID, which a vocabulary writes as text[0..length), at
- * most 4096 bytes. What has a character that stands for no byte is the bytes as they are. */
+/* Sets the text of an id, 0 to TOKEN_TEXTS_MAX_ID, which a vocabulary writes as
+ * text[0..length), at most 4096 bytes. What has a character that stands for no byte is the
+ * bytes as they are. */
 embed_status token_texts_set(struct token_texts *texts, int32_t id, const char *text,
                              size_t length, bool is_special);
 void token_texts_free(struct token_texts *texts);

@@ -1,9 +1,9 @@
 /* tokenizer_encode_bpe.c - text to token ids, in byte-level BPE
  *
- * Added tokens of the raw set split the text into pieces; those of the normalized set (there is no
- * normalizer) split these further; what is left is split into words, whose bytes are merged. A
- * text is searched for added tokens ahead of its words, but no further than they need: a word is
- * taken once what follows can no longer change it.
+ * Added tokens of the raw set split the text into pieces; those of the normalized set (there is
+ * no normalizer) split these further; what is left is split into words, whose bytes are merged.
+ * A text is searched for added tokens ahead of its words, but no further than they need: a word
+ * is taken once what follows can no longer change it.
  */
 #include "description/tokenizer.h"
 
@@ -15,7 +15,8 @@
 
 #include <string.h>
 
-#define SHORT_WORD 256 /* bytes that a word that must be written anew has room for on the stack */
+#define SHORT_WORD                                                                             \
+    256 /* bytes that a word that must be written anew has room for on the stack */
 
 struct scan {
     const struct tokenizer *tokenizer;
@@ -48,7 +49,8 @@ static embed_status encode_word(struct scan *scan, const char *word, size_t leng
                                list->count - start);
     }
     TRY(token_list_reserve(list, WORD_CACHE_IDS));
-    memcpy(list->ids + list->count, known->ids, sizeof known->ids); /* faster than `count` ids */
+    memcpy(list->ids + list->count, known->ids,
+           sizeof known->ids); /* faster than `count` ids */
     list->count += known->count;
     return EMBED_OK;
 }

@@ -1,5 +1,6 @@
 /* vocab_json.c - reads vocab.json and merges.txt, with tokenizer_config.json and
- * special_tokens_map.json: what a folder of a RoBERTa or BART has where it has no tokenizer.json
+ * special_tokens_map.json: what a folder of a RoBERTa or BART has where it has no
+ * tokenizer.json
  */
 #include "base/memory.h"
 #include "base/status.h"
@@ -11,9 +12,7 @@
 #define MAX_DEPTH 32
 
 /* In the order of the reference: where two are the same text, the last one counts. */
-enum role {
-    ROLE_BOS, ROLE_EOS, ROLE_UNKNOWN, ROLE_SEP, ROLE_PAD, ROLE_CLS, ROLE_MASK, ROLES
-};
+enum role { ROLE_BOS, ROLE_EOS, ROLE_UNKNOWN, ROLE_SEP, ROLE_PAD, ROLE_CLS, ROLE_MASK, ROLES };
 
 struct role_token {
     struct text_copy text;
@@ -70,8 +69,10 @@ static embed_status read_role(struct json_reader *json, struct role_token *role)
     bool has_normalized = false;
     TRY(json_peek(json, &kind));
     if (kind == JSON_NULL) return json_read_null(json);
-    if (kind == JSON_STRING) TRY(json_read_string(json, &text));
-    else TRY(json_read_token(json, &text, &flags, &id, &has_normalized));
+    if (kind == JSON_STRING)
+        TRY(json_read_string(json, &text));
+    else
+        TRY(json_read_token(json, &text, &flags, &id, &has_normalized));
     flags.special = true;
     role->flags = flags;
     return text_copy_set(&role->text, text.data, text.length);
@@ -173,8 +174,10 @@ static embed_status read_merge_lines(struct tokenizer_parts *parts, const char *
     for (const char *line = text, *end = text + length; line < end; number++) {
         const char *stop = memchr(line, '\n', (size_t)(end - line));
         const char *next = stop != NULL ? stop + 1 : end;
-        if (stop == NULL) stop = end;
-        else if (stop > line && stop[-1] == '\r') stop--;
+        if (stop == NULL)
+            stop = end;
+        else if (stop > line && stop[-1] == '\r')
+            stop--;
         TRY(bpe_add_merge_line(parts, path, "line", number,
                                (struct json_string){line, (size_t)(stop - line)}));
         line = next;
@@ -214,8 +217,10 @@ static embed_status add_special_tokens(struct tokenizer_parts *parts,
         if (id < 0)
             return fail(EMBED_BAD_FILE, "%s: the %s \"%s\" is not in it", parts->file,
                         i == ROLE_CLS ? "cls_token" : "sep_token", text->data);
-        if (i == ROLE_CLS) parts->before[parts->before_count++] = id;
-        else parts->after[parts->after_count++] = id;
+        if (i == ROLE_CLS)
+            parts->before[parts->before_count++] = id;
+        else
+            parts->after[parts->after_count++] = id;
     }
     return EMBED_OK;
 }

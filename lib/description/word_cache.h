@@ -39,7 +39,7 @@ struct word_cache {
 
 void word_cache_free(struct word_cache *cache);
 
-/* Keeps a word of 1 to WORD_CACHE_LONGEST bytes, if it has no more tokens than there is room for. */
+/* Keeps a word of 1 to WORD_CACHE_LONGEST bytes, unless it has more than WORD_CACHE_IDS tokens. */
 embed_status word_cache_keep(struct word_cache *cache, struct word_key key, size_t length,
                              const int32_t *ids, size_t count);
 

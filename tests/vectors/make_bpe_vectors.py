@@ -132,6 +132,11 @@ def main():
     make_tokenizers()
     all_texts = texts()
     save_lines("bpe-texts.hex", [text.hex() for text in all_texts])
+    # A character of a word stands for a byte.
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str
+    save_lines("bpe-texts.words", [
+        " ".join(str(len(word)) for word, _ in split(text.decode(errors="replace")))
+        for text in all_texts])
     rng = random.Random(7)
     for name in "bart", "roberta", "bpe-added":
         reference = bpe_reference(OUT / name)
