@@ -334,6 +334,63 @@ static void test_invalid_bytes(void **state)
     }
 }
 
+/* Digits and a text that begins with a letter have the ids of both, one after the other. */
+static void check_behind_digits(const struct tokenizer *tokenizer, const char *part,
+                                size_t digits)
+{
+    size_t length = digits + strlen(part);
+    char *text = malloc(length); /* of its very size: reading past it is seen */
+    assert_non_null(text);
+    memset(text, '1', digits);
+    memcpy(text + digits, part, strlen(part));
+    struct tokenizer_facts facts;
+    struct token_list whole = encode(tokenizer, text, length, 0, &facts);
+    struct token_list first = encode(tokenizer, text, digits, 0, &facts);
+    /* The text does not begin its piece, which could have a prefix space: so a digit before it.
+     */
+    char one[64] = "1";
+    strcat(one, part);
+    struct token_list second = encode(tokenizer, one, strlen(one), 0, &facts);
+    struct token_list digit = encode(tokenizer, one, 1, 0, &facts);
+    size_t before = first.count - 1, after = second.count - (digit.count - 1);
+    assert_int_equal(whole.count, before + after);
+    assert_ids_equal("digits", digits, whole.ids, before, first.ids, before);
+    assert_ids_equal(part, digits, whole.ids + before, after, second.ids + digit.count - 1,
+                     after);
+    token_list_free(&whole);
+    token_list_free(&first);
+    token_list_free(&second);
+    token_list_free(&digit);
+    free(text);
+}
+
+/* The text is searched for added tokens 4 KiB at a time: where these meet makes no difference.
+ */
+static void test_search_steps(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"a  <mask> b<mask>",
+                                        "a<LR>   <LR> <mask>\n",
+                                        "a<R>   x<R>\t\t",
+                                        "a\xE3\x80\x80\xE3\x80\x80<mask>",
+                                        "a one ones on<one",
+                                        "a'r're'll'l",
+                                        "a\xF0\x9D\x94\x98\xFF\xF0\x9D <N>",
+                                        "a \xC3\xA9t\xC3\xA9<N>  \xE6\x97\xA5   x",
+                                        "a     \n    b   ",
+                                        "a \xC3\xA9t\xC3\xA9  x \xC3\xA9t\xC3\xA9s",
+                                        "a\xF0\x9D\x94\x98\xF0\x9D\x94\x98\xF0\x9D\x94\x98"};
+    for (size_t k = 0; k < 3; k++) {
+        char path[256];
+        snprintf(path, sizeof path, FOLDER "%s", names[k]);
+        struct tokenizer *tokenizer = open_tokenizer(path);
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+            for (size_t digits = 4094 - strlen(parts[i]); digits < 4098; digits++)
+                check_behind_digits(tokenizer, parts[i], digits);
+        tokenizer_close(tokenizer);
+    }
+}
+
 /* `count` times `part` is decoded to itself again. */
 static void check_repeated(const struct tokenizer *tokenizer, const char *part, size_t count)
 {
@@ -424,7 +481,8 @@ int main(void)
         cmocka_unit_test(test_classes),      cmocka_unit_test(test_words),
         cmocka_unit_test(test_open_words),   cmocka_unit_test(test_merging),
         cmocka_unit_test(test_missing_byte), cmocka_unit_test(test_invalid_bytes),
-        cmocka_unit_test(test_long_texts),   cmocka_unit_test(test_early_stop),
+        cmocka_unit_test(test_search_steps), cmocka_unit_test(test_long_texts),
+        cmocka_unit_test(test_early_stop),
     };
     return cmocka_run_group_tests_name("byte_bpe", tests, NULL, NULL);
 }

@@ -55,23 +55,19 @@ static bool stands_alone(const struct token_search *search, size_t start, size_t
            !(end < limit && bert_unicode_is_word(utf8_decode(text + end, limit - end).code));
 }
 
-/* Takes the token at text[start..end), or passes by it. Returns false where that depends on
- * what is not known yet. */
-static bool take(struct token_search *search, const struct added_token *token, size_t start,
-                 size_t end, struct text_part whole)
+/* Takes the token at text[start..end), or passes by it. Something that is not white space is known
+ * to follow, or all of the text is. */
+static void take(struct token_search *search, const struct added_token *token, size_t start,
+                 size_t end, size_t limit)
 {
-    size_t token_end = token->rstrip ? space_behind(search, end, whole.end) : end;
-    if (!whole.is_final && (token->rstrip || token->single_word) && token_end == whole.end)
-        return false;
     search->searched = end; /* the reference does not look for others inside it */
-    if (token->single_word && !stands_alone(search, start, end, whole.end)) return true;
+    if (token->single_word && !stands_alone(search, start, end, limit)) return;
     if (token->lstrip && start > search->piece.start)
         start = space_before(search, search->piece.start, start);
     search->token = token;
-    search->token_end = token_end;
+    search->token_end = token->rstrip ? space_behind(search, end, limit) : end;
     search->piece.end = start > search->piece.start ? start : search->piece.start;
     search->piece.is_final = true;
-    return true;
 }
 
 /* Looks for the next token that begins in text[searched..stop). */
@@ -83,13 +79,13 @@ static void search_until(struct token_search *search, size_t stop, struct text_p
         at += added_tokens_find_start(set, search->text + at, stop - at);
         search->searched = at;
         if (at == stop) break;
-        if (!whole.is_final && whole.end - at < set->lengths[0]) break;
+        if (!whole.is_final && whole.end - at <= set->lengths[0]) break;
         const struct added_token *token =
             added_tokens_match(set, search->text + at, whole.end - at, &length);
         if (token == NULL)
             search->searched++;
-        else if (!take(search, token, at, at + length, whole))
-            break;
+        else
+            take(search, token, at, at + length, whole.end);
     }
 }
 

@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A part of a text. What follows `end` is not known yet, unless it is final. */
+/* A part of a text. Unless it is final, it does not end with white space, and what follows it is
+ * not known yet. */
 struct text_part {
     size_t start, end;
     bool is_final;

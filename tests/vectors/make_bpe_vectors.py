@@ -37,7 +37,7 @@ BPE_TEXTS = [
     "thethethethethethethethethethethethethethethe", "=" * 100, " " * 100, "-" * 31, "-" * 33,
     "In the beginning God created the heaven and the earth.", "\u0120\u010a", "\u00ad\u0100",
     "<R>  a", "<R>\n<mask>", "a <LR> b", "<LR><LR>", " <LR> <LR> ", "<N> a<N>", "a  <N>", "one",
-    "bone one ones", "one'", "<one>", "\u00e9t\u00e9", "a\u65e5b", "x \u65e5  y", "<N><mask><N>",
+    "bone one ones", "one'", "<one>", "\u00e9t\u00e9", "\u00e9t\u00e9  x", "\u00e9t\u00e9s", "a\u65e5b", "x \u65e5  y", "<N><mask><N>",
 ]
 
 
@@ -117,7 +117,8 @@ def make_tokenizers():
             AddedToken("<R>", rstrip=True, normalized=False),
             AddedToken("<LR>", lstrip=True, rstrip=True, normalized=False, special=True),
             AddedToken("<N>", lstrip=True, normalized=True, special=True),
-            AddedToken("one", single_word=True), AddedToken("\u00e9t\u00e9"),
+            AddedToken("one", single_word=True),
+            AddedToken("\u00e9t\u00e9", single_word=True, rstrip=True),
             AddedToken("\u65e5", rstrip=True, normalized=True),
             AddedToken("<on", normalized=False, single_word=True)]))
 
