@@ -393,7 +393,8 @@ EMBED_API embed_status embed_instances_that_fit(const embed_model *model,
 typedef struct embed_pool embed_pool;
 
 typedef enum embed_fallback {
-    EMBED_FALLBACK_LAZY = 0, /* the model is opened on the CPU when it is needed, which may fail */
+    EMBED_FALLBACK_LAZY = 0, /* the model is opened on the CPU when it is needed, which may fail: also
+                                because its folder holds another one by then */
     EMBED_FALLBACK_NONE = 1,
     EMBED_FALLBACK_READY = 2 /* opened with the pool */
 } embed_fallback;
@@ -448,7 +449,8 @@ typedef struct embed_request {
                                        all that is queued is refused with EMBED_BUSY. */
     int wait_for_room; /* where the queue is full, wait instead of EMBED_BUSY */
     /* Called once, from a thread of the pool's or the one that cancels; message as of
-     * embed_error_message, valid during the call. It may submit; it must not wait for requests. */
+     * embed_error_message, valid during the call. *ticket is set by then. It may submit, but
+     * wait_for_room does not wait there; it must not wait for requests. */
     void (*done)(void *user, embed_status status, const char *message);
     void *user;
 } embed_request;
@@ -522,7 +524,8 @@ typedef struct embed_metrics {
     embed_pool_state state; /* now */
     char reason[256];
     double seconds;                            /* the pool's age */
-    uint64_t requests[EMBED_STATUS_COUNT];     /* by how they ended, refused ones included */
+    uint64_t requests[32];                     /* by how they ended, an embed_status; refused ones
+                                                  included, those that were wrong in themselves not */
     uint64_t texts, tokens, batches;           /* computed */
     double texts_per_second;                   /* over the last ten seconds */
     uint64_t queued_requests, queued_tokens;   /* now */

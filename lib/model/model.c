@@ -7,7 +7,9 @@
 #include "formats/checkpoint.h"
 #include "model/plan.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -73,7 +75,9 @@ static embed_status open_device(struct embed_model *model, const embed_model_opt
 static embed_status load(struct embed_model *model, const char *folder,
                          const embed_model_options *options)
 {
-    model->folder = memory_copy_text(folder, strlen(folder), "a model's folder");
+    char path[PATH_MAX]; /* without links, which may lead elsewhere when it is opened again */
+    const char *found = realpath(folder, path) != NULL ? path : folder;
+    model->folder = memory_copy_text(found, strlen(found), "a model's folder");
     if (model->folder == NULL) return EMBED_OUT_OF_MEMORY;
     TRY(embedding_pipeline_read(&model->pipeline, folder));
     const char *transformer = model->pipeline.transformer_folder;
@@ -122,6 +126,20 @@ embed_status model_open(struct embed_model **out, const char *folder,
                 model->backend->instruction_set, model->load_seconds);
     *out = model;
     return EMBED_OK;
+}
+
+embed_status model_open_again(struct embed_model **out, const struct embed_model *model,
+                              const embed_model_options *options)
+{
+    struct embed_model *again;
+    TRY(model_open(&again, model->folder, options));
+    if (shared_weights_same_files(again->weights, model->weights)) {
+        *out = again;
+        return EMBED_OK;
+    }
+    model_release(again);
+    return fail(EMBED_BAD_FILE, "%s: the weights are not those any more that were opened before",
+                model->folder);
 }
 
 void model_hold(struct embed_model *model)

@@ -13,7 +13,7 @@
 
 struct embed_model {
     atomic_size_t references; /* the caller's, and one for each instance */
-    char *folder;             /* as it was opened */
+    char *folder;             /* its canonical path */
     struct embedding_pipeline pipeline;
     struct tokenizer *tokenizer;
     struct thread_team *team;
@@ -27,6 +27,11 @@ struct embed_model {
 /* With complete options: threads is not 0. */
 embed_status model_open(struct embed_model **model, const char *folder,
                         const embed_model_options *options);
+
+/* The same model on another device or in another dtype. EMBED_BAD_FILE where its folder holds other
+ * weight files by now. */
+embed_status model_open_again(struct embed_model **out, const struct embed_model *model,
+                              const embed_model_options *options);
 
 /* One more holder; model_release drops one, and closes the model with the last. NULL is fine. */
 void model_hold(struct embed_model *model);

@@ -13,7 +13,7 @@ static embed_status open_f32(struct embed_instance **instance, const struct embe
     options.device = EMBED_DEVICE_CPU;
     options.dtype = EMBED_DTYPE_F32;
     options.threads = thread_team_size(model->team);
-    TRY(model_open(&f32, model->folder, &options));
+    TRY(model_open_again(&f32, model, &options));
     embed_status status = instance_create(instance, f32, &instance_options);
     model_release(f32); /* the instance keeps it */
     return status;

@@ -38,15 +38,29 @@ static bool same_device(const struct backend *a, const struct backend *b)
            strcmp(a->instruction_set, b->instruction_set) == 0;
 }
 
+static bool same_file(struct safetensors_identity a, struct safetensors_identity b)
+{
+    return a.device == b.device && a.inode == b.inode && a.size == b.size &&
+           a.seconds == b.seconds && a.nanoseconds == b.nanoseconds;
+}
+
 static bool same_files(const struct shared_weights *shared, const struct checkpoint *checkpoint)
 {
     if (shared->file_count != checkpoint_file_count(checkpoint)) return false;
     for (size_t i = 0; i < shared->file_count; i++) {
-        struct safetensors_identity a = shared->files[i];
-        struct safetensors_identity b = safetensors_identity(checkpoint_file(checkpoint, i));
-        if (a.device != b.device || a.inode != b.inode || a.size != b.size ||
-            a.seconds != b.seconds || a.nanoseconds != b.nanoseconds)
+        if (!same_file(shared->files[i], safetensors_identity(checkpoint_file(checkpoint, i))))
             return false;
+    }
+    return true;
+}
+
+bool shared_weights_same_files(const struct weights *a, const struct weights *b)
+{
+    const struct shared_weights *first = (const struct shared_weights *)a;
+    const struct shared_weights *second = (const struct shared_weights *)b;
+    if (first->file_count != second->file_count) return false;
+    for (size_t i = 0; i < first->file_count; i++) {
+        if (!same_file(first->files[i], second->files[i])) return false;
     }
     return true;
 }

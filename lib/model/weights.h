@@ -7,6 +7,7 @@
 #include "formats/checkpoint.h"
 #include "model/encoder.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct weights {
@@ -35,5 +36,8 @@ embed_status shared_weights_open(const struct weights **weights,
                                  const struct transformer_config *config, struct backend *backend,
                                  const struct checkpoint *checkpoint, struct thread_team *team);
 void shared_weights_close(const struct weights *weights); /* NULL is fine */
+
+/* Were both read from the same files? */
+bool shared_weights_same_files(const struct weights *a, const struct weights *b);
 
 #endif

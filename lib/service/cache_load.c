@@ -204,7 +204,7 @@ static embed_status load(struct embed_cache *cache, struct entry *entry, uint64_
 
         cache->metrics.loads++;
         cache->metrics.load_seconds += seconds;
-        entry->bytes = bytes;
+        if (bytes > entry->bytes) entry->bytes = bytes; /* what it does not take yet, it may */
         if (has_room(cache, entry, false)) {
             entry->pool = pool;
             entry->state = ENTRY_RESIDENT;

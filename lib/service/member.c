@@ -14,9 +14,8 @@
 
 /* How often a member on a GPU looks at the free memory: asking takes some 10 us. */
 #define LOOK_NANOSECONDS UINT64_C(1000000000)
-/* Between two tries to grow, after which they become rarer. */
-#define SHORTEST_PAUSE UINT64_C(1000000000)
-#define LONGEST_PAUSE  UINT64_C(64000000000)
+/* Between two tries to grow, which become rarer as they fail. */
+#define LONGEST_PAUSE UINT64_C(64000000000)
 
 /* Chunks in a batch, where the caller has no wish: enough for a GPU to have two under way while the
  * batch before is delivered; for each thread of a CPU one. */
@@ -123,7 +122,7 @@ static embed_status open_fallback_model(struct member *member)
     if (other->backend->dtype == EMBED_DTYPE_F32) options.dtype = EMBED_DTYPE_F32;
     options.threads = thread_team_size(other->team);
     struct embed_model *model;
-    TRY(model_open(&model, other->folder, &options));
+    TRY(model_open_again(&model, other, &options));
     pthread_mutex_lock(&member->pool->lock);
     member->model = model;
     pthread_mutex_unlock(&member->pool->lock);
@@ -162,8 +161,6 @@ static void look_again(struct member *member, bool has_failed)
     if (has_failed) {
         member->pause = member->pause * 2 < LONGEST_PAUSE ? member->pause * 2 : LONGEST_PAUSE;
         pause = member->pause;
-    } else if (is_whole) {
-        member->pause = SHORTEST_PAUSE;
     }
     bool never = member_is_fallback(member) || (is_whole && !on_gpu);
     pthread_mutex_lock(&member->pool->lock);

@@ -4,6 +4,9 @@
 
 #include "service/pool.h"
 
+/* Nanoseconds between two tries to grow, where the last batch could be computed. */
+#define SHORTEST_PAUSE UINT64_C(1000000000)
+
 enum member_state {
     MEMBER_RESTING, /* without an instance; tries to make one now and then */
     MEMBER_RUNNING,

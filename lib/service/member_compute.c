@@ -11,7 +11,7 @@
 
 /* Failures one after another, with nothing computed between them, until it is the instance and not a
  * text: more than the halves of any batch, and few enough to be done with soon. */
-enum { MOST_FAILURES = 32 };
+enum { MOST_FAILURES = 64 };
 
 static embed_status encode(struct member *member, struct batch *batch, size_t first, size_t last)
 {
@@ -57,6 +57,7 @@ static embed_status compute(struct member *member, struct batch *batch, size_t f
     }
     if (status == EMBED_OK) {
         member->failures = 0;
+        member->pause = SHORTEST_PAUSE;
         return EMBED_OK;
     }
     if (last - first == 1) {

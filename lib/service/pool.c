@@ -196,15 +196,6 @@ void pool_release(struct embed_pool *pool)
 
 /* ---- close --------------------------------------------------------------------------------- */
 
-static bool is_own_thread(const struct embed_pool *pool)
-{
-    for (size_t i = 0; i < pool->member_count; i++) {
-        const struct member *member = &pool->members[i];
-        if (member->has_thread && pthread_equal(member->thread, pthread_self())) return true;
-    }
-    return false;
-}
-
 static void join_members(struct embed_pool *pool)
 {
     for (size_t i = 0; i < pool->member_count; i++) {
@@ -212,6 +203,7 @@ static void join_members(struct embed_pool *pool)
     }
     for (size_t i = 0; i < pool->member_count; i++) member_close(&pool->members[i]);
     for (size_t i = 0; i < pool->spares; i++) token_batch_destroy(pool->spare[i]);
+    pool->spares = 0;
 }
 
 void pool_close(struct embed_pool *pool, unsigned drain_milliseconds)
@@ -222,7 +214,7 @@ void pool_close(struct embed_pool *pool, unsigned drain_milliseconds)
     pool->is_closing = true;
     pthread_cond_broadcast(&pool->room);
     for (size_t i = 0; i < pool->member_count; i++) pthread_cond_signal(&pool->members[i].wake);
-    if (is_own_thread(pool)) {
+    if (pool_is_completing(pool)) {
         pthread_mutex_unlock(&pool->lock);
         return;
     }
@@ -234,6 +226,8 @@ void pool_close(struct embed_pool *pool, unsigned drain_milliseconds)
 
     join_members(pool);
     pthread_mutex_lock(&pool->lock);
+    while (pool->cancelling > 0) pthread_cond_wait(&pool->closed, &pool->lock);
+    pool->running = 0;
     pool->is_closed = true;
     pthread_cond_broadcast(&pool->closed);
     pthread_mutex_unlock(&pool->lock);

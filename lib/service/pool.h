@@ -13,6 +13,7 @@
 #ifndef LIB_SERVICE_POOL_H
 #define LIB_SERVICE_POOL_H
 
+#include "service/batch_time.h"
 #include "service/metrics.h"
 #include "service/request_queue.h"
 
@@ -22,6 +23,11 @@ enum {
 };
 
 struct member;
+
+/* A thread that waits for room in the queue. */
+struct room_waiter {
+    struct room_waiter *next;
+};
 
 /* The lists of tokens of threads that submit, kept for the next. */
 enum { SPARE_TOKEN_BATCHES = 64 };
@@ -41,6 +47,7 @@ struct embed_pool {
 
     pthread_mutex_t lock; /* of all that follows */
     struct request_queue queue;
+    struct room_waiter *waiters; /* for room: first come, first served */
     struct batch *orphans;     /* batches whose member could not go on; for any member */
     struct batch *for_the_cpu; /* with texts that no GPU could compute; for the fallback */
     pthread_cond_t room;       /* in the queue; or the pool closes */
@@ -49,8 +56,8 @@ struct embed_pool {
     embed_status reason; /* why there are fewer now; EMBED_OK: there are not */
     char reason_text[256];
     size_t computing_batches, computing_texts, computing_tokens;
-    double batch_nanoseconds;     /* what a batch takes lately; 0: not known yet */
-    double tokens_per_nanosecond; /* of one member, lately */
+    struct batch_time batch_time;
+    unsigned cancelling; /* threads that complete what they have cancelled */
     struct token_batch *spare[SPARE_TOKEN_BATCHES];
     size_t spares;
 
@@ -104,5 +111,8 @@ void pool_wake(struct embed_pool *pool, uint64_t by);
  * requests to complete, linked, are for pool_complete, without the lock. */
 struct request *pool_drop_all(struct embed_pool *pool, embed_status status);
 void pool_complete(struct embed_pool *pool, struct request *list);
+
+/* Is this thread within a `done` of the pool's requests? There it must not wait for the pool. */
+bool pool_is_completing(const struct embed_pool *pool);
 
 #endif

@@ -9,9 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Weight of the newest batch in what batches take lately. */
-#define NEWEST 0.2
-
 /* ---- the rule ------------------------------------------------------------------------------ */
 
 /* When the queue's head is to be computed, full or not; UINT64_MAX: nothing waits. */
@@ -22,7 +19,12 @@ static uint64_t due(const struct embed_pool *pool, const struct member *member)
     if (pool->is_closing || queue->tokens >= member->batch_tokens ||
         queue->texts >= pool->most_texts)
         return 0;
-    return queue->first->queued + pool->options.max_delay_microseconds * UINT64_C(1000);
+    uint64_t full = queue->first->queued + pool->options.max_delay_microseconds * UINT64_C(1000);
+    if (queue->urgent == UINT64_MAX) return full;
+    /* Twice what it should take before its deadline, or it would be just too late. */
+    uint64_t needed = (uint64_t)(2 * batch_time_expected(&pool->batch_time, (double)queue->tokens));
+    uint64_t urgent = queue->urgent > needed ? queue->urgent - needed : 0;
+    return urgent < full ? urgent : full;
 }
 
 /* The fallback computes when nobody else can. */
@@ -71,16 +73,19 @@ void pool_wake(struct embed_pool *pool, uint64_t by)
  * computed that could tell it from usual. */
 static void doubt(struct embed_pool *pool, const struct batch *batch, const struct request *expired)
 {
-    if (batch->texts == 0 && expired != NULL) pool->batch_nanoseconds *= 0.5;
+    if (batch->texts == 0 && expired != NULL) batch_time_doubt(&pool->batch_time);
 }
 
 static struct batch *form(struct embed_pool *pool, struct member *member, uint64_t now,
                           struct request **expired)
 {
     struct batch *batch = member->batch;
+    size_t tokens = pool->queue.tokens < member->batch_tokens ? pool->queue.tokens
+                                                              : member->batch_tokens;
     batch_clear(batch);
     request_queue_form(&pool->queue, batch, member->batch_tokens,
-                       now + (uint64_t)pool->batch_nanoseconds, expired);
+                       now + (uint64_t)batch_time_expected(&pool->batch_time, (double)tokens),
+                       expired);
     doubt(pool, batch, *expired);
     pthread_cond_broadcast(&pool->room);
     if (batch->texts == 0) return NULL;
@@ -136,6 +141,7 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
         if (is_draining(pool) && now >= pool->drain_end) {
             ended = pool_drop_all(pool, fail(EMBED_CANCELLED, "the pool was closed"));
         } else if (now >= member->look_at && !pool->is_closing) {
+            pool_wake(pool, SOME_TIME); /* it may take a while, and this one may be waited for */
             pthread_mutex_unlock(&pool->lock);
             member_look(member);
             pthread_mutex_lock(&pool->lock);
@@ -181,18 +187,21 @@ static void describe(const struct batch *batch, size_t i, const struct request *
     if (request->items != NULL) request->items[at] = *item;
 }
 
-/* Before its requests may be completed: what happened to each text. */
-static void describe_all(struct embed_pool *pool, const struct batch *batch, unsigned instance)
+/* Before its requests may be completed: what happened to each text. Returns the paths of all. */
+static unsigned describe_all(struct embed_pool *pool, const struct batch *batch, unsigned instance)
 {
     size_t i = 0;
+    unsigned paths = 0;
     for (size_t p = 0; p < batch->parts; p++) {
         const struct batch_part *part = &batch->part[p];
         for (size_t at = part->first; at < part->first + part->count; at++, i++) {
             describe(batch, i, part->request, at, instance);
             metrics_text(pool->metrics, batch->item[i].queued_microseconds, batch->item[i].path,
                          batch->item[i].status);
+            paths |= batch->item[i].path;
         }
     }
+    return paths;
 }
 
 static size_t count_not_finite(const struct batch *batch, size_t first, size_t count)
@@ -218,15 +227,6 @@ static struct request *end_parts(struct batch *batch)
     return ended;
 }
 
-static void learn(struct embed_pool *pool, const struct batch *batch)
-{
-    double took = (double)(batch->computed - batch->formed) + 1;
-    double rate = (double)batch->tokens / took;
-    bool is_first = pool->batch_nanoseconds == 0;
-    pool->batch_nanoseconds += (is_first ? 1 : NEWEST) * (took - pool->batch_nanoseconds);
-    pool->tokens_per_nanosecond += (is_first ? 1 : NEWEST) * (rate - pool->tokens_per_nanosecond);
-}
-
 /* With the lock: the batch is the member's again, or nobody's. */
 static void keep_or_destroy(struct member *member, struct batch *batch)
 {
@@ -238,13 +238,15 @@ static void keep_or_destroy(struct member *member, struct batch *batch)
 void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *batch)
 {
     batch->computed = clock_nanoseconds();
-    describe_all(pool, batch, member->index);
+    unsigned paths = describe_all(pool, batch, member->index);
     metrics_batch(pool->metrics, batch->texts, batch->tokens,
                   (batch->computed - batch->formed) / 1000);
 
     pthread_mutex_lock(&pool->lock);
     struct request *ended = end_parts(batch);
-    learn(pool, batch);
+    if (paths == 0) /* as usual */
+        batch_time_learn(&pool->batch_time, (double)batch->tokens,
+                         (double)(batch->computed - batch->formed));
     pool->computing_batches--;
     pool->computing_texts -= batch->texts;
     pool->computing_tokens -= batch->tokens;
@@ -255,13 +257,9 @@ void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *
 }
 
 /* Without a member that could take it: its texts fail for the reason that there is none. */
-static void fail_batch(struct embed_pool *pool, struct member *member, struct batch *batch)
+static void fail_batch(struct embed_pool *pool, struct member *member, struct batch *batch,
+                       embed_status status, const char *reason)
 {
-    char reason[sizeof pool->reason_text];
-    pthread_mutex_lock(&pool->lock);
-    embed_status status = pool->reason;
-    memcpy(reason, pool->reason_text, sizeof reason);
-    pthread_mutex_unlock(&pool->lock);
     for (size_t i = 0; i < batch->texts; i++) {
         if (batch->item[i].status == EMBED_PENDING)
             pool_fail_text(pool, batch, i, fail(status, "%s", reason));
@@ -269,20 +267,29 @@ static void fail_batch(struct embed_pool *pool, struct member *member, struct ba
     pool_deliver(pool, member, batch);
 }
 
+static void append_batch(struct batch **list, struct batch *batch)
+{
+    while (*list != NULL) list = &(*list)->next;
+    batch->next = NULL;
+    *list = batch;
+}
+
 void pool_pass_on(struct embed_pool *pool, struct member *member, struct batch *batch,
                   bool to_the_cpu)
 {
     pthread_mutex_lock(&pool->lock);
-    struct batch **list = to_the_cpu ? &pool->for_the_cpu : &pool->orphans;
     bool has_heir = pool->running > 0 || pool->fallback != NULL;
+    embed_status status = pool->reason;
+    char reason[sizeof pool->reason_text];
+    memcpy(reason, pool->reason_text, sizeof reason);
     if (batch == member->batch) member->batch = NULL;
     if (has_heir) {
-        batch->next = *list;
-        *list = batch;
-        pool_wake(pool, SOME_TIME);
+        append_batch(to_the_cpu ? &pool->for_the_cpu : &pool->orphans, batch);
+        if (to_the_cpu) pthread_cond_signal(&pool->fallback->wake);
+        else pool_wake(pool, SOME_TIME);
     }
     pthread_mutex_unlock(&pool->lock);
-    if (!has_heir) fail_batch(pool, member, batch);
+    if (!has_heir) fail_batch(pool, member, batch, status, reason);
 }
 
 void pool_fail_text(struct embed_pool *pool, struct batch *batch, size_t i, embed_status status)
@@ -308,8 +315,18 @@ struct request *pool_drop_all(struct embed_pool *pool, embed_status status)
     return ended;
 }
 
+/* The pool whose request this thread completes. */
+static _Thread_local const struct embed_pool *completing;
+
+bool pool_is_completing(const struct embed_pool *pool)
+{
+    return completing == pool;
+}
+
 void pool_complete(struct embed_pool *pool, struct request *list)
 {
+    const struct embed_pool *before = completing;
+    completing = pool;
     for (struct request *next; list != NULL; list = next) {
         next = list->next;
         list->next = NULL;
@@ -319,6 +336,7 @@ void pool_complete(struct embed_pool *pool, struct request *list)
                                   (clock_nanoseconds() - list->submitted) / 1000);
         request_complete(list);
     }
+    completing = before;
 }
 
 /* ---- members come and go ------------------------------------------------------------------- */
@@ -340,12 +358,14 @@ void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_st
 {
     struct request *ended = NULL;
     struct batch *orphans = NULL;
+    char reason[sizeof pool->reason_text];
+    snprintf(reason, sizeof reason, "%s", error_message()); /* `done` may fail with another */
     pthread_mutex_lock(&pool->lock);
     if (member->state == MEMBER_RUNNING && !member_is_fallback(member)) pool->running--;
     member->state = status == EMBED_DEVICE_LOST ? MEMBER_LOST : MEMBER_RESTING;
     member->memory = (embed_memory)EMBED_MEMORY_INIT;
     pool->reason = status;
-    snprintf(pool->reason_text, sizeof pool->reason_text, "%s", error_message());
+    memcpy(pool->reason_text, reason, sizeof reason);
     if (pool->running == 0 && pool->fallback == NULL) {
         ended = pool_drop_all(pool, status);
         orphans = pool->orphans;
@@ -353,11 +373,10 @@ void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_st
     }
     pool_wake(pool, SOME_TIME);
     pthread_mutex_unlock(&pool->lock);
-    log_message(EMBED_LOG_WARNING, "instance %u of a pool is given up: %s", member->index,
-                error_message());
+    log_message(EMBED_LOG_WARNING, "instance %u of a pool is given up: %s", member->index, reason);
     pool_complete(pool, ended);
     for (struct batch *batch = orphans, *next; batch != NULL; batch = next) {
         next = batch->next;
-        fail_batch(pool, member, batch);
+        fail_batch(pool, member, batch, status, reason);
     }
 }

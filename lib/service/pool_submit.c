@@ -13,7 +13,7 @@ static embed_status take_token_batch(struct embed_pool *pool, struct token_batch
 {
     *batch = NULL;
     pthread_mutex_lock(&pool->lock);
-    if (pool->spares > 0) *batch = pool->spare[--pool->spares];
+    if (pool->spares > 0 && !pool->is_closing) *batch = pool->spare[--pool->spares];
     pthread_mutex_unlock(&pool->lock);
     return *batch != NULL ? EMBED_OK : token_batch_create(batch, 1);
 }
@@ -39,27 +39,51 @@ static bool has_room(const struct embed_pool *pool, size_t tokens)
             tokens <= pool->options.queue_tokens - queue->tokens);
 }
 
-/* With the lock: EMBED_OK as soon as there is room. */
-static embed_status wait_for_room(struct embed_pool *pool, size_t tokens, bool waits)
+static embed_status busy(const struct embed_pool *pool)
 {
-    while (!pool->is_closing && !has_room(pool, tokens)) {
-        if (!waits)
-            return fail(EMBED_BUSY, "the queue is full: %zu requests of %zu tokens wait",
-                        pool->queue.requests, pool->queue.tokens);
-        pthread_cond_wait(&pool->room, &pool->lock);
+    return fail(EMBED_BUSY, "the queue is full: %zu requests of %zu tokens wait",
+                pool->queue.requests, pool->queue.tokens);
+}
+
+/* With the lock: who does not wait is refused, also while others do. */
+static embed_status check_room(const struct embed_pool *pool, size_t tokens)
+{
+    if (pool->is_closing) return fail(EMBED_CLOSED, "the pool is closed");
+    return pool->waiters == NULL && has_room(pool, tokens) ? EMBED_OK : busy(pool);
+}
+
+/* With the lock: waits for its turn and for room, until the deadline. */
+static embed_status wait_for_room(struct embed_pool *pool, size_t tokens, uint64_t deadline)
+{
+    struct room_waiter waiter = {NULL}, **place = &pool->waiters;
+    struct timespec until = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
+    while (*place != NULL) place = &(*place)->next;
+    *place = &waiter;
+    int error = 0;
+    while (error == 0 && !pool->is_closing && !(pool->waiters == &waiter && has_room(pool, tokens))) {
+        if (deadline == UINT64_MAX) pthread_cond_wait(&pool->room, &pool->lock);
+        else error = pthread_cond_timedwait(&pool->room, &pool->lock, &until);
     }
-    return pool->is_closing ? fail(EMBED_CLOSED, "the pool is closed") : EMBED_OK;
+    for (place = &pool->waiters; *place != &waiter;) place = &(*place)->next;
+    *place = waiter.next;
+    pthread_cond_broadcast(&pool->room); /* the next one's turn */
+    if (pool->is_closing) return fail(EMBED_CLOSED, "the pool is closed");
+    return error == 0 ? EMBED_OK : busy(pool);
 }
 
 /* With the lock: would it wait past its deadline behind what is there already? */
 static embed_status check_deadline(const struct embed_pool *pool, const struct request *request)
 {
-    if (request->deadline == UINT64_MAX || pool->tokens_per_nanosecond == 0) return EMBED_OK;
-    size_t ahead = pool->queue.tokens + pool->computing_tokens, members = pool->running;
-    double wait = (double)ahead / (pool->tokens_per_nanosecond * (double)(members > 0 ? members : 1));
+    size_t ahead = pool->queue.tokens + pool->computing_tokens;
+    if (request->deadline == UINT64_MAX || ahead == 0) return EMBED_OK;
+    /* Whole batches of the members that there are, one after another. */
+    double members = pool->running > 0 ? (double)pool->running : 1;
+    double batches = (double)(ahead + request->waiting_tokens) / (double)pool->batch_tokens;
+    double each = batch_time_expected(&pool->batch_time, (double)pool->batch_tokens);
+    double wait = batches < 1 ? batch_time_expected(&pool->batch_time, (double)ahead)
+                              : batches * each / members;
     uint64_t now = clock_nanoseconds();
-    if (ahead == 0 || (now < request->deadline && wait < (double)(request->deadline - now)))
-        return EMBED_OK;
+    if (now < request->deadline && wait < (double)(request->deadline - now)) return EMBED_OK;
     return fail(EMBED_BUSY, "%zu tokens wait, which take %.0f ms: longer than the deadline", ahead,
                 wait * 1e-6);
 }
@@ -74,7 +98,8 @@ static embed_status check_members(const struct embed_pool *pool)
 static embed_status enqueue(struct embed_pool *pool, struct request *request, bool waits)
 {
     pthread_mutex_lock(&pool->lock);
-    embed_status status = wait_for_room(pool, request->waiting_tokens, waits);
+    embed_status status = waits ? wait_for_room(pool, request->waiting_tokens, request->deadline)
+                                : check_room(pool, request->waiting_tokens);
     if (status == EMBED_OK) status = check_members(pool);
     if (status == EMBED_OK) status = check_deadline(pool, request);
     if (status == EMBED_OK) {
@@ -89,18 +114,19 @@ static embed_status enqueue(struct embed_pool *pool, struct request *request, bo
 /* ---- submit -------------------------------------------------------------------------------- */
 
 static embed_status create(struct embed_pool *pool, const embed_request *given,
-                           const embed_encode_options *options, size_t number,
+                           const embed_encode_options *options, size_t number, bool waits,
                            struct request **request)
 {
-    /* Before the work of tokenizing: a full queue is to cost nothing. Each text has a token. */
+    uint64_t now = clock_nanoseconds();
+    /* Before the work of tokenizing: to be refused costs nothing. Each text has a token. */
     pthread_mutex_lock(&pool->lock);
-    embed_status status = wait_for_room(pool, given->n, given->wait_for_room);
+    embed_status status = waits ? EMBED_OK : check_room(pool, given->n);
     pthread_mutex_unlock(&pool->lock);
     if (status != EMBED_OK) return status;
 
     struct token_batch *batch;
     TRY(take_token_batch(pool, &batch));
-    status = request_create(request, given, options, number, pool->models[0], batch);
+    status = request_create(request, given, options, number, now, pool->models[0], batch);
     leave_token_batch(pool, batch);
     return status;
 }
@@ -109,17 +135,21 @@ static embed_status submit(struct embed_pool *pool, const embed_request *given,
                            const embed_encode_options *options, size_t number,
                            struct request **ticket)
 {
-    struct request *request;
-    TRY(create(pool, given, options, number, &request));
+    struct request *request, *before = ticket != NULL ? *ticket : NULL;
+    bool waits = given->wait_for_room && !pool_is_completing(pool);
+    TRY(create(pool, given, options, number, waits, &request));
     pool_hold(pool);
     request->pool = pool;
-    if (ticket != NULL) request_hold(request);
-    embed_status status = enqueue(pool, request, given->wait_for_room);
-    if (status == EMBED_OK) {
-        if (ticket != NULL) *ticket = request;
-        return EMBED_OK;
+    if (ticket != NULL) {
+        request_hold(request);
+        *ticket = request; /* `done` may be called before this function returns */
     }
-    if (ticket != NULL) request_release(request);
+    embed_status status = enqueue(pool, request, waits);
+    if (status == EMBED_OK) return EMBED_OK;
+    if (ticket != NULL) {
+        *ticket = before;
+        request_release(request);
+    }
     request_release(request);
     return status;
 }
@@ -146,8 +176,13 @@ void pool_cancel(struct embed_pool *pool, struct request *request)
     } else if (is_under_way) {
         request_note(request, status);
     }
+    pool->cancelling++;
     pthread_mutex_unlock(&pool->lock);
     pool_complete(pool, ended);
+    pthread_mutex_lock(&pool->lock);
+    pool->cancelling--;
+    pthread_cond_broadcast(&pool->closed);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 /* ---- many texts, by and by ----------------------------------------------------------------- */
@@ -170,8 +205,8 @@ static void note(struct pieces *pieces, embed_status status)
     snprintf(pieces->message, sizeof pieces->message, "%s", error_message());
 }
 
-/* Waits for the oldest piece. Returns its tokens. */
-static size_t finish_oldest(struct pieces *pieces, size_t *texts)
+/* Waits for the oldest piece. */
+static void finish_oldest(struct pieces *pieces)
 {
     struct request *request = pieces->under_way[pieces->first];
     pieces->first = (pieces->first + 1) % pieces->most;
@@ -179,10 +214,7 @@ static size_t finish_oldest(struct pieces *pieces, size_t *texts)
     embed_status status = request_wait(request, EMBED_WAIT_FOREVER);
     if (status == EMBED_NOT_FINITE) pieces->not_finite += request->not_finite;
     else note(pieces, status);
-    size_t tokens = request_tokens(request, 0, request->n);
-    *texts = request->n;
     request_release(request);
-    return tokens;
 }
 
 /* Texts of about a batch's tokens, where the last piece's had so many. */
@@ -197,7 +229,7 @@ static size_t piece_texts(const struct embed_pool *pool, size_t left, size_t tok
 static void submit_pieces(struct pieces *pieces, const embed_text *texts, size_t n, float *out,
                           embed_item *items)
 {
-    size_t tokens = 32, in_texts = 1, count = 0; /* a guess before the first piece is done */
+    size_t tokens = 256, in_texts = 1, count = 0; /* the first piece is small: texts may be long */
     for (size_t first = 0; first < n && pieces->status == EMBED_OK; first += count) {
         count = piece_texts(pieces->pool, n - first, tokens, in_texts);
         embed_request request = EMBED_REQUEST_INIT;
@@ -210,10 +242,12 @@ static void submit_pieces(struct pieces *pieces, const embed_text *texts, size_t
         embed_status status =
             pool_submit(pieces->pool, &request, pieces->options, first, &pieces->under_way[place]);
         note(pieces, status);
-        pieces->count += status == EMBED_OK;
-        if (pieces->count == pieces->most) tokens = finish_oldest(pieces, &in_texts);
+        if (status != EMBED_OK) break;
+        tokens = request_tokens(pieces->under_way[place], 0, count);
+        in_texts = count;
+        if (++pieces->count == pieces->most) finish_oldest(pieces);
     }
-    while (pieces->count > 0) finish_oldest(pieces, &in_texts);
+    while (pieces->count > 0) finish_oldest(pieces);
 }
 
 embed_status pool_encode(struct embed_pool *pool, const embed_text *texts, size_t n,

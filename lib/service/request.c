@@ -55,10 +55,9 @@ static embed_status tokenize(struct request *request, const embed_request *given
 }
 
 embed_status request_create(struct request **out, const embed_request *given,
-                            const embed_encode_options *options, size_t number,
+                            const embed_encode_options *options, size_t number, uint64_t now,
                             const struct embed_model *model, struct token_batch *batch)
 {
-    uint64_t now = clock_nanoseconds();
     struct request *request = memory_allocate(1, sizeof *request, "a request");
     if (request == NULL) return EMBED_OUT_OF_MEMORY;
     atomic_init(&request->holders, 1);

@@ -56,10 +56,11 @@ struct request {
     bool is_completed;
 };
 
-/* Tokenizes the texts of `given`, whose options and room have been checked, with a batch that no
- * other thread uses; messages number them from `number`. The caller holds it. */
+/* Tokenizes the texts of `given`, whose options and room have been checked and which was submitted at
+ * `now`, with a batch that no other thread uses; messages number them from `number`. The caller holds
+ * it. */
 embed_status request_create(struct request **request, const embed_request *given,
-                            const embed_encode_options *options, size_t number,
+                            const embed_encode_options *options, size_t number, uint64_t now,
                             const struct embed_model *model, struct token_batch *batch);
 
 void request_hold(struct request *request);

@@ -5,6 +5,8 @@
 
 void request_queue_push(struct request_queue *queue, struct request *request)
 {
+    if (queue->first == NULL || request->deadline < queue->urgent)
+        queue->urgent = request->deadline;
     request->previous = queue->last;
     request->next = NULL;
     if (queue->last != NULL) queue->last->next = request;

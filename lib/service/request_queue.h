@@ -10,6 +10,7 @@
 struct request_queue {
     struct request *first, *last;
     size_t requests, texts, tokens; /* that wait */
+    uint64_t urgent; /* the earliest deadline of those since it was empty; UINT64_MAX: none */
 };
 
 void request_queue_push(struct request_queue *queue, struct request *request);
