@@ -182,7 +182,7 @@ static embed_status open_pool(const struct embed_cache *cache, struct embed_pool
     model_release(model);
     if (status != EMBED_OK) return status;
     pool_get_memory(*pool, &memory);
-    *bytes = memory.total;
+    *bytes = memory.total + pool_absent_bytes(*pool);
     return EMBED_OK;
 }
 
@@ -204,7 +204,7 @@ static embed_status load(struct embed_cache *cache, struct entry *entry, uint64_
 
         cache->metrics.loads++;
         cache->metrics.load_seconds += seconds;
-        if (bytes > entry->bytes) entry->bytes = bytes; /* what it does not take yet, it may */
+        entry->bytes = bytes;
         if (has_room(cache, entry, false)) {
             entry->pool = pool;
             entry->state = ENTRY_RESIDENT;

@@ -273,6 +273,23 @@ void pool_get_memory(const struct embed_pool *pool, embed_memory *memory)
     pthread_mutex_unlock(lock);
 }
 
+uint64_t pool_absent_bytes(const struct embed_pool *pool)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)&pool->lock;
+    uint64_t bytes = 0, largest = 0;
+    pthread_mutex_lock(lock);
+    for (size_t i = 0; i < pool->member_count; i++) {
+        const struct member *member = &pool->members[i];
+        if (!member_is_fallback(member) && member->memory.own > largest) largest = member->memory.own;
+    }
+    for (size_t i = 0; i < pool->member_count; i++) {
+        const struct member *member = &pool->members[i];
+        if (!member_is_fallback(member) && member->memory.own == 0) bytes += largest;
+    }
+    pthread_mutex_unlock(lock);
+    return bytes;
+}
+
 /* Of the GPUs that can still be asked. */
 static void add_devices(const struct embed_pool *pool, embed_metrics *metrics)
 {

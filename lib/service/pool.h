@@ -78,6 +78,8 @@ embed_status pool_encode(struct embed_pool *pool, const embed_text *texts, size_
 void pool_cancel(struct embed_pool *pool, struct request *request);
 void pool_get_metrics(const struct embed_pool *pool, embed_metrics *metrics);
 void pool_get_memory(const struct embed_pool *pool, embed_memory *memory);
+/* What instances would take that are not there now, and come when there is memory for them. */
+uint64_t pool_absent_bytes(const struct embed_pool *pool);
 void pool_close(struct embed_pool *pool, unsigned drain_milliseconds);
 
 void pool_hold(struct embed_pool *pool);
