@@ -17,8 +17,8 @@ static inline unsigned hex_digit(char digit)
     return digit <= '9' ? (unsigned)(digit - '0') : (unsigned)(digit - 'a') + 10;
 }
 
-/* Reads texts, written as hexadecimal digits, one a line. Each lies at the end of a block of its own,
- * so that reading past it is seen. */
+/* Reads texts, written as hexadecimal digits, one a line. Each lies at the end of a block of its
+ * own, so that reading past it is seen. */
 static inline struct texts load_texts(const char *path)
 {
     struct vector_lines lines = vector_lines_load(path);

@@ -37,7 +37,8 @@ BPE_TEXTS = [
     "thethethethethethethethethethethethethethethe", "=" * 100, " " * 100, "-" * 31, "-" * 33,
     "In the beginning God created the heaven and the earth.", "\u0120\u010a", "\u00ad\u0100",
     "<R>  a", "<R>\n<mask>", "a <LR> b", "<LR><LR>", " <LR> <LR> ", "<N> a<N>", "a  <N>", "one",
-    "bone one ones", "one'", "<one>", "\u00e9t\u00e9", "\u00e9t\u00e9  x", "\u00e9t\u00e9s", "a\u65e5b", "x \u65e5  y", "<N><mask><N>",
+    "bone one ones", "one'", "<one>", "\u00e9t\u00e9",
+    "\u00e9t\u00e9  x", "\u00e9t\u00e9s", "a\u65e5b", "x \u65e5  y", "<N><mask><N>",
 ]
 
 
