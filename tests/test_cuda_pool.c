@@ -1,14 +1,18 @@
 /* test_cuda_pool.c - pools on emulated GPUs: sized by memory, and what they do when a GPU fails */
 #include "test_models.h"
 
+#include "test_folder.h"
+
 #include "emu/emulator.h"
 
 #include <cuda_runtime_api.h>
 #include <pthread.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -350,6 +354,33 @@ static void test_no_fallback(void **state)
     assert_int_equal(on_cpu, 0);
 }
 
+/* The fallback is not to compute with what lies in the folder by then. */
+static void test_folder_changes(void **state)
+{
+    (void)state;
+    char copy[600], file[640];
+    snprintf(copy, sizeof copy, "%s", test_copy_folder(TINY));
+    snprintf(file, sizeof file, "%s/model.safetensors", copy);
+    embed_model *model = NULL;
+    embed_pool *pool = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    embed_pool_options pool_options = EMBED_POOL_OPTIONS_INIT;
+    float row[WIDTH];
+    options.device = EMBED_DEVICE_CUDA;
+    options.threads = 1;
+    pool_options.instances = 1;
+    pool_options.warm_up = EMBED_OFF;
+    assert_int_equal(embed_model_open(&model, copy, &options), EMBED_OK);
+    assert_int_equal(embed_pool_create(&pool, &model, 1, &pool_options), EMBED_OK);
+    assert_int_equal(utimensat(AT_FDCWD, file, NULL, 0), 0); /* as if another was written */
+    emulator_fail(NULL, 1, cudaErrorMemoryAllocation, true);
+    assert_int_equal(embed_pool_encode(pool, texts, 1, NULL, row, WIDTH, NULL), EMBED_BAD_FILE);
+    assert_non_null(strstr(embed_error_message(), "not those any more"));
+    embed_pool_destroy(pool);
+    embed_model_close(model);
+    test_remove_folder(copy);
+}
+
 static void test_degraded(void **state)
 {
     (void)state;
@@ -489,6 +520,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_illegal_address, begin, end),
         cmocka_unit_test_setup_teardown(test_device_lost, begin, end),
         cmocka_unit_test_setup_teardown(test_no_fallback, begin, end),
+        cmocka_unit_test_setup_teardown(test_folder_changes, begin, end),
         cmocka_unit_test_setup_teardown(test_degraded, begin, end), /* the last: it loses cuda:0 */
     };
     return cmocka_run_group_tests(tests, prepare, release);

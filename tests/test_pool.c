@@ -447,6 +447,154 @@ static void test_delay(void **state)
     embed_pool_destroy(pool);
 }
 
+/* Company is not waited for until it is too late. */
+static void test_delay_and_deadline(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.max_delay_microseconds = 10000000;
+    embed_pool *pool = create(&options);
+    struct submitted a;
+    double before = seconds();
+    assert_int_equal(submit(&a, pool, 2, 1000), EMBED_OK);
+    assert_ended(&a, EMBED_OK);
+    assert_true(seconds() - before > 0.3 && seconds() - before < 1);
+    embed_pool_destroy(pool);
+}
+
+/* What batches of one size took does not make others expire. */
+static void test_deadline_after_large_batches(void **state)
+{
+    (void)state;
+    embed_pool *pool = create(NULL);
+    size_t n = 40 * lines.count;
+    embed_text *many = calloc(n, sizeof *many);
+    float *rows = calloc(n * WIDTH, sizeof *rows);
+    for (size_t i = 0; i < n; i++) many[i] = texts[i % lines.count];
+    assert_int_equal(embed_pool_encode(pool, many, n, NULL, rows, n * WIDTH, NULL), EMBED_OK);
+    struct submitted a;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(submit(&a, pool, 1, 200), EMBED_OK);
+        assert_ended(&a, EMBED_OK);
+    }
+    free(rows);
+    free(many);
+    embed_pool_destroy(pool);
+}
+
+/* Who waits for room does not wait past its deadline, and is not overtaken by who comes later. */
+static void test_room_and_deadline(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.queue_requests = 1;
+    embed_pool *pool = create(&options);
+    struct stopper stopper;
+    struct submitted a;
+    float row[WIDTH];
+    embed_ticket *ticket = NULL;
+    occupy(&stopper, pool);
+    assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = 1;
+    request.out = row;
+    request.capacity = WIDTH;
+    request.wait_for_room = 1;
+    request.deadline_milliseconds = 50;
+    double before = seconds();
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_BUSY);
+    assert_true(seconds() - before > 0.049 && seconds() - before < 5);
+    assert_null(ticket);
+    let_go(&stopper);
+    assert_ended(&a, EMBED_OK);
+    embed_pool_destroy(pool);
+}
+
+/* `done` finds the ticket, and may submit, also where it would have to wait for itself. */
+struct chain {
+    embed_pool *pool;
+    embed_ticket *ticket;
+    atomic_int state; /* 1: with its ticket, 2: without */
+    embed_status again;
+    float row[WIDTH];
+};
+
+static void submit_again(void *user, embed_status status, const char *message)
+{
+    struct chain *chain = user;
+    (void)status;
+    (void)message;
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = 1;
+    request.out = chain->row;
+    request.capacity = WIDTH;
+    request.wait_for_room = 1;
+    embed_ticket *ticket = NULL;
+    for (int i = 0; i < 3; i++) { /* one fits */
+        chain->again = embed_pool_submit(chain->pool, &request, &ticket);
+        if (chain->again == EMBED_OK) embed_ticket_free(ticket);
+    }
+    atomic_store(&chain->state, chain->ticket != NULL ? 1 : 2);
+}
+
+static void test_done_submits(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.queue_requests = 1;
+    for (int round = 0; round < 50; round++) {
+        struct chain chain = {.pool = create(&options)};
+        embed_request request = EMBED_REQUEST_INIT;
+        float row[WIDTH];
+        request.texts = texts;
+        request.n = 1;
+        request.out = row;
+        request.capacity = WIDTH;
+        request.done = submit_again;
+        request.user = &chain;
+        assert_int_equal(embed_pool_submit(chain.pool, &request, &chain.ticket), EMBED_OK);
+        assert_int_equal(embed_ticket_wait(chain.ticket, EMBED_WAIT_FOREVER), EMBED_OK);
+        assert_int_equal(atomic_load(&chain.state), 1);
+        assert_int_equal(chain.again, EMBED_BUSY);
+        embed_ticket_free(chain.ticket);
+        embed_pool_destroy(chain.pool);
+    }
+}
+
+/* Submitting while another thread closes: accepted and ended, or refused. */
+static void *encode_until_closed(void *argument)
+{
+    struct waiter *waiter = argument;
+    do {
+        waiter->status =
+            embed_pool_encode(waiter->pool, texts, 4, NULL, waiter->rows, 4 * WIDTH, NULL);
+    } while (waiter->status == EMBED_OK);
+    return NULL;
+}
+
+static void test_submit_and_close(void **state)
+{
+    (void)state;
+    static struct waiter waiters[4];
+    for (int round = 0; round < 60; round++) {
+        pthread_t threads[4];
+        embed_pool *pool = create(NULL);
+        for (int i = 0; i < 4; i++) {
+            waiters[i].pool = pool;
+            assert_int_equal(pthread_create(&threads[i], NULL, encode_until_closed, &waiters[i]), 0);
+        }
+        nanosleep(&(struct timespec){0, 300000 + round * 10000}, NULL);
+        embed_pool_close(pool, round % 2);
+        for (int i = 0; i < 4; i++) {
+            pthread_join(threads[i], NULL);
+            assert_true(waiters[i].status == EMBED_CLOSED || waiters[i].status == EMBED_CANCELLED);
+        }
+        embed_pool_destroy(pool);
+    }
+}
+
 /* ---- wrong calls --------------------------------------------------------------------------- */
 
 static void test_wrong_calls(void **state)
@@ -541,6 +689,11 @@ int main(void)
         cmocka_unit_test(test_close_cancels),
         cmocka_unit_test(test_close_within_done),
         cmocka_unit_test(test_delay),
+        cmocka_unit_test(test_delay_and_deadline),
+        cmocka_unit_test(test_deadline_after_large_batches),
+        cmocka_unit_test(test_room_and_deadline),
+        cmocka_unit_test(test_done_submits),
+        cmocka_unit_test(test_submit_and_close),
         cmocka_unit_test(test_wrong_calls),
     };
     return cmocka_run_group_tests(tests, prepare, release);

@@ -21,10 +21,11 @@ static uint64_t due(const struct embed_pool *pool, const struct member *member)
         return 0;
     uint64_t full = queue->first->queued + pool->options.max_delay_microseconds * UINT64_C(1000);
     if (queue->urgent == UINT64_MAX) return full;
-    /* Twice what it should take before its deadline, or it would be just too late. */
+    /* Company is worth half the time until a deadline, and leaves twice what the batch should take. */
+    uint64_t queued = queue->first->queued, left = queue->urgent > queued ? queue->urgent - queued : 0;
     uint64_t needed = (uint64_t)(2 * batch_time_expected(&pool->batch_time, (double)queue->tokens));
-    uint64_t urgent = queue->urgent > needed ? queue->urgent - needed : 0;
-    return urgent < full ? urgent : full;
+    uint64_t spare = needed < left ? left - needed : 0, wait = left / 2 < spare ? left / 2 : spare;
+    return queued + wait < full ? queued + wait : full;
 }
 
 /* The fallback computes when nobody else can. */
