@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #define SAMPLES          10
-#define GROWTH_LIMIT_KIB 2048 /* from 20 % of the lines to all of them */
+#define GROWTH_LIMIT_KIB 2048 /* from half of the lines to all of them */
 
 static char *lines[4096];
 static size_t line_count;
