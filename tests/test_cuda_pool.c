@@ -1,5 +1,5 @@
 /* test_cuda_pool.c - pools on emulated GPUs: sized by memory, and what they do when a GPU fails */
-#include "test_models.h"
+#include "pool_test.h"
 
 #include "test_folder.h"
 
@@ -14,40 +14,17 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
-#define TINY VECTORS "tiny-bert"
-
-enum { WIDTH = 64, TEXTS = 24, MIB = 1 << 20 };
-
-static struct vector_lines lines;
-static embed_text *texts;
-static float *expected; /* (lines.count, WIDTH), the reference's */
+enum { TEXTS = 24, MIB = 1 << 20 };
 
 static embed_model *open_on(int device)
 {
-    embed_model *model = NULL;
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     options.device = EMBED_DEVICE_CUDA;
     options.device_index = device;
     options.threads = 1;
     if (embed_model_open(&model, TINY, &options) != EMBED_OK) fail_msg("%s", embed_error_message());
     return model;
-}
-
-static embed_pool *create(embed_model **models, size_t n, const embed_pool_options *options)
-{
-    embed_pool *pool = NULL;
-    if (embed_pool_create(&pool, models, n, options) != EMBED_OK)
-        fail_msg("%s", embed_error_message());
-    return pool;
-}
-
-static embed_metrics metrics_of(const embed_pool *pool)
-{
-    embed_metrics metrics = EMBED_METRICS_INIT;
-    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
-    return metrics;
 }
 
 static void assert_like_reference(const float *rows, size_t first, size_t n)
@@ -77,12 +54,12 @@ static void check_sizes(size_t device_bytes, unsigned most)
     options.max_instances = most;
     options.reserve_bytes = (uint64_t)512 * MIB;
     options.warm_up = EMBED_OFF;
-    embed_model *model = open_on(0);
+    model = open_on(0);
     embed_memory planned = EMBED_MEMORY_INIT, taken = EMBED_MEMORY_INIT;
     size_t fit = 0;
     assert_int_equal(plan(&planned), EMBED_OK);
     assert_int_equal(embed_instances_that_fit(model, NULL, options.reserve_bytes, &fit), EMBED_OK);
-    embed_pool *pool = create(&model, 1, &options);
+    embed_pool *pool = create(&options);
     embed_metrics metrics = metrics_of(pool);
     assert_int_equal(embed_pool_get_memory(pool, &taken), EMBED_OK);
     print_message("%6zu MiB: %zu instances fit, %u made, of %llu bytes, weights %llu\n",
@@ -102,6 +79,7 @@ static void check_sizes(size_t device_bytes, unsigned most)
     assert_true(metrics.device_free_bytes > 0 && metrics.device_free_bytes < device_bytes);
     embed_pool_destroy(pool);
     embed_model_close(model);
+    model = NULL;
 }
 
 static void test_sizes(void **state)
@@ -123,7 +101,7 @@ static void test_two_devices(void **state)
     options.instances = 1;
     options.batch_texts = 1;
     options.warm_up_passes = 1;
-    embed_pool *pool = create(models, 2, &options);
+    embed_pool *pool = create_pool(models, 2, &options);
     float *rows = calloc(TEXTS * WIDTH, sizeof *rows);
     embed_item items[TEXTS];
     size_t on[2] = {0, 0};
@@ -230,7 +208,6 @@ static void work_with_failure(unsigned long n, int code, bool forever, embed_fal
     options.batch_tokens = 300;
     options.warm_up = EMBED_OFF;
     options.fallback = fallback;
-    embed_model *model = NULL;
     embed_pool *pool = NULL;
     embed_model_options model_options = EMBED_MODEL_OPTIONS_INIT;
     model_options.device = EMBED_DEVICE_CUDA;
@@ -255,6 +232,7 @@ static void work_with_failure(unsigned long n, int code, bool forever, embed_fal
         snprintf(finding->call, sizeof finding->call, "%s", emulator_failed_call());
     embed_pool_destroy(pool);
     embed_model_close(model);
+    model = NULL;
     /* The other instance may have looked before: then it chooses the device, and is told. */
     if (emulator_calls_after_loss() > 3)
         snprintf(finding->wrong, sizeof finding->wrong, "%lu calls of a lost device",
@@ -361,7 +339,6 @@ static void test_folder_changes(void **state)
     char copy[600], file[640];
     snprintf(copy, sizeof copy, "%s", test_copy_folder(TINY));
     snprintf(file, sizeof file, "%s/model.safetensors", copy);
-    embed_model *model = NULL;
     embed_pool *pool = NULL;
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     embed_pool_options pool_options = EMBED_POOL_OPTIONS_INIT;
@@ -378,6 +355,7 @@ static void test_folder_changes(void **state)
     assert_non_null(strstr(embed_error_message(), "not those any more"));
     embed_pool_destroy(pool);
     embed_model_close(model);
+    model = NULL;
     test_remove_folder(copy);
 }
 
@@ -390,8 +368,8 @@ static void test_degraded(void **state)
     options.instances = 2;
     options.warm_up = EMBED_OFF;
     options.fallback = EMBED_FALLBACK_READY;
-    embed_model *model = open_on(0);
-    embed_pool *pool = create(&model, 1, &options);
+    model = open_on(0);
+    embed_pool *pool = create(&options);
     assert_int_equal(metrics_of(pool).state, EMBED_POOL_READY);
     emulator_fail("cudaEventSynchronize", 1, cudaErrorECCUncorrectable, false);
     for (int round = 0; round < 2; round++) {
@@ -411,6 +389,7 @@ static void test_degraded(void **state)
     assert_int_equal(clients[0].items[0].path & EMBED_PATH_CPU, EMBED_PATH_CPU);
     embed_pool_destroy(pool);
     embed_model_close(model);
+    model = NULL;
     assert_true(emulator_calls_after_loss() <= 3); /* the other instance's */
 }
 
@@ -430,11 +409,11 @@ static void test_others_need_memory(void **state)
 {
     (void)state;
     emulator_set_memory(0, (size_t)1024 * MIB);
-    embed_model *model = open_on(0);
+    model = open_on(0);
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
     options.max_instances = 1;
     options.warm_up = EMBED_OFF;
-    embed_pool *pool = create(&model, 1, &options);
+    embed_pool *pool = create(&options);
     float row[WIDTH];
     size_t whole = metrics_of(pool).instance_batch_tokens;
     uint64_t own = metrics_of(pool).instance_bytes;
@@ -452,22 +431,24 @@ static void test_others_need_memory(void **state)
     assert_like_reference(row, 0, 1);
     embed_pool_destroy(pool);
     embed_model_close(model);
+    model = NULL;
 }
 
 static void test_memory_limit(void **state)
 {
     (void)state;
-    embed_model *model = open_on(0);
+    model = open_on(0);
     embed_memory one = EMBED_MEMORY_INIT;
     assert_int_equal(plan(&one), EMBED_OK);
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
     options.instances = 4;
     options.warm_up = EMBED_OFF;
     options.memory_limit_bytes = one.weights + 2 * one.own + one.own / 2;
-    embed_pool *pool = create(&model, 1, &options);
+    embed_pool *pool = create(&options);
     assert_int_equal(metrics_of(pool).instances, 2);
     embed_pool_destroy(pool);
     embed_model_close(model);
+    model = NULL;
 }
 
 /* ---- set-up -------------------------------------------------------------------------------- */
@@ -488,20 +469,9 @@ static int end(void **state)
 
 static int prepare(void **state)
 {
-    (void)state;
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
-    lines = vector_lines_load(VECTORS "tiny-lines.txt");
-    texts = texts_of(&lines);
-    expected = vector_rows_load(VECTORS "tiny-bert.f32", lines.count, WIDTH);
-    return 0;
-}
-
-static int release(void **state)
-{
-    (void)state;
-    free(expected);
-    free(texts);
-    vector_lines_free(&lines);
+    read_texts(state);
+    expected = vector_rows_load(VECTORS "tiny-bert.f32", lines.count, WIDTH); /* the reference's */
     return 0;
 }
 
@@ -523,5 +493,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_folder_changes, begin, end),
         cmocka_unit_test_setup_teardown(test_degraded, begin, end), /* the last: it loses cuda:0 */
     };
-    return cmocka_run_group_tests(tests, prepare, release);
+    return cmocka_run_group_tests(tests, prepare, close_tiny);
 }

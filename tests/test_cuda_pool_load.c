@@ -3,29 +3,15 @@
  * On the emulated device with its latency model: kernels are not computed, but take their time, so that
  * the processor is free for those who send. The figures are of the pool, not of a GPU.
  */
-#include "test_models.h"
+#include "pool_test.h"
 
 #include "emu/emulator.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
-#define TINY VECTORS "tiny-bert"
-
-enum { WIDTH = 64, WORKERS = 8, UNDER_WAY = 16 };
-
-static struct vector_lines lines;
-static embed_text *texts;
-static embed_model *model;
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+enum { WORKERS = 8, UNDER_WAY = 16 };
 
 /* A device on which a chunk takes so long, besides what each token takes. */
 static void open_device(double launch_microseconds, double row_microseconds)
@@ -36,14 +22,6 @@ static void open_device(double launch_microseconds, double row_microseconds)
     options.device = EMBED_DEVICE_CUDA;
     options.threads = 1;
     if (embed_model_open(&model, TINY, &options) != EMBED_OK) fail_msg("%s", embed_error_message());
-}
-
-static embed_pool *create(const embed_pool_options *options)
-{
-    embed_pool *pool = NULL;
-    if (embed_pool_create(&pool, &model, 1, options) != EMBED_OK)
-        fail_msg("%s", embed_error_message());
-    return pool;
 }
 
 /* ---- small requests ------------------------------------------------------------------------ */
@@ -116,7 +94,6 @@ static double run_workers(size_t in_request, size_t under_way, unsigned instance
 {
     struct worker workers[WORKERS];
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
-    embed_metrics metrics = EMBED_METRICS_INIT;
     size_t done = 0;
     options.instances = instances;
     options.warm_up = EMBED_OFF; /* it takes the device's time, seconds of it */
@@ -133,7 +110,7 @@ static double run_workers(size_t in_request, size_t under_way, unsigned instance
         done += workers[i].done;
     }
     double rate = (double)done / (seconds() - begin);
-    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
+    embed_metrics metrics = metrics_of(pool);
     print_message("%u instances, %d workers, %zu requests of %zu texts under way: %.0f texts/s, "
                   "batches of %.0f texts, p50 %.1f ms, p99 %.1f ms\n",
                   instances, WORKERS, under_way, in_request, rate,
@@ -157,6 +134,7 @@ static void test_small_requests(void **state)
     assert_true(few >= 0.9 * big);
     assert_true(some >= 0.9 * big);
     embed_model_close(model);
+    model = NULL;
 }
 
 /* ---- more than it can do ------------------------------------------------------------------- */
@@ -274,9 +252,7 @@ static struct storm run_storm(double rate, double length, double *batch)
         sum.slow_refusals += storms[i].slow_refusals;
         if (storms[i].latest > sum.latest) sum.latest = storms[i].latest;
     }
-    embed_metrics metrics = EMBED_METRICS_INIT;
-    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
-    *batch = metrics.compute_microseconds.largest * 1e-6;
+    *batch = metrics_of(pool).compute_microseconds.largest * 1e-6;
     embed_pool_destroy(pool);
     return sum;
 }
@@ -303,21 +279,15 @@ static void test_overload(void **state)
         assert_true(storm.slow_refusals <= storm.refused / 100);
     }
     embed_model_close(model);
+    model = NULL;
 }
-
-/* ---- set-up -------------------------------------------------------------------------------- */
 
 int main(void)
 {
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
-    lines = vector_lines_load(VECTORS "tiny-lines.txt");
-    texts = texts_of(&lines);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_requests),
         cmocka_unit_test(test_overload),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    free(texts);
-    vector_lines_free(&lines);
-    return failed;
+    return cmocka_run_group_tests(tests, read_texts, close_tiny);
 }

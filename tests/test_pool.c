@@ -1,42 +1,9 @@
 /* test_pool.c - a pool on the CPU: the same rows as an instance gives, every request ended once */
-#include "test_models.h"
+#include "pool_test.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
-
-#define TINY VECTORS "tiny-bert"
-
-enum { WIDTH = 64 };
-
-static embed_model *model;
-static struct vector_lines lines;
-static embed_text *texts;
-static float *expected; /* (lines.count, WIDTH) */
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static embed_pool *create(const embed_pool_options *options)
-{
-    embed_pool *pool = NULL;
-    if (embed_pool_create(&pool, &model, 1, options) != EMBED_OK)
-        fail_msg("%s", embed_error_message());
-    return pool;
-}
-
-static embed_metrics metrics_of(const embed_pool *pool)
-{
-    embed_metrics metrics = EMBED_METRICS_INIT;
-    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
-    return metrics;
-}
 
 static void assert_rows(const float *rows, size_t first, size_t n)
 {
@@ -652,30 +619,6 @@ static void test_wrong_calls(void **state)
     embed_pool_destroy(NULL);
 }
 
-/* ---- set-up -------------------------------------------------------------------------------- */
-
-static int prepare(void **state)
-{
-    (void)state;
-    struct opened opened = open_model(TINY, 0, 0);
-    lines = vector_lines_load(VECTORS "tiny-lines.txt");
-    texts = texts_of(&lines);
-    expected = encode(&opened, texts, lines.count, NULL);
-    embed_instance_destroy(opened.instance);
-    model = opened.model;
-    return opened.width == WIDTH ? 0 : -1;
-}
-
-static int release(void **state)
-{
-    (void)state;
-    free(expected);
-    free(texts);
-    vector_lines_free(&lines);
-    embed_model_close(model);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -696,5 +639,5 @@ int main(void)
         cmocka_unit_test(test_submit_and_close),
         cmocka_unit_test(test_wrong_calls),
     };
-    return cmocka_run_group_tests(tests, prepare, release);
+    return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

@@ -3,35 +3,20 @@
  * POOL_REQUESTS sets how many requests the threads make in all; without it 100,000, which take some
  * seconds. Under a sanitizer fewer do.
  */
-#include "test_models.h"
+#include "pool_test.h"
 
 #include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
-#define TINY VECTORS "tiny-bert"
-
-enum { WIDTH = 64, THREADS = 32, INSTANCES = 4, MOST_TEXTS = 4 };
+enum { THREADS = 32, INSTANCES = 4, MOST_TEXTS = 4 };
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { REQUESTS = 4000, IS_INSTRUMENTED = 1 };
 #else
 enum { REQUESTS = 100000, IS_INSTRUMENTED = 0 };
 #endif
-
-static embed_model *model;
-static struct vector_lines lines;
-static embed_text *texts;
-static float *expected; /* (lines.count, WIDTH) */
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static size_t requests_in_all(void)
 {
@@ -171,12 +156,9 @@ static void test_many_threads(void **state)
     (void)state;
     size_t files = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
-    embed_pool *pool = NULL;
-    embed_metrics metrics = EMBED_METRICS_INIT;
     options.instances = INSTANCES;
     options.queue_requests = 48; /* fewer than are under way: some wait for room */
-    if (embed_pool_create(&pool, &model, 1, &options) != EMBED_OK)
-        fail_msg("%s", embed_error_message());
+    embed_pool *pool = create(&options);
 
     size_t all = requests_in_all() / THREADS * THREADS, warm = all / 4 / THREADS * THREADS;
     double before = seconds();
@@ -184,7 +166,7 @@ static void test_many_threads(void **state)
     size_t resident = resident_bytes();
     cancelled += run_clients(pool, all - warm);
     size_t drift = resident_bytes() > resident ? resident_bytes() - resident : 0;
-    assert_int_equal(embed_pool_get_metrics(pool, &metrics), EMBED_OK);
+    embed_metrics metrics = metrics_of(pool);
     print_message("%zu requests of %u threads in %.1f s: %llu texts in %llu batches, %zu cancelled, "
                   "resident memory grew by %zu KiB\n",
                   all, THREADS, seconds() - before, (unsigned long long)metrics.texts,
@@ -199,34 +181,10 @@ static void test_many_threads(void **state)
     assert_int_equal(count_entries("/proc/self/task"), threads);
 }
 
-/* ---- set-up -------------------------------------------------------------------------------- */
-
-static int prepare(void **state)
-{
-    (void)state;
-    struct opened opened = open_model(TINY, 0, 0);
-    lines = vector_lines_load(VECTORS "tiny-lines.txt");
-    texts = texts_of(&lines);
-    expected = encode(&opened, texts, lines.count, NULL);
-    embed_instance_destroy(opened.instance);
-    model = opened.model;
-    return opened.width == WIDTH ? 0 : -1;
-}
-
-static int release(void **state)
-{
-    (void)state;
-    free(expected);
-    free(texts);
-    vector_lines_free(&lines);
-    embed_model_close(model);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_threads),
     };
-    return cmocka_run_group_tests(tests, prepare, release);
+    return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

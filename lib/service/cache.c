@@ -37,11 +37,7 @@ embed_status cache_create(struct embed_cache **out, const embed_cache_options *o
         }
         cache->pool.profile = cache->profile;
     }
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&cache->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    condition_init(&cache->changed);
     pthread_mutex_init(&cache->lock, NULL);
     *out = cache;
     return EMBED_OK;

@@ -101,11 +101,10 @@ static embed_status too_large(const struct embed_cache *cache, const struct entr
  * by waiting for their users. Nothing is dropped in vain. */
 static embed_status make_room(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
-    struct timespec time = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
     while (!has_room(cache, entry, false)) {
         if (has_room(cache, entry, true)) drop_one(cache);
         else if (clock_nanoseconds() >= deadline) return busy(cache, entry);
-        else pthread_cond_timedwait(&cache->changed, &cache->lock, &time);
+        else condition_wait(&cache->changed, &cache->lock, deadline);
     }
     return EMBED_OK;
 }

@@ -284,11 +284,7 @@ embed_status member_start(struct member *member)
 void member_init(struct member *member, struct embed_pool *pool, unsigned index,
                  struct embed_model *model)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&member->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    condition_init(&member->wake);
     member->pool = pool;
     member->index = index;
     member->model = model;

@@ -69,13 +69,9 @@ static embed_status complete_options(struct embed_pool *pool, const embed_pool_o
 
 static void init_sync(struct embed_pool *pool)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->room, &monotonic);
-    pthread_cond_init(&pool->closed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    condition_init(&pool->room);
+    condition_init(&pool->closed);
 }
 
 /* Room for all members, none of which has an instance yet. */

@@ -114,12 +114,7 @@ static void wait_for_work(struct embed_pool *pool, struct member *member)
     if (member->look_at < until && !pool->is_closing) until = member->look_at;
     if (is_draining(pool) && pool->drain_end < until) until = pool->drain_end;
     member->is_idle = true;
-    if (until == UINT64_MAX) {
-        pthread_cond_wait(&member->wake, &pool->lock);
-    } else {
-        struct timespec time = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
-        pthread_cond_timedwait(&member->wake, &pool->lock, &time);
-    }
+    condition_wait(&member->wake, &pool->lock, until);
     member->is_idle = false;
 }
 

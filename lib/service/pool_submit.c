@@ -56,19 +56,16 @@ static embed_status check_room(const struct embed_pool *pool, size_t tokens)
 static embed_status wait_for_room(struct embed_pool *pool, size_t tokens, uint64_t deadline)
 {
     struct room_waiter waiter = {NULL}, **place = &pool->waiters;
-    struct timespec until = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
     while (*place != NULL) place = &(*place)->next;
     *place = &waiter;
-    int error = 0;
-    while (error == 0 && !pool->is_closing && !(pool->waiters == &waiter && has_room(pool, tokens))) {
-        if (deadline == UINT64_MAX) pthread_cond_wait(&pool->room, &pool->lock);
-        else error = pthread_cond_timedwait(&pool->room, &pool->lock, &until);
-    }
+    bool in_time = true;
+    while (in_time && !pool->is_closing && !(pool->waiters == &waiter && has_room(pool, tokens)))
+        in_time = condition_wait(&pool->room, &pool->lock, deadline);
     for (place = &pool->waiters; *place != &waiter;) place = &(*place)->next;
     *place = waiter.next;
     pthread_cond_broadcast(&pool->room); /* the next one's turn */
     if (pool->is_closing) return fail(EMBED_CLOSED, "the pool is closed");
-    return error == 0 ? EMBED_OK : busy(pool);
+    return in_time ? EMBED_OK : busy(pool);
 }
 
 /* With the lock: would it wait past its deadline behind what is there already? */

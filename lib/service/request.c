@@ -6,7 +6,6 @@
 #include "base/status.h"
 #include "service/pool.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -62,11 +61,7 @@ embed_status request_create(struct request **out, const embed_request *given,
     if (request == NULL) return EMBED_OUT_OF_MEMORY;
     atomic_init(&request->holders, 1);
     pthread_mutex_init(&request->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&request->completed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    condition_init(&request->completed);
 
     request->n = given->n;
     request->dimensions = options->dimensions;
@@ -144,15 +139,13 @@ void request_complete(struct request *request)
 
 embed_status request_wait(struct request *request, unsigned milliseconds)
 {
-    uint64_t end = clock_nanoseconds() + (uint64_t)milliseconds * 1000000u;
-    struct timespec until = {(time_t)(end / 1000000000u), (long)(end % 1000000000u)};
+    uint64_t end = milliseconds == EMBED_WAIT_FOREVER
+                       ? UINT64_MAX
+                       : clock_nanoseconds() + (uint64_t)milliseconds * 1000000u;
     pthread_mutex_lock(&request->lock);
-    int error = milliseconds == 0 ? ETIMEDOUT : 0;
-    while (!request->is_completed && error == 0) {
-        if (milliseconds == EMBED_WAIT_FOREVER)
-            pthread_cond_wait(&request->completed, &request->lock);
-        else error = pthread_cond_timedwait(&request->completed, &request->lock, &until);
-    }
+    bool in_time = milliseconds > 0;
+    while (!request->is_completed && in_time)
+        in_time = condition_wait(&request->completed, &request->lock, end);
     bool is_completed = request->is_completed;
     pthread_mutex_unlock(&request->lock);
     if (!is_completed) return fail(EMBED_PENDING, "the request is not completed yet");

@@ -10,8 +10,8 @@
 #include "embed.h"
 #include "model/model.h"
 #include "model/token_batch.h"
+#include "service/condition.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
