@@ -48,12 +48,13 @@ MANDIR     = $(PREFIX)/share/man
 # ---- the machine ---------------------------------------------------------------------------
 # Recursive on purpose: the compiler may be installed by the `packages` rule of this very run.
 MACHINE  := $(shell uname -m)
-ISAS     := $(if $(filter x86_64,$(MACHINE)),scalar avx2 avx512 avx512_bf16,scalar)
+ISAS     := $(if $(filter x86_64,$(MACHINE)),scalar avx2 avx512 avx512_bf16 avx512_vnni,scalar)
 
 FLAGS_scalar :=
 FLAGS_avx2   := -mavx2 -mfma
 FLAGS_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mprefer-vector-width=512
 FLAGS_avx512_bf16 := $(FLAGS_avx512) -mavx512bf16
+FLAGS_avx512_vnni := $(FLAGS_avx512_bf16) -mavx512vnni
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wvla $(if $(WERROR)$(CI),-Werror)
@@ -73,9 +74,16 @@ TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildc
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
 
 LIB_OBJECTS       := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
-# Where elements are BF16, NAME_bf16.c takes the place of NAME.c.
-cpu_sources        = $(if $(filter %_bf16,$(1)),$(filter-out $(patsubst %_bf16.c,%.c,$(filter %_bf16.c,$(CPU_SOURCES))),$(CPU_SOURCES)),$(filter-out %_bf16.c,$(CPU_SOURCES)))
-CPU_OBJECTS       := $(foreach isa,$(ISAS),$(patsubst kernels/cpu/%.c,$(BUILD)/kernels/cpu/$(isa)/%.o,$(call cpu_sources,$(isa))))
+# Where elements are BF16, NAME_bf16.c takes the place of NAME.c, and NAME_int8.c that of either
+# where products are in INT8.
+BF16_SOURCES      := $(filter %_bf16.c,$(CPU_SOURCES))
+INT8_SOURCES      := $(filter %_int8.c,$(CPU_SOURCES))
+CPU_SOURCES_scalar      := $(filter-out $(BF16_SOURCES) $(INT8_SOURCES),$(CPU_SOURCES))
+CPU_SOURCES_avx2        := $(CPU_SOURCES_scalar)
+CPU_SOURCES_avx512      := $(CPU_SOURCES_scalar)
+CPU_SOURCES_avx512_bf16 := $(filter-out $(BF16_SOURCES:_bf16.c=.c),$(CPU_SOURCES_scalar)) $(BF16_SOURCES)
+CPU_SOURCES_avx512_vnni := $(filter-out $(INT8_SOURCES:_int8.c=_bf16.c),$(CPU_SOURCES_avx512_bf16)) $(INT8_SOURCES)
+CPU_OBJECTS       := $(foreach isa,$(ISAS),$(patsubst kernels/cpu/%.c,$(BUILD)/kernels/cpu/$(isa)/%.o,$(CPU_SOURCES_$(isa))))
 REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
 EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \

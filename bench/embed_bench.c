@@ -4,7 +4,7 @@
  *   embed-bench throughput -m FOLDER [options] FILE                  all lines of FILE
  *   embed-bench throughput -m FOLDER [options] --texts N --tokens N  N texts of so many tokens each,
  *                                                                    given as ids: no tokenizing
- * Options: --device auto|cpu|cuda, --dtype auto|f32|bf16|f16, --threads N, --batch-tokens N,
+ * Options: --device auto|cpu|cuda, --dtype auto|f32|bf16|int8|f16, --threads N, --batch-tokens N,
  * --rounds N. Prints CSV with a header line: medians over the rounds, after one round that is not
  * counted.
  */

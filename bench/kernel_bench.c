@@ -51,21 +51,29 @@ DEFINE_ROOF(roof_scalar, 16, )
 DEFINE_ROOF(roof_avx2, 32, __attribute__((target("avx2,fma"))))
 DEFINE_ROOF(roof_avx512, 64, __attribute__((target("avx512f"))))
 
-/* The same with dot products of pairs, done after 6 cycles: each adds two products to 16 lanes. */
-#define DOT(n) "vdpbf16ps %%zmm12, %%zmm12, %%zmm" #n "\n\t"
+/* The same with dot products of pairs (BF16) and quads (INT8), done after 6 cycles at most: each
+ * adds two or four products to 16 lanes. */
+#define DOT(n, instruction) instruction " %%zmm12, %%zmm12, %%zmm" #n "\n\t"
 
-__attribute__((target("avx512f"))) static double roof_avx512_bf16(void)
-{
-    double start = now();
-    for (long n = 0; n < ROOF_STEPS; n++)
-        __asm__ volatile(DOT(0) DOT(1) DOT(2) DOT(3) DOT(4) DOT(5) DOT(6) DOT(7) DOT(8) DOT(9)
-                             DOT(10) DOT(11)
-                         :
-                         :
-                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-                           "xmm9", "xmm10", "xmm11");
-    return 4.0 * 12 * 16 * ROOF_STEPS / (now() - start);
-}
+#define DEFINE_DOT_ROOF(name, instruction, products)                                             \
+    __attribute__((target("avx512f"))) static double name(void)                                  \
+    {                                                                                            \
+        double start = now();                                                                    \
+        for (long n = 0; n < ROOF_STEPS; n++)                                                    \
+            __asm__ volatile(                                                                    \
+                DOT(0, instruction) DOT(1, instruction) DOT(2, instruction) DOT(3, instruction)  \
+                    DOT(4, instruction) DOT(5, instruction) DOT(6, instruction)                  \
+                        DOT(7, instruction) DOT(8, instruction) DOT(9, instruction)              \
+                            DOT(10, instruction) DOT(11, instruction)                            \
+                :                                                                                \
+                :                                                                                \
+                : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",        \
+                  "xmm9", "xmm10", "xmm11");                                                     \
+        return 2.0 * products * 12 * 16 * ROOF_STEPS / (now() - start);                          \
+    }
+
+DEFINE_DOT_ROOF(roof_avx512_bf16, "vdpbf16ps", 2)
+DEFINE_DOT_ROOF(roof_avx512_vnni, "vpdpbusd", 4)
 #endif
 
 struct target {
@@ -144,16 +152,18 @@ static void bench_linear(const struct target *target, size_t N, size_t O, size_t
     float *bias = random_floats(k->linear_bias_size(O));
     void *input = elements(k, x, N * I), *got = memory(N * O * k->element_bytes);
     void *packed = memory(k->linear_weight_bytes(O, I));
+    void *scratch = memory(k->linear_scratch_bytes(I));
     k->linear_pack(packed, w, O, I);
     double best;
-    BEST_TIME(best, k->linear(got, input, packed, bias, N, O, I, 0, O, activation));
+    BEST_TIME(best, k->linear(got, input, packed, bias, N, O, I, 0, O, activation, scratch));
     size_t some = N < 13 ? N : 13; /* rows to check: the naive kernel is slow */
-    cpu_kernels_reference.linear(expected, x, w, bias, some, O, I, 0, O, activation);
+    cpu_kernels_reference.linear(expected, x, w, bias, some, O, I, 0, O, activation, NULL);
     char shape[64];
     snprintf(shape, sizeof shape, "N=%zu O=%zu I=%zu", N, O, I);
     print_row(activation == ACTIVATION_GELU ? "linear+gelu" : "linear", target, shape,
               largest_difference(k, got, expected, some * O), best, 2.0 * (double)(N * O * I));
     free(x), free(w), free(got), free(bias), free(expected), free(packed), free(input);
+    free(scratch);
 }
 
 static void bench_attention(const struct target *target, size_t T, size_t HS)
@@ -228,6 +238,9 @@ int main(int argc, char **argv)
     printf("kernel,instruction_set,shape,difference,microseconds,gflops,share_of_roof\n");
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) {
+        if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"))
+            bench_if_wanted(wanted,
+                            (struct target){&cpu_kernels_avx512_vnni, roof_avx512_vnni, 0});
         if (__builtin_cpu_supports("avx512bf16"))
             bench_if_wanted(wanted,
                             (struct target){&cpu_kernels_avx512_bf16, roof_avx512_bf16, 0});

@@ -15,7 +15,8 @@
  *
  * `void *` is a matrix of elements, which are FP32 or, in a table made for it, BF16: the upper half
  * of an FP32, rounded to nearest, ties to even. Strides count elements. `float *` is FP32 in any
- * table.
+ * table. In a table made for INT8 the elements are BF16, and a linear layer rounds its inputs and
+ * weights to 8 bits, with scales for each INT8_GROUP of inputs: kernels/reference/reference_int8.c.
  *
  * The operations come as a table, once for every instruction set: the same sources in
  * kernels/cpu/, compiled with that set's flags. kernels/reference/ has the same table in naive C,
@@ -41,9 +42,13 @@ enum pooling {
     POOLING_LAST /* the last row */
 };
 
+#define INT8_GROUP 64
+
 struct cpu_kernels {
-    const char *name; /* "reference", "scalar", "avx2", "avx512", "avx512_bf16" */
+    const char *name; /* "reference", "scalar", "avx2", "avx512", "avx512_bf16",
+                        * "avx512_vnni" */
     size_t element_bytes; /* 4: FP32, 2: BF16 */
+    size_t matrix_bytes;  /* of a weight of a linear layer; 1: INT8, where elements are BF16 */
 
     /* Columns of a linear layer are computed in groups of `panel`: a split of its O outputs among
      * threads begins at multiples of it. */
@@ -56,13 +61,16 @@ struct cpu_kernels {
     size_t (*linear_weight_bytes)(size_t O, size_t I);
     size_t (*linear_bias_size)(size_t O);
 
+    /* Bytes of scratch that `linear` needs; each thread has its own. */
+    size_t (*linear_scratch_bytes)(size_t I);
+
     /* w (O, I), as PyTorch stores it, into the layout `linear` reads. */
     void (*linear_pack)(void *packed, const float *w, size_t O, size_t I);
 
     /* y (N, O) = activation(x (N, I) @ w (O, I)^T + bias (O)), columns [first, last) of it, both
      * multiples of panel or last = O. w is packed; bias has linear_bias_size(O) floats. */
     void (*linear)(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
-                   size_t I, size_t first, size_t last, enum activation activation);
+                   size_t I, size_t first, size_t last, enum activation activation, void *scratch);
 
     /* y (N, C) = layernorm(word (V, C)[ids] + position (., C)[positions] + type (C))
      * type is the one row of the token type table that a single text uses; NULL: none.
@@ -99,6 +107,7 @@ extern const struct cpu_kernels cpu_kernels_scalar;
 extern const struct cpu_kernels cpu_kernels_avx2;
 extern const struct cpu_kernels cpu_kernels_avx512;
 extern const struct cpu_kernels cpu_kernels_avx512_bf16; /* in BF16 */
+extern const struct cpu_kernels cpu_kernels_avx512_vnni; /* in INT8 */
 #endif
 
 #endif

@@ -22,11 +22,11 @@ static void check_linear(const struct cpu_kernels *k, size_t N, size_t O, size_t
     memcpy(padded, bias, O * sizeof *bias);
     got[N * O] = 42; /* must not be touched */
 
-    reference->linear(expected, x, w, bias, N, O, I, 0, O, activation);
+    reference->linear(expected, x, w, bias, N, O, I, 0, O, activation, NULL);
     /* In two parts, as two threads would. */
     size_t middle = O / 2 / k->panel * k->panel;
-    k->linear(got, x, p, padded, N, O, I, 0, middle, activation);
-    k->linear(got, x, p, padded, N, O, I, middle, O, activation);
+    k->linear(got, x, p, padded, N, O, I, 0, middle, activation, NULL);
+    k->linear(got, x, p, padded, N, O, I, middle, O, activation, NULL);
 
     char what[96];
     snprintf(what, sizeof what, "linear %s N %zu O %zu I %zu", k->name, N, O, I);
@@ -64,12 +64,12 @@ static void test_gelu(void **state)
         float *bias = zeros(k->linear_bias_size(1));
         void *p = packed(k, &one, 1, 1);
         for (size_t n = 0; n < N; n++) x[n] = ((float)n - 2000) / 200; /* -10 to 10 */
-        reference->linear(expected, x, &one, bias, N, 1, 1, 0, 1, ACTIVATION_GELU);
-        k->linear(got, x, p, bias, N, 1, 1, 0, 1, ACTIVATION_GELU);
+        reference->linear(expected, x, &one, bias, N, 1, 1, 0, 1, ACTIVATION_GELU, NULL);
+        k->linear(got, x, p, bias, N, 1, 1, 0, 1, ACTIVATION_GELU, NULL);
         assert_close(k->name, got, expected, N, 1.5e-6);
 
         float special[] = {NAN, INFINITY, 1e30f}, out[3];
-        k->linear(out, special, p, bias, 3, 1, 1, 0, 1, ACTIVATION_GELU);
+        k->linear(out, special, p, bias, 3, 1, 1, 0, 1, ACTIVATION_GELU, NULL);
         assert_true(isnan(out[0]) && isinf(out[1]) && fabsf(out[2] / 1e30f - 1) < 1e-6f);
         free(x); free(got); free(expected); free(bias); free(p);
     }
@@ -86,12 +86,13 @@ static void test_linear_is_batch_invariant(void **state)
         void *p = packed(k, w, O, I);
         float *bias = random_floats(k->linear_bias_size(O));
         float *all = zeros(N * O), *some = zeros(N * O);
-        k->linear(all, x, p, bias, N, O, I, 0, O, ACTIVATION_GELU);
+        k->linear(all, x, p, bias, N, O, I, 0, O, ACTIVATION_GELU, NULL);
         for (size_t first = 0; first < N; first++) {
             for (size_t count = 1; first + count <= N; count++) {
                 memset(some, 0, N * O * sizeof *some);
-                k->linear(some, x + first * I, p, bias, count, O, I, k->panel, O, ACTIVATION_GELU);
-                k->linear(some, x + first * I, p, bias, count, O, I, 0, k->panel, ACTIVATION_GELU);
+                const float *rows = x + first * I;
+                k->linear(some, rows, p, bias, count, O, I, k->panel, O, ACTIVATION_GELU, NULL);
+                k->linear(some, rows, p, bias, count, O, I, 0, k->panel, ACTIVATION_GELU, NULL);
                 assert_memory_equal(some, all + first * O, count * O * sizeof *some);
             }
         }

@@ -4,66 +4,15 @@
  * and what comes out may differ by its own rounding, 2^-8 of it at most, and by what is said beside
  * each. Shapes are as awkward as in test_kernels.c. Skipped where the processor has no BF16.
  */
-#include "kernel_test.h"
-
-#define ROUNDING (1.0 / 256)
+#include "bf16_test.h"
 
 static const struct cpu_kernels *bf16(void)
 {
     const struct cpu_kernels *k;
     for (size_t i = 0; (k = cpu_kernels_available(i)) != NULL; i++)
-        if (k->element_bytes == sizeof(uint16_t)) return k;
+        if (k->matrix_bytes == sizeof(uint16_t)) return k;
     skip();
     return NULL;
-}
-
-static float value(uint16_t element)
-{
-    uint32_t bits = (uint32_t)element << 16;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* To nearest, ties to even. */
-static uint16_t rounded(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-/* Floats rounded to BF16, and the same as elements. */
-struct numbers {
-    float *floats;
-    uint16_t *elements;
-};
-
-static struct numbers numbers(size_t count, float size)
-{
-    struct numbers n = {zeros(count), zero_bytes(count * sizeof(uint16_t))};
-    for (size_t i = 0; i < count; i++) {
-        n.elements[i] = rounded(random_float() * size);
-        n.floats[i] = value(n.elements[i]);
-    }
-    return n;
-}
-
-static void numbers_free(struct numbers n)
-{
-    free(n.floats);
-    free(n.elements);
-}
-
-static void assert_rounded(const char *what, const uint16_t *got, const float *expected,
-                           size_t count, double absolute)
-{
-    for (size_t i = 0; i < count; i++) {
-        double tolerance = absolute + 1.1 * ROUNDING * fabs(expected[i]);
-        if (!(fabs((double)value(got[i]) - expected[i]) <= tolerance))
-            fail_msg("%s: element %zu is %.9g, the reference has %.9g (tolerance %g)", what, i,
-                     value(got[i]), expected[i], tolerance);
-    }
 }
 
 static void test_store(void **state)
@@ -101,11 +50,11 @@ static void check_linear(const struct cpu_kernels *k, size_t N, size_t O, size_t
     void *p = packed(k, w.floats, O, I);
     got[N * O] = 42; /* must not be touched */
 
-    reference->linear(expected, x.floats, w.floats, bias, N, O, I, 0, O, activation);
+    reference->linear(expected, x.floats, w.floats, bias, N, O, I, 0, O, activation, NULL);
     /* In two parts, as two threads would. */
     size_t middle = O / 2 / k->panel * k->panel;
-    k->linear(got, x.elements, p, bias, N, O, I, 0, middle, activation);
-    k->linear(got, x.elements, p, bias, N, O, I, middle, O, activation);
+    k->linear(got, x.elements, p, bias, N, O, I, 0, middle, activation, NULL);
+    k->linear(got, x.elements, p, bias, N, O, I, middle, O, activation, NULL);
 
     char what[96];
     snprintf(what, sizeof what, "linear N %zu O %zu I %zu", N, O, I);
@@ -147,12 +96,12 @@ static void test_gelu(void **state)
         x[finite++] = number;
     }
     assert_true(finite > 30000);
-    reference->linear(expected, x, &one, zero_bias, finite, 1, 1, 0, 1, ACTIVATION_GELU);
-    k->linear(got, elements, p, zero_bias, finite, 1, 1, 0, 1, ACTIVATION_GELU);
+    reference->linear(expected, x, &one, zero_bias, finite, 1, 1, 0, 1, ACTIVATION_GELU, NULL);
+    k->linear(got, elements, p, zero_bias, finite, 1, 1, 0, 1, ACTIVATION_GELU, NULL);
     assert_rounded("gelu", got, expected, finite, 3e-7);
 
     uint16_t special[] = {rounded(INFINITY), rounded(-INFINITY), rounded(-1e30f), 0x7FC0}, out[4];
-    k->linear(out, special, p, zero_bias, 4, 1, 1, 0, 1, ACTIVATION_GELU);
+    k->linear(out, special, p, zero_bias, 4, 1, 1, 0, 1, ACTIVATION_GELU, NULL);
     assert_true(isinf(value(out[0])) && value(out[0]) > 0);
     assert_true(fabsf(value(out[1])) < 1e-18f && fabsf(value(out[2])) < 1e-18f);
     assert_true(isnan(value(out[3])));
@@ -169,13 +118,13 @@ static void test_linear_is_batch_invariant(void **state)
     void *p = packed(k, w.floats, O, I);
     float *bias = random_floats(k->linear_bias_size(O));
     uint16_t *all = zero_bytes(N * O * sizeof *all), *some = zero_bytes(N * O * sizeof *some);
-    k->linear(all, x.elements, p, bias, N, O, I, 0, O, ACTIVATION_GELU);
+    k->linear(all, x.elements, p, bias, N, O, I, 0, O, ACTIVATION_GELU, NULL);
     for (size_t first = 0; first < N; first++) {
         for (size_t count = 1; first + count <= N; count++) {
             memset(some, 0, N * O * sizeof *some);
             const uint16_t *rows = x.elements + first * I;
-            k->linear(some, rows, p, bias, count, O, I, k->panel, O, ACTIVATION_GELU);
-            k->linear(some, rows, p, bias, count, O, I, 0, k->panel, ACTIVATION_GELU);
+            k->linear(some, rows, p, bias, count, O, I, k->panel, O, ACTIVATION_GELU, NULL);
+            k->linear(some, rows, p, bias, count, O, I, 0, k->panel, ACTIVATION_GELU, NULL);
             assert_memory_equal(some, all + first * O, count * O * sizeof *some);
         }
     }
@@ -194,7 +143,7 @@ static void test_linear_stays_in_its_row(void **state)
     uint16_t *got = zero_bytes(2 * O * sizeof *got);
     void *p = packed(k, w.floats, O, I);
     x.elements[I] = 0x7FC0; /* NaN */
-    k->linear(got, x.elements, p, bias, 2, O, I, 0, O, ACTIVATION_NONE);
+    k->linear(got, x.elements, p, bias, 2, O, I, 0, O, ACTIVATION_NONE, NULL);
     for (size_t o = 0; o < O; o++)
         assert_true(!isnan(value(got[o])) && isnan(value(got[O + o])));
     numbers_free(x); numbers_free(w);

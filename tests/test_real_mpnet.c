@@ -17,7 +17,9 @@ static void test_rows(void **state)
 {
     (void)state;
     const struct closeness close = {0.999999, 2e-5};
+    tested.dtype = EMBED_DTYPE_F32;
     check_rows(real_mpnet(), LINES, VECTORS "mpnet.f32", NULL, close);
+    tested.dtype = EMBED_DTYPE_AUTO;
 }
 
 /* Lines of one word, a hundred times and more, are the last: their tokens are alike, and so are the
@@ -29,6 +31,18 @@ static void test_rows_bf16(void **state)
     if (cpu_kernels_choose(&kernels, EMBED_DTYPE_BF16) != EMBED_OK) skip();
     const struct closeness real = {0.9999, 3e-3}, any = {0.9995, 6e-3};
     tested.dtype = EMBED_DTYPE_BF16;
+    check_first_rows(278, real_mpnet(), LINES, VECTORS "mpnet.f32", NULL, real);
+    check_rows(real_mpnet(), LINES, VECTORS "mpnet.f32", NULL, any);
+    tested.dtype = EMBED_DTYPE_AUTO;
+}
+
+static void test_rows_int8(void **state)
+{
+    (void)state;
+    const struct cpu_kernels *kernels;
+    if (cpu_kernels_choose(&kernels, EMBED_DTYPE_INT8) != EMBED_OK) skip();
+    const struct closeness real = {0.997, 2e-2}, any = {0.97, 6e-2};
+    tested.dtype = EMBED_DTYPE_INT8;
     check_first_rows(278, real_mpnet(), LINES, VECTORS "mpnet.f32", NULL, real);
     check_rows(real_mpnet(), LINES, VECTORS "mpnet.f32", NULL, any);
     tested.dtype = EMBED_DTYPE_AUTO;
@@ -58,6 +72,7 @@ int main(void)
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_rows_bf16),
+        cmocka_unit_test(test_rows_int8),
         cmocka_unit_test(test_same_bits_in_any_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

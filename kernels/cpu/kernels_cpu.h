@@ -11,9 +11,10 @@
 void KERNEL(store)(void *elements, const float *x, size_t count);
 size_t KERNEL(linear_weight_bytes)(size_t O, size_t I);
 size_t KERNEL(linear_bias_size)(size_t O);
+size_t KERNEL(linear_scratch_bytes)(size_t I);
 void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I);
 void KERNEL(linear)(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
-                    size_t I, size_t first, size_t last, enum activation activation);
+                    size_t I, size_t first, size_t last, enum activation activation, void *scratch);
 void KERNEL(embed_layernorm)(void *y, const int32_t *ids, const int32_t *positions,
                              const void *word, const void *position, const float *type,
                              const float *weight, const float *bias, size_t N, size_t C, float eps);

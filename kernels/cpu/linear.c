@@ -12,11 +12,6 @@
 #include "vector_math.h"
 #include "kernels/cpu/kernels_cpu.h"
 
-void KERNEL(store)(void *elements, const float *x, size_t count)
-{
-    memcpy(elements, x, count * sizeof(float));
-}
-
 size_t KERNEL(linear_weight_bytes)(size_t O, size_t I)
 {
     return round_up(O, PANEL) * I * sizeof(float);
@@ -25,6 +20,12 @@ size_t KERNEL(linear_weight_bytes)(size_t O, size_t I)
 size_t KERNEL(linear_bias_size)(size_t O)
 {
     return round_up(O, PANEL);
+}
+
+size_t KERNEL(linear_scratch_bytes)(size_t I)
+{
+    (void)I;
+    return 0;
 }
 
 void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
@@ -48,8 +49,10 @@ static void gelu(float *y, size_t stride, size_t rows, size_t columns)
 }
 
 void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N,
-                    size_t O, size_t I, size_t first, size_t last, enum activation activation)
+                    size_t O, size_t I, size_t first, size_t last, enum activation activation,
+                    void *scratch)
 {
+    (void)scratch;
     float *y = y_out;
     const float *x = x_in;
     for (size_t o = first; o < last; o += PANEL) {

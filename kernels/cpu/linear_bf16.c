@@ -17,15 +17,6 @@ static size_t panel_words(size_t I)
     return (I + 1) / 2 * PANEL;
 }
 
-void KERNEL(store)(void *elements, const float *x, size_t count)
-{
-    element *y = elements;
-    size_t whole = count - count % LANES;
-    for (size_t i = 0; i < whole; i += LANES) store_elements(y + i, vec_load(x + i));
-    if (count > whole)
-        store_first_elements(y + whole, vec_load_first(x + whole, count - whole), count - whole);
-}
-
 size_t KERNEL(linear_weight_bytes)(size_t O, size_t I)
 {
     return round_up(O, PANEL) / PANEL * panel_words(I) * sizeof(uint32_t);
@@ -34,6 +25,12 @@ size_t KERNEL(linear_weight_bytes)(size_t O, size_t I)
 size_t KERNEL(linear_bias_size)(size_t O)
 {
     return round_up(O, PANEL);
+}
+
+size_t KERNEL(linear_scratch_bytes)(size_t I)
+{
+    (void)I;
+    return 0;
 }
 
 /* The first n <= 32 of the floats at p, as 16 pairs. */
@@ -86,8 +83,10 @@ INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const
 }
 
 void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N,
-                    size_t O, size_t I, size_t first, size_t last, enum activation activation)
+                    size_t O, size_t I, size_t first, size_t last, enum activation activation,
+                    void *scratch)
 {
+    (void)scratch;
     element *y = y_out;
     const element *x = x_in;
     for (size_t o = first; o < last; o += PANEL) {

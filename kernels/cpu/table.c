@@ -4,13 +4,21 @@
 #define TEXT_NOW(x) #x
 #define TEXT(x)     TEXT_NOW(x)
 
+#if defined(ISA_avx512_vnni)
+#define MATRIX_BYTES 1
+#else
+#define MATRIX_BYTES sizeof(element)
+#endif
+
 const struct cpu_kernels JOIN(cpu_kernels, ISA) = {
     .name = TEXT(ISA),
     .element_bytes = sizeof(element),
+    .matrix_bytes = MATRIX_BYTES,
     .panel = PANEL,
     .store = KERNEL(store),
     .linear_weight_bytes = KERNEL(linear_weight_bytes),
     .linear_bias_size = KERNEL(linear_bias_size),
+    .linear_scratch_bytes = KERNEL(linear_scratch_bytes),
     .linear_pack = KERNEL(linear_pack),
     .linear = KERNEL(linear),
     .embed_layernorm = KERNEL(embed_layernorm),

@@ -14,6 +14,7 @@
 #ifndef KERNELS_CPU_TILE_BF16_H
 #define KERNELS_CPU_TILE_BF16_H
 
+#include "tile_rows.h"
 #include "vector.h"
 
 /* Row r of a stands at a + r * a_stride; words j * LANES to (j + 1) * LANES of row k / 2 of b at
@@ -37,30 +38,5 @@ INLINE void tile(size_t rows, size_t vectors, vec sum[TILE_ROWS][TILE_VECTORS], 
             sum[r][j] = vec_dot(sum[r][j], words_single(a + r * a_stride + K - 1), w);
     }
 }
-
-/* `call` with ROWS, a constant, instead of rows, which is 1 to TILE_ROWS. */
-#define WITH_ROWS(rows, call)                                                                    \
-    do {                                                                                         \
-        switch (rows) {                                                                          \
-            ROWS_CASE(1, call)                                                                   \
-            ROWS_CASE(2, call)                                                                   \
-            ROWS_CASE(3, call)                                                                   \
-            ROWS_CASE(4, call)                                                                   \
-            ROWS_CASE(5, call)                                                                   \
-            ROWS_CASE(6, call)                                                                   \
-            ROWS_CASE(7, call)                                                                   \
-            ROWS_CASE(8, call)                                                                   \
-            ROWS_CASE(9, call)                                                                   \
-            ROWS_CASE(10, call)                                                                  \
-            ROWS_CASE(11, call)                                                                  \
-            ROWS_CASE(12, call)                                                                  \
-        }                                                                                        \
-    } while (0)
-#define ROWS_CASE(n, call)                                                                       \
-    case n: {                                                                                    \
-        enum { ROWS = n };                                                                       \
-        call;                                                                                    \
-        break;                                                                                   \
-    }
 
 #endif

@@ -25,6 +25,9 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#if defined(ISA_avx512_vnni)
+#define ISA_avx512_bf16 /* has all that AVX-512 BF16 has */
+#endif
 #if defined(ISA_avx512_bf16)
 #define ISA_avx512 /* has all that AVX-512 has */
 #endif
@@ -206,6 +209,9 @@ INLINE void vec_store_first(float *p, vec a, size_t n) { memcpy(p, &a, n * sizeo
 
 #if defined(ISA_avx512_bf16)
 #include "vector_bf16.h"
+#if defined(ISA_avx512_vnni)
+#include "vector_int8.h"
+#endif
 #else
 typedef float element;
 

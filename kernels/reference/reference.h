@@ -8,9 +8,11 @@
 void reference_store(void *elements, const float *x, size_t count);
 size_t reference_linear_weight_bytes(size_t O, size_t I);
 size_t reference_linear_bias_size(size_t O);
+size_t reference_linear_scratch_bytes(size_t I);
 void reference_linear_pack(void *packed, const float *w, size_t O, size_t I);
 void reference_linear(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
-                      size_t I, size_t first, size_t last, enum activation activation);
+                      size_t I, size_t first, size_t last, enum activation activation,
+                      void *scratch);
 void reference_embed_layernorm(void *y, const int32_t *ids, const int32_t *positions,
                                const void *word, const void *position, const float *type,
                                const float *weight, const float *bias, size_t N, size_t C,
@@ -23,5 +25,8 @@ void reference_attention(void *context, const void *q, const void *k, const void
                          size_t context_stride, float scale, void *scratch);
 void reference_pool(float *y, const void *x, size_t T, size_t C, enum pooling pooling);
 void reference_l2_normalize(float *y, const float *x, size_t C);
+
+/* x (N, I) and w (O, I) become what a linear layer in INT8 multiplies. */
+void reference_round_int8(float *x, size_t N, float *w, size_t O, size_t I);
 
 #endif

@@ -19,6 +19,12 @@ size_t reference_linear_bias_size(size_t O)
     return O;
 }
 
+size_t reference_linear_scratch_bytes(size_t I)
+{
+    (void)I;
+    return 0;
+}
+
 void reference_linear_pack(void *packed, const float *w, size_t O, size_t I)
 {
     memcpy(packed, w, O * I * sizeof(float));
@@ -31,8 +37,9 @@ static double gelu(double x)
 
 void reference_linear(void *y_out, const void *x_in, const void *weight, const float *bias,
                       size_t N, size_t O, size_t I, size_t first, size_t last,
-                      enum activation activation)
+                      enum activation activation, void *scratch)
 {
+    (void)scratch;
     float *y = y_out;
     const float *x = x_in, *w = weight;
     for (size_t n = 0; n < N; n++) {

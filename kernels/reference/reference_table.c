@@ -4,10 +4,12 @@
 const struct cpu_kernels cpu_kernels_reference = {
     .name = "reference",
     .element_bytes = sizeof(float),
+    .matrix_bytes = sizeof(float),
     .panel = 1,
     .store = reference_store,
     .linear_weight_bytes = reference_linear_weight_bytes,
     .linear_bias_size = reference_linear_bias_size,
+    .linear_scratch_bytes = reference_linear_scratch_bytes,
     .linear_pack = reference_linear_pack,
     .linear = reference_linear,
     .embed_layernorm = reference_embed_layernorm,

@@ -37,10 +37,10 @@ static embed_status open_cpu(struct backend **backend, const embed_model_options
     switch (options->dtype) {
     case EMBED_DTYPE_AUTO:
     case EMBED_DTYPE_F32:
-    case EMBED_DTYPE_BF16: return backend_cpu_open(backend, team, options->threads, options->dtype);
+    case EMBED_DTYPE_BF16:
+    case EMBED_DTYPE_INT8: return backend_cpu_open(backend, team, options->threads, options->dtype);
     case EMBED_DTYPE_F16:
-    case EMBED_DTYPE_INT8:
-        return fail(EMBED_UNSUPPORTED, "this version computes in f32 and bf16 only on the CPU");
+        return fail(EMBED_UNSUPPORTED, "the CPU computes in f32, bf16 and int8, not in f16");
     }
     return fail(EMBED_INVALID_ARGUMENT, "dtype %d is unknown", (int)options->dtype);
 }

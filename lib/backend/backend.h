@@ -71,9 +71,9 @@ static inline size_t packed_batch_size(size_t N, size_t B)
 }
 
 /* What an executor must be large enough for: chunks of up to N tokens and B sequences, sequences of
- * up to T tokens, heads of HS. */
+ * up to T tokens, heads of HS, linear layers of up to I inputs. */
 struct chunk_limits {
-    size_t N, B, T, HS;
+    size_t N, B, T, HS, I;
 };
 
 /* What is done with each chunk. A worker has buffers of its own, free again after deliver. */
@@ -193,7 +193,8 @@ embed_status backend_open_for_plan(struct backend **backend, const embed_model_o
 embed_status backend_gpu_count(int *count);
 embed_status backend_gpu_info(embed_device_info *info, int index);
 
-/* The CPU with so many threads, in F32 or BF16. EMBED_UNSUPPORTED where it has no BF16. */
+/* The CPU with so many threads, in F32, BF16 or INT8. EMBED_UNSUPPORTED where it has not got
+ * that. */
 embed_status backend_cpu_open(struct backend **backend, struct thread_team *team, unsigned threads,
                               embed_dtype dtype);
 

@@ -1,4 +1,4 @@
-/* backend_cpu.c - the operations on the CPU, in FP32 or BF16
+/* backend_cpu.c - the operations on the CPU, in FP32, BF16 or INT8
  *
  * Chunks are computed one a thread, each through all layers, so that many texts need no barrier
  * and activations stay in the thread's own cache. When there are fewer chunks than threads, they
@@ -33,7 +33,7 @@ struct cpu_backend {
 
 struct executor {
     const struct cpu_backend *cpu;
-    char *scratch; /* attention's, for each thread */
+    char *scratch; /* of an operation, for each thread */
     size_t scratch_bytes; /* of one thread */
 };
 
@@ -122,17 +122,19 @@ static size_t cpu_taken_memory(const struct backend *backend, size_t bytes)
 
 /* ---- executors ----------------------------------------------------------------------------- */
 
-/* Bytes of attention scratch for one thread: a whole number of cache lines, so that threads do not
- * share one. */
-static size_t scratch_bytes(const struct backend *backend, size_t T, size_t HS)
+/* Bytes of scratch for one thread: a whole number of cache lines, so that threads do not share
+ * one. */
+static size_t scratch_bytes(const struct backend *backend, const struct chunk_limits *limits)
 {
     const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
-    return (kernels->attention_scratch_bytes(T, HS) + 63) / 64 * 64;
+    size_t attention = kernels->attention_scratch_bytes(limits->T, limits->HS);
+    size_t linear = kernels->linear_scratch_bytes(limits->I);
+    return ((attention > linear ? attention : linear) + 63) / 64 * 64;
 }
 
 static size_t cpu_executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
 {
-    return scratch_bytes(backend, limits->T, limits->HS) * backend->workers;
+    return scratch_bytes(backend, limits) * backend->workers;
 }
 
 static embed_status cpu_executor_create(struct executor **out, struct backend *backend,
@@ -142,9 +144,9 @@ static embed_status cpu_executor_create(struct executor **out, struct backend *b
     struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
     if (executor == NULL) return EMBED_OUT_OF_MEMORY;
     executor->cpu = cpu;
-    executor->scratch_bytes = scratch_bytes(backend, limits->T, limits->HS);
+    executor->scratch_bytes = scratch_bytes(backend, limits);
     executor->scratch =
-        memory_allocate_aligned(cpu_executor_bytes(backend, limits), "attention scratch");
+        memory_allocate_aligned(cpu_executor_bytes(backend, limits), "scratch");
     if (executor->scratch == NULL) {
         memory_free(executor);
         return EMBED_OUT_OF_MEMORY;
@@ -301,12 +303,11 @@ struct linear_arguments {
 static void linear_part(const struct operation *operation, size_t first, size_t last,
                         void *scratch)
 {
-    (void)scratch;
     const struct linear_arguments *a = operation->arguments;
     size_t panel = operation->kernels->panel, O = a->layer->O;
     size_t end = last * panel < O ? last * panel : O;
     operation->kernels->linear(a->y, a->x, a->layer->weight, a->layer->bias, a->N, O, a->layer->I,
-                               first * panel, end, a->activation);
+                               first * panel, end, a->activation, scratch);
 }
 
 static embed_status cpu_linear(void *y, const void *x, const struct linear *layer, size_t N,
@@ -429,7 +430,7 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
     cpu->backend = (struct backend){
         .references = 1,
         .device = EMBED_DEVICE_CPU,
-        .dtype = kernels->element_bytes == sizeof(float) ? EMBED_DTYPE_F32 : EMBED_DTYPE_BF16,
+        .dtype = cpu_kernels_dtype(kernels),
         .activation_bytes = kernels->element_bytes,
         .chunk_tokens = CHUNK_TOKENS,
         .workers = threads,

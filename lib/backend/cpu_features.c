@@ -38,10 +38,16 @@ static bool has_avx512_bf16(void)
 {
     return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
+
+static bool has_avx512_vnni(void)
+{
+    return has_avx512_bf16() && __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
 static const struct instruction_set instruction_sets[] = { /* the best first */
 #if defined(__x86_64__)
+    {&cpu_kernels_avx512_vnni, has_avx512_vnni},
     {&cpu_kernels_avx512_bf16, has_avx512_bf16},
     {&cpu_kernels_avx512, has_avx512},
     {&cpu_kernels_avx2, has_avx2},
@@ -73,29 +79,40 @@ static embed_status first_allowed(size_t *first)
         return EMBED_OK;
     }
     return fail(EMBED_INVALID_ARGUMENT,
-                "EMBED_CPU_ISA=%s: not one of avx512_bf16, avx512, avx2, scalar", name);
+                "EMBED_CPU_ISA=%s: not one of avx512_vnni, avx512_bf16, avx512, avx2, scalar",
+                name);
 }
 
-static embed_status lacks_bf16(size_t first)
+embed_dtype cpu_kernels_dtype(const struct cpu_kernels *kernels)
 {
+    switch (kernels->matrix_bytes) {
+    case 1: return EMBED_DTYPE_INT8;
+    case 2: return EMBED_DTYPE_BF16;
+    default: return EMBED_DTYPE_F32;
+    }
+}
+
+static embed_status lacks(embed_dtype dtype, size_t first)
+{
+    const char *name = dtype == EMBED_DTYPE_BF16 ? "bf16" : "int8";
     if (first > 0)
-        return fail(EMBED_UNSUPPORTED, "EMBED_CPU_ISA=%s computes in f32 only",
-                    instruction_sets[first].kernels->name);
-    return fail(EMBED_UNSUPPORTED,
-                "this processor has no AVX-512 BF16: it computes in f32, not in bf16");
+        return fail(EMBED_UNSUPPORTED, "EMBED_CPU_ISA=%s does not compute in %s",
+                    instruction_sets[first].kernels->name, name);
+    return fail(EMBED_UNSUPPORTED, "this processor has no AVX-512 %s, which %s needs",
+                dtype == EMBED_DTYPE_BF16 ? "BF16" : "VNNI and BF16", name);
 }
 
 embed_status cpu_kernels_choose(const struct cpu_kernels **kernels, embed_dtype dtype)
 {
-    size_t first, element_bytes = dtype == EMBED_DTYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
-    bool any = dtype == EMBED_DTYPE_AUTO;
+    size_t first;
     TRY(first_allowed(&first));
     for (size_t s = first; s < COUNT; s++) {
         *kernels = instruction_sets[s].kernels;
-        if ((any || (*kernels)->element_bytes == element_bytes) && instruction_sets[s].available())
-            return EMBED_OK;
+        embed_dtype is = cpu_kernels_dtype(*kernels);
+        bool wanted = dtype == EMBED_DTYPE_AUTO ? is != EMBED_DTYPE_INT8 : is == dtype;
+        if (wanted && instruction_sets[s].available()) return EMBED_OK;
     }
-    return lacks_bf16(first);
+    return lacks(dtype, first);
 }
 
 unsigned cpu_count(void)

@@ -8,13 +8,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The kernels for this processor in F32 or BF16 (EMBED_DTYPE_AUTO: BF16 where it has that): the best
- * it can run, but none above the one that the environment variable EMBED_CPU_ISA names ("scalar",
- * "avx2", "avx512", "avx512_bf16"). EMBED_INVALID_ARGUMENT where that is unknown, EMBED_NO_DEVICE
- * where the processor or the operating system lacks it, EMBED_UNSUPPORTED where there is no BF16. */
+/* The kernels for this processor in F32, BF16 or INT8 (EMBED_DTYPE_AUTO: BF16 where it has that,
+ * else F32): the best it can run, but none above the one that the environment variable
+ * EMBED_CPU_ISA names ("scalar", "avx2", "avx512", "avx512_bf16", "avx512_vnni").
+ * EMBED_INVALID_ARGUMENT where that is unknown, EMBED_NO_DEVICE where the processor or the
+ * operating system lacks it, EMBED_UNSUPPORTED where there is no BF16 or INT8. */
 embed_status cpu_kernels_choose(const struct cpu_kernels **kernels, embed_dtype dtype);
 
-/* The i-th table this processor can run, in F32 or BF16, the best first; NULL past the last. */
+embed_dtype cpu_kernels_dtype(const struct cpu_kernels *kernels);
+
+/* The i-th table this processor can run, in any dtype, the best first; NULL past the last. */
 const struct cpu_kernels *cpu_kernels_available(size_t i);
 
 /* Processors this process may run on. */

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "formats/checkpoint.h"
+#include "model/int8_check.h"
 #include "model/plan.h"
 
 #include <limits.h>
@@ -116,6 +117,7 @@ embed_status model_open(struct embed_model **out, const char *folder,
     if (model == NULL) return EMBED_OUT_OF_MEMORY;
     atomic_init(&model->references, 1);
     embed_status status = load(model, folder, options);
+    if (status == EMBED_OK && model->backend->dtype == EMBED_DTYPE_INT8) status = int8_check(model);
     if (status != EMBED_OK) {
         destroy(model);
         return status;

@@ -31,7 +31,8 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     size_t B = (N + 1) / 2;
 
     struct activations none;
-    plan->limits = (struct chunk_limits){N, B, max_tokens, config->HS};
+    size_t widest = config->F > config->C ? config->F : config->C;
+    plan->limits = (struct chunk_limits){N, B, max_tokens, config->HS, widest};
     plan->worker_activations =
         activations_place(&none, NULL, config, backend->activation_bytes, N, B);
     plan->workspace = backend->executor_bytes(backend, &plan->limits);

@@ -1,0 +1,252 @@
+/* linear_int8.c - y = activation(x @ w^T + bias), the products in INT8
+ *
+ *   x (N, I), y (N, O) BF16   w (O, I) INT8   bias (O), scales, activation FP32
+ *   floor: 2 * N * O * I operations, or reading w once (O * I bytes) when N is small
+ *
+ * Inputs come in groups of 64. In a group, a row of x is a number of steps above its least, and an
+ * output's weights are a number of scales:
+ *
+ *   x = least + step * u, u = 0 to 255      w = scale * q, q = -127 to 127
+ *   sum of x * w = step * scale * sum of u * q + least * scale * sum of q
+ *
+ * The sum of u * q is exact in 32 bits; the groups add up in FP32, in their order. Groups keep an
+ * outlier from costing all other numbers their bits. The worst cosine to FP32 of 1,000 lines of
+ * all-MiniLM-L6-v2 is 0.9918 with one group for all inputs, 0.9977 with groups of 128 and 0.9981 of
+ * 64; with steps on both sides of 0 (u = -127 to 127), 0.9971. all-mpnet-base-v2 has outliers that
+ * need the groups: one for all inputs and it is lost.
+ *
+ * A group costs 3 multiply-adds for each 16 dot products, on the same unit: 84% of its roof is what
+ * can be had.
+ *
+ * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, the PANEL words
+ * of inputs 0 to 3, those of inputs 4 to 7, ..., then the scales, then scale * sum of q. x is
+ * quantized once a call, BLOCK_ROWS rows at a time, which stay in the second cache level while all
+ * panels pass by.
+ */
+#include "vector_math_bf16.h"
+#include "kernels/cpu/kernels_cpu.h"
+#include "tile_rows.h"
+
+#define GROUP      INT8_GROUP
+#define BLOCK_ROWS (8 * TILE_ROWS)
+
+/* The compiler may not keep what p points to in registers here. */
+#define IN_MEMORY(p) __asm__ volatile("" : : "r"(p) : "memory")
+
+static size_t group_count(size_t I)
+{
+    return (I + GROUP - 1) / GROUP;
+}
+
+static size_t panel_words(size_t I)
+{
+    return ((I + 3) / 4 + 2 * group_count(I)) * PANEL;
+}
+
+size_t KERNEL(linear_weight_bytes)(size_t O, size_t I)
+{
+    return round_up(O, PANEL) / PANEL * panel_words(I) * sizeof(uint32_t);
+}
+
+size_t KERNEL(linear_bias_size)(size_t O)
+{
+    return round_up(O, PANEL);
+}
+
+/* ---- weights ------------------------------------------------------------------------------- */
+
+/* An output's n <= GROUP weights as bytes, and zeros behind them; *sum is scale * sum of q. Returns
+ * the scale, which is NaN where a weight is not finite. */
+static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
+{
+    vec largest = vec_set(0), finite = vec_set(0), total = vec_set(0);
+    vec block[GROUP / LANES];
+    for (size_t i = 0; i < GROUP / LANES; i++) {
+        size_t first = i * LANES;
+        block[i] = n >= first + LANES ? vec_load(w + first)
+                   : n > first        ? vec_load_first(w + first, n - first)
+                                      : vec_set(0);
+        largest = vec_max(largest, vec_abs(block[i]));
+        finite = vec_fma(block[i], vec_set(0), finite);
+    }
+    float limit = vec_largest(largest);
+    vec factor = vec_set(limit > 0 ? 127 / limit : 0);
+    for (size_t i = 0; i < GROUP / LANES; i++) {
+        vec whole = vec_round(vec_mul(block[i], factor));
+        vec_store_signed(q + i * LANES, whole);
+        total = vec_add(total, whole);
+    }
+    float scale = limit / 127 + vec_sum(finite);
+    *sum = scale * vec_sum(total);
+    return scale;
+}
+
+/* Group g of LANES columns of a panel: w has `rows` of them, the others are zeros. `words` is where
+ * the group's words of these columns begin. */
+static void pack_group(uint32_t *words_out, const float *w, size_t rows, size_t I, size_t first)
+{
+    int8_t q[LANES][GROUP] = {{0}};
+    float scale[LANES] = {0}, sum[LANES] = {0};
+    size_t n = I - first < GROUP ? I - first : GROUP, quads = (n + 3) / 4;
+    for (size_t r = 0; r < rows; r++)
+        scale[r] = quantize_weights(q[r], &sum[r], w + r * I + first, n);
+    for (size_t i = 0; i < quads; i += LANES) {
+        words block[LANES];
+        for (size_t r = 0; r < LANES; r++) block[r] = words_load_bytes(q[r] + 4 * i);
+        words_transpose(block);
+        for (size_t p = 0; p < LANES && i + p < quads; p++)
+            words_store(words_out + (i + p) * PANEL, block[p]);
+    }
+    memcpy(words_out + quads * PANEL, scale, sizeof scale);
+    memcpy(words_out + (quads + 1) * PANEL, sum, sizeof sum);
+}
+
+void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
+{
+    for (size_t first = 0; first < round_up(O, PANEL); first += LANES) {
+        uint32_t *group = (uint32_t *)packed + first / PANEL * panel_words(I) + first % PANEL;
+        size_t rows = first >= O ? 0 : O - first < LANES ? O - first : LANES;
+        for (size_t i = 0; i < I; i += GROUP, group += (GROUP / 4 + 2) * PANEL)
+            pack_group(group, w + (rows > 0 ? first * I : 0), rows, I, i);
+    }
+}
+
+/* ---- rows ---------------------------------------------------------------------------------- */
+
+struct steps {
+    float step, least;
+};
+
+/* Rows of x, quantized, group by group. */
+struct block {
+    struct steps *steps; /* (groups, BLOCK_ROWS) */
+    uint8_t *bytes;      /* (groups, BLOCK_ROWS, GROUP) */
+};
+
+static struct block place(void *base, size_t I)
+{
+    struct steps *steps = base;
+    return (struct block){steps, (uint8_t *)(steps + group_count(I) * BLOCK_ROWS)};
+}
+
+size_t KERNEL(linear_scratch_bytes)(size_t I)
+{
+    return group_count(I) * BLOCK_ROWS * (sizeof(struct steps) + GROUP);
+}
+
+/* n <= GROUP numbers of a row; n is a constant where it is GROUP. What is written past n, up to
+ * whole vectors, meets weights that are zeros. A step is NaN where a number is not finite. */
+INLINE struct steps quantize(uint8_t *bytes, const element *x, size_t n)
+{
+    size_t whole = n - n % LANES, rest = n % LANES;
+    vec least = vec_set(INFINITY), largest = vec_set(-INFINITY), finite = vec_set(0);
+    UNROLL for (size_t i = 0; i < whole; i += LANES) {
+        vec a = load_elements(x + i);
+        least = vec_min(least, a);
+        largest = vec_max(largest, a);
+        finite = vec_fma(a, vec_set(0), finite);
+    }
+    if (rest > 0) {
+        vec a = load_first_elements(x + whole, rest);
+        least = vec_min(least, vec_first_or(a, rest, INFINITY));
+        largest = vec_max(largest, vec_first_or(a, rest, -INFINITY));
+        finite = vec_fma(a, vec_set(0), finite);
+    }
+    float low = -vec_largest(vec_sub(vec_set(0), least)), range = vec_largest(largest) - low;
+    vec zero = vec_set(low), factor = vec_set(range > 0 ? 255 / range : 0);
+    UNROLL for (size_t i = 0; i < whole; i += LANES)
+        vec_store_unsigned(bytes + i, vec_mul(vec_sub(load_elements(x + i), zero), factor));
+    if (rest > 0) {
+        vec a = load_first_elements(x + whole, rest);
+        vec_store_unsigned(bytes + whole, vec_mul(vec_sub(a, zero), factor));
+    }
+    return (struct steps){range / 255 + vec_sum(finite), low};
+}
+
+static void quantize_rows(const struct block *block, const element *x, size_t rows, size_t I)
+{
+    size_t full = I / GROUP, rest = I % GROUP;
+    for (size_t r = 0; r < rows; r++, x += I) {
+        struct steps *steps = block->steps + r;
+        uint8_t *bytes = block->bytes + r * GROUP;
+        for (size_t g = 0; g < full; g++, steps += BLOCK_ROWS, bytes += BLOCK_ROWS * GROUP)
+            *steps = quantize(bytes, x + g * GROUP, GROUP);
+        if (rest > 0) *steps = quantize(bytes, x + full * GROUP, rest);
+    }
+}
+
+/* ---- the product --------------------------------------------------------------------------- */
+
+/* sum (rows, PANEL) += a group's part of the product; returns where the next group of the panel
+ * begins. The sum is in memory, where it is touched once a group, since the registers are full. */
+INLINE const uint32_t *group_tile(size_t rows, float *sum, const uint8_t *bytes,
+                                  const struct steps *steps, const uint32_t *panel, size_t quads)
+{
+    integers dots[TILE_ROWS][TILE_VECTORS];
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) dots[r][j] = integers_zero();
+    }
+    for (size_t q = 0; q < quads; q++, panel += PANEL) {
+        words w[TILE_VECTORS];
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) w[j] = words_load(panel + j * LANES);
+        UNROLL for (size_t r = 0; r < rows; r++) {
+            words u = words_quad(bytes + r * GROUP + 4 * q);
+            UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+                dots[r][j] = integers_dot(dots[r][j], u, w[j]);
+        }
+    }
+    const float *scales = (const float *)panel, *sums = scales + PANEL;
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        vec step = vec_set(steps[r].step), least = vec_set(steps[r].least);
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) {
+            float *to = sum + r * PANEL + j * LANES;
+            vec offset = vec_fma(least, vec_load(sums + j * LANES), vec_load(to));
+            vec both = vec_mul(step, vec_load(scales + j * LANES));
+            vec_store(to, vec_fma(vec_from_integers(dots[r][j]), both, offset));
+        }
+    }
+    IN_MEMORY(sum);
+    return panel + 2 * PANEL;
+}
+
+/* `columns` of the PANEL columns of y that the panel gives, for rows [first, first + rows) of the
+ * block. */
+INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns,
+                        const struct block *block, size_t first, const uint32_t *panel,
+                        const float *bias, size_t I, enum activation activation)
+{
+    const uint8_t *bytes = block->bytes + first * GROUP;
+    const struct steps *steps = block->steps + first;
+    float sum[TILE_ROWS * PANEL];
+    UNROLL for (size_t r = 0; r < rows; r++) memcpy(sum + r * PANEL, bias, PANEL * sizeof(float));
+    IN_MEMORY(sum);
+    for (size_t i = 0; i < I; i += GROUP, bytes += BLOCK_ROWS * GROUP, steps += BLOCK_ROWS)
+        panel = group_tile(rows, sum, bytes, steps, panel,
+                           I - i < GROUP ? (I - i + 3) / 4 : GROUP / 4);
+    for (size_t r = 0; r < rows; r++) {
+        vec low = vec_load(sum + r * PANEL), high = vec_load(sum + r * PANEL + LANES);
+        if (activation == ACTIVATION_GELU) low = vec_gelu(low), high = vec_gelu(high);
+        words_store_elements(y + r * O, words_from(low, high), columns);
+    }
+}
+
+void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N,
+                    size_t O, size_t I, size_t first, size_t last, enum activation activation,
+                    void *scratch)
+{
+    struct block block = place(scratch, I);
+    for (size_t begin = 0; begin < N; begin += BLOCK_ROWS) {
+        size_t count = N - begin < BLOCK_ROWS ? N - begin : BLOCK_ROWS;
+        element *y = (element *)y_out + begin * O;
+        quantize_rows(&block, (const element *)x_in + begin * I, count, I);
+        for (size_t o = first; o < last; o += PANEL) {
+            const uint32_t *panel = (const uint32_t *)w + o / PANEL * panel_words(I);
+            size_t columns = last - o < PANEL ? last - o : PANEL;
+            for (size_t n = 0, rows; n < count; n += rows) {
+                rows = tile_rows(count - n);
+                WITH_ROWS(rows, linear_tile(ROWS, y + n * O + o, O, columns, &block, n, panel,
+                                            bias + o, I, activation));
+            }
+        }
+    }
+}
