@@ -409,7 +409,9 @@ typedef struct embed_pool_options {
     uint64_t instance_bytes; /* what to count for an instance; 0: as planned */
     size_t batch_tokens;     /* in a batch at most; 0: by the profile, or chosen for the device */
     size_t batch_texts;      /* in a batch at most; 0: no limit besides */
-    unsigned max_delay_microseconds; /* the oldest waits for company that long while an instance is free */
+    unsigned max_delay_microseconds; /* the oldest waits for company that long while an instance is free;
+                                        in any case for up to a sixteenth of what the last batch took,
+                                        500 us at most, where that had more texts */
     size_t queue_requests; /* that wait at most; 0: 4096 */
     size_t queue_tokens;   /* that wait at most; 0: 64 batches */
     embed_fallback fallback; /* of models on a GPU */

@@ -57,6 +57,8 @@ struct embed_pool {
     char reason_text[256];
     size_t computing_batches, computing_texts, computing_tokens;
     struct batch_time batch_time;
+    size_t last_texts;        /* of the batch that was delivered last */
+    uint64_t last_nanoseconds; /* that it took */
     unsigned cancelling; /* threads that complete what they have cancelled */
     struct token_batch *spare[SPARE_TOKEN_BATCHES];
     size_t spares;

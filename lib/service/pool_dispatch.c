@@ -9,7 +9,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Nanoseconds. */
+#define LONGEST_COMPANY UINT64_C(500000)
+
 /* ---- the rule ------------------------------------------------------------------------------ */
+
+/* Those whose batch was just delivered come again one by one: the first is not computed before the
+ * others are there, for up to a sixteenth of what that batch took. Without it, eight callers that wait
+ * for single texts had batches of one and of seven in turn, and 12 % less throughput. */
+static uint64_t company(const struct embed_pool *pool)
+{
+    uint64_t wait = pool->last_nanoseconds / 16;
+    if (pool->queue.texts >= pool->last_texts) return 0;
+    return wait < LONGEST_COMPANY ? wait : LONGEST_COMPANY;
+}
 
 /* When the queue's head is to be computed, full or not; UINT64_MAX: nothing waits. */
 static uint64_t due(const struct embed_pool *pool, const struct member *member)
@@ -19,7 +32,9 @@ static uint64_t due(const struct embed_pool *pool, const struct member *member)
     if (pool->is_closing || queue->tokens >= member->batch_tokens ||
         queue->texts >= pool->most_texts)
         return 0;
-    uint64_t full = queue->first->queued + pool->options.max_delay_microseconds * UINT64_C(1000);
+    uint64_t delay = pool->options.max_delay_microseconds * UINT64_C(1000);
+    if (delay < company(pool)) delay = company(pool);
+    uint64_t full = queue->first->queued + delay;
     if (queue->urgent == UINT64_MAX) return full;
     /* Company is worth half the time until a deadline, and leaves twice what the batch should take. */
     uint64_t queued = queue->first->queued, left = queue->urgent > queued ? queue->urgent - queued : 0;
@@ -240,6 +255,8 @@ void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *
 
     pthread_mutex_lock(&pool->lock);
     struct request *ended = end_parts(batch);
+    pool->last_texts = batch->texts;
+    pool->last_nanoseconds = batch->computed - batch->formed;
     if (paths == 0) /* as usual */
         batch_time_learn(&pool->batch_time, (double)batch->tokens,
                          (double)(batch->computed - batch->formed));
