@@ -218,7 +218,7 @@ static void reference_bias_gelu(float *expected, const float *x, const float *bi
         pairs[2 * i] = x[i];
         pairs[2 * i + 1] = bias[i % F];
     }
-    reference->linear(expected, pairs, ones, &zero, N * F, 1, 2, 0, 1, ACTIVATION_GELU);
+    reference->linear(expected, pairs, ones, &zero, N * F, 1, 2, 0, 1, ACTIVATION_GELU, NULL);
     free(pairs);
 }
 
