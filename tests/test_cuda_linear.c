@@ -83,7 +83,7 @@ static float *expected(const struct layer *layer, const float *x, size_t N,
 {
     float *y = zeros(N * layer->O);
     cpu_kernels_reference.linear(y, x, layer->weight, layer->bias, N, layer->O, layer->I, 0,
-                                 layer->O, activation);
+                                 layer->O, activation, NULL);
     return y;
 }
 
