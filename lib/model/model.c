@@ -8,6 +8,7 @@
 #include "model/int8_check.h"
 #include "model/plan.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,7 +78,10 @@ static embed_status load(struct embed_model *model, const char *folder,
                          const embed_model_options *options)
 {
     char path[PATH_MAX]; /* without links, which may lead elsewhere when it is opened again */
-    const char *found = realpath(folder, path) != NULL ? path : folder;
+    const char *found = realpath(folder, path);
+    if (found == NULL && errno != ENOENT && errno != ENOTDIR)
+        return fail(EMBED_IO, "%s: %s", folder, strerror(errno));
+    if (found == NULL) found = folder; /* the first file that is missed says so */
     model->folder = memory_copy_text(found, strlen(found), "a model's folder");
     if (model->folder == NULL) return EMBED_OUT_OF_MEMORY;
     TRY(embedding_pipeline_read(&model->pipeline, folder));
