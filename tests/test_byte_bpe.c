@@ -441,23 +441,6 @@ static void test_long_texts(void **state)
     assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 300);
 }
 
-/* Of a text without end only the beginning is read: behind it there is no memory. */
-static void check_early_stop(const struct tokenizer *tokenizer, const char *part)
-{
-    const size_t readable = (size_t)1 << 16, length = (size_t)1 << 40;
-    char *text =
-        mmap(NULL, 2 * readable, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(text != MAP_FAILED);
-    assert_int_equal(mprotect(text + readable, readable, PROT_NONE), 0);
-    for (size_t i = 0; i < readable; i++) text[i] = part[i % strlen(part)];
-    struct tokenizer_facts facts;
-    struct token_list list = encode(tokenizer, text, length, 256, &facts);
-    assert_int_equal(list.count, 256);
-    assert_true(facts.truncated);
-    token_list_free(&list);
-    munmap(text, 2 * readable);
-}
-
 static void test_early_stop(void **state)
 {
     (void)state;

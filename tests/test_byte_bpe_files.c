@@ -1,44 +1,7 @@
 /* test_byte_bpe_files.c - files of byte-level BPE that are wrong, odd, or of what we do not
  * have */
-#include "base/status.h" /* before cmocka, which has a macro fail() */
-
+#include "tokenizer_files_test.h"
 #include "tokenizer_test.h"
-
-#include "test_folder.h"
-
-#define FOLDER "tests/vectors/tokenizer/"
-
-/* Opens; returns the status, and has the message say `part`. */
-static void check_open(const char *folder, embed_status expected, const char *part)
-{
-    struct tokenizer *tokenizer = NULL;
-    embed_status status = tokenizer_open(&tokenizer, folder);
-    const char *message = status != EMBED_OK ? error_message() : "";
-    if (status != expected || strstr(message, part) == NULL)
-        fail_msg("status %d: \"%s\", expected %d: \"%s\"", status, message, expected, part);
-    assert_true((tokenizer != NULL) == (status == EMBED_OK));
-    tokenizer_close(tokenizer);
-}
-
-struct edit {
-    const char *before, *after; /* in the file */
-    embed_status status;
-    const char *message; /* a part of it */
-};
-
-static void check_edits(const char *from, const char *name, const struct edit *edits,
-                        size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const char *folder = test_copy_folder(from);
-        test_edit_file(folder, name, edits[i].before, edits[i].after);
-        check_open(folder, edits[i].status, edits[i].message);
-        test_remove_folder(folder);
-    }
-}
-
-#define CHECK_EDITS(from, name, edits)                                                         \
-    check_edits(FOLDER from, name, edits, sizeof(edits) / sizeof(edits)[0])
 
 static void test_model(void **state)
 {

@@ -8,7 +8,6 @@
 #include <cuda_runtime_api.h>
 #include <pthread.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -171,25 +170,14 @@ struct finding {
     unsigned on_cpu; /* texts */
 };
 
-static double cosine_to_reference(const float *row, size_t text)
-{
-    const float *wanted = expected + text * WIDTH;
-    double dot = 0, a = 0, b = 0;
-    for (int i = 0; i < WIDTH; i++) {
-        dot += (double)row[i] * wanted[i];
-        a += (double)row[i] * row[i];
-        b += (double)wanted[i] * wanted[i];
-    }
-    return dot / sqrt(a * b);
-}
-
 static const char *check_client(struct client *client, bool has_ticket, bool may_fail,
                                 struct finding *finding)
 {
     if (atomic_load(&client->ended) != has_ticket) return "not ended once";
     if (client->status != EMBED_OK) return may_fail ? NULL : "failed";
     for (int t = 0; t < 3; t++) {
-        if (!(cosine_to_reference(client->rows + t * WIDTH, client->first + (size_t)t) > 0.9999))
+        const float *wanted = expected + (client->first + (size_t)t) * WIDTH;
+        if (!(row_cosine(client->rows + t * WIDTH, wanted, WIDTH) > 0.9999))
             return "wrong rows";
         finding->on_cpu += client->items[t].device == EMBED_DEVICE_CPU;
     }

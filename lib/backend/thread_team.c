@@ -3,10 +3,10 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "base/thread.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -122,19 +122,14 @@ embed_status thread_team_create(struct thread_team **out, unsigned threads)
     pthread_mutex_init(&team->lock, NULL);
     pthread_cond_init(&team->wake, NULL);
 
-    /* Signals are the program's business: none is delivered to a thread of ours. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = 0;
     unsigned started = 0;
     for (; started < threads - 1 && error == 0; started += error == 0) {
         struct worker *worker = &team->workers[started];
         worker->team = team;
         worker->rank = started + 1;
-        error = pthread_create(&worker->thread, NULL, work, worker);
+        error = thread_start(&worker->thread, work, worker);
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 
     if (error != 0) {
         stop_workers(team, started);

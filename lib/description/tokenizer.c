@@ -82,6 +82,11 @@ static embed_status read_files(struct tokenizer_parts *parts, const char *folder
     parts->file = folder_path(folder, names[i]);
     if (parts->file == NULL) return EMBED_OUT_OF_MEMORY;
     if (i == 0) return tokenizer_json_read(parts);
+    bool adds_tokens;
+    TRY(folder_has(&adds_tokens, folder, "added_tokens.json"));
+    if (adds_tokens)
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: added_tokens.json without tokenizer.json is not supported", folder);
     return i == 1 ? vocab_txt_read(parts, folder) : vocab_json_read(parts, folder);
 }
 

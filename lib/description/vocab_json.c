@@ -248,11 +248,6 @@ static embed_status read_all(struct tokenizer_parts *parts, const char *folder,
 
 embed_status vocab_json_read(struct tokenizer_parts *parts, const char *folder)
 {
-    bool has;
-    TRY(folder_has(&has, folder, "added_tokens.json"));
-    if (has)
-        return fail(EMBED_UNSUPPORTED,
-                    "%s: added_tokens.json without tokenizer.json is not supported", folder);
     struct config config = {.parts = parts};
     embed_status status = read_all(parts, folder, &config);
     for (size_t i = 0; i < ROLES; i++) memory_free(config.roles[i].text.data);

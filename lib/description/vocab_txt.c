@@ -211,11 +211,6 @@ static embed_status read_both(struct tokenizer_parts *parts, const char *folder,
 
 embed_status vocab_txt_read(struct tokenizer_parts *parts, const char *folder)
 {
-    bool has;
-    TRY(folder_has(&has, folder, "added_tokens.json"));
-    if (has)
-        return fail(EMBED_UNSUPPORTED,
-                    "%s: added_tokens.json without tokenizer.json is not supported", folder);
     struct config config = {.do_lower_case = true, .tokenize_chinese_chars = true};
     embed_status status = read_both(parts, folder, &config);
     for (size_t i = 0; i < ROLES; i++) memory_free(config.roles[i].data);

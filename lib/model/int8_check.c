@@ -50,12 +50,8 @@ static embed_status embed_texts(float *rows, struct embed_model *model)
 
 static embed_status embed_in_bf16(float *rows, const struct embed_model *model)
 {
-    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     struct embed_model *bf16;
-    options.device = EMBED_DEVICE_CPU;
-    options.dtype = EMBED_DTYPE_BF16;
-    options.threads = thread_team_size(model->team);
-    TRY(model_open(&bf16, model->folder, &options));
+    TRY(model_open_on_cpu(&bf16, model, EMBED_DTYPE_BF16));
     embed_status status = embed_texts(rows, bf16);
     model_release(bf16);
     return status;

@@ -1,6 +1,7 @@
 /* model.c - everything read from a model folder */
 #include "model/model.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
@@ -13,14 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Ids index the word table and positions the position table: what the files say of each other is
  * checked here once, so that no text can read past a table. */
@@ -116,7 +109,7 @@ static void destroy(struct embed_model *model)
 embed_status model_open(struct embed_model **out, const char *folder,
                         const embed_model_options *options)
 {
-    double start = now();
+    uint64_t start = clock_nanoseconds();
     struct embed_model *model = memory_allocate(1, sizeof *model, "a model");
     if (model == NULL) return EMBED_OUT_OF_MEMORY;
     atomic_init(&model->references, 1);
@@ -126,7 +119,7 @@ embed_status model_open(struct embed_model **out, const char *folder,
         destroy(model);
         return status;
     }
-    model->load_seconds = now() - start;
+    model->load_seconds = 1e-9 * (double)(clock_nanoseconds() - start);
     log_message(EMBED_LOG_INFO, "%s: %zu layers of width %zu on %s (%s), %.3f s", folder,
                 model->encoder.config.L, model->encoder.config.C, model->backend->device_name,
                 model->backend->instruction_set, model->load_seconds);
@@ -134,11 +127,15 @@ embed_status model_open(struct embed_model **out, const char *folder,
     return EMBED_OK;
 }
 
-embed_status model_open_again(struct embed_model **out, const struct embed_model *model,
-                              const embed_model_options *options)
+embed_status model_open_on_cpu(struct embed_model **out, const struct embed_model *model,
+                               embed_dtype dtype)
 {
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     struct embed_model *again;
-    TRY(model_open(&again, model->folder, options));
+    options.device = EMBED_DEVICE_CPU;
+    options.dtype = dtype;
+    options.threads = thread_team_size(model->team);
+    TRY(model_open(&again, model->folder, &options));
     if (shared_weights_same_files(again->weights, model->weights)) {
         *out = again;
         return EMBED_OK;

@@ -28,10 +28,10 @@ struct embed_model {
 embed_status model_open(struct embed_model **model, const char *folder,
                         const embed_model_options *options);
 
-/* The same model on another device or in another dtype. EMBED_BAD_FILE where its folder holds other
- * weight files by now. */
-embed_status model_open_again(struct embed_model **out, const struct embed_model *model,
-                              const embed_model_options *options);
+/* The same model on the CPU, in this dtype, with as many threads. EMBED_BAD_FILE where its folder holds
+ * other weight files by now. */
+embed_status model_open_on_cpu(struct embed_model **out, const struct embed_model *model,
+                               embed_dtype dtype);
 
 /* One more holder; model_release drops one, and closes the model with the last. NULL is fine. */
 void model_hold(struct embed_model *model);

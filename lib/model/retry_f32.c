@@ -7,14 +7,10 @@
 
 static embed_status open_f32(struct embed_instance **instance, const struct embed_model *model)
 {
-    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
-    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
     struct embed_model *f32;
-    options.device = EMBED_DEVICE_CPU;
-    options.dtype = EMBED_DTYPE_F32;
-    options.threads = thread_team_size(model->team);
-    TRY(model_open_again(&f32, model, &options));
-    embed_status status = instance_create(instance, f32, &instance_options);
+    TRY(model_open_on_cpu(&f32, model, EMBED_DTYPE_F32));
+    embed_status status = instance_create(instance, f32, &options);
     model_release(f32); /* the instance keeps it */
     return status;
 }

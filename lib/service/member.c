@@ -4,11 +4,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "model/instance.h"
 #include "model/plan.h"
 #include "model/warm_up.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -117,12 +117,9 @@ static embed_status open_instance(struct member *member)
 static embed_status open_fallback_model(struct member *member)
 {
     const struct embed_model *other = member->pool->models[0];
-    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
-    options.device = EMBED_DEVICE_CPU;
-    if (other->backend->dtype == EMBED_DTYPE_F32) options.dtype = EMBED_DTYPE_F32;
-    options.threads = thread_team_size(other->team);
+    bool is_f32 = other->backend->dtype == EMBED_DTYPE_F32;
     struct embed_model *model;
-    TRY(model_open_again(&model, other, &options));
+    TRY(model_open_on_cpu(&model, other, is_f32 ? EMBED_DTYPE_F32 : EMBED_DTYPE_AUTO));
     pthread_mutex_lock(&member->pool->lock);
     member->model = model;
     pthread_mutex_unlock(&member->pool->lock);
@@ -269,12 +266,7 @@ static void *run(void *argument)
 
 embed_status member_start(struct member *member)
 {
-    /* Signals are the program's business: none is delivered to a thread of ours. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&member->thread, NULL, run, member);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = thread_start(&member->thread, run, member);
     if (error != 0)
         return fail(EMBED_SYSTEM, "an instance's thread cannot be started: %s", strerror(error));
     member->has_thread = true;

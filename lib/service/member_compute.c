@@ -92,10 +92,7 @@ static embed_status open_fallback(struct member *member, struct batch *batch)
         return EMBED_OK;
     }
     fail(status, "no instance is left, and on the CPU: %s", error_message());
-    for (size_t i = 0; i < batch->texts; i++) {
-        if (batch->item[i].status == EMBED_PENDING)
-            pool_fail_text(member->pool, batch, i, status);
-    }
+    pool_fail_pending(member->pool, batch, status);
     return status;
 }
 

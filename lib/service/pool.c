@@ -210,7 +210,7 @@ void pool_close(struct embed_pool *pool, unsigned drain_milliseconds)
     if (!pool->is_closing || end < pool->drain_end) pool->drain_end = end;
     pool->is_closing = true;
     pthread_cond_broadcast(&pool->room);
-    for (size_t i = 0; i < pool->member_count; i++) pthread_cond_signal(&pool->members[i].wake);
+    pool_wake_all(pool);
     if (pool_is_completing(pool)) {
         pthread_mutex_unlock(&pool->lock);
         return;

@@ -100,6 +100,8 @@ void pool_pass_on(struct embed_pool *pool, struct member *member, struct batch *
 
 /* Ends text i of the batch with a failure, whose sentence is this thread's message. */
 void pool_fail_text(struct embed_pool *pool, struct batch *batch, size_t i, embed_status status);
+/* Likewise all that are EMBED_PENDING. */
+void pool_fail_pending(struct embed_pool *pool, struct batch *batch, embed_status status);
 
 /* The member's instance is there, for batches of so many tokens, or is no more, for the reason that is this thread's message. Without
  * any, and without a fallback, all that waits fails. */
@@ -110,6 +112,7 @@ void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_st
  * clock_nanoseconds). */
 #define SOME_TIME (UINT64_MAX - 1)
 void pool_wake(struct embed_pool *pool, uint64_t by);
+void pool_wake_all(struct embed_pool *pool); /* to look whether the pool has closed */
 
 /* With the lock: takes all that waits out of the queue, with `status` and this thread's message. The
  * requests to complete, linked, are for pool_complete, without the lock. */

@@ -67,7 +67,7 @@ static bool has_work(const struct embed_pool *pool, const struct member *member,
     return may_form(pool, member) && (pool->orphans != NULL || due(pool, member) <= now);
 }
 
-static void wake_all(struct embed_pool *pool)
+void pool_wake_all(struct embed_pool *pool)
 {
     for (size_t i = 0; i < pool->member_count; i++) pthread_cond_signal(&pool->members[i].wake);
 }
@@ -166,7 +166,7 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
         complete_unlocked(pool, ended);
     }
     if (batch != NULL) pool_wake(pool, SOME_TIME); /* for what is left, due or not */
-    else wake_all(pool);                           /* they end too */
+    else pool_wake_all(pool);                      /* they end too */
     pthread_mutex_unlock(&pool->lock);
     return batch;
 }
@@ -264,7 +264,7 @@ void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *
     pool->computing_texts -= batch->texts;
     pool->computing_tokens -= batch->tokens;
     keep_or_destroy(member, batch);
-    if (is_done(pool)) wake_all(pool);
+    if (is_done(pool)) pool_wake_all(pool);
     pthread_mutex_unlock(&pool->lock);
     pool_complete(pool, ended);
 }
@@ -273,10 +273,7 @@ void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *
 static void fail_batch(struct embed_pool *pool, struct member *member, struct batch *batch,
                        embed_status status, const char *reason)
 {
-    for (size_t i = 0; i < batch->texts; i++) {
-        if (batch->item[i].status == EMBED_PENDING)
-            pool_fail_text(pool, batch, i, fail(status, "%s", reason));
-    }
+    pool_fail_pending(pool, batch, fail(status, "%s", reason));
     pool_deliver(pool, member, batch);
 }
 
@@ -315,6 +312,12 @@ void pool_fail_text(struct embed_pool *pool, struct batch *batch, size_t i, embe
     pthread_mutex_unlock(&pool->lock);
 }
 
+void pool_fail_pending(struct embed_pool *pool, struct batch *batch, embed_status status)
+{
+    for (size_t i = 0; i < batch->texts; i++)
+        if (batch->item[i].status == EMBED_PENDING) pool_fail_text(pool, batch, i, status);
+}
+
 struct request *pool_drop_all(struct embed_pool *pool, embed_status status)
 {
     struct request *ended = NULL;
@@ -343,9 +346,7 @@ void pool_complete(struct embed_pool *pool, struct request *list)
     for (struct request *next; list != NULL; list = next) {
         next = list->next;
         list->next = NULL;
-        embed_status status = list->status == EMBED_OK && list->not_finite > 0 ? EMBED_NOT_FINITE
-                                                                               : list->status;
-        metrics_request_completed(pool->metrics, status,
+        metrics_request_completed(pool->metrics, request_settle(list),
                                   (clock_nanoseconds() - list->submitted) / 1000);
         request_complete(list);
     }

@@ -240,7 +240,7 @@ static void submit_pieces(struct pieces *pieces, const embed_text *texts, size_t
             pool_submit(pieces->pool, &request, pieces->options, first, &pieces->under_way[place]);
         note(pieces, status);
         if (status != EMBED_OK) break;
-        tokens = request_tokens(pieces->under_way[place], 0, count);
+        tokens = request_tokens(pieces->under_way[place]);
         in_texts = count;
         if (++pieces->count == pieces->most) finish_oldest(pieces);
     }

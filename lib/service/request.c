@@ -87,11 +87,10 @@ embed_status request_create(struct request **out, const embed_request *given,
     return EMBED_OK;
 }
 
-size_t request_tokens(const struct request *request, size_t first, size_t last)
+size_t request_tokens(const struct request *request)
 {
-    size_t tokens = 0;
-    for (size_t i = first; i < last; i++) tokens += request->texts[i].count;
-    return tokens;
+    const struct request_text *last = &request->texts[request->n - 1];
+    return last->first + last->count;
 }
 
 /* ---- holders ------------------------------------------------------------------------------- */
@@ -121,13 +120,18 @@ void request_note(struct request *request, embed_status status)
     snprintf(request->message, sizeof request->message, "%s", error_message());
 }
 
-void request_complete(struct request *request)
+embed_status request_settle(struct request *request)
 {
     if (request->status == EMBED_OK && request->not_finite > 0) {
         request->status = EMBED_NOT_FINITE;
         snprintf(request->message, sizeof request->message,
                  "%zu of %zu embeddings hold NaN or infinity", request->not_finite, request->n);
     }
+    return request->status;
+}
+
+void request_complete(struct request *request)
+{
     /* First `done`: who has waited may release what it uses. */
     if (request->done != NULL) request->done(request->user, request->status, request->message);
     pthread_mutex_lock(&request->lock);

@@ -69,15 +69,18 @@ void request_release(struct request *request); /* NULL is fine */
 /* Notes a failure of one of its texts; this thread's message is its sentence. Pool's lock. */
 void request_note(struct request *request, embed_status status);
 
-/* For the one who has ended its last text, without the pool's lock: calls `done`, wakes those who
- * wait, and gives the pool's hold back. */
+/* How it ends, when its last text has: a failure of a text, or rows that are not finite. */
+embed_status request_settle(struct request *request);
+
+/* For the one who has settled it, without the pool's lock: calls `done`, wakes those who wait, and
+ * gives the pool's hold back. */
 void request_complete(struct request *request);
 
 /* The status it ended with, whose sentence becomes this thread's; EMBED_PENDING after so many
  * milliseconds. */
 embed_status request_wait(struct request *request, unsigned milliseconds);
 
-/* Tokens of its texts [first, last). */
-size_t request_tokens(const struct request *request, size_t first, size_t last);
+/* Tokens of all its texts. */
+size_t request_tokens(const struct request *request);
 
 #endif
