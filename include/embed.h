@@ -1,4 +1,4 @@
-/* embed.h - text embeddings from Hugging Face model folders
+/* embed.h - text embeddings and summaries from Hugging Face model folders
  *
  * A complete program (tools/example.c is the same text; the tests build and run it):
  *
@@ -202,12 +202,17 @@ typedef struct embed_model_info {
     uint64_t parameters;   /* numbers in the tensors the model uses */
     uint64_t weight_bytes; /* memory they take, as prepared; shared by all instances */
     double load_seconds;
+    int generates;         /* it writes summaries, and gives no embeddings */
+    size_t decoder_layers; /* the following are 0 where it does not generate */
+    size_t decoder_heads;
+    size_t decoder_feed_forward;
+    size_t max_length; /* tokens of a summary at most, the start token included */
 } embed_model_info;
 
 #define EMBED_MODEL_INFO_INIT                                                                    \
     {                                                                                            \
         sizeof(embed_model_info), {0}, EMBED_DEVICE_AUTO, 0, {0}, {0}, EMBED_DTYPE_AUTO, 0, 0,   \
-            0, 0, 0, 0, 0, EMBED_POOLING_MEAN, 0, 0, 0, 0                                        \
+            0, 0, 0, 0, 0, EMBED_POOLING_MEAN, 0, 0, 0, 0, 0, 0, 0, 0, 0                         \
     }
 
 EMBED_API embed_status embed_model_get_info(const embed_model *model, embed_model_info *info);
@@ -264,11 +269,15 @@ typedef struct embed_instance_options {
     size_t size;
     size_t batch_tokens; /* packed tokens computed at a time by one thread; 0: chosen for the
                             device. At least the model's max_tokens are taken. */
+    /* Of a model that generates: what memory is taken for. */
+    size_t documents;  /* that are under way at the same time; 0: chosen for the device */
+    unsigned num_beams; /* that a call may ask for; 0: as many as the folder sets */
+    size_t max_length; /* that a call may ask for; 0: what the folder sets */
 } embed_instance_options;
 
 #define EMBED_INSTANCE_OPTIONS_INIT                                                              \
     {                                                                                            \
-        sizeof(embed_instance_options), 0                                                        \
+        sizeof(embed_instance_options), 0, 0, 0, 0                                               \
     }
 
 /* On success the caller owns *instance; it keeps the model alive. */
@@ -349,7 +358,7 @@ typedef struct embed_memory {
     uint64_t activations; /* own, as the following */
     uint64_t workspace;   /* scratch of the operations; GPU: token ids on their way in, and a stream */
     uint64_t batch;       /* CPU: token ids on their way in, rows on their way out */
-    uint64_t own;         /* the sum of what is own, on the device: these three and graphs */
+    uint64_t own;         /* the sum of what is own, on the device: these three, graphs and kv */
     uint64_t total;       /* weights + own */
     uint64_t pinned;      /* GPU: memory of the host for what `batch` is on the CPU; own, in no sum */
     uint64_t graphs;      /* GPU: CUDA graphs, made as batches of new sizes come, of at most so much */
@@ -357,11 +366,12 @@ typedef struct embed_memory {
     uint64_t context;     /* GPU: CUDA itself, once a process */
     int measured;         /* GPU: library, context and stream were measured when the first of the models
                              that are open on it was opened; else they are allowances */
+    uint64_t kv;          /* keys, values and beams of the documents under way; own, in the sum */
 } embed_memory;
 
 #define EMBED_MEMORY_INIT                                                                        \
     {                                                                                            \
-        sizeof(embed_memory), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                    \
+        sizeof(embed_memory), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                 \
     }
 
 /* What a model and one instance of it will take: reads config files and the weights' headers, no
@@ -379,6 +389,83 @@ EMBED_API embed_status embed_instance_get_memory(const embed_instance *instance,
 EMBED_API embed_status embed_instances_that_fit(const embed_model *model,
                                                 const embed_instance_options *options,
                                                 size_t reserve_bytes, size_t *count);
+
+/* ---- generation ---------------------------------------------------------------------------- */
+
+typedef enum embed_early_stopping {
+    EMBED_STOP_BY_HEURISTIC = 0, /* "early_stopping": false */
+    EMBED_STOP_EARLY = 1,        /* true */
+    EMBED_STOP_NEVER = 2         /* "never" */
+} embed_early_stopping;
+
+typedef enum embed_long_text {
+    EMBED_LONG_CUT = 0,  /* what is longer than max_tokens is cut, and the item says so */
+    EMBED_LONG_SPLIT = 1 /* it is summarized in consecutive pieces, whose summaries are joined by a space */
+} embed_long_text;
+
+/* One summary. No size of its own: the array's element may grow only in a new major version. */
+typedef struct embed_generated {
+    char *text;           /* valid UTF-8 with a NUL after it; NULL where status says so */
+    size_t length;        /* of text, in bytes */
+    size_t source_tokens; /* used, special tokens included; of all pieces */
+    size_t invalid_bytes; /* of the source: not UTF-8 and replaced, in the part that was read */
+    int truncated;        /* the source had more tokens than used */
+    size_t pieces;        /* that the source was split into */
+    size_t tokens;        /* of the summary, the start token and the end token included */
+    double score; /* the sum of their log-probabilities / tokens after the first ^ length_penalty; the mean
+                     of all pieces' */
+    embed_status status; /* not EMBED_OK: there is no text */
+} embed_generated;
+
+/* Begin with embed_model_get_generation: there are no defaults but the folder's. */
+typedef struct embed_generate_options {
+    size_t size;
+    size_t max_tokens; /* of a source, special tokens included; 0: the model's own */
+    embed_long_text long_texts;
+    /* As in generation_config.json; lengths in tokens, start and end token included. */
+    unsigned num_beams; /* 1: the most probable token each time */
+    size_t min_length, max_length;
+    double length_penalty;
+    size_t no_repeat_ngram_size; /* 0: any may repeat */
+    embed_early_stopping early_stopping;
+    /* Called as each summary ends, in any order, on the calling thread: text i's, valid during the
+     * call. NULL: not wanted. It must not use the instance. */
+    void (*done)(void *user, size_t i, const embed_generated *summary);
+    void *user;
+} embed_generate_options;
+
+#define EMBED_GENERATE_OPTIONS_INIT                                                              \
+    {                                                                                            \
+        sizeof(embed_generate_options), 0, EMBED_LONG_CUT, 0, 0, 0, 0, 0,                        \
+            EMBED_STOP_BY_HEURISTIC, NULL, NULL                                                  \
+    }
+
+/* What the model folder sets. EMBED_UNSUPPORTED for a model that does not generate. */
+EMBED_API embed_status embed_model_get_generation(const embed_model *model,
+                                                  embed_generate_options *options);
+
+typedef struct embed_strings {
+    size_t size;
+    embed_generated *items; /* (count), in the order of the texts */
+    size_t count;
+} embed_strings;
+
+#define EMBED_STRINGS_INIT                                                                       \
+    {                                                                                            \
+        sizeof(embed_strings), NULL, 0                                                           \
+    }
+
+/* Summaries of n texts, by beam search as transformers' generate() does it; options NULL: the folder's.
+ * Many are under way at once: one that ends makes room for the next. In F32 on the CPU the tokens are
+ * those of transformers in F32. On success `out` owns memory until embed_strings_free.
+ * EMBED_NOT_FINITE: `out` is filled all the same, and items[] tells which summaries failed. Any other
+ * failure leaves it untouched. Options beyond what the instance was created for are
+ * EMBED_INVALID_ARGUMENT. One thread at a time for one instance. */
+EMBED_API embed_status embed_instance_generate(embed_instance *instance, const embed_text *texts,
+                                               size_t n, const embed_generate_options *options,
+                                               embed_strings *out);
+
+EMBED_API void embed_strings_free(embed_strings *strings);
 
 /* ---- pool ---------------------------------------------------------------------------------- */
 
@@ -437,6 +524,12 @@ EMBED_API embed_status embed_pool_create(embed_pool **pool, embed_model *const *
 EMBED_API embed_status embed_pool_encode(embed_pool *pool, const embed_text *texts, size_t n,
                                          const embed_encode_options *options, float *out,
                                          size_t capacity, embed_item *items);
+
+/* As embed_instance_generate, from any number of threads at once: waits for room in the queue and for
+ * the result. options->done is called on threads of the pool's. */
+EMBED_API embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size_t n,
+                                           const embed_generate_options *options,
+                                           embed_strings *out);
 
 typedef struct embed_request {
     size_t size;

@@ -94,6 +94,32 @@ struct cpu_kernels {
                       const float *relative, size_t T, size_t HS, size_t stride,
                       size_t context_stride, float scale, void *scratch);
 
+    /* Bytes of scratch that `decode_attention` needs for T keys and Q queries. */
+    size_t (*decode_attention_scratch_bytes)(size_t Q, size_t T, size_t HS);
+
+    /* One head of Q rows that attend to the same T keys and values, of a cache: context (Q, HS) =
+     * softmax(q (Q, HS) k^T * scale) v. Row i of q stands at q + i * q_stride, of context at context
+     * + i * context_stride; key t at k + (rows[t] * row_tokens + t) * stride, where row 0 is the same
+     * as rows = NULL, and v likewise. Q is at most MOST_BEAMS. Nothing is read past the HS elements
+     * of a key or value. */
+    void (*decode_attention)(void *context, const void *q, const void *k, const void *v,
+                             const int32_t *rows, size_t row_tokens, size_t Q, size_t T, size_t HS,
+                             size_t q_stride, size_t stride, size_t context_stride, float scale,
+                             void *scratch);
+
+    /* As `linear` without an activation, but y is in FP32 in any table: y (N, O), columns [first,
+     * last). */
+    void (*logits)(float *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
+                   size_t I, size_t first, size_t last, void *scratch);
+
+    /* *largest of x (V), and *log_sum = log(sum of e^(x - largest)): so that x[i] - largest - log_sum
+     * is the logarithm of softmax(x)[i]. NaN or +infinity in x make log_sum NaN. */
+    void (*log_softmax_sums)(float *largest, float *log_sum, const float *x, size_t V);
+
+    /* The `count` largest of x (V), count <= 2 * MOST_BEAMS and <= V, best first, and where they are:
+     * of equal ones the first come first. x holds no NaN; -infinity is a value like any other. */
+    void (*largest)(float *values, int32_t *indices, size_t count, const float *x, size_t V);
+
     /* y (C) from the T rows of one sequence, x (T, C). */
     void (*pool)(float *y, const void *x, size_t T, size_t C, enum pooling pooling);
 

@@ -373,6 +373,36 @@ embed_status embed_instance_get_memory(const embed_instance *instance, embed_mem
     return give_struct(memory, &all, sizeof all, "embed_memory");
 }
 
+/* ---- generation ---------------------------------------------------------------------------- */
+
+embed_status embed_model_get_generation(const embed_model *model, embed_generate_options *options)
+{
+    REQUIRE(model);
+    REQUIRE(options);
+    return fail(EMBED_UNSUPPORTED, "this version does not generate text");
+}
+
+embed_status embed_instance_generate(embed_instance *instance, const embed_text *texts, size_t n,
+                                     const embed_generate_options *options, embed_strings *out)
+{
+    REQUIRE(instance);
+    (void)texts, (void)n, (void)options, (void)out;
+    return fail(EMBED_UNSUPPORTED, "this version does not generate text");
+}
+
+void embed_strings_free(embed_strings *strings)
+{
+    (void)strings;
+}
+
+embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size_t n,
+                                 const embed_generate_options *options, embed_strings *out)
+{
+    REQUIRE(pool);
+    (void)texts, (void)n, (void)options, (void)out;
+    return fail(EMBED_UNSUPPORTED, "this version does not generate text");
+}
+
 /* ---- pool ---------------------------------------------------------------------------------- */
 
 static embed_status take_pool_options(embed_pool_options *all, const embed_pool_options *options)

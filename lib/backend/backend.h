@@ -12,6 +12,7 @@
 #define LIB_BACKEND_BACKEND_H
 
 #include "embed.h"
+#include "kernels/beam_search.h"
 #include "kernels/kernels.h"
 
 #include <stdatomic.h>
@@ -71,9 +72,11 @@ static inline size_t packed_batch_size(size_t N, size_t B)
 }
 
 /* What an executor must be large enough for: chunks of up to N tokens and B sequences, sequences of
- * up to T tokens, heads of HS, linear layers of up to I inputs. */
+ * up to T tokens, heads of HS, linear layers of up to I inputs; and, where a decoder follows, steps of
+ * up to D documents with K beams each. Those have no more tokens than T. */
 struct chunk_limits {
     size_t N, B, T, HS, I;
+    size_t D, K; /* 0: there is no decoder */
 };
 
 /* What is done with each chunk. A worker has buffers of its own, free again after deliver. */
@@ -104,6 +107,9 @@ struct backend {
     size_t chunk_tokens; /* of a chunk, where the caller has no wish */
     unsigned workers;    /* chunks of an executor that are under way at the same time */
     bool is_queue;       /* they are computed one after another, while `run` has long returned */
+    unsigned steps;      /* of decoding in a chunk: so often it is worth to look who is done */
+    size_t slots;        /* documents that are decoded at a time, where the caller has no wish */
+    bool matrices_are_tables; /* a WEIGHT_MATRIX without a bias of its own is stored as a WEIGHT_TABLE */
     struct device_costs costs; /* zeros on the CPU */
     size_t graph_bytes;  /* of the device, that an executor takes at most for graphs, by and by */
 
@@ -150,6 +156,10 @@ struct backend {
      * memory, must stay until delivery. */
     embed_status (*begin)(struct packed_batch *device, const struct packed_batch *host,
                           struct execution *execution);
+    /* As begin, for a chunk of decoding: host->slots is staging memory, and device->slots where the
+     * operations want it. Chunks of the same D, K and variant are followed by the same operations. */
+    embed_status (*begin_steps)(struct decode_batch *device, const struct decode_batch *host,
+                                size_t variant, struct execution *execution);
     /* The last: copies `bytes` of what the operations gave to staging memory, where they are at
      * delivery. */
     embed_status (*fetch)(void *out, const void *memory, size_t bytes,
@@ -173,6 +183,40 @@ struct backend {
     embed_status (*pool)(float *rows, const void *x, const struct packed_batch *batch, size_t C,
                          enum pooling pooling, size_t D, bool normalize,
                          struct execution *execution);
+
+    /* ---- operations of a decoder; states and letters: kernels/beam_search.h ---- */
+    /* The slots of documents (D), which is staging memory, begin: one token each. In the chunk that
+     * computes what their decoder attends to. */
+    embed_status (*beam_start)(const struct beam_slots *beams, const struct beam_document *documents,
+                               size_t D, struct execution *execution);
+    /* x (D * K, C) = layernorm(word[last token of each beam] + position[first_position + its
+     * position]). */
+    embed_status (*embed_beams)(void *x, const struct decode_batch *batch,
+                                const struct embeddings *embeddings, size_t first_position,
+                                size_t C, float eps, struct execution *execution);
+    /* Causal self-attention of the beams' last tokens. qkv (D * K, 3C). Their keys and values are
+     * first appended to the layer's cache (P, K, T, 2C), a key and its value side by side: row k of
+     * slot p, position length - 1. */
+    embed_status (*self_attention)(void *context, const void *qkv, void *cache,
+                                   const struct decode_batch *batch, size_t NH, size_t HS,
+                                   struct execution *execution);
+    /* Attention of all beams of a document to its source: q (D * K, C), and the layer's cache
+     * (P, most_sources, 2C), of which a slot has sources[slot] keys and values. */
+    embed_status (*cross_attention)(void *context, const void *q, const void *cache,
+                                    size_t most_sources, const struct decode_batch *batch,
+                                    size_t NH, size_t HS, struct execution *execution);
+    /* y (N, O) in FP32 = x @ layer, without an activation. */
+    embed_status (*logits)(float *y, const void *x, const struct linear *layer, size_t N,
+                           struct execution *execution);
+    /* The best ways for each beam to go on, from its logits (D * K, V), which become anything: scores
+     * are the beam's plus the logarithm of softmax over all of V, and only then rules forbid tokens. */
+    embed_status (*beam_candidates)(struct beam_candidate *candidates, float *logits,
+                                    const struct decode_batch *batch, size_t V,
+                                    struct execution *execution);
+    /* Beams become one token longer: kernels/beam_step.h. */
+    embed_status (*beam_step)(const struct decode_batch *batch,
+                              const struct beam_candidate *candidates,
+                              struct execution *execution);
 };
 
 /* One more holder; backend_release drops one, and closes the backend with the last. Whoever holds

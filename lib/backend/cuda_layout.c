@@ -13,6 +13,15 @@
  * take 80 us to start one by one, and 2,048 tokens 60 us to compute at the rate of an H200. */
 #define GRAPH_TOKENS 2048
 
+/* Steps of decoding between two looks at who is done: what a document computes past its end is lost,
+ * and so is the time in which a free slot waits for the next; with two chunks under way no look costs
+ * time itself. */
+#define STEPS 8
+
+/* With 64 rows, 4 beams each, BART-large's weights are read from memory in the time that the products
+ * take. */
+#define SLOTS 16
+
 /* Of graphs an instance keeps as many as take so much: 128, if one takes 64 KiB, a guess. Single
  * texts of up to 512 tokens need 24; 128 are enough for 98% of small batches of texts of 34 tokens
  * in the mean. Bytes are bounded, not their number, since what one takes is up to CUDA. */
@@ -89,6 +98,9 @@ embed_status cuda_layout(struct backend *backend, int index, embed_dtype dtype)
     backend->chunk_tokens = CHUNK_TOKENS;
     backend->workers = CUDA_SLOTS;
     backend->is_queue = true;
+    backend->steps = STEPS;
+    backend->slots = SLOTS;
+    backend->matrices_are_tables = true;
     backend->costs = cuda_allowances;
     backend->graph_bytes = GRAPH_BYTES;
     backend->taken_memory = taken_memory;

@@ -80,7 +80,8 @@ static embed_status read_mpnet(struct transformer_config *config, const struct c
                                const struct config_object *object)
 {
     *config = (struct transformer_config){
-        .family = "mpnet", .distance_buckets = 32, .positions_skip_padding = true, .padding_id = 1};
+        .family = "mpnet", .distance_buckets = 32, .positions_skip_padding = true, .padding_id = 1,
+        .first_position = 2};
     TRY(read_sizes(config, file, object));
     /* transformers' MPNet has 32 buckets and padding id 1 written into its code. */
     size_t buckets = config->distance_buckets;
@@ -110,8 +111,7 @@ static embed_status read_family(struct transformer_config *config, const struct 
 
 size_t transformer_config_max_tokens(const struct transformer_config *config)
 {
-    size_t first = config->positions_skip_padding ? config->padding_id + 1 : 0;
-    return config->positions - first;
+    return config->positions - config->first_position;
 }
 
 embed_status transformer_config_read(struct transformer_config *config, const char *folder)

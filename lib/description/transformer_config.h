@@ -9,7 +9,7 @@
 
 /* Letters as in kernels/kernels.h. */
 struct transformer_config {
-    const char *family;      /* "bert", "mpnet" */
+    const char *family;      /* "bert", "mpnet", "bart" */
     size_t C;                /* hidden_size */
     size_t L;                /* num_hidden_layers */
     size_t NH, HS;           /* num_attention_heads, C / NH */
@@ -24,6 +24,13 @@ struct transformer_config {
      * padding token inside a text has row padding_id and does not count. */
     bool positions_skip_padding;
     size_t padding_id;
+    size_t first_position;   /* row of the position table for the first token: padding_id + 1 where
+                                padding is skipped; BART: 2 */
+
+    /* The decoder, of the same width, vocabulary, positions and epsilon; 0 layers: there is none. */
+    struct {
+        size_t L, NH, HS, F;
+    } decoder;
 };
 
 /* Reads FOLDER/config.json. EMBED_UNSUPPORTED names an architecture or a setting that this version

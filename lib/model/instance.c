@@ -125,11 +125,9 @@ struct encode {
 static void number_positions(int32_t *positions, const int32_t *ids, size_t T,
                              const struct transformer_config *config)
 {
-    int32_t padding = (int32_t)config->padding_id, next = padding + 1;
-    for (size_t t = 0; t < T; t++) {
-        if (!config->positions_skip_padding) positions[t] = (int32_t)t;
-        else positions[t] = ids[t] == padding ? padding : next++;
-    }
+    int32_t padding = (int32_t)config->padding_id, next = (int32_t)config->first_position;
+    for (size_t t = 0; t < T; t++)
+        positions[t] = config->positions_skip_padding && ids[t] == padding ? padding : next++;
 }
 
 /* The batch that texts [first, last) make, in the worker's arrays. */

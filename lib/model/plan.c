@@ -32,7 +32,7 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
 
     struct activations none;
     size_t widest = config->F > config->C ? config->F : config->C;
-    plan->limits = (struct chunk_limits){N, B, max_tokens, config->HS, widest};
+    plan->limits = (struct chunk_limits){N, B, max_tokens, config->HS, widest, 0, 0};
     plan->worker_activations =
         activations_place(&none, NULL, config, backend->activation_bytes, N, B);
     plan->workspace = backend->executor_bytes(backend, &plan->limits);
