@@ -29,6 +29,7 @@ enum weight_kind {
     WEIGHT_VECTOR, /* one row, added or multiplied: LayerNorm (1, columns) */
     WEIGHT_MATRIX, /* of a linear layer (O = rows, I = columns) */
     WEIGHT_BIAS,   /* of a linear layer (1, O = columns) */
+    WEIGHT_LOGITS_BIAS, /* of the layer that gives logits (1, O = columns): FP32 in any dtype */
     WEIGHT_SCORES  /* added to attention's scores: a relative_bias (NH = rows, columns) */
 };
 
@@ -55,11 +56,15 @@ struct relative_bias {
     size_t zero;     /* the longest distance */
 };
 
+/* The variant of a chunk whose operations will not come again: those that write into slots. */
+#define NEVER_AGAIN SIZE_MAX
+
 /* Sequence b is tokens offsets[b] to offsets[b + 1] - 1; the last sequences may be empty, and the
  * last tokens in none. The three arrays follow each other in memory without a gap. */
 struct packed_batch {
     size_t N, B, longest;
-    size_t variant; /* batches of one shape and variant are followed by the same operations */
+    size_t variant; /* batches of one shape and variant are followed by the same operations, on the
+                     * same memory; but NEVER_AGAIN is not */
     const int32_t *ids;       /* (N) */
     const int32_t *positions; /* (N), rows of the position table */
     const int32_t *offsets;   /* (B + 1) */
@@ -186,7 +191,8 @@ struct backend {
 
     /* ---- operations of a decoder; states and letters: kernels/beam_search.h ---- */
     /* The slots of documents (D), which is staging memory, begin: one token each. In the chunk that
-     * computes what their decoder attends to. */
+     * computes what their decoder attends to, whose variant is NEVER_AGAIN. D is at most that of the
+     * executor's limits. */
     embed_status (*beam_start)(const struct beam_slots *beams, const struct beam_document *documents,
                                size_t D, struct execution *execution);
     /* x (D * K, C) = layernorm(word[last token of each beam] + position[first_position + its
@@ -205,7 +211,8 @@ struct backend {
     embed_status (*cross_attention)(void *context, const void *q, const void *cache,
                                     size_t most_sources, const struct decode_batch *batch,
                                     size_t NH, size_t HS, struct execution *execution);
-    /* y (N, O) in FP32 = x @ layer, without an activation. */
+    /* y (N, O) in FP32 = x @ layer, without an activation. The bias is a WEIGHT_LOGITS_BIAS; NULL:
+     * none. */
     embed_status (*logits)(float *y, const void *x, const struct linear *layer, size_t N,
                            struct execution *execution);
     /* The best ways for each beam to go on, from its logits (D * K, V), which become anything: scores

@@ -83,7 +83,8 @@ static size_t cpu_weight_bytes(const struct backend *backend, enum weight_kind k
     switch (kind) {
     case WEIGHT_TABLE: return rows * columns * kernels->element_bytes;
     case WEIGHT_MATRIX: return kernels->linear_weight_bytes(rows, columns);
-    case WEIGHT_BIAS: return kernels->linear_bias_size(columns) * sizeof(float);
+    case WEIGHT_BIAS:
+    case WEIGHT_LOGITS_BIAS: return kernels->linear_bias_size(columns) * sizeof(float);
     default: return rows * columns * sizeof(float);
     }
 }
@@ -104,7 +105,7 @@ static embed_status cpu_weight_store(struct backend *backend, void *weight, enum
     }
     float *floats = weight;
     memcpy(floats + first * columns, values, count * columns * sizeof(float));
-    if (kind == WEIGHT_BIAS) {
+    if (kind == WEIGHT_BIAS || kind == WEIGHT_LOGITS_BIAS) {
         size_t padded = kernels->linear_bias_size(columns);
         memset(floats + columns, 0, (padded - columns) * sizeof(float));
     }

@@ -73,7 +73,8 @@ static size_t taken_memory(const struct backend *backend, size_t bytes)
 
 bool cuda_weight_is_float(const struct backend *backend, enum weight_kind kind)
 {
-    return backend->dtype == EMBED_DTYPE_F32 || kind == WEIGHT_VECTOR || kind == WEIGHT_SCORES;
+    return backend->dtype == EMBED_DTYPE_F32 || kind == WEIGHT_VECTOR || kind == WEIGHT_SCORES ||
+           kind == WEIGHT_LOGITS_BIAS;
 }
 
 static size_t weight_bytes(const struct backend *backend, enum weight_kind kind, size_t rows,
