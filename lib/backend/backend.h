@@ -59,6 +59,8 @@ struct relative_bias {
 /* The variant of a chunk whose operations will not come again: those that write into slots. */
 #define NEVER_AGAIN SIZE_MAX
 
+#define PACKED_BATCH_ONCE SIZE_MAX
+
 /* Sequence b is tokens offsets[b] to offsets[b + 1] - 1; the last sequences may be empty, and the
  * last tokens in none. The three arrays follow each other in memory without a gap. */
 struct packed_batch {
@@ -162,9 +164,9 @@ struct backend {
     embed_status (*begin)(struct packed_batch *device, const struct packed_batch *host,
                           struct execution *execution);
     /* As begin, for a chunk of decoding: host->slots is staging memory, and device->slots where the
-     * operations want it. Chunks of the same D, K and variant are followed by the same operations. */
+     * operations want it. Chunks of the same D and K are followed by the same operations. */
     embed_status (*begin_steps)(struct decode_batch *device, const struct decode_batch *host,
-                                size_t variant, struct execution *execution);
+                                struct execution *execution);
     /* The last: copies `bytes` of what the operations gave to staging memory, where they are at
      * delivery. */
     embed_status (*fetch)(void *out, const void *memory, size_t bytes,
