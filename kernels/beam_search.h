@@ -65,15 +65,15 @@ struct beam_slots {
     int32_t *sources;               /* (P) S of each document */
     int32_t *states;                /* (P) enum beam_state */
     int32_t *lengths;               /* (P) of the running beams, start token included */
-    float *scores;                  /* (P, K) sums of log-probabilities of the running beams */
+    float *scores; /* (P, K) sums of log-probabilities of the running beams; 0 where there is one */
     int32_t *tokens;                /* (P, K, T) by the row that they were computed in */
     int32_t *ancestors;             /* (P, 2, K, T) that of `length` tokens in half length & 1 */
     int32_t *finished;              /* (P) hypotheses, at most num_beams */
-    float *finished_scores;         /* (P, K) */
+    float *finished_scores; /* (P, K) in no order, -1e9: none; of one running beam its sum */
     int32_t *finished_lengths;      /* (P, K) */
     int32_t *finished_tokens;       /* (P, K, T) */
-    /* (P, BEAM_RESULT_HEADER + T): state, number of tokens, bits of the score, tokens of the best
-     * hypothesis. Written with the state, when it becomes DONE or NOT_FINITE. */
+    /* (P, BEAM_RESULT_HEADER + T): the slot's state, and once that is BEAM_DONE: number of tokens, bits
+     * of the score, tokens of the best hypothesis, start token and end token included. */
     int32_t *results;
 };
 
@@ -93,8 +93,10 @@ struct decode_batch {
     struct beam_slots beams;
 };
 
-/* A way for beam k to go on: with its score then. Those of a row come best first; what a rule forbids has
- * the score -infinity, and a row of which any logit is NaN or +infinity only scores of NaN. */
+/* A way for beam k to go on: with its score then. Those of a row come best first, and of equal ones the
+ * lower token; what a rule forbids has the score -infinity, and a row of which any logit is NaN or
+ * +infinity only scores of NaN. Where a row has fewer, NO_TOKEN and -infinity stand after the last; those
+ * of -infinity may be left out that way. */
 struct beam_candidate {
     float score;
     int32_t token;
