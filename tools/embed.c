@@ -1,4 +1,4 @@
-/* embed.c - the command line tool: text to embeddings, in a shell
+/* embed.c - the command line tool: text to embeddings and summaries, in a shell
  *
  * This file finds the command and explains the commands; each is one file of its own.
  */
@@ -20,6 +20,14 @@ static const tool_command commands[] = {
      "OUTPUT.partial holds it until it is all. Killed at any moment, the same command goes on,\n"
      "and OUTPUT has the bytes of a run that was never disturbed.",
      "embed encode -m weights/all-MiniLM-L6-v2 -o rows.npy lines.txt", 1},
+    {"summarize", command_summarize, TAKEN_BY_SUMMARIZE, "-m FOLDER [options] [FILE|-]",
+     "a summary of each line of a file",
+     "Writes one line for each document of FILE (or of standard input), in order, empty ones\n"
+     "included, as soon as it is there. A document is a line, or with --document all there is.\n"
+     "The model must be one that generates, as BART does. Line ends in a summary become spaces.\n\n"
+     "With --jsonl each line is an object: index, summary, score, tokens (of the summary),\n"
+     "source_tokens, pieces, truncated.",
+     "embed summarize -m bart-large-cnn articles.txt", 1},
     {"tokenize", command_tokenize, TAKEN_BY_TOKENIZE, "-m FOLDER [options] [FILE|-]",
      "the token ids of each line of a file",
      "Writes the token ids of each line of FILE (or of standard input), separated by spaces,\n"

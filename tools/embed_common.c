@@ -121,8 +121,7 @@ bool tool_flush_stdout(void)
     return errno != EPIPE && tool_error("standard output: %s", strerror(errno));
 }
 
-bool tool_open_model(embed_model **model, embed_instance **instance,
-                     const tool_settings *settings)
+bool tool_open_model(embed_model **model, const tool_settings *settings)
 {
     embed_model_options model_options = EMBED_MODEL_OPTIONS_INIT;
     model_options.device = settings->device;
@@ -130,18 +129,20 @@ bool tool_open_model(embed_model **model, embed_instance **instance,
     model_options.dtype = (embed_dtype)settings->dtype;
     model_options.threads = (unsigned)settings->threads;
     *model = NULL;
-    if (embed_model_open(model, settings->model, &model_options) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
-    if (instance == NULL) return true;
+    return embed_model_open(model, settings->model, &model_options) == EMBED_OK ||
+           tool_error("%s", embed_error_message());
+}
 
-    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
-    instance_options.batch_tokens = settings->batch_tokens;
-    *instance = NULL;
-    if (embed_instance_create(instance, *model, &instance_options) == EMBED_OK) return true;
-    tool_error("%s", embed_error_message());
-    embed_model_close(*model);
-    *model = NULL;
-    return false;
+bool tool_create_instance(embed_instance **instance, embed_model *model,
+                          const tool_settings *settings)
+{
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    options.batch_tokens = settings->batch_tokens;
+    options.documents = settings->documents;
+    options.num_beams = (unsigned)settings->num_beams;
+    options.max_length = settings->max_length;
+    return embed_instance_create(instance, model, &options) == EMBED_OK ||
+           tool_error("%s", embed_error_message());
 }
 
 bool tool_row_width(size_t *width, const embed_model *model, const tool_settings *settings)

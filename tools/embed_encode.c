@@ -75,7 +75,8 @@ static bool open_model(encoding *e)
     e->options.normalize = settings->no_normalize ? EMBED_OFF : EMBED_AS_MODEL;
     e->options.dimensions = settings->dimensions;
     e->options.prompt_name = settings->prompt;
-    if (!tool_open_model(&e->model, &e->instance, settings) ||
+    if (!tool_open_model(&e->model, settings) ||
+        !tool_create_instance(&e->instance, e->model, settings) ||
         !tool_row_width(&e->width, e->model, settings))
         return false;
     /* Without texts only the options are checked: the first line may be long in coming. */
@@ -171,7 +172,7 @@ static stage_result write_block(void *job, size_t number)
     /* Only whole lines are done for good: the file may grow after a last one that has no end. */
     if (e->settings->resume && block->lines.whole && !resume_checkpoint(&e->resume, &e->done))
         return STAGE_FAILS;
-    progress_add(&e->progress, &block->lines, tokens);
+    progress_add(&e->progress, block->lines.count, tokens, block->lines.bytes);
     return STAGE_GOES_ON;
 }
 
@@ -192,7 +193,7 @@ static bool encode_lines(encoding *e)
     atomic_store(&e->wanted, FIRST_BLOCK);
     for (size_t i = 0; i < PIPELINE_BLOCKS; i++) e->blocks[i] = tool_zeroed(sizeof *e->blocks[i]);
 
-    progress_start(&e->progress, (tool_progress_mode)e->settings->progress, &e->reader);
+    progress_start(&e->progress, (tool_progress_mode)e->settings->progress, "lines", &e->reader);
     bool done = pipeline_run(&work);
     stop_reading(e);
     close(ends[0]);

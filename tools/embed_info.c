@@ -19,6 +19,16 @@ static const char *pooling_word(embed_pooling pooling)
     return "?";
 }
 
+static const char *stopping_word(embed_early_stopping stopping)
+{
+    switch (stopping) {
+    case EMBED_STOP_BY_HEURISTIC: return "false";
+    case EMBED_STOP_EARLY: return "true";
+    case EMBED_STOP_NEVER: return "never";
+    }
+    return "?";
+}
+
 #define DEVICE_WORD 32
 
 /* As --device takes it. */
@@ -30,20 +40,51 @@ static void put_device(char out[DEVICE_WORD], embed_device device, int index)
         snprintf(out, DEVICE_WORD, "cpu");
 }
 
-/* What is known of the model, in the order it is told; NULL: out of memory. */
-static json_t *describe(const embed_model_info *info)
+/* What an embedder makes of the last hidden states, or how a generator decodes them. NULL: failed, or
+ * out of memory. */
+static json_t *describe_output(const embed_model *model, const embed_model_info *info)
+{
+    if (!info->generates)
+        return json_pack("{s:s, s:b}", "pooling", pooling_word(info->pooling), "normalizes",
+                         info->normalizes != 0);
+    embed_generate_options options = EMBED_GENERATE_OPTIONS_INIT;
+    if (embed_model_get_generation(model, &options) != EMBED_OK) {
+        tool_error("%s", embed_error_message());
+        return NULL;
+    }
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:s}", "decoder_layers",
+                     (json_int_t)info->decoder_layers, "decoder_heads",
+                     (json_int_t)info->decoder_heads, "decoder_feed_forward",
+                     (json_int_t)info->decoder_feed_forward, "num_beams",
+                     (json_int_t)options.num_beams, "min_length", (json_int_t)options.min_length,
+                     "max_length", (json_int_t)options.max_length, "length_penalty",
+                     options.length_penalty, "no_repeat_ngram_size",
+                     (json_int_t)options.no_repeat_ngram_size, "early_stopping",
+                     stopping_word(options.early_stopping));
+}
+
+/* What is known of the model, in the order it is told; NULL: failed, or out of memory. */
+static json_t *describe(const embed_model *model, const embed_model_info *info)
 {
     char device[DEVICE_WORD];
     put_device(device, info->device, info->device_index);
     json_t *facts = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:I, s:I, s:s, s:s, s:s}", "family",
-        info->family, "layers", (json_int_t)info->layers, "width", (json_int_t)info->width,
-        "heads", (json_int_t)info->heads, "feed_forward", (json_int_t)info->feed_forward,
-        "vocabulary", (json_int_t)info->vocabulary, "max_tokens", (json_int_t)info->max_tokens,
-        "pooling", pooling_word(info->pooling), "normalizes", info->normalizes != 0,
-        "parameters", (json_int_t)info->parameters, "weight_bytes",
-        (json_int_t)info->weight_bytes, "dtype", dtype_word(info->dtype), "device", device,
-        "device_name", info->device_name);
+        "{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "family", info->family, "generates",
+        info->generates != 0, "layers", (json_int_t)info->layers, "width",
+        (json_int_t)info->width, "heads", (json_int_t)info->heads, "feed_forward",
+        (json_int_t)info->feed_forward, "vocabulary", (json_int_t)info->vocabulary, "max_tokens",
+        (json_int_t)info->max_tokens);
+    json_t *output = describe_output(model, info);
+    json_t *computed = json_pack("{s:I, s:I, s:s, s:s, s:s}", "parameters",
+                                 (json_int_t)info->parameters, "weight_bytes",
+                                 (json_int_t)info->weight_bytes, "dtype", dtype_word(info->dtype),
+                                 "device", device, "device_name", info->device_name);
+    if (json_object_update(facts, output) != 0 || json_object_update(facts, computed) != 0) {
+        json_decref(facts);
+        facts = NULL;
+    }
+    json_decref(output);
+    json_decref(computed);
     if (facts != NULL && info->device == EMBED_DEVICE_CPU) {
         json_object_set_new(facts, "instruction_set", json_string(info->instruction_set));
         json_object_set_new(facts, "threads", json_integer(info->threads));
@@ -102,6 +143,8 @@ static bool add_instances(json_t *facts, const embed_model *model, const tool_se
     if (embed_plan(settings->model, &options, NULL, &memory) != EMBED_OK)
         return tool_error("%s", embed_error_message());
     json_object_set_new(facts, "instance_bytes", json_integer((json_int_t)memory.own));
+    if (memory.kv > 0)
+        json_object_set_new(facts, "kv_bytes", json_integer((json_int_t)memory.kv));
     json_object_set_new(facts, "instances_that_fit", json_integer((json_int_t)count));
     return true;
 }
@@ -135,6 +178,8 @@ static bool add_gpu(json_t *facts, const tool_settings *settings)
                 {"gpu_instances", all > shared ? (all - shared) / memory.own : 0}};
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         json_object_set_new(facts, told[i].key, json_integer((json_int_t)told[i].value));
+    if (memory.kv > 0)
+        json_object_set_new(facts, "gpu_kv_bytes", json_integer((json_int_t)memory.kv));
     json_object_set_new(facts, "gpu_is_measured", json_boolean(memory.measured));
     return true;
 }
@@ -142,12 +187,12 @@ static bool add_gpu(json_t *facts, const tool_settings *settings)
 int command_info(const tool_settings *settings)
 {
     embed_model *model;
-    if (!tool_open_model(&model, NULL, settings)) return EXIT_FAILURE;
+    if (!tool_open_model(&model, settings)) return EXIT_FAILURE;
     embed_model_info info = EMBED_MODEL_INFO_INIT;
     json_t *facts = NULL;
     if (embed_model_get_info(model, &info) != EMBED_OK)
         tool_error("%s", embed_error_message());
-    else if ((facts = describe(&info)) == NULL)
+    else if ((facts = describe(model, &info)) == NULL)
         tool_error("info: what the model says of itself is not UTF-8, or memory is short");
     bool told = facts != NULL && add_instances(facts, model, settings) &&
                 (settings->device_memory == 0 || add_gpu(facts, settings));

@@ -103,6 +103,17 @@ static void shrink(line_block *block)
     block->capacity = 0;
 }
 
+/* n texts of `used` bytes of the file are in the block. */
+static void count_block(line_reader *reader, line_block *block, size_t n, size_t used)
+{
+    hash_add(&reader->hash, block->buffer, used);
+    block->count = n;
+    block->first = reader->lines;
+    block->bytes = reader->bytes += used;
+    block->hash = hash_value(&reader->hash);
+    reader->lines += n;
+}
+
 bool lines_next(line_reader *reader, line_block *block, size_t max)
 {
     shrink(block);
@@ -140,12 +151,22 @@ bool lines_next(line_reader *reader, line_block *block, size_t max)
         block->texts[i].ids = NULL;
         data += block->texts[i].length + 1;
     }
-    hash_add(&reader->hash, block->buffer, used);
-    block->count = n;
-    block->first = reader->lines;
-    block->bytes = reader->bytes += used;
-    block->hash = hash_value(&reader->hash);
-    reader->lines += n;
+    count_block(reader, block, n, used);
+    return true;
+}
+
+bool lines_rest(line_reader *reader, line_block *block)
+{
+    size_t used = 0;
+    while (reader->start < reader->end || !reader->ended) {
+        size_t left = reader->end - reader->start;
+        if (left > 0) take(reader, block, used, left);
+        else if (!fill(reader)) return false;
+        used += left;
+    }
+    block->whole = used > 0 && block->buffer[used - 1] == '\n';
+    block->texts[0] = (embed_text){block->buffer, NULL, used - (size_t)block->whole};
+    count_block(reader, block, 1, used);
     return true;
 }
 

@@ -2,13 +2,17 @@
 #include "embed_tool.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef enum option_kind {
     IS_FLAG,
     IS_TEXT,
-    IS_NUMBER,
+    IS_NUMBER, /* from 1 up */
+    IS_COUNT,  /* from 0 up */
+    IS_REAL,
     IS_BYTES,
     IS_WORD,
     IS_DEVICE
@@ -42,41 +46,73 @@ static const word_value levels[] = {{"error", EMBED_LOG_ERROR},
                                     {"info", EMBED_LOG_INFO},
                                     {"debug", EMBED_LOG_DEBUG},
                                     {NULL, 0}};
+static const word_value stoppings[] = {{"true", EMBED_STOP_EARLY + 1},
+                                       {"false", EMBED_STOP_BY_HEURISTIC + 1},
+                                       {"never", EMBED_STOP_NEVER + 1},
+                                       {NULL, 0}};
+static const word_value long_texts[] = {
+    {"cut", EMBED_LONG_CUT}, {"split", EMBED_LONG_SPLIT}, {NULL, 0}};
 
 #define FIELD(name) offsetof(tool_settings, name)
-#define COMPUTES    (TAKEN_BY_ENCODE | TAKEN_BY_SIMILARITY)
-#define ALL         (COMPUTES | TAKEN_BY_TOKENIZE | TAKEN_BY_INFO | TAKEN_BY_DEVICES)
+#define EMBEDS      (TAKEN_BY_ENCODE | TAKEN_BY_SIMILARITY)
+#define OF_A_MODEL  (EMBEDS | TAKEN_BY_SUMMARIZE | TAKEN_BY_INFO)
+#define OF_A_FILE   (TAKEN_BY_ENCODE | TAKEN_BY_SUMMARIZE)
+#define ALL         (OF_A_MODEL | TAKEN_BY_TOKENIZE | TAKEN_BY_DEVICES)
 
 static const tool_option options[] = {
     {"-m", "FOLDER", IS_TEXT, FIELD(model), ALL & ~TAKEN_BY_DEVICES,
      "the model folder; required", NULL},
-    {"-o", "FILE", IS_TEXT, FIELD(output), TAKEN_BY_ENCODE,
-     "where the rows go (default: standard output)", NULL},
+    {"-o", "FILE", IS_TEXT, FIELD(output), OF_A_FILE,
+     "where the output goes (default: standard output)", NULL},
     {"--format", "npy|text|jsonl|f32|f16", IS_WORD, FIELD(format), TAKEN_BY_ENCODE,
      "how they are written (default: npy for *.npy, else text)", formats},
-    {"--device", "auto|cpu|cuda[:N]", IS_DEVICE, 0, COMPUTES | TAKEN_BY_INFO,
+    {"--device", "auto|cpu|cuda[:N]", IS_DEVICE, 0, OF_A_MODEL,
      "where to compute (default: auto, a GPU if there is one)", NULL},
-    {"--dtype", "auto|f32|bf16|int8|f16", IS_WORD, FIELD(dtype), COMPUTES | TAKEN_BY_INFO,
+    {"--dtype", "auto|f32|bf16|int8|f16", IS_WORD, FIELD(dtype), OF_A_MODEL,
      "type of the weights (default: auto, as suits the device)", dtypes},
-    {"--threads", "N", IS_NUMBER, FIELD(threads), COMPUTES | TAKEN_BY_INFO,
+    {"--threads", "N", IS_NUMBER, FIELD(threads), OF_A_MODEL,
      "threads that compute on the CPU (default: one per processor)", NULL},
     {"--batch-tokens", "N", IS_NUMBER, FIELD(batch_tokens), TAKEN_BY_ENCODE,
      "tokens computed at a time (default: chosen for the device)", NULL},
-    {"--max-tokens", "N", IS_NUMBER, FIELD(max_tokens), COMPUTES,
+    {"--max-tokens", "N", IS_NUMBER, FIELD(max_tokens), EMBEDS,
      "cut texts to N tokens (default: the model's limit)", NULL},
+    {"--max-tokens", "N", IS_NUMBER, FIELD(max_tokens), TAKEN_BY_SUMMARIZE,
+     "documents are cut or split at N tokens (default: the model's limit)", NULL},
     {"--max-tokens", "N", IS_NUMBER, FIELD(max_tokens), TAKEN_BY_TOKENIZE,
      "cut texts to N tokens (default: not cut)", NULL},
-    {"--prompt", "NAME", IS_TEXT, FIELD(prompt), COMPUTES,
+    {"--prompt", "NAME", IS_TEXT, FIELD(prompt), EMBEDS,
      "which of the model's prompts to use (default: the model's)", NULL},
     {"--no-normalize", NULL, IS_FLAG, FIELD(no_normalize), TAKEN_BY_ENCODE,
      "do not scale rows to length 1 (default: as the model says)", NULL},
-    {"--dimensions", "N", IS_NUMBER, FIELD(dimensions), COMPUTES,
+    {"--dimensions", "N", IS_NUMBER, FIELD(dimensions), EMBEDS,
      "keep the first N numbers of each row (default: all)", NULL},
     {"--jsonl", "FIELD", IS_TEXT, FIELD(jsonl_field), TAKEN_BY_ENCODE,
      "lines are JSON, the text is their FIELD (default: plain)", NULL},
+    {"--jsonl", "FIELD", IS_TEXT, FIELD(jsonl_field), TAKEN_BY_SUMMARIZE,
+     "lines are JSON, with a text as FIELD; JSON comes out (default: plain)", NULL},
+    {"--document", NULL, IS_FLAG, FIELD(document), TAKEN_BY_SUMMARIZE,
+     "the whole input is one document (default: each line is one)", NULL},
+    {"--long", "cut|split", IS_WORD, FIELD(long_texts), TAKEN_BY_SUMMARIZE,
+     "what is longer is cut, or summarized in pieces (default: cut)", long_texts},
+    {"--num-beams", "N", IS_NUMBER, FIELD(num_beams), TAKEN_BY_SUMMARIZE,
+     "beams of the search; 1: greedy (default: the model's)", NULL},
+    {"--min-length", "N", IS_COUNT, FIELD(min_length), TAKEN_BY_SUMMARIZE,
+     "tokens of a summary at least (default: the model's)", NULL},
+    {"--max-length", "N", IS_NUMBER, FIELD(max_length), TAKEN_BY_SUMMARIZE,
+     "tokens of a summary at most (default: the model's)", NULL},
+    {"--length-penalty", "X", IS_REAL, FIELD(length_penalty), TAKEN_BY_SUMMARIZE,
+     "a score is log-probability / length ^ X (default: the model's)", NULL},
+    {"--no-repeat-ngram-size", "N", IS_COUNT, FIELD(no_repeat_ngram_size), TAKEN_BY_SUMMARIZE,
+     "no N tokens are repeated in order; 0: any (default: the model's)", NULL},
+    {"--early-stopping", "true|false|never", IS_WORD, FIELD(early_stopping), TAKEN_BY_SUMMARIZE,
+     "whether a search ends with its first ends (default: the model's)", stoppings},
+    {"--scores", NULL, IS_FLAG, FIELD(scores), TAKEN_BY_SUMMARIZE,
+     "each summary's score and a tab before it (default: not)", NULL},
+    {"--documents", "N", IS_NUMBER, FIELD(documents), TAKEN_BY_SUMMARIZE,
+     "documents under way at the same time (default: chosen for the device)", NULL},
     {"--resume", NULL, IS_FLAG, FIELD(resume), TAKEN_BY_ENCODE,
      "go on where a run with --resume was ended (default: begin)", NULL},
-    {"--progress", "auto|always|never", IS_WORD, FIELD(progress), TAKEN_BY_ENCODE,
+    {"--progress", "auto|always|never", IS_WORD, FIELD(progress), OF_A_FILE,
      "speed and time left on stderr (default: on a terminal)", progress_modes},
     {"--device-memory", "SIZE", IS_BYTES, FIELD(device_memory), TAKEN_BY_INFO,
      "instances that fit a GPU of SIZE, as 24G; none need be here", NULL},
@@ -116,6 +152,17 @@ static bool parse_number(size_t *out, const char *text)
             __builtin_add_overflow(value, (size_t)(*text - '0'), &value))
             return false;
     }
+    *out = value;
+    return true;
+}
+
+/* A finite number as people write it: no "0x", "nan" or blanks. */
+static bool parse_real(double *out, const char *text)
+{
+    char *end;
+    if (text[strspn(text, "+-.0123456789eE")] != '\0') return false;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !isfinite(value)) return false;
     *out = value;
     return true;
 }
@@ -180,10 +227,15 @@ static bool set_option(tool_settings *settings, const tool_option *option, const
     case IS_WORD: return parse_word(field, option->words, value);
     case IS_DEVICE: return parse_device(settings, value);
     case IS_BYTES: return parse_bytes(field, value);
+    case IS_COUNT:
+        return ((tool_count *)field)->given = parse_number(&((tool_count *)field)->value, value);
+    case IS_REAL:
+        return ((tool_real *)field)->given = parse_real(&((tool_real *)field)->value, value);
     case IS_NUMBER: break;
     }
-    /* The API takes numbers of threads as unsigned. */
-    size_t most = option->field == FIELD(threads) ? UINT_MAX : SIZE_MAX;
+    /* The API takes numbers of threads and beams as unsigned. */
+    size_t most = option->field == FIELD(threads) || option->field == FIELD(num_beams) ? UINT_MAX
+                                                                                       : SIZE_MAX;
     if (!parse_number(&number, value) || number == 0 || number > most) return false;
     *(size_t *)field = number;
     return true;
@@ -204,7 +256,10 @@ static const tool_option *find_option(unsigned command, const char *word, size_t
 static bool wrong_value(const tool_command *command, const tool_option *option,
                         const char *value)
 {
-    const char *wanted = option->kind == IS_NUMBER ? "a number from 1 up" : option->argument;
+    const char *wanted = option->kind == IS_NUMBER  ? "a number from 1 up"
+                         : option->kind == IS_COUNT ? "a number from 0 up"
+                         : option->kind == IS_REAL  ? "a number"
+                                                    : option->argument;
     return tool_error("%s: %s takes %s, not '%s'", command->name, option->name, wanted, value);
 }
 

@@ -14,12 +14,14 @@ double tool_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void progress_start(tool_progress *progress, tool_progress_mode mode, const line_reader *reader)
+void progress_start(tool_progress *progress, tool_progress_mode mode, const char *unit,
+                    const line_reader *reader)
 {
     bool terminal = isatty(STDERR_FILENO) == 1;
     *progress = (tool_progress){
         .shown = mode == PROGRESS_ALWAYS || (mode == PROGRESS_AUTO && terminal),
         .terminal = terminal,
+        .unit = unit,
         .started = tool_seconds(),
         .first_bytes = reader->bytes,
         .bytes = reader->bytes,
@@ -52,9 +54,10 @@ static void draw(tool_progress *progress, double now, bool last)
                    (double)(progress->bytes - progress->first_bytes);
         n = put_bar(text, sizeof text, share);
     }
-    n += (size_t)snprintf(text + n, sizeof text - n, "%ju lines  %.0f lines/s  %.0f tokens/s",
-                          (uintmax_t)progress->lines, (double)progress->lines / elapsed,
-                          (double)progress->tokens / elapsed);
+    double rate = (double)progress->units / elapsed;
+    n += (size_t)snprintf(text + n, sizeof text - n, "%ju %s  %.*f %s/s  %.0f tokens/s",
+                          (uintmax_t)progress->units, progress->unit, rate < 10 ? 2 : 0, rate,
+                          progress->unit, (double)progress->tokens / elapsed);
     unsigned long seconds = (unsigned long)elapsed;
     const char *what = "";
     if (!last && share > 0) {
@@ -70,11 +73,11 @@ static void draw(tool_progress *progress, double now, bool last)
     progress->drawn = now;
 }
 
-void progress_add(tool_progress *progress, const line_block *block, uint64_t tokens)
+void progress_add(tool_progress *progress, uint64_t units, uint64_t tokens, uint64_t bytes)
 {
-    progress->lines += block->count;
+    progress->units += units;
     progress->tokens += tokens;
-    progress->bytes = block->bytes;
+    progress->bytes = bytes;
     double now = tool_seconds();
     double interval = progress->terminal ? 0.2 : 10;
     if (progress->shown && now - progress->drawn >= interval) draw(progress, now, false);

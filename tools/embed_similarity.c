@@ -126,7 +126,8 @@ static bool compare(comparison *c, const tool_settings *settings, bool from_inpu
     options.normalize = EMBED_ON; /* the cosine is then the dot product */
     options.dimensions = settings->dimensions;
     options.prompt_name = settings->prompt;
-    if (!tool_open_model(&c->model, &c->instance, settings) ||
+    if (!tool_open_model(&c->model, settings) ||
+        !tool_create_instance(&c->instance, c->model, settings) ||
         !tool_row_width(&c->width, c->model, settings))
         return false;
     if (from_input ? !add_lines(c, &options) : !add_operands(c, settings, &options))

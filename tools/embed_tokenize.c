@@ -46,7 +46,7 @@ int command_tokenize(const tool_settings *settings)
 
     bool done =
         lines_open(&reader, settings->operand_count > 0 ? settings->operands[0] : NULL) &&
-        output_open(&output, NULL) && tool_open_model(&model, NULL, &on_cpu) &&
+        output_open(&output, NULL) && tool_open_model(&model, &on_cpu) &&
         tokenize_lines(&output, &reader, block, model, settings->max_tokens);
     embed_model_close(model);
     output_close(&output);

@@ -33,6 +33,17 @@ typedef enum tool_progress_mode {
     PROGRESS_NEVER
 } tool_progress_mode;
 
+/* Numbers of which 0 is one to ask for. */
+typedef struct tool_count {
+    bool given;
+    size_t value;
+} tool_count;
+
+typedef struct tool_real {
+    bool given;
+    double value;
+} tool_real;
+
 /* All zero: the defaults. Numbers are 0 where not given. */
 typedef struct tool_settings {
     const char *model;
@@ -50,6 +61,16 @@ typedef struct tool_settings {
     size_t max_tokens;
     size_t dimensions;
     size_t device_memory; /* bytes; 0: not asked */
+    size_t documents;
+    size_t num_beams;
+    size_t max_length;
+    tool_count min_length;
+    tool_count no_repeat_ngram_size;
+    tool_real length_penalty;
+    int early_stopping; /* embed_early_stopping + 1; 0: not given */
+    int long_texts;     /* embed_long_text */
+    bool document;
+    bool scores;
     bool no_normalize;
     bool resume;
     bool json;
@@ -64,7 +85,8 @@ enum {
     TAKEN_BY_TOKENIZE = 2,
     TAKEN_BY_SIMILARITY = 4,
     TAKEN_BY_INFO = 8,
-    TAKEN_BY_DEVICES = 16
+    TAKEN_BY_DEVICES = 16,
+    TAKEN_BY_SUMMARIZE = 32
 };
 
 typedef struct tool_command {
@@ -135,10 +157,10 @@ uint64_t hash_value(const tool_hash *hash);
 /* Writes what stdio still holds for stdout, and tells whether all of it was taken. */
 bool tool_flush_stdout(void);
 
-/* Opens the model, and creates an instance where `instance` is not NULL. On failure both are
- * NULL. */
-bool tool_open_model(embed_model **model, embed_instance **instance,
-                     const tool_settings *settings);
+/* On failure *model is NULL. */
+bool tool_open_model(embed_model **model, const tool_settings *settings);
+bool tool_create_instance(embed_instance **instance, embed_model *model,
+                          const tool_settings *settings);
 
 /* Floats in a row: the model's width, or what --dimensions leaves of it. */
 bool tool_row_width(size_t *width, const embed_model *model, const tool_settings *settings);
@@ -179,6 +201,9 @@ bool lines_open(line_reader *reader, const char *path);
 
 /* Reads the next block, of up to `max` lines (at most LINES_MAX), without their '\n'. */
 bool lines_next(line_reader *reader, line_block *block, size_t max);
+
+/* Reads all that is left as one text, without its last '\n'. */
+bool lines_rest(line_reader *reader, line_block *block);
 
 /* Passes over that many bytes and lines of the file, which begins there. Where the file ends
  * before, reader->bytes says where. */
@@ -319,9 +344,10 @@ bool pipeline_run(const pipeline *work);
 typedef struct tool_progress {
     bool shown;
     bool terminal;
-    double started; /* seconds */
+    const char *unit; /* what is counted: "lines" */
+    double started;   /* seconds */
     double drawn;
-    uint64_t lines;
+    uint64_t units;
     uint64_t tokens;
     uint64_t first_bytes; /* of the file, that were done before */
     uint64_t bytes;       /* that are done now, and in all; 0: not known */
@@ -331,14 +357,17 @@ typedef struct tool_progress {
 double tool_seconds(void); /* a clock that only goes forward */
 
 /* `reader` stands where the work begins. */
-void progress_start(tool_progress *progress, tool_progress_mode mode, const line_reader *reader);
-void progress_add(tool_progress *progress, const line_block *block, uint64_t tokens);
+void progress_start(tool_progress *progress, tool_progress_mode mode, const char *unit,
+                    const line_reader *reader);
+/* So many more are done, and of the file, all before that byte. */
+void progress_add(tool_progress *progress, uint64_t units, uint64_t tokens, uint64_t bytes);
 void progress_finish(tool_progress *progress);
 
 /* ---- commands ------------------------------------------------------------------------------
  */
 
 int command_encode(const tool_settings *settings);
+int command_summarize(const tool_settings *settings);
 int command_tokenize(const tool_settings *settings);
 int command_similarity(const tool_settings *settings);
 int command_info(const tool_settings *settings);
