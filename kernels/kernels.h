@@ -108,7 +108,7 @@ struct cpu_kernels {
                              void *scratch);
 
     /* As `linear` without an activation, but y is in FP32 in any table: y (N, O), columns [first,
-     * last). */
+     * last). bias may be NULL: none. */
     void (*logits)(float *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
                    size_t I, size_t first, size_t last, void *scratch);
 

@@ -8,11 +8,9 @@
  * scores @ v with v where it lies. The division by the row's sum comes last, on HS instead of T
  * numbers. Scores never leave the first cache level (12 x 512 floats are 24 KiB).
  */
+#include "softmax_row.h"
 #include "tile.h"
-#include "vector_math.h"
 #include "kernels/cpu/kernels_cpu.h"
-
-#include <float.h>
 
 size_t KERNEL(attention_scratch_bytes)(size_t T, size_t HS)
 {
@@ -35,28 +33,6 @@ static void transpose_keys(float *keys, const float *k, size_t T, size_t HS, siz
             for (size_t i = 0; i < HS; i++) panel[i * PANEL + t] = 0;
         }
     }
-}
-
-/* row[0..columns): products q k into e^(x - largest x), x = product * scale + relative, and 0 past
- * T; returns their sum. relative is that of key 0, or NULL. */
-static float exponentials(float *row, const float *relative, size_t T, size_t columns, float scale)
-{
-    for (size_t t = 0; t < columns; t += LANES) {
-        vec bias = relative != NULL ? vec_load(relative + t) : vec_set(0);
-        vec_store(row + t, vec_fma(vec_load(row + t), vec_set(scale), bias));
-    }
-    for (size_t t = T; t < columns; t++) row[t] = -FLT_MAX;
-    vec largest = vec_load(row);
-    for (size_t t = LANES; t < columns; t += LANES) largest = vec_max(largest, vec_load(row + t));
-    largest = vec_set(vec_largest(largest));
-
-    vec sum = vec_set(0);
-    for (size_t t = 0; t < columns; t += LANES) {
-        vec e = vec_exp(vec_sub(vec_load(row + t), largest));
-        sum = vec_add(sum, e);
-        vec_store(row + t, e);
-    }
-    return vec_sum(sum);
 }
 
 static void divide_row(float *context, const float *weighted, float sum, size_t HS)

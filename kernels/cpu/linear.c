@@ -67,10 +67,16 @@ void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *b
             float *c = whole ? y + n * O + o : edge;
             size_t stride = whole ? O : PANEL;
 
-            tile(rows, c, stride, x + n * I, I, panel, PANEL, bias + o, I);
+            tile(rows, c, stride, x + n * I, I, panel, PANEL, bias != NULL ? bias + o : NULL, I);
             if (activation == ACTIVATION_GELU) gelu(c, stride, rows, PANEL);
             for (size_t r = 0; r < rows && !whole; r++)
                 memcpy(y + (n + r) * O + o, edge + r * PANEL, columns * sizeof(float));
         }
     }
+}
+
+void KERNEL(logits)(float *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
+                    size_t I, size_t first, size_t last, void *scratch)
+{
+    KERNEL(linear)(y, x, w, bias, N, O, I, first, last, ACTIVATION_NONE, scratch);
 }

@@ -63,16 +63,24 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
     }
 }
 
+/* The PANEL columns of x @ w^T + bias that the panel gives, for `rows` rows. */
+INLINE void sum_tile(size_t rows, vec sum[TILE_ROWS][TILE_VECTORS], const element *x,
+                     const uint32_t *panel, const float *bias, size_t I)
+{
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+            sum[r][j] = bias != NULL ? vec_load(bias + j * LANES) : vec_set(0);
+    }
+    tile(rows, TILE_VECTORS, sum, x, I, panel, LANES, PANEL, I);
+}
+
 /* `columns` of the PANEL columns of y that the panel gives, for `rows` rows. */
 INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const element *x,
                         const uint32_t *panel, const float *bias, size_t I,
                         enum activation activation)
 {
     vec sum[TILE_ROWS][TILE_VECTORS];
-    UNROLL for (size_t r = 0; r < rows; r++) {
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = vec_load(bias + j * LANES);
-    }
-    tile(rows, TILE_VECTORS, sum, x, I, panel, LANES, PANEL, I);
+    sum_tile(rows, sum, x, panel, bias, I);
     if (activation == ACTIVATION_GELU) {
         UNROLL for (size_t r = 0; r < rows; r++) {
             UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = vec_gelu(sum[r][j]);
@@ -80,6 +88,15 @@ INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const
     }
     UNROLL for (size_t r = 0; r < rows; r++)
         words_store_elements(y + r * O, words_from(sum[r][0], sum[r][1]), columns);
+}
+
+INLINE void logits_tile(size_t rows, float *y, size_t O, size_t columns, const element *x,
+                        const uint32_t *panel, const float *bias, size_t I)
+{
+    vec sum[TILE_ROWS][TILE_VECTORS];
+    sum_tile(rows, sum, x, panel, bias, I);
+    UNROLL for (size_t r = 0; r < rows; r++)
+        store_both(y + r * O, sum[r][0], sum[r][1], columns);
 }
 
 void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N,
@@ -96,6 +113,22 @@ void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *b
             rows = tile_rows(N - n);
             WITH_ROWS(rows, linear_tile(ROWS, y + n * O + o, O, columns, x + n * I, panel, bias + o,
                                         I, activation));
+        }
+    }
+}
+
+void KERNEL(logits)(float *y, const void *x_in, const void *w, const float *bias, size_t N, size_t O,
+                    size_t I, size_t first, size_t last, void *scratch)
+{
+    (void)scratch;
+    const element *x = x_in;
+    for (size_t o = first; o < last; o += PANEL) {
+        const uint32_t *panel = (const uint32_t *)w + o / PANEL * panel_words(I);
+        size_t columns = last - o < PANEL ? last - o : PANEL;
+        for (size_t n = 0, rows; n < N; n += rows) {
+            rows = tile_rows(N - n);
+            WITH_ROWS(rows, logits_tile(ROWS, y + n * O + o, O, columns, x + n * I, panel,
+                                        bias != NULL ? bias + o : NULL, I));
         }
     }
 }

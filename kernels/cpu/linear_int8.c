@@ -209,20 +209,26 @@ INLINE const uint32_t *group_tile(size_t rows, float *sum, const uint8_t *bytes,
     return panel + 2 * PANEL;
 }
 
-/* `columns` of the PANEL columns of y that the panel gives, for rows [first, first + rows) of the
- * block. */
-INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns,
-                        const struct block *block, size_t first, const uint32_t *panel,
-                        const float *bias, size_t I, enum activation activation)
+/* sum (rows, PANEL) = the columns of x @ w^T + bias that the panel gives, for rows [first, first +
+ * rows) of the block. */
+INLINE void sum_tile(size_t rows, float *sum, const struct block *block, size_t first,
+                     const uint32_t *panel, const float *bias, size_t I)
 {
     const uint8_t *bytes = block->bytes + first * GROUP;
     const struct steps *steps = block->steps + first;
-    float sum[TILE_ROWS * PANEL];
+    static const float none[PANEL];
+    if (bias == NULL) bias = none;
     UNROLL for (size_t r = 0; r < rows; r++) memcpy(sum + r * PANEL, bias, PANEL * sizeof(float));
     IN_MEMORY(sum);
     for (size_t i = 0; i < I; i += GROUP, bytes += BLOCK_ROWS * GROUP, steps += BLOCK_ROWS)
         panel = group_tile(rows, sum, bytes, steps, panel,
                            I - i < GROUP ? (I - i + 3) / 4 : GROUP / 4);
+}
+
+/* `columns` of PANEL columns, of `rows` rows, as elements. */
+static void store_tile(element *y, const float *sum, size_t rows, size_t O, size_t columns,
+                       enum activation activation)
+{
     for (size_t r = 0; r < rows; r++) {
         vec low = vec_load(sum + r * PANEL), high = vec_load(sum + r * PANEL + LANES);
         if (activation == ACTIVATION_GELU) low = vec_gelu(low), high = vec_gelu(high);
@@ -230,23 +236,48 @@ INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns,
     }
 }
 
-void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *bias, size_t N,
-                    size_t O, size_t I, size_t first, size_t last, enum activation activation,
-                    void *scratch)
+/* Where y goes: elements, activated, or logits, which are floats. */
+struct output {
+    element *elements; /* or NULL */
+    float *floats;
+    enum activation activation;
+};
+
+static void product(const struct output *out, const element *x, const void *w, const float *bias,
+                    size_t N, size_t O, size_t I, size_t first, size_t last, void *scratch)
 {
     struct block block = place(scratch, I);
     for (size_t begin = 0; begin < N; begin += BLOCK_ROWS) {
         size_t count = N - begin < BLOCK_ROWS ? N - begin : BLOCK_ROWS;
-        element *y = (element *)y_out + begin * O;
-        quantize_rows(&block, (const element *)x_in + begin * I, count, I);
+        quantize_rows(&block, x + begin * I, count, I);
         for (size_t o = first; o < last; o += PANEL) {
             const uint32_t *panel = (const uint32_t *)w + o / PANEL * panel_words(I);
             size_t columns = last - o < PANEL ? last - o : PANEL;
             for (size_t n = 0, rows; n < count; n += rows) {
+                float sum[TILE_ROWS * PANEL];
+                size_t at = (begin + n) * O + o;
                 rows = tile_rows(count - n);
-                WITH_ROWS(rows, linear_tile(ROWS, y + n * O + o, O, columns, &block, n, panel,
-                                            bias + o, I, activation));
+                WITH_ROWS(rows, sum_tile(ROWS, sum, &block, n, panel,
+                                         bias != NULL ? bias + o : NULL, I));
+                if (out->elements != NULL)
+                    store_tile(out->elements + at, sum, rows, O, columns, out->activation);
+                for (size_t r = 0; r < rows && out->elements == NULL; r++)
+                    memcpy(out->floats + at + r * O, sum + r * PANEL, columns * sizeof *sum);
             }
         }
     }
+}
+
+void KERNEL(linear)(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
+                    size_t I, size_t first, size_t last, enum activation activation, void *scratch)
+{
+    struct output out = {.elements = y, .activation = activation};
+    product(&out, x, w, bias, N, O, I, first, last, scratch);
+}
+
+void KERNEL(logits)(float *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
+                    size_t I, size_t first, size_t last, void *scratch)
+{
+    struct output out = {.floats = y};
+    product(&out, x, w, bias, N, O, I, first, last, scratch);
 }

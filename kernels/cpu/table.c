@@ -25,6 +25,11 @@ const struct cpu_kernels JOIN(cpu_kernels, ISA) = {
     .add_layernorm = KERNEL(add_layernorm),
     .attention_scratch_bytes = KERNEL(attention_scratch_bytes),
     .attention = KERNEL(attention),
+    .decode_attention_scratch_bytes = KERNEL(decode_attention_scratch_bytes),
+    .decode_attention = KERNEL(decode_attention),
+    .logits = KERNEL(logits),
+    .log_softmax_sums = KERNEL(log_softmax_sums),
+    .largest = KERNEL(largest),
     .pool = KERNEL(pool),
     .l2_normalize = KERNEL(l2_normalize),
 };

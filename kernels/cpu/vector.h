@@ -8,6 +8,7 @@
 #define KERNELS_CPU_VECTOR_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -82,6 +83,26 @@ INLINE vec vec_round(vec a) { return _mm512_roundscale_ps(a, 8); }
 INLINE vec vec_scale(vec a, vec n) { return _mm512_scalef_ps(a, n); }
 INLINE float vec_sum(vec a) { return _mm512_reduce_add_ps(a); }
 INLINE float vec_largest(vec a) { return _mm512_reduce_max_ps(a); }
+INLINE bool vec_any_greater(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+/* Lane i: the sum of a[i]. What is in a becomes anything. */
+INLINE vec vec_sums(vec a[LANES])
+{
+    UNROLL for (int i = 0; i < 8; i++)
+        a[i] = _mm512_add_ps(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]),
+                             _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
+    UNROLL for (int i = 0; i < 4; i++) {
+        __m512d p = _mm512_castps_pd(a[2 * i]), q = _mm512_castps_pd(a[2 * i + 1]);
+        a[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(p, q)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(p, q)));
+    }
+    /* a[i], quarter n: what quarters n of four are, each one lane. */
+    UNROLL for (int n = 2; n > 0; n--) {
+        UNROLL for (int i = 0; i < n; i++)
+            a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x88),
+                                 _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xDD));
+    }
+    return a[0];
+}
 /* The first n < LANES lanes of a; the others are 0. */
 INLINE vec vec_first(vec a, size_t n) { return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), a); }
 /* The first n < LANES floats; the other lanes are 0 and are not touched in memory. */
@@ -132,6 +153,23 @@ INLINE float vec_largest(vec a)
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+INLINE bool vec_any_greater(vec a, vec b)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
+}
+INLINE vec vec_sums(vec a[LANES])
+{
+    UNROLL for (int i = 0; i < 4; i++)
+        a[i] = _mm256_add_ps(_mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]),
+                             _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]));
+    UNROLL for (int i = 0; i < 2; i++) {
+        __m256d p = _mm256_castps_pd(a[2 * i]), q = _mm256_castps_pd(a[2 * i + 1]);
+        a[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(p, q)),
+                             _mm256_castpd_ps(_mm256_unpackhi_pd(p, q)));
+    }
+    return _mm256_add_ps(_mm256_permute2f128_ps(a[0], a[1], 0x20),
+                         _mm256_permute2f128_ps(a[0], a[1], 0x31));
 }
 INLINE __m256i first_lanes(size_t n)
 {
@@ -191,6 +229,15 @@ INLINE float vec_largest(vec a)
 {
     float p = a[0] > a[1] ? a[0] : a[1], q = a[2] > a[3] ? a[2] : a[3];
     return p > q ? p : q;
+}
+INLINE bool vec_any_greater(vec a, vec b)
+{
+    vec_bits more = a > b;
+    return (more[0] | more[1] | more[2] | more[3]) != 0;
+}
+INLINE vec vec_sums(vec a[LANES])
+{
+    return (vec){vec_sum(a[0]), vec_sum(a[1]), vec_sum(a[2]), vec_sum(a[3])};
 }
 INLINE vec vec_first(vec a, size_t n)
 {

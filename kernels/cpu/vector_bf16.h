@@ -49,6 +49,14 @@ INLINE vec vec_first_or(vec a, size_t n, float other)
     return _mm512_mask_mov_ps(vec_set(other), (__mmask16)((1u << n) - 1), a);
 }
 
+/* count <= 2 * LANES floats: those of low, then those of high. */
+INLINE void store_both(float *p, vec low, vec high, size_t count)
+{
+    size_t more = count > LANES ? count - LANES : 0;
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << (count - more)) - 1), low);
+    _mm512_mask_storeu_ps(p + LANES, (__mmask16)((1u << more) - 1), high);
+}
+
 /* ---- pairs --------------------------------------------------------------------------------- */
 
 #define WORD_ELEMENTS 2

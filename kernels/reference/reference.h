@@ -23,6 +23,15 @@ size_t reference_attention_scratch_bytes(size_t T, size_t HS);
 void reference_attention(void *context, const void *q, const void *k, const void *v,
                          const float *relative, size_t T, size_t HS, size_t stride,
                          size_t context_stride, float scale, void *scratch);
+size_t reference_decode_attention_scratch_bytes(size_t Q, size_t T, size_t HS);
+void reference_decode_attention(void *context, const void *q, const void *k, const void *v,
+                                const int32_t *rows, size_t row_tokens, size_t Q, size_t T,
+                                size_t HS, size_t q_stride, size_t stride, size_t context_stride,
+                                float scale, void *scratch);
+void reference_logits(float *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
+                      size_t I, size_t first, size_t last, void *scratch);
+void reference_log_softmax_sums(float *largest, float *log_sum, const float *x, size_t V);
+void reference_largest(float *values, int32_t *indices, size_t count, const float *x, size_t V);
 void reference_pool(float *y, const void *x, size_t T, size_t C, enum pooling pooling);
 void reference_l2_normalize(float *y, const float *x, size_t C);
 

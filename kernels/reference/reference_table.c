@@ -16,6 +16,11 @@ const struct cpu_kernels cpu_kernels_reference = {
     .add_layernorm = reference_add_layernorm,
     .attention_scratch_bytes = reference_attention_scratch_bytes,
     .attention = reference_attention,
+    .decode_attention_scratch_bytes = reference_decode_attention_scratch_bytes,
+    .decode_attention = reference_decode_attention,
+    .logits = reference_logits,
+    .log_softmax_sums = reference_log_softmax_sums,
+    .largest = reference_largest,
     .pool = reference_pool,
     .l2_normalize = reference_l2_normalize,
 };

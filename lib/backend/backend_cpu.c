@@ -5,7 +5,7 @@
  * come one after another and every operation is split among all threads instead: rows by tokens,
  * linear layers by outputs, attention by heads. Neither changes a bit of the result.
  */
-#include "backend/backend.h"
+#include "backend/backend_cpu.h"
 
 #include "backend/cpu_features.h"
 #include "backend/thread_team.h"
@@ -39,13 +39,6 @@ struct executor {
     const struct cpu_backend *cpu;
     char *scratch; /* of an operation, for each thread */
     size_t scratch_bytes; /* of one thread */
-};
-
-struct execution {
-    const struct cpu_kernels *kernels;
-    struct thread_team *team; /* NULL: the calling thread alone */
-    char *scratch;            /* rank r's begins at r * scratch_bytes */
-    size_t scratch_bytes;
 };
 
 /* ---- memory and weights -------------------------------------------------------------------- */
@@ -134,7 +127,9 @@ static size_t scratch_bytes(const struct backend *backend, const struct chunk_li
     const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
     size_t attention = kernels->attention_scratch_bytes(limits->T, limits->HS);
     size_t linear = kernels->linear_scratch_bytes(limits->I);
-    return ((attention > linear ? attention : linear) + 63) / 64 * 64;
+    size_t decode = kernels->decode_attention_scratch_bytes(limits->K, limits->T, limits->HS);
+    size_t most = attention > linear ? attention : linear;
+    return ((decode > most ? decode : most) + 63) / 64 * 64;
 }
 
 static size_t cpu_executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
@@ -234,15 +229,6 @@ static embed_status cpu_fetch(void *out, const void *memory, size_t bytes,
 
 /* ---- operations ---------------------------------------------------------------------------- */
 
-/* An operation is a function of a part of the work: units [first, last) of `units`. */
-struct operation {
-    void (*part)(const struct operation *operation, size_t first, size_t last, void *scratch);
-    const struct execution *execution;
-    const struct cpu_kernels *kernels;
-    const void *arguments;
-    size_t units;
-};
-
 static void operation_share(void *argument, unsigned rank)
 {
     const struct operation *operation = argument;
@@ -255,19 +241,13 @@ static void operation_share(void *argument, unsigned rank)
                         execution->scratch + rank * execution->scratch_bytes);
 }
 
-static embed_status compute(void (*part)(const struct operation *, size_t, size_t, void *),
-                            const void *arguments, size_t units, struct execution *execution)
+embed_status cpu_compute(void (*part)(const struct operation *, size_t, size_t, void *),
+                         const void *arguments, size_t units, struct execution *execution)
 {
     struct operation operation = {part, execution, execution->kernels, arguments, units};
     if (execution->team == NULL) part(&operation, 0, units, execution->scratch);
     else thread_team_run(execution->team, operation_share, &operation);
     return EMBED_OK;
-}
-
-/* Row n of a matrix of elements with C columns. */
-static void *row_of(const struct operation *operation, const void *matrix, size_t n, size_t C)
-{
-    return (char *)matrix + n * C * operation->kernels->element_bytes;
 }
 
 struct embed_layernorm_arguments {
@@ -294,7 +274,7 @@ static embed_status cpu_embed_layernorm(void *y, const struct packed_batch *batc
                                         struct execution *execution)
 {
     struct embed_layernorm_arguments arguments = {y, batch, embeddings, C, eps};
-    return compute(embed_layernorm_part, &arguments, batch->N, execution);
+    return cpu_compute(embed_layernorm_part, &arguments, batch->N, execution);
 }
 
 struct linear_arguments {
@@ -320,7 +300,7 @@ static embed_status cpu_linear(void *y, const void *x, const struct linear *laye
 {
     struct linear_arguments arguments = {y, x, layer, N, activation};
     size_t panel = execution->kernels->panel;
-    return compute(linear_part, &arguments, (layer->O + panel - 1) / panel, execution);
+    return cpu_compute(linear_part, &arguments, (layer->O + panel - 1) / panel, execution);
 }
 
 struct attention_arguments {
@@ -355,7 +335,7 @@ static embed_status cpu_attention(void *context, const void *qkv, const struct r
                                   struct execution *execution)
 {
     struct attention_arguments arguments = {context, qkv, bias, batch, NH, HS};
-    return compute(attention_part, &arguments, batch->B * NH, execution);
+    return cpu_compute(attention_part, &arguments, batch->B * NH, execution);
 }
 
 struct add_layernorm_arguments {
@@ -382,7 +362,7 @@ static embed_status cpu_add_layernorm(void *y, const void *x, const void *residu
                                       struct execution *execution)
 {
     struct add_layernorm_arguments arguments = {y, x, residual, norm, C, eps};
-    return compute(add_layernorm_part, &arguments, N, execution);
+    return cpu_compute(add_layernorm_part, &arguments, N, execution);
 }
 
 struct pool_arguments {
@@ -412,7 +392,7 @@ static embed_status cpu_pool(float *rows, const void *x, const struct packed_bat
                              struct execution *execution)
 {
     struct pool_arguments arguments = {rows, x, batch, C, pooling, D, normalize};
-    return compute(pool_part, &arguments, batch->B, execution);
+    return cpu_compute(pool_part, &arguments, batch->B, execution);
 }
 
 /* ---- open and close ------------------------------------------------------------------------ */
@@ -456,12 +436,20 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .run = cpu_run,
         .finish = cpu_finish,
         .begin = cpu_begin,
+        .begin_steps = cpu_begin_steps,
         .fetch = cpu_fetch,
         .embed_layernorm = cpu_embed_layernorm,
         .linear = cpu_linear,
         .attention = cpu_attention,
         .add_layernorm = cpu_add_layernorm,
         .pool = cpu_pool,
+        .beam_start = cpu_beam_start,
+        .embed_beams = cpu_embed_beams,
+        .self_attention = cpu_self_attention,
+        .cross_attention = cpu_cross_attention,
+        .logits = cpu_logits,
+        .beam_candidates = cpu_beam_candidates,
+        .beam_step = cpu_beam_step,
     };
     cpu_name(cpu->backend.device_name, sizeof cpu->backend.device_name);
     snprintf(cpu->backend.instruction_set, sizeof cpu->backend.instruction_set, "%s",
