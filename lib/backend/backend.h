@@ -59,8 +59,6 @@ struct relative_bias {
 /* The variant of a chunk whose operations will not come again: those that write into slots. */
 #define NEVER_AGAIN SIZE_MAX
 
-#define PACKED_BATCH_ONCE SIZE_MAX
-
 /* Sequence b is tokens offsets[b] to offsets[b + 1] - 1; the last sequences may be empty, and the
  * last tokens in none. The three arrays follow each other in memory without a gap. */
 struct packed_batch {

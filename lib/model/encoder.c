@@ -1,37 +1,21 @@
 /* encoder.c - the forward pass */
 #include "model/encoder.h"
 
-#include "base/memory.h"
+#include "base/placement.h"
 #include "base/status.h"
 
 size_t activations_place(struct activations *a, void *base, const struct transformer_config *config,
                          size_t element_bytes, size_t N, size_t B)
 {
-    size_t wide = 3 * config->C > config->F ? 3 * config->C : config->F;
-    void *rows;
-    const struct {
-        void **buffer;
-        size_t rows, columns, bytes;
-    } buffers[] = {
-        {&a->x, N, config->C, element_bytes},
-        {&a->context, N, config->C, element_bytes},
-        {&a->qkv, N, wide, element_bytes},
-        {&rows, B, config->C, sizeof(float)},
-    };
-    size_t total = 0;
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
-        size_t bytes;
-        if (!size_multiply(buffers[i].rows, buffers[i].columns, &bytes) ||
-            !size_multiply(bytes, buffers[i].bytes, &bytes) || bytes > SIZE_MAX / 8)
-            return SIZE_MAX;
-        *buffers[i].buffer = base == NULL ? NULL : (char *)base + total;
-        total += (bytes + 255) / 256 * 256; /* what CUDA's vector loads and any cache line like */
-        if (total > SIZE_MAX / 8) return SIZE_MAX;
-    }
+    size_t C = config->C, wide = 3 * C > config->F ? 3 * C : config->F;
+    struct placement memory = {base, 0};
+    a->x = placement_take(&memory, N, C, element_bytes);
+    a->context = placement_take(&memory, N, C, element_bytes);
+    a->qkv = placement_take(&memory, N, wide, element_bytes);
+    a->rows = placement_take(&memory, B, C, sizeof(float));
     a->projected = a->inner = a->qkv;
     a->narrowed = a->context;
-    a->rows = rows;
-    return total;
+    return memory.bytes;
 }
 
 embed_status encoder_forward(const struct encoder *encoder, const struct backend *op,

@@ -6,6 +6,7 @@
 #include "backend/thread_team.h"
 #include "description/embedding_pipeline.h"
 #include "description/tokenizer.h"
+#include "model/decoder.h"
 #include "model/encoder.h"
 #include "model/weights.h"
 
@@ -20,6 +21,10 @@ struct embed_model {
     struct backend *backend;
     const struct weights *weights; /* shared with other models of the same checkpoint */
     struct encoder encoder;        /* this model's config, and where the weights are */
+    struct decoder decoder;        /* likewise, where config.decoder has layers */
+    struct generation_rules generation; /* what the folder wants, there */
+    struct decoder decoder;        /* the same; config.decoder.L layers */
+    struct generation_rules generation; /* what the folder sets, where there is a decoder */
     size_t max_tokens;
     double load_seconds;
 };

@@ -3,8 +3,11 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "description/generation_config.h"
 #include "formats/checkpoint.h"
+#include "model/decoder.h"
 #include "model/encoder.h"
+#include "model/generator.h"
 #include "model/model.h"
 #include "model/weights.h"
 
@@ -21,29 +24,82 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
     return EMBED_OK;
 }
 
+/* What an instance of a model that generates is for. */
+static embed_status plan_decoding(struct instance_plan *plan,
+                                  const struct transformer_config *config,
+                                  const struct generation_rules *generation,
+                                  const struct backend *backend,
+                                  const embed_instance_options *options)
+{
+    size_t most = transformer_config_max_tokens(config);
+    struct chunk_limits *limits = &plan->limits;
+    limits->D = options->documents > 0 ? options->documents : backend->slots;
+    limits->K = options->num_beams > 0 ? options->num_beams : (size_t)generation->num_beams;
+    plan->max_length = options->max_length > 0 ? options->max_length : (size_t)generation->max_length;
+    if (limits->K > MOST_BEAMS)
+        return fail(EMBED_INVALID_ARGUMENT, "num_beams is %zu, this version runs up to %d",
+                    limits->K, MOST_BEAMS);
+    if (plan->max_length < 2 || plan->max_length > most)
+        return fail(EMBED_INVALID_ARGUMENT, "max_length is %zu, must be from 2 to the model's %zu",
+                    plan->max_length, most);
+    if (limits->B > limits->D) limits->B = limits->D;
+    if (limits->I < config->decoder.F) limits->I = config->decoder.F;
+    if (limits->HS < config->decoder.HS) limits->HS = config->decoder.HS;
+
+    struct decoder_cache none;
+    plan->cache = decoder_cache_place(&none, NULL, config, backend->activation_bytes, limits->D,
+                                      limits->K, plan->max_length, limits->T);
+    return EMBED_OK;
+}
+
+/* Steps take the place of chunks of sources, which are computed at other times. */
+static size_t decoding_activations(const struct instance_plan *plan,
+                                   const struct transformer_config *config,
+                                   const struct backend *backend)
+{
+    struct decoder_activations none;
+    return decoder_activations_place(&none, NULL, config, backend->activation_bytes,
+                                     plan->limits.D * plan->limits.K, plan->limits.K);
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 embed_status plan_instance(struct instance_plan *plan, const struct transformer_config *config,
-                           size_t max_tokens, const struct backend *backend,
-                           const embed_instance_options *options)
+                           const struct generation_rules *generation, size_t max_tokens,
+                           const struct backend *backend, const embed_instance_options *options)
 {
     size_t N = options->batch_tokens > 0 ? options->batch_tokens : backend->chunk_tokens;
+    bool generates = config->decoder.L > 0;
     if (N < max_tokens) N = max_tokens;
+
     /* Most texts have two special tokens at least; where ids are given, a chunk may end early. */
-    size_t B = (N + 1) / 2;
+    *plan = (struct instance_plan){.limits = {.N = N, .B = (N + 1) / 2, .T = max_tokens,
+                                              .HS = config->HS, .I = larger(config->F, config->C)}};
+    if (generates) TRY(plan_decoding(plan, config, generation, backend, options));
 
     struct activations none;
-    size_t widest = config->F > config->C ? config->F : config->C;
-    plan->limits = (struct chunk_limits){N, B, max_tokens, config->HS, widest, 0, 0};
+    size_t B = plan->limits.B;
     plan->worker_activations =
         activations_place(&none, NULL, config, backend->activation_bytes, N, B);
     plan->workspace = backend->executor_bytes(backend, &plan->limits);
     plan->stream = backend->costs.stream;
     plan->graphs = backend->graph_bytes;
-    plan->staging = backend->workers * (packed_batch_size(N, B) * sizeof(int32_t) +
-                                      B * config->C * sizeof(float));
+    size_t rows = generates ? 0 : B * config->C * sizeof(float);
+    plan->staging = backend->workers * (packed_batch_size(N, B) * sizeof(int32_t) + rows);
+    if (generates) plan->staging += generator_staging_bytes(plan);
     /* Chunks that are computed one after another use the same. */
     size_t sets = backend->is_queue ? 1 : backend->workers;
     if (!size_multiply(plan->worker_activations, sets, &plan->activations))
-        return fail(EMBED_OUT_OF_MEMORY, "activations of %zu tokens fit no memory", N);
+        plan->activations = SIZE_MAX;
+    if (generates)
+        plan->activations =
+            larger(plan->activations, decoding_activations(plan, config, backend));
+    if (plan->activations > SIZE_MAX / 4 || plan->cache > SIZE_MAX / 4)
+        return fail(EMBED_OUT_OF_MEMORY, "an instance for %zu tokens and %zu documents fits no memory",
+                    N, plan->limits.D);
     return EMBED_OK;
 }
 
@@ -62,7 +118,9 @@ void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t 
     memory->workspace = granted(backend, plan->workspace) + plan->stream;
     memory->batch = apart ? 0 : plan->staging;
     memory->graphs = plan->graphs;
-    memory->own = memory->activations + memory->workspace + memory->batch + memory->graphs;
+    memory->kv = granted(backend, plan->cache);
+    memory->own = memory->activations + memory->workspace + memory->batch + memory->graphs +
+                  memory->kv;
     memory->total = memory->weights + memory->own;
     memory->pinned = apart ? plan->staging : 0;
     memory->library = backend->costs.library;
@@ -75,6 +133,7 @@ static uint64_t taken_bytes(const struct instance_plan *plan, const struct backe
 {
     uint64_t bytes = backend->taken_memory(backend, plan->activations) +
                      backend->taken_memory(backend, plan->workspace) + plan->stream + plan->graphs;
+    if (plan->cache > 0) bytes += backend->taken_memory(backend, plan->cache);
     if (backend->device == EMBED_DEVICE_CPU) bytes += backend->taken_memory(backend, plan->staging);
     return bytes;
 }
@@ -97,7 +156,8 @@ embed_status plan_instance_bytes(uint64_t *bytes, const struct embed_model *mode
     struct instance_plan plan;
     embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
     options.batch_tokens = batch_tokens;
-    TRY(plan_instance(&plan, &model->encoder.config, model->max_tokens, model->backend, &options));
+    TRY(plan_instance(&plan, &model->encoder.config, &model->generation, model->max_tokens,
+                      model->backend, &options));
     *bytes = taken_bytes(&plan, model->backend);
     return EMBED_OK;
 }
@@ -120,11 +180,14 @@ static embed_status plan_with(embed_memory *memory, const struct embedding_pipel
                               const embed_instance_options *options)
 {
     struct transformer_config config;
+    struct generation_rules generation;
     struct instance_plan plan;
     size_t max_tokens = 0;
     TRY(transformer_config_read(&config, pipeline->transformer_folder));
+    if (config.decoder.L > 0)
+        TRY(generation_config_read(&generation, &config, pipeline->transformer_folder));
     TRY(plan_max_tokens(&max_tokens, pipeline, &config));
-    TRY(plan_instance(&plan, &config, max_tokens, backend, options));
+    TRY(plan_instance(&plan, &config, &generation, max_tokens, backend, options));
 
     struct checkpoint *checkpoint;
     struct weights weights;

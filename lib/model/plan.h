@@ -22,12 +22,16 @@ struct instance_plan {
     size_t activations, workspace;        /* bytes on the device, for all workers */
     size_t stream, graphs;                /* the same, that nobody allocates: CUDA takes them */
     size_t staging;                       /* bytes of the host, for all workers */
+    /* Of a model that generates: limits.D documents and limits.K beams at a time. */
+    size_t max_length;                    /* tokens of a beam, T */
+    size_t cache;                         /* bytes on the device: keys, values, beams */
 };
 
-/* EMBED_OUT_OF_MEMORY where the bytes fit no memory. */
+/* `generation` is not looked at where the config has no decoder. EMBED_INVALID_ARGUMENT where the
+ * options ask for more than the model can; EMBED_OUT_OF_MEMORY where the bytes fit no memory. */
 embed_status plan_instance(struct instance_plan *plan, const struct transformer_config *config,
-                           size_t max_tokens, const struct backend *backend,
-                           const embed_instance_options *options);
+                           const struct generation_rules *generation, size_t max_tokens,
+                           const struct backend *backend, const embed_instance_options *options);
 
 /* An instance's report: its own bytes by the plan, and the weights it shares. */
 void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t weights,

@@ -1,0 +1,113 @@
+/* arguments.c - what callers hand in, checked and completed */
+#include "arguments.h"
+
+#include "backend/cpu_features.h"
+#include "base/status.h"
+
+#include <string.h>
+
+#define MAX_THREADS 1024
+
+embed_status take_options(void *options, size_t size, const void *caller, const char *what)
+{
+    if (caller == NULL) return EMBED_OK;
+    size_t given;
+    memcpy(&given, caller, sizeof given);
+    if (given < sizeof given || given > 4096)
+        return fail(EMBED_INVALID_ARGUMENT, "%s: size is %zu; set it with its EMBED_..._INIT", what,
+                    given);
+    const unsigned char *bytes = caller;
+    for (size_t i = size; i < given; i++) {
+        if (bytes[i] != 0)
+            return fail(EMBED_INVALID_ARGUMENT,
+                        "%s: an option is set that this version of the library does not know", what);
+    }
+    memcpy(options, caller, given < size ? given : size);
+    return EMBED_OK;
+}
+
+embed_status give_struct(void *caller, const void *filled, size_t size, const char *what)
+{
+    size_t given = 0;
+    if (caller != NULL) memcpy(&given, caller, sizeof given);
+    if (given < sizeof given || given > 4096)
+        return fail(EMBED_INVALID_ARGUMENT, "%s: NULL, or size not set with its EMBED_..._INIT",
+                    what);
+    size_t copied = given < size ? given : size;
+    memcpy((char *)caller + sizeof given, (const char *)filled + sizeof given,
+           copied - sizeof given);
+    return EMBED_OK;
+}
+
+embed_status check_texts(const embed_text *texts, size_t n)
+{
+    if (texts == NULL && n > 0) return fail(EMBED_INVALID_ARGUMENT, "texts is NULL");
+    for (size_t i = 0; i < n; i++) {
+        if (texts[i].data == NULL && texts[i].ids == NULL && texts[i].length > 0)
+            return fail(EMBED_INVALID_ARGUMENT, "text %zu: data and ids are NULL", i);
+    }
+    return EMBED_OK;
+}
+
+embed_status take_model_options(embed_model_options *all, const embed_model_options *options)
+{
+    *all = (embed_model_options)EMBED_MODEL_OPTIONS_INIT;
+    TRY(take_options(all, sizeof *all, options, "embed_model_options"));
+    if (all->threads > MAX_THREADS)
+        return fail(EMBED_INVALID_ARGUMENT, "threads is %u, must be at most %d", all->threads,
+                    MAX_THREADS);
+    if (all->threads == 0) all->threads = cpu_count() < MAX_THREADS ? cpu_count() : MAX_THREADS;
+    return EMBED_OK;
+}
+
+embed_status check_switch(embed_switch value, const char *name)
+{
+    if (value == EMBED_AS_MODEL || value == EMBED_ON || value == EMBED_OFF) return EMBED_OK;
+    return fail(EMBED_INVALID_ARGUMENT, "%s is %d, must be an embed_switch", name, (int)value);
+}
+
+embed_status check_max_tokens(size_t *max_tokens, const embed_model *model)
+{
+    size_t least = tokenizer_added_tokens(model->tokenizer);
+    if (*max_tokens == 0) *max_tokens = model->max_tokens;
+    if (*max_tokens < least || *max_tokens > model->max_tokens)
+        return fail(EMBED_INVALID_ARGUMENT, "max_tokens is %zu, must be from %zu to the model's %zu",
+                    *max_tokens, least, model->max_tokens);
+    return EMBED_OK;
+}
+
+/* Zeros become what they stand for; limits are checked against the model. */
+static embed_status complete(embed_encode_options *options, const embed_model *model)
+{
+    size_t width = model->encoder.config.C;
+    TRY(check_max_tokens(&options->max_tokens, model));
+    if (options->dimensions == 0) options->dimensions = width;
+    if (options->dimensions > width)
+        return fail(EMBED_INVALID_ARGUMENT, "dimensions is %zu, the model has %zu",
+                    options->dimensions, width);
+    TRY(check_switch(options->normalize, "normalize"));
+    const char *name = options->prompt_name;
+    if (name != NULL && *name != '\0' &&
+        embedding_pipeline_prompt(&model->pipeline, name) == NULL)
+        return fail(EMBED_INVALID_ARGUMENT, "prompt \"%s\": the model folder has none of that name",
+                    name);
+    return EMBED_OK;
+}
+
+embed_status take_encode(embed_encode_options *all, const embed_encode_options *options,
+                         const embed_model *model, const embed_text *texts, size_t n,
+                         const float *out, size_t capacity)
+{
+    if (model->encoder.config.decoder.L > 0)
+        return fail(EMBED_UNSUPPORTED, "%s: a %s model writes summaries, and gives no embeddings",
+                    model->folder, model->encoder.config.family);
+    *all = (embed_encode_options)EMBED_ENCODE_OPTIONS_INIT;
+    TRY(take_options(all, sizeof *all, options, "embed_encode_options"));
+    TRY(complete(all, model));
+    if (n == 0) return EMBED_OK;
+    if (out == NULL) return fail(EMBED_INVALID_ARGUMENT, "out is NULL");
+    if (n > capacity / all->dimensions)
+        return fail(EMBED_INVALID_ARGUMENT, "capacity is %zu floats, %zu rows of %zu need more",
+                    capacity, n, all->dimensions);
+    return check_texts(texts, n); /* after the room for their rows: a wild n reads nothing */
+}

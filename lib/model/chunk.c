@@ -1,0 +1,72 @@
+/* chunk.c - texts cut into chunks, and a chunk's batch */
+#include "model/chunk.h"
+
+#include "model/instance_parts.h"
+
+#include <string.h>
+
+/* Below this many tokens a thread, all threads work on one chunk together. */
+#define SPLIT_TOKENS 32
+
+/* Rows of the position table for the tokens of one text. */
+static void number_positions(int32_t *positions, const int32_t *ids, size_t T,
+                             const struct transformer_config *config)
+{
+    int32_t padding = (int32_t)config->padding_id, next = (int32_t)config->first_position;
+    for (size_t t = 0; t < T; t++)
+        positions[t] = config->positions_skip_padding && ids[t] == padding ? padding : next++;
+}
+
+struct packed_batch chunk_pack(const struct embed_instance *instance, size_t first, size_t last,
+                               struct worker *worker)
+{
+    const struct token_span *spans = instance->spans;
+    const struct backend *backend = instance->model->backend;
+    size_t N = 0, B = last - first, longest = 0, n = 0;
+    for (size_t i = first; i < last; i++) {
+        N += spans[i].count;
+        if (spans[i].count > longest) longest = spans[i].count;
+    }
+    if (backend->round_up != NULL)
+        backend->round_up(&instance->plan.limits, &N, &B, &longest);
+
+    int32_t *ids = worker->batch, *positions = ids + N, *offsets = positions + N;
+    for (size_t i = first; i < last; i++) {
+        size_t T = spans[i].count;
+        offsets[i - first] = (int32_t)n;
+        memcpy(ids + n, spans[i].ids, T * sizeof(int32_t));
+        number_positions(positions + n, spans[i].ids, T, &instance->model->encoder.config);
+        n += T;
+    }
+    for (size_t b = last - first; b <= B; b++) offsets[b] = (int32_t)n;
+    memset(ids + n, 0, (N - n) * sizeof(int32_t)); /* tokens of no sequence: any that exist */
+    memset(positions + n, 0, (N - n) * sizeof(int32_t));
+    return (struct packed_batch){N, B, longest, 0, ids, positions, offsets};
+}
+
+size_t chunk_cut(struct embed_instance *instance, size_t n, size_t tokens)
+{
+    const struct token_span *spans = instance->spans;
+    const struct backend *backend = instance->model->backend;
+    const struct chunk_limits *limits = &instance->plan.limits;
+    size_t workers = backend->is_queue ? 1 : backend->workers;
+
+    /* A whole number of rounds over all workers, unless there is too little to share. */
+    size_t wanted = (tokens + limits->N - 1) / limits->N;
+    if (tokens >= workers * SPLIT_TOKENS) wanted = (wanted + workers - 1) / workers * workers;
+    size_t target = (tokens + wanted - 1) / wanted;
+
+    size_t count = 0, in_chunk = 0;
+    instance->chunks[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t texts = i - instance->chunks[count];
+        if (texts > 0 && (in_chunk + spans[i].count > limits->N ||
+                          in_chunk + spans[i].count / 2 > target || texts == limits->B)) {
+            instance->chunks[++count] = i;
+            in_chunk = 0;
+        }
+        in_chunk += spans[i].count;
+    }
+    instance->chunks[++count] = n;
+    return count;
+}

@@ -1,0 +1,143 @@
+/* encode.c - texts in, rows out
+ *
+ * Texts are tokenized some thousands at a time; their tokens are packed into chunks of whole texts;
+ * the backend computes the chunks, several at a time where it can, on a GPU while the next texts are
+ * tokenized. Every worker has its own buffers, made once: encoding allocates nothing but what the
+ * tokenizer's lists grow to.
+ */
+#include "base/first_failure.h"
+#include "base/status.h"
+#include "model/chunk.h"
+#include "model/finite.h"
+#include "model/instance_parts.h"
+#include "model/retry_f32.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+struct encode {
+    struct embed_instance *instance;
+    const embed_encode_options *options;
+    bool normalize;
+    const struct row_places *rows;
+    embed_item *items; /* NULL: not wanted */
+    size_t first;      /* number of the spans' text 0 in the call */
+    atomic_size_t not_finite;
+};
+
+/* What is known of the texts before they are computed, and which they are. */
+static void address(struct worker *worker, const struct encode *encode, size_t first, size_t last)
+{
+    const struct backend *backend = encode->instance->model->backend;
+    worker->first = encode->first + first;
+    worker->texts = last - first;
+    for (size_t i = first; i < last && encode->items != NULL; i++) {
+        const struct token_span *span = &encode->instance->spans[i];
+        encode->items[encode->first + i] = (embed_item){
+            .tokens = span->count,
+            .invalid_bytes = span->invalid_bytes,
+            .truncated = span->truncated,
+            .device = backend->device,
+            .device_index = backend->device_index,
+        };
+    }
+}
+
+static embed_status compute_chunk(void *argument, size_t i, unsigned index,
+                                  struct execution *execution)
+{
+    struct encode *encode = argument;
+    struct embed_instance *instance = encode->instance;
+    const struct embed_model *model = instance->model;
+    const struct backend *op = model->backend;
+    struct worker *worker = &instance->workers[index];
+    const struct activations *a = &worker->activations;
+    size_t C = model->encoder.config.C, D = encode->options->dimensions;
+
+    size_t first = instance->chunks[i], last = instance->chunks[i + 1];
+    struct packed_batch host = chunk_pack(instance, first, last, worker), batch;
+    host.variant = 2 * D + encode->normalize;
+    address(worker, encode, first, last);
+
+    TRY(op->begin(&batch, &host, execution));
+    TRY(encoder_forward(&model->encoder, op, a, &batch, execution));
+    TRY(op->pool(a->rows, a->x, &batch, C, model->pipeline.pooling, D, encode->normalize,
+                 execution));
+    return op->fetch(worker->rows, a->rows, batch.B * C * sizeof(float), execution);
+}
+
+/* A chunk's rows to their places in the caller's memory. */
+static void deliver_chunk(void *argument, unsigned index)
+{
+    struct encode *encode = argument;
+    const struct worker *worker = &encode->instance->workers[index];
+    size_t C = encode->instance->model->encoder.config.C, D = encode->options->dimensions;
+    for (size_t i = 0; i < worker->texts; i++) {
+        const float *row = worker->rows + i * C;
+        memcpy(row_place(encode->rows, worker->first + i), row, D * sizeof(float));
+        if (all_finite(row, D)) continue;
+        atomic_fetch_add(&encode->not_finite, 1);
+        if (encode->items != NULL) encode->items[worker->first + i].status = EMBED_NOT_FINITE;
+    }
+}
+
+/* How many texts to tokenize next, where the last piece had so many tokens in so many texts. What
+ * computes only while it is waited for gets as many as it may; what computes meanwhile gets about as
+ * much as it can have under way. */
+static size_t piece_texts(const struct embed_instance *instance, size_t left, size_t texts,
+                          size_t tokens)
+{
+    const struct backend *backend = instance->model->backend;
+    size_t most = left < TOKEN_BATCH_TEXTS ? left : TOKEN_BATCH_TEXTS;
+    if (!backend->is_queue) return most;
+    size_t wanted = backend->workers * instance->plan.limits.N * texts / tokens;
+    return wanted == 0 ? 1 : wanted < most ? wanted : most;
+}
+
+static embed_status encode_all(struct encode *encode, const struct chunk_work *work,
+                               const embed_text *texts, size_t n)
+{
+    struct embed_instance *instance = encode->instance;
+    const struct embed_model *model = instance->model;
+    const embed_encode_options *options = encode->options;
+    const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
+    size_t count = 1, tokens = 32; /* a guess before the first piece */
+    for (size_t first = 0; first < n; first += count) {
+        count = piece_texts(instance, n - first, count, tokens);
+        struct token_source source = {model->tokenizer, prompt, options->max_tokens,
+                                      model->encoder.config.V, options->max_tokens, first};
+        TRY(token_batch_fill(instance->tokens, instance->spans, texts + first, count, &source,
+                             model->team));
+        tokens = 0;
+        for (size_t i = 0; i < count; i++) tokens += instance->spans[i].count;
+        encode->first = first;
+        TRY(model->backend->run(instance->executor, chunk_cut(instance, count, tokens), work));
+    }
+    return EMBED_OK;
+}
+
+embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
+                             const embed_encode_options *options, const struct row_places *rows,
+                             embed_item *items)
+{
+    const struct embedding_pipeline *pipeline = &instance->model->pipeline;
+    struct encode encode = {
+        .instance = instance,
+        .options = options,
+        .rows = rows,
+        .items = items,
+        .normalize = options->normalize == EMBED_AS_MODEL ? pipeline->normalize
+                                                          : options->normalize == EMBED_ON,
+    };
+    const struct chunk_work work = {&encode, compute_chunk, deliver_chunk};
+    struct first_failure failure = {0};
+    first_failure_note(&failure, encode_all(&encode, &work, texts, n));
+    first_failure_note(&failure, instance->model->backend->finish(instance->executor, &work));
+    TRY(first_failure_result(&failure));
+    size_t not_finite = atomic_load(&encode.not_finite);
+    if (not_finite > 0 && instance->model->backend->dtype != EMBED_DTYPE_F32)
+        not_finite = retry_f32(instance->model, texts, n, options, rows, items, not_finite);
+    if (not_finite > 0)
+        return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity", not_finite, n);
+    return EMBED_OK;
+}
