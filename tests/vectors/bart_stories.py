@@ -1,8 +1,10 @@
 """Made-up news and their summaries, for the tiny BARTs: what they are trained on, and, with other
 seeds, what they are tested with.
 
-A summary copies names and numbers from its story and changes the words around them; stories of
-goals and of shares repeat themselves, so that a ban of n-grams has something to do.
+A summary copies names and numbers from its story and changes the words around them. Some of those
+words, and where it ends, are drawn by chance: several summaries are about as good, and beams have
+something to choose from. Stories of goals and of shares repeat themselves, so that a ban of n-grams
+has something to do.
 """
 
 CITIES = ["Marlow", "Denby", "Port Elsa", "Lindau", "Oster", "Halden", "Carrow", "Vale", "Brenna",
@@ -21,12 +23,22 @@ FILLERS = ["Nobody was hurt.", "The weather was mild.", "More is expected later 
            "Shops in the centre were closed.", "Officials did not comment."]
 
 
+def some(rng, first, *others):
+    """The first, more often than not."""
+    return first if rng.random() < 0.6 else rng.choice(others)
+
+
+def maybe(rng, text):
+    return text if rng.random() < 0.6 else ""
+
+
 def council(rng):
     city, name, plan, day = (rng.choice(x) for x in (CITIES, NAMES, PLANS, DAYS))
     cost, months = f"{rng.randint(1, 90)}.{rng.randint(1, 9)}", rng.randint(2, 30)
-    return (f"The council of {city} voted on {day} to {plan}. Mayor {name} said the work would cost "
-            f"{cost} million and take {months} months.",
-            f"{city} votes to {plan}. Mayor {name}: it will cost {cost} million.")
+    return (f"The council of {city} voted on {day} to {plan}. Mayor {name} said the work would "
+            f"cost {cost} million and take {months} months.",
+            f"{city} {some(rng, 'votes to', 'will', 'agrees to')} {plan}." +
+            maybe(rng, f" Mayor {name}: it will cost {cost} million."))
 
 
 def match(rng):
@@ -36,7 +48,8 @@ def match(rng):
     verb = rng.choice(["beat", "won against"])
     scorers = ", ".join(f"a goal by {name}" for name in goals)
     return (f"{home} {verb} {away} {len(goals)}-{lost} on {day} evening after {scorers}.",
-            f"{home} beat {away} {len(goals)}-{lost} with {scorers}.")
+            f"{home} {some(rng, 'beat', 'win against')} {away} {len(goals)}-{lost}" +
+            maybe(rng, f" with {scorers}") + ".")
 
 
 def storm(rng):
@@ -44,7 +57,8 @@ def storm(rng):
     kind = rng.choice(["A storm", "A flood", "A fire", "Heavy snow"])
     return (f"{kind} reached {city} on {day}, and {count} people had to leave their homes. Schools "
             f"will stay closed until {rng.choice(DAYS)}.",
-            f"{kind} hits {city}: {count} people leave their homes.")
+            f"{kind} {some(rng, 'hits', 'reaches')} {city}: {count} "
+            f"{some(rng, 'people leave their homes', 'had to leave')}.")
 
 
 def shares(rng):
@@ -53,16 +67,18 @@ def shares(rng):
     after = rng.choice(["rose", "fell"])
     return (f"Profits of {firm} {way} by {percent} percent last year. Shares of {firm} {after} by "
             f"{other} percent on {rng.choice(DAYS)}, said {rng.choice(NAMES)}, who leads {firm}.",
-            f"Profits of {firm} {way} by {percent} percent, shares of {firm} {after} by {other} "
-            f"percent.")
+            f"Profits of {firm} {way} by {percent} percent" +
+            maybe(rng, f", shares of {firm} {after} by {other} percent") + ".")
 
 
 def prize(rng):
     name, role, city, year = (rng.choice(NAMES), rng.choice(ROLES), rng.choice(CITIES),
                               rng.randint(1950, 2025))
     amount = rng.randint(2, 99)
-    return (f"{name}, a {role} from {city}, won {amount} thousand in the lottery with a ticket bought "
-            f"in {year}.", f"{city} {role} {name} wins {amount} thousand with a ticket of {year}.")
+    return (f"{name}, a {role} from {city}, won {amount} thousand in the lottery with a ticket "
+            f"bought in {year}.",
+            f"{some(rng, f'{city} {role} {name}', name)} wins {amount} thousand" +
+            maybe(rng, f" with a ticket of {year}") + ".")
 
 
 KINDS = [council, match, storm, shares, prize]

@@ -5,7 +5,7 @@ the stories of bart_stories.py until their summaries are words. README.md descri
     pip install -r tests/vectors/requirements.txt
     python tests/vectors/make_tiny_bart.py [NAME] [--steps N]
 
-About ten minutes each on one core. Training gives other weights on another processor, and
+About four minutes each on one core. Training gives other weights on another processor, and
 make_bart_vectors.py other summaries then; it works with the models that are here.
 """
 import argparse
@@ -104,10 +104,9 @@ def padded(rows, value):
 
 def batch_of(rng, tokenizer, positions, size):
     pairs = [article(rng) for _ in range(size)]
-    sources = [tokenizer.encode(text).ids for text, _ in pairs]
-    sources = [ids if len(ids) <= positions else ids[:positions - 1] + [2] for ids in sources]
+    tokenizer.enable_truncation(positions)
+    sources = padded([tokenizer.encode(text).ids for text, _ in pairs], 1)
     labels = padded([tokenizer.encode(summary).ids for _, summary in pairs], -100)
-    sources = padded(sources, 1)
     return {"input_ids": sources, "attention_mask": (sources != 1).long(), "labels": labels}
 
 
@@ -175,7 +174,7 @@ def make_uneven(steps):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("name", nargs="?", choices=["tiny-bart", "tiny-bart-uneven"])
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=2500)
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
