@@ -113,7 +113,8 @@ struct cpu_kernels {
                    size_t I, size_t first, size_t last, void *scratch);
 
     /* *largest of x (V), and *log_sum = log(sum of e^(x - largest)): so that x[i] - largest - log_sum
-     * is the logarithm of softmax(x)[i]. NaN or +infinity in x make log_sum NaN. */
+     * is the logarithm of softmax(x)[i]. NaN or +infinity in x make log_sum NaN, and so does nothing
+     * but -infinity. */
     void (*log_softmax_sums)(float *largest, float *log_sum, const float *x, size_t V);
 
     /* The `count` largest of x (V), count <= 2 * MOST_BEAMS and <= V, best first, and where they are:
