@@ -253,9 +253,9 @@ static embed_status find(const struct config_file *file, const struct config_obj
     return EMBED_OK;
 }
 
-/* EMBED_BAD_FILE, "FILE: "KEY" is VALUE, must be MUST"; the value is cut where it is long. */
-static embed_status wrong(const struct config_file *file, const char *key,
-                          const struct config_object *value, const char *must)
+/* "FILE: "KEY" is VALUE, OBJECTION"; the value is cut where it is long. */
+static embed_status object_to(embed_status status, const struct config_file *file, const char *key,
+                              const struct config_object *value, const char *objection)
 {
     enum { SHOWN = 64 };
     const char *text = value->text != NULL ? value->text : "", *quote = "", *more = "";
@@ -273,8 +273,55 @@ static embed_status wrong(const struct config_file *file, const char *key,
         length = SHOWN;
         while (((unsigned char)text[length] & 0xC0) == 0x80) length--; /* no half character */
     }
-    return fail(EMBED_BAD_FILE, "%s: \"%s\" is %s%.*s%s%s, must be %s", file->path, key, quote,
-                (int)length, text, more, quote, must);
+    return fail(status, "%s: \"%s\" is %s%.*s%s%s, %s", file->path, key, quote, (int)length, text,
+                more, quote, objection);
+}
+
+static embed_status wrong(const struct config_file *file, const char *key,
+                          const struct config_object *value, const char *objection)
+{
+    return object_to(EMBED_BAD_FILE, file, key, value, objection);
+}
+
+/* As find; *out is the one value of an array. */
+static embed_status find_sole(const struct config_file *file, const struct config_object *object,
+                              const char *key, bool required, const struct config_object **out)
+{
+    const struct config_object *value = NULL;
+    TRY(find(file, object, key, required, &value));
+    if (value != NULL && value->kind == JSON_ARRAY) {
+        if (value->count > 1)
+            return fail(EMBED_UNSUPPORTED, "%s: \"%s\" has %zu values, this version runs one",
+                        file->path, key, value->count);
+        if (value->count == 0 && required)
+            return fail(EMBED_BAD_FILE, "%s: \"%s\" is empty", file->path, key);
+        value = value->count == 0 ? NULL : &file->values[value->first];
+    }
+    *out = value;
+    return EMBED_OK;
+}
+
+static embed_status get_size(const struct config_file *file, const struct config_object *value,
+                             const char *key, size_t least, size_t most, size_t *out)
+{
+    if (value == NULL) return EMBED_OK;
+    if (value->kind != JSON_NUMBER || !value->whole || value->integer < least ||
+        value->integer > most) {
+        char objection[96];
+        snprintf(objection, sizeof objection, "must be a whole number from %zu to %zu", least, most);
+        return wrong(file, key, value, objection);
+    }
+    *out = (size_t)value->integer;
+    return EMBED_OK;
+}
+
+static embed_status get_text(const struct config_file *file, const struct config_object *value,
+                             const char *key, const char **out)
+{
+    if (value == NULL) return EMBED_OK;
+    if (value->kind != JSON_STRING) return wrong(file, key, value, "must be a text");
+    *out = value->text;
+    return EMBED_OK;
 }
 
 embed_status config_size(const struct config_file *file, const struct config_object *object,
@@ -282,15 +329,16 @@ embed_status config_size(const struct config_file *file, const struct config_obj
 {
     const struct config_object *value = NULL;
     TRY(find(file, object, key, required, &value));
-    if (value == NULL) return EMBED_OK;
-    if (value->kind != JSON_NUMBER || !value->whole || value->integer < least ||
-        value->integer > most) {
-        char must[96];
-        snprintf(must, sizeof must, "a whole number from %zu to %zu", least, most);
-        return wrong(file, key, value, must);
-    }
-    *out = (size_t)value->integer;
-    return EMBED_OK;
+    return get_size(file, value, key, least, most, out);
+}
+
+embed_status config_sole_size(const struct config_file *file, const struct config_object *object,
+                              const char *key, size_t least, size_t most, bool required,
+                              size_t *out)
+{
+    const struct config_object *value = NULL;
+    TRY(find_sole(file, object, key, required, &value));
+    return get_size(file, value, key, least, most, out);
 }
 
 embed_status config_number(const struct config_file *file, const struct config_object *object,
@@ -300,9 +348,9 @@ embed_status config_number(const struct config_file *file, const struct config_o
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
     if (value->kind != JSON_NUMBER || !(value->number > above && value->number < below)) {
-        char must[96];
-        snprintf(must, sizeof must, "a number above %g and below %g", above, below);
-        return wrong(file, key, value, must);
+        char objection[96];
+        snprintf(objection, sizeof objection, "must be a number above %g and below %g", above, below);
+        return wrong(file, key, value, objection);
     }
     *out = value->number;
     return EMBED_OK;
@@ -314,7 +362,7 @@ embed_status config_boolean(const struct config_file *file, const struct config_
     const struct config_object *value = NULL;
     TRY(find(file, object, key, required, &value));
     if (value == NULL) return EMBED_OK;
-    if (value->kind != JSON_BOOLEAN) return wrong(file, key, value, "true or false");
+    if (value->kind != JSON_BOOLEAN) return wrong(file, key, value, "must be true or false");
     *out = value->boolean;
     return EMBED_OK;
 }
@@ -324,10 +372,43 @@ embed_status config_text(const struct config_file *file, const struct config_obj
 {
     const struct config_object *value = NULL;
     TRY(find(file, object, key, required, &value));
-    if (value == NULL) return EMBED_OK;
-    if (value->kind != JSON_STRING) return wrong(file, key, value, "a text");
-    *out = value->text;
-    return EMBED_OK;
+    return get_text(file, value, key, out);
+}
+
+embed_status config_sole_text(const struct config_file *file, const struct config_object *object,
+                              const char *key, bool required, const char **out)
+{
+    const struct config_object *value = NULL;
+    TRY(find_sole(file, object, key, required, &value));
+    return get_text(file, value, key, out);
+}
+
+bool config_is_text(const struct config_file *file, const struct config_object *object,
+                    const char *key)
+{
+    const struct config_object *value = value_of(file, object, key);
+    return value != NULL && value->kind == JSON_STRING;
+}
+
+static bool is_off(const struct config_object *value, double off)
+{
+    switch (value->kind) {
+    case JSON_NULL: return true;
+    case JSON_BOOLEAN: return !value->boolean;
+    case JSON_NUMBER: return value->number == off;
+    case JSON_STRING: return value->length == 0;
+    case JSON_ARRAY:
+    case JSON_OBJECT: break;
+    }
+    return value->count == 0;
+}
+
+embed_status config_must_be_off(const struct config_file *file, const struct config_object *object,
+                                const char *key, double off)
+{
+    const struct config_object *value = value_of(file, object, key);
+    if (value == NULL || is_off(value, off)) return EMBED_OK;
+    return object_to(EMBED_UNSUPPORTED, file, key, value, "which this version does not run");
 }
 
 embed_status config_child(const struct config_file *file, const struct config_object *object,
@@ -336,7 +417,7 @@ embed_status config_child(const struct config_file *file, const struct config_ob
     const struct config_object *value = NULL;
     TRY(find(file, object, key, false, &value));
     if (value != NULL && value->kind != JSON_OBJECT)
-        return wrong(file, key, value, "an object");
+        return wrong(file, key, value, "must be an object");
     *out = value;
     return EMBED_OK;
 }
@@ -348,7 +429,7 @@ embed_status config_each_text(const struct config_file *file, const struct confi
 {
     for (size_t i = object->first; i != 0; i = file->values[i].after) {
         const struct config_object *value = &file->values[i];
-        if (value->kind != JSON_STRING) return wrong(file, value->key, value, "a text");
+        if (value->kind != JSON_STRING) return wrong(file, value->key, value, "must be a text");
         TRY(each(context, value->key, value->text));
     }
     return EMBED_OK;

@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "description/config_file.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Bounds that no model of these families reaches; products of any two or three fit in size_t. */
@@ -26,14 +27,15 @@ static embed_status text_must_be(const struct config_file *file, const struct co
     return EMBED_OK;
 }
 
-static embed_status must_be_false(const struct config_file *file,
-                                  const struct config_object *object, const char *key)
+/* *head_size = width / heads, by their keys. */
+static embed_status divide(size_t *head_size, const struct config_file *file,
+                           const char *width_key, size_t width, const char *heads_key,
+                           size_t heads)
 {
-    bool value = false;
-    TRY(config_boolean(file, object, key, false, &value));
-    if (value)
-        return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is true, which this version does not run",
-                    config_file_path(file), key);
+    if (width % heads != 0)
+        return fail(EMBED_BAD_FILE, "%s: \"%s\" %zu is not a multiple of \"%s\" %zu",
+                    config_file_path(file), width_key, width, heads_key, heads);
+    *head_size = width / heads;
     return EMBED_OK;
 }
 
@@ -52,28 +54,19 @@ static embed_status read_sizes(struct transformer_config *config, const struct c
     TRY(config_number(file, object, "layer_norm_eps", 0, 1, false, &epsilon));
     config->epsilon = (float)epsilon;
 
-    if (config->C % config->NH != 0)
-        return fail(EMBED_BAD_FILE,
-                    "%s: \"hidden_size\" %zu is not a multiple of \"num_attention_heads\" %zu",
-                    config_file_path(file), config->C, config->NH);
-    config->HS = config->C / config->NH;
-
-    TRY(text_must_be(file, object, "hidden_act", "gelu"));
-    if (config_has(file, object, "quantization_config"))
-        return fail(EMBED_UNSUPPORTED, "%s: quantized weights (\"quantization_config\")",
-                    config_file_path(file));
-    return EMBED_OK;
+    TRY(divide(&config->HS, file, "hidden_size", config->C, "num_attention_heads", config->NH));
+    return text_must_be(file, object, "hidden_act", "gelu");
 }
 
 static embed_status read_bert(struct transformer_config *config, const struct config_file *file,
                               const struct config_object *object)
 {
-    *config = (struct transformer_config){.family = "bert", .token_types = 2};
+    *config = (struct transformer_config){.family = "bert", .token_types = 2, .word_scale = 1};
     TRY(read_sizes(config, file, object));
     TRY(config_size(file, object, "type_vocab_size", 1, 1024, false, &config->token_types));
     TRY(text_must_be(file, object, "position_embedding_type", "absolute"));
-    TRY(must_be_false(file, object, "is_decoder"));
-    return must_be_false(file, object, "add_cross_attention");
+    TRY(config_must_be_off(file, object, "is_decoder", 0));
+    return config_must_be_off(file, object, "add_cross_attention", 0);
 }
 
 static embed_status read_mpnet(struct transformer_config *config, const struct config_file *file,
@@ -81,7 +74,7 @@ static embed_status read_mpnet(struct transformer_config *config, const struct c
 {
     *config = (struct transformer_config){
         .family = "mpnet", .distance_buckets = 32, .positions_skip_padding = true, .padding_id = 1,
-        .first_position = 2};
+        .first_position = 2, .word_scale = 1};
     TRY(read_sizes(config, file, object));
     /* transformers' MPNet has 32 buckets and padding id 1 written into its code. */
     size_t buckets = config->distance_buckets;
@@ -96,16 +89,96 @@ static embed_status read_mpnet(struct transformer_config *config, const struct c
     return EMBED_OK;
 }
 
+/* ---- BART ---------------------------------------------------------------------------------- */
+
+static embed_status must_be_true(const struct config_file *file, const struct config_object *object,
+                                 const char *key)
+{
+    bool value = true;
+    TRY(config_boolean(file, object, key, false, &value));
+    if (!value)
+        return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is false, which this version does not run",
+                    config_file_path(file), key);
+    return EMBED_OK;
+}
+
+/* What else "bart" has meant. The keys up to add_bias_logits are of configurations that were written
+ * before 2021, when mBART and Marian were made of the same code. */
+static embed_status must_be_plain_bart(const struct config_file *file,
+                                       const struct config_object *object)
+{
+    static const struct {
+        const char *key;
+        double off;
+    } off[] = {{"normalize_before", 0}, {"add_final_layer_norm", 0},
+               {"static_position_embeddings", 0}, {"extra_pos_embeddings", 2},
+               {"add_bias_logits", 0}, {"is_decoder", 0}};
+    static const char *const on[] = {"normalize_embedding", "is_encoder_decoder",
+                                     "tie_word_embeddings"};
+    const char *architecture = "BartModel";
+    TRY(config_sole_text(file, object, "architectures", false, &architecture));
+    if (strcmp(architecture, "BartModel") != 0 &&
+        strcmp(architecture, "BartForConditionalGeneration") != 0)
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: \"architectures\" is \"%s\", this version runs only "
+                    "\"BartForConditionalGeneration\"",
+                    config_file_path(file), architecture);
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        TRY(config_must_be_off(file, object, off[i].key, off[i].off));
+    for (size_t i = 0; i < sizeof on / sizeof *on; i++) TRY(must_be_true(file, object, on[i]));
+    return text_must_be(file, object, "activation_function", "gelu");
+}
+
+static embed_status read_bart(struct transformer_config *config, const struct config_file *file,
+                              const struct config_object *object)
+{
+    /* transformers' BART has this epsilon and the first position written into its code. */
+    *config = (struct transformer_config){
+        .family = "bart", .epsilon = 1e-5f, .first_position = 2, .word_scale = 1};
+    const struct {
+        const char *key;
+        size_t most, *out;
+    } sizes[] = {
+        {"d_model", MAX_WIDTH, &config->C},
+        {"encoder_layers", MAX_LAYERS, &config->L},
+        {"encoder_attention_heads", MAX_HEADS, &config->NH},
+        {"encoder_ffn_dim", MAX_INNER, &config->F},
+        {"decoder_layers", MAX_LAYERS, &config->decoder.L},
+        {"decoder_attention_heads", MAX_HEADS, &config->decoder.NH},
+        {"decoder_ffn_dim", MAX_INNER, &config->decoder.F},
+        {"vocab_size", MAX_ROWS, &config->V},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        TRY(config_size(file, object, sizes[i].key, 1, sizes[i].most, true, sizes[i].out));
+    /* A summary has a start and an end; the table has rows before those of positions. */
+    TRY(config_size(file, object, "max_position_embeddings", 2, MAX_POSITIONS, true,
+                    &config->positions));
+    config->positions += config->first_position;
+    TRY(divide(&config->HS, file, "d_model", config->C, "encoder_attention_heads", config->NH));
+    TRY(divide(&config->decoder.HS, file, "d_model", config->C, "decoder_attention_heads",
+               config->decoder.NH));
+    bool scale = false;
+    TRY(config_boolean(file, object, "scale_embedding", false, &scale));
+    if (scale) config->word_scale = (float)sqrt((double)config->C);
+    return must_be_plain_bart(file, object);
+}
+
+/* ---- all of them --------------------------------------------------------------------------- */
+
 static embed_status read_family(struct transformer_config *config, const struct config_file *file)
 {
     const struct config_object *object;
     const char *type = NULL;
     TRY(config_file_object(file, &object));
     TRY(config_text(file, object, "model_type", true, &type));
+    if (config_has(file, object, "quantization_config"))
+        return fail(EMBED_UNSUPPORTED, "%s: quantized weights (\"quantization_config\")",
+                    config_file_path(file));
     if (strcmp(type, "bert") == 0) return read_bert(config, file, object);
     if (strcmp(type, "mpnet") == 0) return read_mpnet(config, file, object);
+    if (strcmp(type, "bart") == 0) return read_bart(config, file, object);
     return fail(EMBED_UNSUPPORTED,
-                "%s: \"model_type\" is \"%s\", this version runs \"bert\" and \"mpnet\"",
+                "%s: \"model_type\" is \"%s\", this version runs \"bert\", \"mpnet\" and \"bart\"",
                 config_file_path(file), type);
 }
 

@@ -19,6 +19,7 @@ struct transformer_config {
     size_t token_types;      /* type_vocab_size; 0: the family has none */
     size_t distance_buckets; /* of relative positions; 0: the family has none */
     float epsilon;           /* layer_norm_eps */
+    float word_scale;        /* what the words' embeddings are multiplied by when looked up */
 
     /* Where positions are counted as in fairseq: the first token has row padding_id + 1, and a
      * padding token inside a text has row padding_id and does not count. */

@@ -36,9 +36,46 @@ static const struct weight_names mpnet = {
     .feed_forward_norm = "encoder.layer.%zu.output.LayerNorm",
 };
 
+static const struct decoder_names bart_decoder = {
+    .position = "decoder.embed_positions",
+    .embeddings_norm = "decoder.layernorm_embedding",
+    .query = "decoder.layers.%zu.self_attn.q_proj",
+    .key = "decoder.layers.%zu.self_attn.k_proj",
+    .value = "decoder.layers.%zu.self_attn.v_proj",
+    .attention_output = "decoder.layers.%zu.self_attn.out_proj",
+    .attention_norm = "decoder.layers.%zu.self_attn_layer_norm",
+    .cross_query = "decoder.layers.%zu.encoder_attn.q_proj",
+    .cross_key = "decoder.layers.%zu.encoder_attn.k_proj",
+    .cross_value = "decoder.layers.%zu.encoder_attn.v_proj",
+    .cross_output = "decoder.layers.%zu.encoder_attn.out_proj",
+    .cross_norm = "decoder.layers.%zu.encoder_attn_layer_norm",
+    .feed_forward_in = "decoder.layers.%zu.fc1",
+    .feed_forward_out = "decoder.layers.%zu.fc2",
+    .feed_forward_norm = "decoder.layers.%zu.final_layer_norm",
+    .logits_bias = "final_logits_bias",
+    .other_words = {"encoder.embed_tokens", "decoder.embed_tokens", "lm_head", NULL},
+};
+
+static const struct weight_names bart = {
+    .prefix = "model.",
+    .word = "shared",
+    .position = "encoder.embed_positions",
+    .embeddings_norm = "encoder.layernorm_embedding",
+    .query = "encoder.layers.%zu.self_attn.q_proj",
+    .key = "encoder.layers.%zu.self_attn.k_proj",
+    .value = "encoder.layers.%zu.self_attn.v_proj",
+    .attention_output = "encoder.layers.%zu.self_attn.out_proj",
+    .attention_norm = "encoder.layers.%zu.self_attn_layer_norm",
+    .feed_forward_in = "encoder.layers.%zu.fc1",
+    .feed_forward_out = "encoder.layers.%zu.fc2",
+    .feed_forward_norm = "encoder.layers.%zu.final_layer_norm",
+    .decoder = &bart_decoder,
+};
+
 const struct weight_names *weight_names_of(const char *family)
 {
     if (strcmp(family, "bert") == 0) return &bert;
     if (strcmp(family, "mpnet") == 0) return &mpnet;
+    if (strcmp(family, "bart") == 0) return &bart;
     return NULL;
 }

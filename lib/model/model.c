@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "description/generation_config.h"
 #include "formats/checkpoint.h"
 #include "model/int8_check.h"
 #include "model/plan.h"
@@ -43,6 +44,9 @@ static embed_status open_weights(struct embed_model *model, const embed_model_op
                                  const struct checkpoint *checkpoint)
 {
     TRY(backend_open(&model->backend, options, model->team));
+    if (model->backend->dtype == EMBED_DTYPE_INT8 && model->encoder.config.decoder.L > 0)
+        return fail(EMBED_UNSUPPORTED, "%s: a model that generates is not run in int8",
+                    model->folder);
     return shared_weights_open(&model->weights, &model->encoder.config, model->backend, checkpoint,
                                model->team);
 }
@@ -80,6 +84,8 @@ static embed_status load(struct embed_model *model, const char *folder,
     TRY(embedding_pipeline_read(&model->pipeline, folder));
     const char *transformer = model->pipeline.transformer_folder;
     TRY(transformer_config_read(&model->encoder.config, transformer));
+    if (model->encoder.config.decoder.L > 0)
+        TRY(generation_config_read(&model->generation, &model->encoder.config, transformer));
     TRY(tokenizer_open(&model->tokenizer, transformer));
     TRY(check_limits(model));
 
@@ -92,6 +98,7 @@ static embed_status load(struct embed_model *model, const char *folder,
     struct transformer_config config = model->encoder.config;
     model->encoder = model->weights->encoder;
     model->encoder.config = config;
+    model->decoder = model->weights->decoder;
     return EMBED_OK;
 }
 
@@ -189,4 +196,9 @@ void model_get_info(const struct embed_model *model, embed_model_info *info)
     info->parameters = model->weights->parameters;
     info->weight_bytes = model->weights->bytes;
     info->load_seconds = model->load_seconds;
+    info->generates = config->decoder.L > 0;
+    info->decoder_layers = config->decoder.L;
+    info->decoder_heads = config->decoder.NH;
+    info->decoder_feed_forward = config->decoder.F;
+    info->max_length = info->generates ? transformer_config_max_tokens(config) : 0;
 }

@@ -23,8 +23,6 @@ struct embed_model {
     struct encoder encoder;        /* this model's config, and where the weights are */
     struct decoder decoder;        /* likewise, where config.decoder has layers */
     struct generation_rules generation; /* what the folder wants, there */
-    struct decoder decoder;        /* the same; config.decoder.L layers */
-    struct generation_rules generation; /* what the folder sets, where there is a decoder */
     size_t max_tokens;
     double load_seconds;
 };

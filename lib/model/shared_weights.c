@@ -29,7 +29,9 @@ static bool same_config(const struct transformer_config *a, const struct transfo
     return strcmp(a->family, b->family) == 0 && a->C == b->C && a->L == b->L && a->NH == b->NH &&
            a->F == b->F && a->V == b->V && a->positions == b->positions &&
            a->token_types == b->token_types && a->distance_buckets == b->distance_buckets &&
-           a->padding_id == b->padding_id;
+           a->padding_id == b->padding_id && a->word_scale == b->word_scale &&
+           a->decoder.L == b->decoder.L && a->decoder.NH == b->decoder.NH &&
+           a->decoder.F == b->decoder.F;
 }
 
 static bool same_device(const struct backend *a, const struct backend *b)

@@ -5,6 +5,7 @@
 #include "backend/backend.h"
 #include "backend/thread_team.h"
 #include "formats/checkpoint.h"
+#include "model/decoder.h"
 #include "model/encoder.h"
 
 #include <stdbool.h>
@@ -13,8 +14,9 @@
 struct weights {
     void *block;            /* all of them, in one allocation of the device */
     size_t bytes;           /* its size */
-    uint64_t parameters;    /* numbers read from the checkpoint */
+    uint64_t parameters;    /* numbers of the checkpoint in them, each once */
     struct encoder encoder; /* points into the block; its layers are allocated beside it */
+    struct decoder decoder; /* likewise; empty where the model has none */
 };
 
 /* Fills *weights from the checkpoint, whose tensors must have the names and shapes that `config`

@@ -1,0 +1,92 @@
+/* weights_find.c - the tensors of a checkpoint that make up each weight */
+#include "base/status.h"
+#include "formats/float_convert.h"
+#include "model/weights_list.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Checkpoints of one family come with and without its prefix. */
+static bool find_name(const struct checkpoint *checkpoint, const struct weight_names *names,
+                      const char *plain, struct checkpoint_tensor *out)
+{
+    char prefixed[NAME_SIZE + 16];
+    snprintf(prefixed, sizeof prefixed, "%s%s", names->prefix, plain);
+    return checkpoint_find(checkpoint, plain, out) || checkpoint_find(checkpoint, prefixed, out);
+}
+
+/* From TensorFlow's time there are gamma and beta for LayerNorm's weight and bias. */
+static bool find_layernorm(const struct checkpoint *checkpoint, const struct weight_names *names,
+                           const char *plain, struct checkpoint_tensor *out)
+{
+    char old[NAME_SIZE];
+    const char *dot = strrchr(plain, '.');
+    snprintf(old, sizeof old, "%.*s.%s", (int)(dot - plain), plain,
+             strcmp(dot, ".weight") == 0 ? "gamma" : "beta");
+    return find_name(checkpoint, names, plain, out) || find_name(checkpoint, names, old, out);
+}
+
+/* Of tensors that are tied, a checkpoint has one or more. */
+static bool find_words(const struct checkpoint *checkpoint, const struct weight_names *names,
+                       const char *plain, struct checkpoint_tensor *out)
+{
+    if (find_name(checkpoint, names, plain, out)) return true;
+    for (size_t i = 0; names->decoder != NULL && names->decoder->other_words[i] != NULL; i++) {
+        char other[NAME_SIZE];
+        snprintf(other, sizeof other, "%s.weight", names->decoder->other_words[i]);
+        if (find_name(checkpoint, names, other, out)) return true;
+    }
+    return false;
+}
+
+static bool find(const struct checkpoint *checkpoint, const struct weight_names *names,
+                 enum slot_need need, const char *plain, struct checkpoint_tensor *out)
+{
+    if (need == SLOT_LAYERNORM) return find_layernorm(checkpoint, names, plain, out);
+    if (need == SLOT_WORDS || need == SLOT_WORDS_AGAIN)
+        return find_words(checkpoint, names, plain, out);
+    return find_name(checkpoint, names, plain, out);
+}
+
+static embed_status check_shape(const struct slot *slot, const struct checkpoint_tensor *found)
+{
+    const struct safetensors_tensor *t = found->tensor;
+    const char *path = safetensors_path(found->file);
+    bool scores = slot->kind == WEIGHT_SCORES; /* by bucket in the file, (buckets, NH) */
+    bool matrix = slot->kind == WEIGHT_TABLE || slot->kind == WEIGHT_MATRIX || scores ||
+                  slot->tensor_rows > 1;
+    bool vector = !matrix && t->rank == 1 && t->shape[0] == slot->columns;
+    size_t columns = scores ? slot->rows : slot->columns;
+    bool table = t->rank == 2 && t->shape[0] == slot->tensor_rows && t->shape[1] == columns;
+    if (!vector && !table)
+        return fail(EMBED_BAD_FILE,
+                    "%s: tensor \"%s\" has rank %u and shape (%llu, %llu, ...), config.json implies "
+                    "%zu x %zu",
+                    path, t->name, t->rank, t->rank > 0 ? (unsigned long long)t->shape[0] : 0,
+                    t->rank > 1 ? (unsigned long long)t->shape[1] : 0, slot->tensor_rows, columns);
+    if (!float_convert_supports(t->dtype))
+        return fail(EMBED_UNSUPPORTED, "%s: tensor \"%s\" is %s, this version reads F32, F16, BF16",
+                    path, t->name, safetensors_dtype_name(t->dtype));
+    return EMBED_OK;
+}
+
+embed_status weights_find(struct slot_list *list, uint64_t *parameters,
+                          const struct checkpoint *checkpoint, const struct weight_names *names)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct slot *slot = &list->slots[i];
+        bool optional = slot->need == SLOT_OR_ZEROS || slot->need == SLOT_WORDS_COPY;
+        bool counts = slot->need != SLOT_WORDS_AGAIN && slot->need != SLOT_WORDS_COPY;
+        for (size_t p = 0; p < slot->parts; p++) {
+            struct checkpoint_tensor *tensor = &slot->tensors[p];
+            if (!find(checkpoint, names, slot->need, slot->names[p], tensor)) {
+                if (optional) continue;
+                return fail(EMBED_BAD_FILE, "%s: tensor \"%s\" is missing",
+                            safetensors_path(checkpoint_file(checkpoint, 0)), slot->names[p]);
+            }
+            TRY(check_shape(slot, tensor));
+            if (counts) *parameters += tensor->tensor->elements;
+        }
+    }
+    return EMBED_OK;
+}

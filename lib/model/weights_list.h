@@ -1,0 +1,51 @@
+/* weights_list.h - which tensors make up each weight; for the weights_*.c only */
+#ifndef LIB_MODEL_WEIGHTS_LIST_H
+#define LIB_MODEL_WEIGHTS_LIST_H
+
+#include "description/weight_names.h"
+#include "model/weights.h"
+
+#define MAX_PARTS 3
+#define NAME_SIZE 128
+
+enum slot_need {
+    SLOT_REQUIRED,
+    SLOT_LAYERNORM,   /* old names, gamma and beta, are accepted */
+    SLOT_WORDS,       /* other names are accepted, where a decoder has the words too */
+    SLOT_WORDS_AGAIN, /* the tensor that SLOT_WORDS has found, in another layout */
+    SLOT_WORDS_COPY,  /* no weight: a tensor that must equal the words, if it is there */
+    SLOT_OR_ZEROS     /* zeros where the checkpoint does not have the tensor */
+};
+
+struct slot {
+    void **weight; /* NULL for SLOT_WORDS_COPY */
+    enum weight_kind kind;
+    enum slot_need need;
+    size_t parts;         /* tensors that follow each other along the rows */
+    size_t rows, columns; /* read from each part */
+    size_t tensor_rows;   /* each part's shape is (tensor_rows, columns), or (columns) for one row */
+    float scale;          /* what the tensor's numbers are multiplied by */
+    char names[MAX_PARTS][NAME_SIZE];
+    struct checkpoint_tensor tensors[MAX_PARTS]; /* NULLs: not there */
+    size_t offset; /* in the block */
+};
+
+struct slot_list {
+    struct slot *slots; /* the first has the words */
+    size_t count;
+};
+
+/* The slots of all weights of weights->encoder.config; layers are allocated. The caller releases
+ * list->slots and the weights, also after a failure. */
+embed_status weights_list(struct slot_list *list, struct weights *weights,
+                          const struct backend *backend);
+
+/* Is the table of words in memory as the head of a decoder wants its matrix? Then it has none of its
+ * own. */
+bool weights_share_words(const struct transformer_config *config, const struct backend *backend);
+
+/* Finds the tensors and checks their shapes. *parameters: their numbers, each tensor once. */
+embed_status weights_find(struct slot_list *list, uint64_t *parameters,
+                          const struct checkpoint *checkpoint, const struct weight_names *names);
+
+#endif
