@@ -114,6 +114,26 @@ embed_status added_tokens_add(struct added_tokens *set, const char *file, const 
     return EMBED_OK;
 }
 
+embed_status added_tokens_limit(struct added_tokens *set, const char *file, int32_t id)
+{
+    struct added_tokens kept = {0};
+    embed_status status = EMBED_OK;
+    size_t slots = set->count > 0 ? (size_t)1 << set->texts.slot_bits : 0;
+    for (size_t i = 0; i < slots && status == EMBED_OK; i++) {
+        const struct vocabulary_slot *slot = &set->texts.slots[i];
+        if (slot->tag == 0 || set->tokens[slot->id].id >= id) continue;
+        status = added_tokens_add(&kept, file, set->texts.text + slot->offset, slot->length,
+                                  set->tokens[slot->id], NULL); /* it is normalized already */
+    }
+    if (status != EMBED_OK) {
+        added_tokens_free(&kept);
+        return status;
+    }
+    added_tokens_free(set);
+    *set = kept;
+    return EMBED_OK;
+}
+
 void added_tokens_free(struct added_tokens *set)
 {
     vocabulary_free(&set->texts);

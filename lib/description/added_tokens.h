@@ -43,6 +43,8 @@ struct added_tokens {
 embed_status added_tokens_add(struct added_tokens *set, const char *file, const char *text,
                               size_t length, struct added_token token,
                               const struct normalizer *normalizer);
+/* Leaves out those with this id or a larger one. */
+embed_status added_tokens_limit(struct added_tokens *set, const char *file, int32_t id);
 void added_tokens_free(struct added_tokens *set);
 
 /* Where in text[0..length) the first byte is that a token may start with; `length` if nowhere. */

@@ -184,14 +184,22 @@ static embed_status set_up_added_tokens(struct tokenizer *tokenizer)
     return EMBED_OK;
 }
 
-static void set_up_id_limit(struct tokenizer *tokenizer)
+/* Of the tokens that are put around every text; 0 where there are none. */
+static int32_t template_largest_id(const struct tokenizer_parts *parts)
 {
-    const struct tokenizer_parts *parts = &tokenizer->parts;
-    int32_t largest = parts->vocabulary.largest_id;
+    int32_t largest = 0;
     for (size_t i = 0; i < parts->before_count; i++)
         if (parts->before[i] > largest) largest = parts->before[i];
     for (size_t i = 0; i < parts->after_count; i++)
         if (parts->after[i] > largest) largest = parts->after[i];
+    return largest;
+}
+
+static void set_up_id_limit(struct tokenizer *tokenizer)
+{
+    int32_t largest = template_largest_id(&tokenizer->parts);
+    if (tokenizer->parts.vocabulary.largest_id > largest)
+        largest = tokenizer->parts.vocabulary.largest_id;
     tokenizer->id_limit = (size_t)largest + 1;
 }
 
@@ -276,6 +284,33 @@ void tokenizer_close(struct tokenizer *tokenizer)
 size_t tokenizer_id_limit(const struct tokenizer *tokenizer)
 {
     return tokenizer->id_limit;
+}
+
+/* What bytes and merges become. */
+static int32_t byte_bpe_largest_id(const struct byte_bpe *model)
+{
+    int32_t largest = 0;
+    size_t slots = model->merges.count > 0 ? (size_t)1 << model->merges.bits : 0;
+    for (size_t i = 0; i < 256; i++)
+        if (model->bytes[i] > largest) largest = model->bytes[i];
+    for (size_t i = 0; i < slots; i++) {
+        const struct merge_slot *slot = &model->merges.slots[i];
+        if (slot->key != 0 && slot->merge.id > largest) largest = slot->merge.id;
+    }
+    return largest;
+}
+
+embed_status tokenizer_limit_added(struct tokenizer *tokenizer, size_t rows)
+{
+    const char *file = tokenizer->parts.file;
+    if (tokenizer->id_limit <= rows) return EMBED_OK;
+    TRY(added_tokens_limit(&tokenizer->raw, file, (int32_t)rows));
+    TRY(added_tokens_limit(&tokenizer->normalized, file, (int32_t)rows));
+    int32_t around = template_largest_id(&tokenizer->parts);
+    int32_t within = byte_bpe_largest_id(&tokenizer->byte_bpe);
+    size_t limit = (size_t)(around > within ? around : within) + 1;
+    tokenizer->id_limit = limit > rows ? limit : rows;
+    return EMBED_OK;
 }
 
 size_t tokenizer_added_tokens(const struct tokenizer *tokenizer)

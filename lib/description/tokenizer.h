@@ -27,6 +27,9 @@ void tokenizer_close(struct tokenizer *tokenizer); /* NULL is fine */
 
 /* One more than the largest id it can give: must not exceed the rows of the embedding table. */
 size_t tokenizer_id_limit(const struct tokenizer *tokenizer);
+/* Of byte-level BPE, before anyone encodes with it: added tokens whose ids are not below `rows` are
+ * no tokens any more, but text like any other. */
+embed_status tokenizer_limit_added(struct tokenizer *tokenizer, size_t rows);
 /* Special tokens added to every text: the least that max_tokens can be. */
 size_t tokenizer_added_tokens(const struct tokenizer *tokenizer);
 
