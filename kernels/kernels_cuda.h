@@ -10,13 +10,18 @@
  * kernel itself shows at a later call that waits. N = 0 or B = 0 is not allowed. Linear layers
  * are not in the table: cuBLASLt computes them (lib/cuda/matmul.c), all but the activation, or
  * cuda_linear_f16 does.
- * Limits: N and B up to CUDA_MOST_TOKENS, NH < 65536, HS up to CUDA_LARGEST_HEAD.
+ * Limits: N and B up to CUDA_MOST_TOKENS, NH < 65536, HS up to CUDA_LARGEST_HEAD; in a decoder HS
+ * is a multiple of 8, and beams are at most MOST_BEAMS.
  *
  * A row of a result has the same bits whatever other sequences are in the batch.
  */
 #ifndef KERNELS_CUDA_H
 #define KERNELS_CUDA_H
 
+#if defined(__CUDACC__)
+#define BEAM_FUNCTION static inline __device__
+#endif
+#include "kernels/beam_search.h"
 #include "kernels/kernels.h"
 
 #include <cuda_runtime_api.h>
@@ -63,6 +68,29 @@ struct cuda_kernels {
      * sequence without tokens is left as it is. */
     cudaError_t (*pool)(float *rows, const void *x, const int32_t *offsets, size_t B, size_t C,
                         enum pooling pooling, size_t D, bool normalize, cudaStream_t stream);
+
+    /* ---- one step of a decoder; states and letters: kernels/beam_search.h ----
+     * What a slot says of its document (length, source, ancestors) is read on the device, and never
+     * taken for more than batch->beams has room for, or most_sources. */
+
+    /* x (D * K, C) = layernorm(word (V, C)[last token of each beam] + position (., C)[first_position +
+     * its position]). */
+    cudaError_t (*embed_beams)(void *x, const struct decode_batch *batch, const void *word,
+                               const void *position, const float *weight, const float *bias,
+                               size_t first_position, size_t C, float eps, cudaStream_t stream);
+
+    /* context (D * K, C) = softmax(q k^T * scale) v of every head, over the tokens of each beam. qkv (D *
+     * K, 3C) is that of their last tokens; their keys and values are first appended to cache (P, K, T,
+     * 2C), a key and its value side by side, in row k of the slot. */
+    cudaError_t (*self_attention)(void *context, const void *qkv, void *cache,
+                                  const struct decode_batch *batch, size_t NH, size_t HS,
+                                  float scale, cudaStream_t stream);
+
+    /* The same for q (D * K, C) over the first sources[slot] keys and values of the slot's part of cache
+     * (P, most_sources, 2C). */
+    cudaError_t (*cross_attention)(void *context, const void *q, const void *cache,
+                                   size_t most_sources, const struct decode_batch *batch,
+                                   size_t NH, size_t HS, float scale, cudaStream_t stream);
 };
 
 extern const struct cuda_kernels cuda_kernels_f16;
@@ -92,6 +120,27 @@ enum cuda_tile { CUDA_TILE_32, CUDA_TILE_64, CUDA_TILE_128 };
 cudaError_t cuda_linear_f16_tiled(void *y, const void *x, const void *weight, const void *bias,
                                   size_t N, size_t O, size_t I, enum activation activation,
                                   enum cuda_sums sums, enum cuda_tile tile, cudaStream_t stream);
+
+/* y (N, O) in FP32 = x (N, I) @ weight (O, I)^T + bias (O), x and weight in FP16, bias in FP32 or NULL:
+ * none. As cuda_linear_f16, but for any O up to CUDA_WIDEST_LAYER. */
+cudaError_t cuda_logits_f16(float *y, const void *x, const void *weight, const float *bias,
+                            size_t N, size_t O, size_t I, enum cuda_sums sums,
+                            cudaStream_t stream);
+
+/* ---- beam search, in FP32 with any table --------------------------------------------------- */
+
+/* The slots of documents (D), which are on the device, begin. */
+cudaError_t cuda_beam_start(const struct beam_slots *beams, const struct beam_document *documents,
+                            size_t D, cudaStream_t stream);
+
+/* candidates (D, K, BEAM_CANDIDATES(K)) from logits (D * K, V), which become anything: see
+ * kernels/beam_search.h, and beam_candidates of lib/backend/backend.h. */
+cudaError_t cuda_beam_candidates(struct beam_candidate *candidates, float *logits,
+                                 const struct decode_batch *batch, size_t V, cudaStream_t stream);
+
+/* The beams of each document become one token longer: kernels/beam_step.h. */
+cudaError_t cuda_beam_step(const struct decode_batch *batch,
+                           const struct beam_candidate *candidates, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

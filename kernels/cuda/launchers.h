@@ -24,7 +24,18 @@ extern "C" {
         cudaStream_t stream);                                                                     \
     cudaError_t cuda_pool_##type(float *rows, const void *x, const int32_t *offsets, size_t B,    \
                                  size_t C, enum pooling pooling, size_t D, bool normalize,        \
-                                 cudaStream_t stream);
+                                 cudaStream_t stream);                                            \
+    cudaError_t cuda_embed_beams_##type(                                                          \
+        void *x, const struct decode_batch *batch, const void *word, const void *position,        \
+        const float *weight, const float *bias, size_t first_position, size_t C, float eps,       \
+        cudaStream_t stream);                                                                     \
+    cudaError_t cuda_self_attention_##type(void *context, const void *qkv, void *cache,           \
+                                           const struct decode_batch *batch, size_t NH,           \
+                                           size_t HS, float scale, cudaStream_t stream);          \
+    cudaError_t cuda_cross_attention_##type(                                                      \
+        void *context, const void *q, const void *cache, size_t most_sources,                     \
+        const struct decode_batch *batch, size_t NH, size_t HS, float scale,                      \
+        cudaStream_t stream);
 
 DECLARE_LAUNCHERS(f16)
 DECLARE_LAUNCHERS(f32)
@@ -36,6 +47,11 @@ cudaError_t cuda_attention_plain_f16(void *context, const void *qkv, const float
                                      size_t columns, size_t zero, const int32_t *offsets, size_t B,
                                      size_t longest, size_t NH, size_t HS, float scale,
                                      cudaStream_t stream);
+
+/* Nor this one: cuda_cross_attention_f16 calls it for heads other than of 64. */
+cudaError_t cuda_cross_attention_plain_f16(void *context, const void *q, const void *cache,
+                                           size_t most_sources, const struct decode_batch *batch,
+                                           size_t NH, size_t HS, float scale, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

@@ -47,39 +47,11 @@ linear_kernel(__half *y, const __half *x, const __half *weight, const __half *bi
 {
     SHARED_MEMORY(memory);
     __half *ring = (__half *)memory;
-    auto slot = [=](int step) { return ring + step % tile::SLOTS * tile::SLOT_HALVES; };
     const int first_row = blockIdx.x / across * tile::ROWS;
     const int first_column = blockIdx.x % across * tile::COLUMNS;
 
-    linear_copies<tile> copies(x, weight, N, O, I, first_row, first_column);
-#pragma unroll
-    for (int step = 0; step < tile::AHEAD; step++) {
-        copies.fetch(slot(step), step);
-        copies.deposit(slot(step), step);
-        copy_commit();
-    }
-    copy_wait<tile::AHEAD - 1>();
-    __syncthreads();
-
-    /* While the warp multiplies one half of a slot, it loads the other. */
     linear_sums<tile, SUMS> sums;
-    linear_fragments<tile> lower, upper;
-    lower.load(slot(0), 0);
-    for (int step = 0; step < copies.steps; step++) {
-        copies.fetch(slot(step + tile::AHEAD), step + tile::AHEAD);
-        copy_commit();
-        upper.load(slot(step), 16);
-        sums.add(lower);
-
-        copies.deposit(slot(step + tile::AHEAD), step + tile::AHEAD);
-        copy_wait<tile::AHEAD - 1>();
-        __syncthreads(); /* the next slot is filled, and nobody reads this one any more */
-        if (step + 1 < copies.steps) lower.load(slot(step + 1), 0);
-        sums.add(upper);
-        if (step % 2 == 1) sums.carry();
-    }
-    sums.carry();
-
+    linear_multiply<tile>(sums, ring, x, weight, N, O, I, first_row, first_column);
     if (activation == ACTIVATION_GELU)
         linear_store<tile, ACTIVATION_GELU>(y, bias, sums, ring, N, O, first_row, first_column);
     else

@@ -188,6 +188,42 @@ template <class tile> struct linear_sums<tile, CUDA_SUMS_TWO_LEVEL> {
     }
 };
 
+/* All of a tile's products. Nobody reads the ring afterwards. */
+template <class tile, enum cuda_sums SUMS>
+static __device__ __forceinline__ void linear_multiply(linear_sums<tile, SUMS> &sums, __half *ring,
+                                                       const __half *x, const __half *weight, int N,
+                                                       int O, int I, int first_row, int first_column)
+{
+    auto slot = [=](int step) { return ring + step % tile::SLOTS * tile::SLOT_HALVES; };
+    linear_copies<tile> copies(x, weight, N, O, I, first_row, first_column);
+#pragma unroll
+    for (int step = 0; step < tile::AHEAD; step++) {
+        copies.fetch(slot(step), step);
+        copies.deposit(slot(step), step);
+        copy_commit();
+    }
+    copy_wait<tile::AHEAD - 1>();
+    __syncthreads();
+
+    /* While the warp multiplies one half of a slot, it loads the other. */
+    linear_fragments<tile> lower, upper;
+    lower.load(slot(0), 0);
+    for (int step = 0; step < copies.steps; step++) {
+        copies.fetch(slot(step + tile::AHEAD), step + tile::AHEAD);
+        copy_commit();
+        upper.load(slot(step), 16);
+        sums.add(lower);
+
+        copies.deposit(slot(step + tile::AHEAD), step + tile::AHEAD);
+        copy_wait<tile::AHEAD - 1>();
+        __syncthreads(); /* the next slot is filled, and nobody reads this one any more */
+        if (step + 1 < copies.steps) lower.load(slot(step + 1), 0);
+        sums.add(upper);
+        if (step % 2 == 1) sums.carry();
+    }
+    sums.carry();
+}
+
 /* ---- results, to global memory ------------------------------------------------------------- */
 
 /* Adds the bias, applies the activation, rounds; then through the warp's part of shared memory, so

@@ -10,6 +10,9 @@
         .bias_gelu = cuda_bias_gelu_##type,                                                       \
         .attention = cuda_attention_##type,                                                       \
         .pool = cuda_pool_##type,                                                                 \
+        .embed_beams = cuda_embed_beams_##type,                                                   \
+        .self_attention = cuda_self_attention_##type,                                             \
+        .cross_attention = cuda_cross_attention_##type,                                           \
     }
 
 const struct cuda_kernels cuda_kernels_f16 = TABLE(f16, 2);

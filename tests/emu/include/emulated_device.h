@@ -29,6 +29,7 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #ifndef __restrict__
 #define __restrict__ __restrict
 #endif
@@ -151,6 +152,12 @@ static inline float __uint_as_float(unsigned bits)
 static inline int __popc(unsigned bits)
 {
     return __builtin_popcount(bits);
+}
+
+/* The lowest bit that is set, counted from 1; 0: none is. */
+static inline int __ffs(int bits)
+{
+    return __builtin_ffs(bits);
 }
 
 static inline int min(int a, int b)

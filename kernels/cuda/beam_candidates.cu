@@ -1,0 +1,215 @@
+/* beam_candidates.cu - the best ways for each beam to go on, from its logits
+ *
+ *   work    a block a row. First the largest logit and the sum of the exponentials, by each thread of
+ *           every THREADS-th, then of all; then the rules forbid tokens, in the row itself; then the
+ *           best ones. A warp keeps the best that it has seen sorted, one a lane: of most groups of 128
+ *           numbers none is among them, which one vote tells. The warps' best are merged by one warp.
+ *   order   a score is the beam's plus ((x - largest) - log_sum), in FP32. Of equal scores the lower
+ *           token comes first, so the order in which they are seen does not matter.
+ *   floor   reads a row, 4V bytes, a second time from the second cache level: 64 rows of V = 50264 are
+ *           12.9 MB, 3.0 us at 4.3 TB/s. Four rows are four multiprocessors, each with some 100 GB/s:
+ *           4 us.
+ */
+#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/running.cuh"
+
+#include <math.h>
+
+enum { THREADS = 1024, WARPS = THREADS / WARP, AHEAD = 4 /* loads of a thread under way */ };
+static_assert((int)WARPS == (int)WARP, "the warps' results are one a lane");
+static_assert(BEAM_CANDIDATES((int)MOST_BEAMS) <= (int)WARP, "candidates are one a lane");
+
+/* ---- softmax ------------------------------------------------------------------------------- */
+
+/* The largest so far, and the sum of e^(x - largest). NaN and +infinity make the sum NaN. */
+struct exponentials {
+    float largest, sum;
+};
+
+static __device__ __forceinline__ float power(float x, float largest)
+{
+    return x == -INFINITY ? 0 : expf(x - largest);
+}
+
+/* In either order of the two the same bits. */
+static __device__ __forceinline__ exponentials together(exponentials a, exponentials b)
+{
+    const float largest = fmaxf(a.largest, b.largest);
+    return {largest, a.sum * power(a.largest, largest) + b.sum * power(b.largest, largest)};
+}
+
+static __device__ __forceinline__ exponentials over_warp(exponentials own)
+{
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        const exponentials other = {__shfl_xor_sync(0xFFFFFFFFu, own.largest, mask),
+                                    __shfl_xor_sync(0xFFFFFFFFu, own.sum, mask)};
+        own = together(own, other);
+    }
+    return own;
+}
+
+/* Of the whole row, in all threads. */
+static __device__ __forceinline__ exponentials over_row(const float *x, unsigned V,
+                                                        exponentials *warps)
+{
+    exponentials own = {-INFINITY, 0};
+    for (unsigned first = threadIdx.x; first < V; first += AHEAD * THREADS) {
+        float ahead[AHEAD], largest = own.largest;
+#pragma unroll
+        for (unsigned j = 0; j < AHEAD; j++) {
+            const unsigned i = first + j * THREADS;
+            ahead[j] = i < V ? x[i] : -INFINITY;
+            largest = fmaxf(largest, ahead[j]);
+        }
+        own.sum *= power(own.largest, largest);
+#pragma unroll
+        for (unsigned j = 0; j < AHEAD; j++) own.sum += power(ahead[j], largest);
+        own.largest = largest;
+    }
+    own = over_warp(own);
+    if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = own;
+    __syncthreads();
+    return over_warp(warps[threadIdx.x % WARP]);
+}
+
+/* ---- rules --------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ void forbid(float *x, unsigned V, int token)
+{
+    if (token >= 0 && (unsigned)token < V) x[token] = -INFINITY;
+}
+
+/* All but one token. */
+static __device__ __forceinline__ void forbid_tokens(float *x, unsigned V,
+                                                     const struct decode_batch &batch, int slot,
+                                                     unsigned k, int length)
+{
+    const struct generation_rules &rules = batch.beams.rules[slot];
+    const int n = rules.no_repeat_ngram_size;
+    if (threadIdx.x == 0 && length < rules.min_length) forbid(x, V, rules.end_token);
+    for (int t = (int)threadIdx.x; n > 0 && t + n <= length; t += THREADS)
+        forbid(x, V,
+               beam_repeated(&batch.beams, (size_t)slot, length, k, (size_t)t, (size_t)n));
+}
+
+/* ---- the best ones ------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ bool is_better(struct beam_candidate a, struct beam_candidate b)
+{
+    return a.score > b.score ||
+           (a.score == b.score && (unsigned)a.token < (unsigned)b.token); /* NO_TOKEN is the last */
+}
+
+static __device__ __forceinline__ struct beam_candidate of_lane(struct beam_candidate own, int lane)
+{
+    return {__shfl_sync(0xFFFFFFFFu, own.score, lane), __shfl_sync(0xFFFFFFFFu, own.token, lane)};
+}
+
+/* A warp's list of what it has seen, the best in lane 0; the first `count` are wanted. */
+struct best_of_warp {
+    struct beam_candidate own, last; /* this lane's; that of lane count - 1 */
+    int count;
+
+    __device__ __forceinline__ best_of_warp(int count_)
+    {
+        own = last = {-INFINITY, NO_TOKEN};
+        count = count_;
+    }
+
+    __device__ __forceinline__ void insert(struct beam_candidate next)
+    {
+        const int lane = threadIdx.x % WARP;
+        const int place = WARP - __popc(__ballot_sync(0xFFFFFFFFu, is_better(next, own)));
+        const struct beam_candidate upper = of_lane(own, max(lane - 1, 0));
+        if (lane == place) own = next;
+        if (lane > place) own = upper;
+    }
+
+    /* One of each lane. */
+    __device__ __forceinline__ void offer(struct beam_candidate next)
+    {
+        unsigned wanted = __ballot_sync(0xFFFFFFFFu, is_better(next, last));
+        if (wanted == 0) return;
+        for (; wanted != 0; wanted &= wanted - 1)
+            insert(of_lane(next, __ffs((int)wanted) - 1));
+        last = of_lane(own, count - 1);
+    }
+};
+
+/* What the warp sees of a row: neighbours in each load. */
+static __device__ __forceinline__ void look_through(best_of_warp &best, const float *x, unsigned V,
+                                                    float beam_score, exponentials all)
+{
+    const float log_sum = logf(all.sum);
+    for (unsigned base = 0; base < V; base += AHEAD * THREADS) {
+        struct beam_candidate ahead[AHEAD];
+        bool any = false;
+#pragma unroll
+        for (unsigned j = 0; j < AHEAD; j++) {
+            const unsigned i = base + j * THREADS + threadIdx.x;
+            ahead[j] = {-INFINITY, NO_TOKEN};
+            if (i < V) ahead[j] = {beam_score + ((x[i] - all.largest) - log_sum), (int)i};
+            if (ahead[j].score == -INFINITY) ahead[j].token = NO_TOKEN;
+            any = any || is_better(ahead[j], best.last);
+        }
+        if (!__any_sync(0xFFFFFFFFu, any)) continue;
+#pragma unroll
+        for (unsigned j = 0; j < AHEAD; j++) best.offer(ahead[j]);
+    }
+}
+
+/* ---- kernel -------------------------------------------------------------------------------- */
+
+/* Without the 1, ptxas 13.0 keeps it to 32 registers on sm_90, and spills. */
+static __global__ void __launch_bounds__(THREADS, 1)
+beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
+                       const __grid_constant__ struct decode_batch batch, unsigned V)
+{
+    SHARED_MEMORY(memory);
+    exponentials *warps = (exponentials *)memory;
+    struct beam_candidate *lists = (struct beam_candidate *)(warps + WARPS); /* (WARPS, count) */
+    const unsigned K = (unsigned)batch.K, d = blockIdx.x / K, k = blockIdx.x % K;
+    const unsigned count = BEAM_CANDIDATES(K), warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const int length = running_length(batch, d);
+    if (length == 0) return;
+
+    const int slot = batch.slots[d];
+    const float beam_score = batch.beams.scores[(size_t)slot * batch.beams.K + k];
+    float *x = logits + (size_t)blockIdx.x * V;
+    struct beam_candidate *out = candidates + (size_t)blockIdx.x * count;
+    const exponentials all = over_row(x, V, warps);
+    const int forced = beam_forced_token(&batch.beams.rules[slot], length);
+    if (!(all.sum < INFINITY) || forced != NO_TOKEN) { /* the same in all threads */
+        if (threadIdx.x >= count) return;
+        const bool is_first = threadIdx.x == 0;
+        if (!(all.sum < INFINITY)) out[threadIdx.x] = {NAN, 0};
+        else out[threadIdx.x] = {is_first ? beam_score : -INFINITY, is_first ? forced : NO_TOKEN};
+        return;
+    }
+
+    forbid_tokens(x, V, batch, slot, k, length);
+    __syncthreads();
+    best_of_warp best((int)count);
+    look_through(best, x, V, beam_score, all);
+    if (lane < count) lists[warp * count + lane] = best.own;
+    __syncthreads();
+    if (warp > 0) return;
+    for (unsigned first = count; first < WARPS * count; first += WARP) { /* of the other warps */
+        struct beam_candidate next = {-INFINITY, NO_TOKEN};
+        if (first + lane < WARPS * count) next = lists[first + lane];
+        best.offer(next);
+    }
+    if (lane < count) out[lane] = best.own;
+}
+
+/* ---- launcher ------------------------------------------------------------------------------ */
+
+cudaError_t cuda_beam_candidates(struct beam_candidate *candidates, float *logits,
+                                 const struct decode_batch *batch, size_t V, cudaStream_t stream)
+{
+    if (batch->K > MOST_BEAMS || V > INT32_MAX / 2) return cudaErrorInvalidValue;
+    const size_t shared = WARPS * sizeof(struct exponentials) +
+                          WARPS * BEAM_CANDIDATES(batch->K) * sizeof *candidates;
+    return launch(beam_candidates_kernel, dim3((unsigned)(batch->D * batch->K)), dim3(THREADS),
+                  shared, stream, candidates, logits, *batch, (unsigned)V);
+}

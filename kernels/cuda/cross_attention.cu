@@ -1,0 +1,315 @@
+/* cross_attention.cu - all beams of a document attend to its source, on tensor cores
+ *
+ *   q, context (D * K, C), cache (P, most_sources, 2C)   FP16; both products, softmax and sums in FP32
+ *   HS                            64; cross_attention_plain.cu has the others
+ *
+ * Work. A block is a head of a document. Each of its 8 warps takes every 8th tile of 16 keys, for all
+ * beams at once, which are the rows of the tensor cores' 16: keys and values are read once for all of
+ * them. Scores stay in registers, with an online softmax as in attention.cu; at the end the warps are
+ * put together through shared memory. A beam's bits depend on its own query and source alone.
+ *
+ * Memory. Operands come from global memory straight into the registers where mma wants them: no key is
+ * used by two warps. mma does not care which component of a head its k-th column is, if it is the same
+ * in both operands, nor which component the n-th column of its result: so a lane may have neighbours, and
+ * loads 16 bytes at a time. Of a key's first 32 components lane t of four has 8t to 8t + 7, of a value
+ * the lanes with row g of eight have 8g to 8g + 7. Values, whose keys mma wants side by side in one
+ * register, are put together from two loads. The next keys are on their way while the values are used.
+ *
+ * Floor. 4 S C bytes a document, K of them or not, and 4 K S C FLOP, of which tensor cores do 4 times as
+ * many where K is 4. S = 1024 and C = 1024 are 4.2 MB a layer: 16 documents 15.6 us at an H200's 4.3 TB/s.
+ * A single document is 16 blocks on as many multiprocessors, each of which gets some 100 GB/s: 2.6 us in
+ * place of 1.0. A second kernel that merges parts of a source would take longer than that to start. Under
+ * way are 4 KB of each warp, and up to 16 warps a multiprocessor: 64 KB, where 4.3 TB/s at some 800 ns a
+ * load ask for 26 KB.
+ */
+#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/running.cuh"
+
+#include <math.h>
+#include <string.h>
+
+static constexpr float LOG2_E = 1.44269504f;
+
+enum {
+    HEAD = 64,
+    WARPS = 8,
+    TILE = 16,       /* keys of a warp at a time */
+    PITCH = HEAD + 1 /* floats from a row to the next in shared memory */
+};
+
+/* ---- operands ------------------------------------------------------------------------------ */
+
+/* One head of a document's source. */
+struct cross_source {
+    const __half *keys; /* their values are `apart` halves after them */
+    int64_t stride;     /* halves from a key to the next */
+    int apart, S;
+};
+
+/* 8 halves of row `key`; zeros past the last one, whose weight of 0 must meet no NaN. */
+static __device__ __forceinline__ uint4 load_8(const cross_source &source, const __half *row,
+                                               int key)
+{
+    return key < source.S ? *(const uint4 *)(row + key * source.stride) : make_uint4(0, 0, 0, 0);
+}
+
+/* Keys first + g and first + 8 + g of a tile: components 8t to 8t + 7, and 32 + 8t to 32 + 8t + 7. */
+struct cross_keys {
+    uint4 part[2][2];
+
+    __device__ __forceinline__ void load(const cross_source &source, int first)
+    {
+        const int lane = threadIdx.x % WARP;
+        const __half *column = source.keys + lane % 4 * 8;
+#pragma unroll
+        for (int n = 0; n < 2; n++) {
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+                part[n][half] = load_8(source, column + half * 32, first + n * 8 + lane / 4);
+        }
+    }
+};
+
+/* Values of keys 2t, 2t + 1, 2t + 8 and 2t + 9 of a tile: components 8g to 8g + 7. */
+struct cross_values {
+    uint4 of_key[4];
+
+    __device__ __forceinline__ void load(const cross_source &source, int first)
+    {
+        const int lane = threadIdx.x % WARP;
+        const __half *column = source.keys + source.apart + lane / 4 * 8;
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            of_key[i] = load_8(source, column, first + lane % 4 * 2 + i / 2 * 8 + i % 2);
+    }
+};
+
+/* The i-th of the four registers, two halves. */
+static __device__ __forceinline__ uint32_t word(const uint4 &x, int i)
+{
+    return i == 0 ? x.x : i == 1 ? x.y : i == 2 ? x.z : x.w;
+}
+
+/* Component j of 8 of two values, side by side. */
+static __device__ __forceinline__ uint32_t pair_of(const uint4 &first, const uint4 &second, int j)
+{
+    const uint32_t a = word(first, j / 2), b = word(second, j / 2);
+    return j % 2 == 0 ? (a & 0xFFFF) | b << 16 : a >> 16 | (b & 0xFFFF0000);
+}
+
+static __device__ __forceinline__ uint32_t half_pair(float first, float second)
+{
+    const __half2 pair = __floats2half2_rn(first, second);
+    uint32_t bits;
+    memcpy(&bits, &pair, sizeof bits);
+    return bits;
+}
+
+/* ---- a warp -------------------------------------------------------------------------------- */
+
+/* What a lane holds of the beams' queries: parts of rows g and g + 8, laid out as in ptx.cuh, but for
+ * which component is which. Rows past the last beam are zeros, and go nowhere. */
+struct cross_rows {
+    uint32_t q[4][4];
+    float context[8][4]; /* not yet divided by the sum: components 16t + j and 16t + 8 + j in [j] */
+    float largest[2];    /* score so far, times log2(e) */
+    float sum[2];        /* of 2^(score - largest), over the keys that this lane has seen */
+};
+
+static __device__ __forceinline__ void load_queries(cross_rows &rows, const __half *q, size_t C,
+                                                    int K)
+{
+    const int row = threadIdx.x % WARP / 4, column = threadIdx.x % 4 * 8;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int k = row + r * 8;
+            const uint4 part = k < K ? *(const uint4 *)(q + k * C + column + half * 32)
+                                     : make_uint4(0, 0, 0, 0);
+#pragma unroll
+            for (int i = 0; i < 4; i++) rows.q[half * 2 + i / 2][r + i % 2 * 2] = word(part, i);
+        }
+    }
+}
+
+/* s = q k^T of the tile's two groups of 8 keys; -infinity for keys past the end. */
+static __device__ __forceinline__ void scores(float (&s)[2][4], const cross_rows &rows,
+                                              const cross_keys &keys, int first, int S)
+{
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+        s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const uint4 &part = keys.part[n][i / 2];
+            const uint32_t k[2] = {word(part, i % 2 * 2), word(part, i % 2 * 2 + 1)};
+            mma_m16n8k16(s[n], rows.q[i], k);
+        }
+        const int key = first + n * 8 + threadIdx.x % 4 * 2;
+        if (key >= S) s[n][0] = s[n][2] = -INFINITY;
+        if (key + 1 >= S) s[n][1] = s[n][3] = -INFINITY;
+    }
+}
+
+/* s into weights 2^(s * scale - largest), as softmax_step of attention.cu does it. The tile has a key. */
+static __device__ __forceinline__ void softmax_step(float (&s)[2][4], cross_rows &rows, float scale)
+{
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float *left = &s[0][2 * r], *right = &s[1][2 * r];
+        float largest = fmaxf(fmaxf(left[0], left[1]), fmaxf(right[0], right[1]));
+        largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, 2));
+        largest = fmaxf(rows.largest[r], largest * scale);
+        const float factor = ptx_ex2_approx(rows.largest[r] - largest);
+        rows.largest[r] = largest;
+        rows.sum[r] *= factor;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            rows.context[j][2 * r] *= factor;
+            rows.context[j][2 * r + 1] *= factor;
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            left[i] = ptx_ex2_approx(fmaf(left[i], scale, -largest));
+            right[i] = ptx_ex2_approx(fmaf(right[i], scale, -largest));
+            rows.sum[r] += left[i] + right[i];
+        }
+    }
+}
+
+/* context += weights @ values */
+static __device__ __forceinline__ void accumulate(cross_rows &rows, const float (&weights)[2][4],
+                                                  const cross_values &values)
+{
+    const float *left = weights[0], *right = weights[1];
+    const uint32_t p[4] = {half_pair(left[0], left[1]), half_pair(left[2], left[3]),
+                           half_pair(right[0], right[1]), half_pair(right[2], right[3])};
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        const uint32_t v[2] = {pair_of(values.of_key[0], values.of_key[1], j),
+                               pair_of(values.of_key[2], values.of_key[3], j)};
+        mma_m16n8k16(rows.context[j], p, v);
+    }
+}
+
+static __device__ __forceinline__ void attend(cross_rows &rows, const cross_source &source,
+                                              float scale)
+{
+    cross_keys keys;
+    cross_values values;
+    int first = (int)threadIdx.x / WARP * TILE;
+    if (first < source.S) keys.load(source, first);
+    for (; first < source.S; first += WARPS * TILE) {
+        float s[2][4];
+        values.load(source, first);
+        scores(s, rows, keys, first, source.S);
+        keys.load(source, first + WARPS * TILE);
+        softmax_step(s, rows, scale);
+        accumulate(rows, s, values);
+    }
+}
+
+/* ---- the result ---------------------------------------------------------------------------- */
+
+/* What the warps leave in shared memory. */
+struct cross_results {
+    float *context;             /* (WARPS, K, PITCH) */
+    float *largest, *sum;       /* (WARPS, K) */
+};
+
+static __device__ __forceinline__ float quad_sum(float x)
+{
+    x += __shfl_xor_sync(0xFFFFFFFFu, x, 1);
+    return x + __shfl_xor_sync(0xFFFFFFFFu, x, 2);
+}
+
+static __device__ __forceinline__ void leave(const cross_results &results, const cross_rows &rows,
+                                             int K)
+{
+    const int warp = threadIdx.x / WARP, t = threadIdx.x % 4;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int k = threadIdx.x % WARP / 4 + r * 8, place = warp * K + k;
+        const float sum = quad_sum(rows.sum[r]);
+        if (k >= K) continue;
+        float *row = results.context + place * PITCH + 16 * t;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            row[j] = rows.context[j][2 * r];
+            row[8 + j] = rows.context[j][2 * r + 1];
+        }
+        if (t > 0) continue;
+        results.largest[place] = rows.largest[r];
+        results.sum[place] = sum;
+    }
+}
+
+/* A warp that had no tile has -infinity, and its weight is 0. */
+static __device__ __forceinline__ void merge(__half *context, size_t C,
+                                             const cross_results &results, int K)
+{
+    for (int i = (int)threadIdx.x; i < K * HEAD; i += WARPS * WARP) {
+        const int k = i / HEAD, c = i % HEAD;
+        float largest = -INFINITY, sum = 0, value = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) largest = fmaxf(largest, results.largest[w * K + k]);
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) {
+            const int place = w * K + k;
+            const float weight = ptx_ex2_approx(results.largest[place] - largest);
+            sum += weight * results.sum[place];
+            value += weight * results.context[place * PITCH + c];
+        }
+        context[k * C + c] = __float2half_rn(value / sum);
+    }
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------- */
+
+static __global__ void __launch_bounds__(WARPS *WARP, 2)
+cross_attention_kernel(__half *__restrict__ context, const __half *__restrict__ q,
+                       const __half *__restrict__ cache, int most_sources,
+                       const __grid_constant__ struct decode_batch batch, float scale)
+{
+    SHARED_MEMORY(memory);
+    const unsigned d = blockIdx.x, h = blockIdx.y;
+    const int K = (int)batch.K;
+    if (running_length(batch, d) == 0) return;
+
+    const size_t C = (size_t)gridDim.y * HEAD, slot = (size_t)batch.slots[d];
+    const size_t first = (size_t)d * K * C + h * HEAD;
+    const cross_source source = {cache + slot * most_sources * 2 * C + h * HEAD, (int64_t)(2 * C),
+                                 (int)C, min(batch.beams.sources[slot], most_sources)};
+    cross_rows rows = {};
+    rows.largest[0] = rows.largest[1] = -INFINITY;
+    load_queries(rows, q + first, C, K);
+    attend(rows, source, scale);
+
+    cross_results results;
+    results.context = (float *)memory;
+    results.largest = results.context + WARPS * K * PITCH;
+    results.sum = results.largest + WARPS * K;
+    leave(results, rows, K);
+    __syncthreads();
+    merge(context + first, C, results, K);
+}
+
+/* ---- launcher ------------------------------------------------------------------------------ */
+
+cudaError_t cuda_cross_attention_f16(void *context, const void *q, const void *cache,
+                                     size_t most_sources, const struct decode_batch *batch,
+                                     size_t NH, size_t HS, float scale, cudaStream_t stream)
+{
+    if (HS != HEAD)
+        return cuda_cross_attention_plain_f16(context, q, cache, most_sources, batch, NH, HS, scale,
+                                              stream);
+    if (batch->K > MOST_BEAMS || most_sources > INT32_MAX / 2 || !(scale > 0))
+        return cudaErrorInvalidValue;
+    return launch(cross_attention_kernel, dim3((unsigned)batch->D, (unsigned)NH), dim3(WARPS * WARP),
+                  WARPS * batch->K * (PITCH + 2) * sizeof(float), stream, (__half *)context,
+                  (const __half *)q, (const __half *)cache, (int)most_sources, *batch,
+                  scale * LOG2_E);
+}
