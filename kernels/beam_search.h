@@ -55,7 +55,7 @@ enum beam_state {
     BEAM_EMPTY = 0,
     BEAM_RUNNING = 1,
     BEAM_DONE = 2,
-    BEAM_NOT_FINITE = 3 /* the decoder gave NaN, or nothing that is possible */
+    BEAM_NOT_FINITE = 3 /* the decoder gave NaN, or the document ended without a hypothesis */
 };
 
 /* Arrays by slot, of the device. */

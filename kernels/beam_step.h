@@ -1,15 +1,15 @@
 /* beam_step.h - how beams become one token longer
  *
- * The rules are those of transformers' generate(): of its beam search, and of its greedy search where
- * there is one beam. A step has three phases:
+ * The rules are those of transformers' generate(): of its beam search, and of its greedy search
+ * where there is one beam. A step has three phases:
  *
  *     beam_decide   one thread reads the slot and the candidates, and writes the decision
  *                   -- a barrier: all threads of beam_copy must see the decision --
  *     beam_copy     any number of threads: the tables of ancestors, tokens, the result
  *     beam_settle   one thread: scores, lengths, hypotheses, the state
  *
- * beam_copy and beam_settle read nothing that the other writes: they may run in any order, or together.
- * Whoever reads the slot next must wait for both.
+ * beam_copy and beam_settle read nothing that the other writes: they may run in any order, or
+ * together. Whoever reads the slot next must wait for both.
  */
 #ifndef KERNELS_BEAM_STEP_H
 #define KERNELS_BEAM_STEP_H
@@ -19,8 +19,9 @@
 #include <math.h>
 #include <string.h>
 
-/* What transformers takes for minus infinity: the score of beams that are copies of the first when a
- * document begins, of places that no hypothesis has yet, and what is added to that of a beam that ended. */
+/* What transformers takes for minus infinity: the score of beams that are copies of the first
+ * when a document begins, of places that no hypothesis has yet, and what is added to that of a
+ * beam that ended. */
 #define BEAM_NEVER_CHOSEN (-1.0e9f)
 
 /* One of the best 2K candidates of all beams. */
@@ -40,8 +41,8 @@ struct beam_decision {
     float scores[MOST_BEAMS];
     /* The hypotheses after it. They are in no order, and none changes its place. */
     int32_t finished;
-    int32_t best; /* where the state is BEAM_DONE; -1: there is none */
-    int32_t endings[MOST_BEAMS];    /* place k has now the continuation of that rank; -1: as it was */
+    int32_t best;                /* where the state is BEAM_DONE */
+    int32_t endings[MOST_BEAMS]; /* place k gets the continuation of that rank; -1: stays */
     float finished_scores[MOST_BEAMS];
     int32_t finished_lengths[MOST_BEAMS];
     /* On the way there. */
@@ -52,7 +53,8 @@ struct beam_decision {
 /* ---- the beginning of a document ---- */
 
 /* One thread: the slot of the document runs, with the start token in all beams. */
-BEAM_FUNCTION void beam_begin(const struct beam_slots *beams, const struct beam_document *document)
+BEAM_FUNCTION void beam_begin(const struct beam_slots *beams,
+                              const struct beam_document *document)
 {
     size_t slot = (size_t)document->slot, K = (size_t)document->rules.num_beams;
     int32_t *ancestors = beam_ancestors(beams, slot, 1);
@@ -80,15 +82,15 @@ BEAM_FUNCTION int beam_ends(const struct beam_decision *decision,
     return token == rules->end_token || decision->length + 1 >= rules->max_length;
 }
 
-/* What sums of log-probabilities are divided by, so that sequences of different lengths compare. The
- * start token does not count. */
+/* What sums of log-probabilities are divided by, so that sequences of different lengths
+ * compare. The start token does not count. */
 BEAM_FUNCTION float beam_length_penalty(const struct generation_rules *rules, int32_t length)
 {
     return powf((float)(length - 1), rules->length_penalty);
 }
 
-/* Merges K rows of 2K candidates; of equal ones that of the lower beam comes first. 0 where a score is
- * NaN. */
+/* Merges K rows of 2K candidates; of equal ones that of the lower beam comes first. 0 where a
+ * score is NaN. */
 BEAM_FUNCTION int beam_merge(struct beam_decision *decision, size_t K,
                              const struct beam_candidate *candidates)
 {
@@ -97,11 +99,9 @@ BEAM_FUNCTION int beam_merge(struct beam_decision *decision, size_t K,
     for (size_t rank = 0; rank < count; rank++) {
         struct beam_continuation best = {-INFINITY, NO_TOKEN, 0};
         for (size_t k = 0; k < K; k++) {
-            size_t taken = (size_t)decision->taken[k];
-            if (taken == count) continue;
-            const struct beam_candidate *next = &candidates[k * count + taken];
+            const struct beam_candidate *next =
+                &candidates[k * count + (size_t)decision->taken[k]];
             if (next->score != next->score) return 0;
-            if (next->token == NO_TOKEN) continue;
             if (best.token == NO_TOKEN || next->score > best.score) {
                 best.score = next->score;
                 best.token = next->token;
@@ -114,8 +114,10 @@ BEAM_FUNCTION int beam_merge(struct beam_decision *decision, size_t K,
     return 1;
 }
 
-/* The K beams that go on: the best ones that do not end, and if fewer than K of these are possible, such
- * as ended, too, far behind. Both kinds are in order already. */
+/* The K beams that go on: the best that do not end. Where fewer than K of these are possible,
+ * some that ended go on, too, far behind, as they do in transformers. Both kinds are in order
+ * already. Equal are one that ended and a copy of the first beam, which comes after it, or two
+ * that are impossible. */
 BEAM_FUNCTION void beam_choose_running(struct beam_decision *decision,
                                        const struct generation_rules *rules, size_t K)
 {
@@ -127,8 +129,7 @@ BEAM_FUNCTION void beam_choose_running(struct beam_decision *decision,
         float going_score = going < count ? best_ones[going].score : -INFINITY;
         float ended_score =
             ended < count ? best_ones[ended].score + BEAM_NEVER_CHOSEN : -INFINITY;
-        int goes_on = ended == count || going_score > ended_score ||
-                      (going_score == ended_score && going < ended);
+        int goes_on = ended == count || going_score > ended_score;
         const struct beam_continuation *chosen = &best_ones[goes_on ? going++ : ended++];
         decision->scores[k] = goes_on ? going_score : ended_score;
         decision->parents[k] = chosen->beam;
@@ -137,25 +138,21 @@ BEAM_FUNCTION void beam_choose_running(struct beam_decision *decision,
     }
 }
 
-/* The place that the next better hypothesis gets: of the worst, and of equal ones the newest, among those
- * of before this step. -1: there is none. */
+/* The place that the next better hypothesis gets: of the worst among those of before this step.
+ * -1: there is none. */
 BEAM_FUNCTION int32_t beam_worst_place(const struct beam_decision *decision, size_t K,
                                        uint32_t filled)
 {
     const float *scores = decision->finished_scores;
-    const int32_t *lengths = decision->finished_lengths;
     int32_t worst = -1;
-    for (int32_t place = 0; place < (int32_t)K; place++) {
-        if (filled >> place & 1) continue;
-        if (worst < 0 || scores[place] < scores[worst] ||
-            (scores[place] == scores[worst] && lengths[place] >= lengths[worst]))
+    for (int32_t place = 0; place < (int32_t)K; place++)
+        if (!(filled >> place & 1) && (worst < 0 || scores[place] < scores[worst]))
             worst = place;
-    }
     return worst;
 }
 
-/* The places, as bits, for the ended ones among the best K. Later ones are never better than those before
- * them, so where one gets none the rest do not either. */
+/* The places, as bits, for the ended ones among the best K. Later ones are never better than
+ * those before them, so where one gets none the rest do not either. */
 BEAM_FUNCTION uint32_t beam_places_to_fill(const struct beam_decision *decision,
                                            const struct generation_rules *rules, size_t K,
                                            float penalty)
@@ -171,8 +168,8 @@ BEAM_FUNCTION uint32_t beam_places_to_fill(const struct beam_decision *decision,
     return places;
 }
 
-/* The hypotheses after the step. What ended and is not among the best K is lost. Of the new ones the
- * better has the lower place. */
+/* The hypotheses after the step. What ended and is not among the best K is lost. Of the new
+ * ones the better has the lower place. */
 BEAM_FUNCTION void beam_choose_finished(struct beam_decision *decision,
                                         const struct beam_slots *beams, size_t slot,
                                         const struct generation_rules *rules, size_t K)
@@ -197,18 +194,16 @@ BEAM_FUNCTION void beam_choose_finished(struct beam_decision *decision,
     }
 }
 
-/* The best hypothesis, and of equal ones the oldest; -1 where there is none. */
+/* The best hypothesis, and of equal ones the oldest. */
 BEAM_FUNCTION int32_t beam_best_place(const struct beam_decision *decision, size_t K)
 {
     const float *scores = decision->finished_scores;
     const int32_t *lengths = decision->finished_lengths;
-    int32_t best = -1;
-    for (int32_t place = 0; place < (int32_t)K; place++) {
-        if (!(scores[place] > BEAM_NEVER_CHOSEN)) continue;
-        if (best < 0 || scores[place] > scores[best] ||
+    int32_t best = 0;
+    for (int32_t place = 1; place < (int32_t)K; place++)
+        if (scores[place] > scores[best] ||
             (scores[place] == scores[best] && lengths[place] < lengths[best]))
             best = place;
-    }
     return best;
 }
 
@@ -223,21 +218,23 @@ BEAM_FUNCTION int beam_may_improve(const struct beam_decision *decision,
            decision->finished_scores[worst];
 }
 
-/* Whether the document goes on. */
+/* Whether the document goes on. Without any hypothesis, because nothing was possible or because
+ * a negative length_penalty made all scores too low, transformers gives what its sort of equal
+ * scores leaves. */
 BEAM_FUNCTION int32_t beam_next_state(const struct beam_decision *decision,
                                       const struct generation_rules *rules, size_t K)
 {
-    if (decision->finished == 0 && decision->best_ones[0].score == -INFINITY)
-        return BEAM_NOT_FINITE;
-    if (!beam_may_improve(decision, rules, K)) return BEAM_DONE;
-    if (rules->early_stopping == STOP_EARLY && decision->finished == (int32_t)K) return BEAM_DONE;
+    int goes_on = 0;
     for (size_t rank = 0; rank < BEAM_CANDIDATES(K); rank++)
-        if (!beam_ends(decision, rules, decision->best_ones[rank].token)) return BEAM_RUNNING;
-    return BEAM_DONE;
+        if (!beam_ends(decision, rules, decision->best_ones[rank].token)) goes_on = 1;
+    if (rules->early_stopping == STOP_EARLY && decision->finished == (int32_t)K) goes_on = 0;
+    if (!beam_may_improve(decision, rules, K)) goes_on = 0;
+    if (goes_on) return BEAM_RUNNING;
+    return decision->finished > 0 ? BEAM_DONE : BEAM_NOT_FINITE;
 }
 
-/* One beam takes the best candidate until it ends. Its score stays 0: beside a long sum, candidates that
- * are nearly equal would become equal. The sum is finished_scores[0]. */
+/* One beam takes the best candidate until it ends. Its score stays 0: beside a long sum,
+ * candidates that are nearly equal would become equal. The sum is finished_scores[0]. */
 BEAM_FUNCTION void beam_decide_greedy(struct beam_decision *decision,
                                       const struct beam_slots *beams, size_t slot,
                                       const struct beam_candidate *candidates)
@@ -261,7 +258,8 @@ BEAM_FUNCTION void beam_decide_greedy(struct beam_decision *decision,
     decision->state = ends ? BEAM_DONE : BEAM_RUNNING;
 }
 
-/* One thread: what the step of a slot's K = num_beams beams is, from their candidates (K, 2K). */
+/* One thread: what the step of a slot's K = num_beams beams is, from their candidates (K, 2K).
+ */
 BEAM_FUNCTION void beam_decide(struct beam_decision *decision, const struct beam_slots *beams,
                                size_t slot, size_t K, const struct beam_candidate *candidates)
 {
@@ -319,41 +317,36 @@ BEAM_FUNCTION void beam_copy_finished(const struct beam_decision *decision,
         int32_t *tokens = beams->finished_tokens + (slot * beams->K + k) * beams->T;
         if (decision->endings[k] < 0) continue;
         for (size_t t = thread; t <= (size_t)decision->length; t += threads)
-            tokens[t] =
-                beam_continuation_token(decision, beams, slot, decision->endings[k], t);
+            tokens[t] = beam_continuation_token(decision, beams, slot, decision->endings[k], t);
     }
 }
 
 /* Tokens of the result. */
 BEAM_FUNCTION int32_t beam_result_length(const struct beam_decision *decision)
 {
-    if (decision->state != BEAM_DONE) return 0;
-    return decision->best < 0 ? 1 : decision->finished_lengths[decision->best];
+    return decision->state == BEAM_DONE ? decision->finished_lengths[decision->best] : 0;
 }
 
-/* The tokens of the best hypothesis; those of one that ended in this step by the tables of before. As
- * transformers does it, a document without any hypothesis, because a negative length_penalty made all
- * scores too low, is the start token alone. */
+/* The tokens of the best hypothesis; those of one that ended in this step by the tables of
+ * before. */
 BEAM_FUNCTION void beam_copy_result(const struct beam_decision *decision,
                                     const struct beam_slots *beams, size_t slot, size_t thread,
                                     size_t threads)
 {
     size_t T = beams->T, count = (size_t)beam_result_length(decision);
     int32_t *result = beams->results + slot * (BEAM_RESULT_HEADER + T) + BEAM_RESULT_HEADER;
-    int32_t best = decision->best;
-    for (size_t t = thread; t < count; t += threads) {
-        if (best < 0)
-            result[t] = beams->rules[slot].start_token;
-        else if (decision->endings[best] < 0)
-            result[t] = beams->finished_tokens[(slot * beams->K + (size_t)best) * T + t];
-        else
-            result[t] = beam_continuation_token(decision, beams, slot, decision->endings[best], t);
-    }
+    size_t best = (size_t)decision->best;
+    for (size_t t = thread; t < count; t += threads)
+        result[t] =
+            decision->endings[best] < 0
+                ? beams->finished_tokens[(slot * beams->K + best) * T + t]
+                : beam_continuation_token(decision, beams, slot, decision->endings[best], t);
 }
 
 /* Each of `threads` threads, with its own `thread` < threads. */
-BEAM_FUNCTION void beam_copy(const struct beam_decision *decision, const struct beam_slots *beams,
-                             size_t slot, size_t K, size_t thread, size_t threads)
+BEAM_FUNCTION void beam_copy(const struct beam_decision *decision,
+                             const struct beam_slots *beams, size_t slot, size_t K,
+                             size_t thread, size_t threads)
 {
     if (decision->length == 0) return;
     if (decision->state == BEAM_DONE) {
@@ -381,8 +374,7 @@ BEAM_FUNCTION void beam_settle(const struct beam_decision *decision,
         beams->lengths[slot] = decision->length + 1;
         return;
     }
-    if (decision->state == BEAM_DONE)
-        score = decision->best < 0 ? BEAM_NEVER_CHOSEN : decision->finished_scores[decision->best];
+    if (decision->state == BEAM_DONE) score = decision->finished_scores[decision->best];
     beams->states[slot] = header[0] = decision->state;
     header[1] = beam_result_length(decision);
     memcpy(&header[2], &score, sizeof score);
