@@ -175,7 +175,7 @@ $(BUILD)/bench/kernel_bench.o: CFLAGS += -O3 -ffp-contract=fast
 $(BUILD)/kernel-bench: $(BUILD)/bench/kernel_bench.o $(REFERENCE_OBJECTS) $(CPU_OBJECTS)
 	@echo "  ld  $@"
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lm
-$(BUILD)/embed-bench: $(BUILD)/bench/embed_bench.o $(BUILD)/libembed.so
+$(BUILD)/embed-bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/embed_bench*.c)) $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program)
 $(BUILD)/tokenizer-bench: $(BUILD)/bench/tokenizer_bench.o $(BUILD)/libembed.so

@@ -4,11 +4,13 @@
  *   embed-bench throughput -m FOLDER [options] FILE                  all lines of FILE
  *   embed-bench throughput -m FOLDER [options] --texts N --tokens N  N texts of so many tokens each,
  *                                                                    given as ids: no tokenizing
+ *   embed-bench summarize -m FOLDER [options] --texts N --tokens N   a batch of N documents, given as
+ *       --new-tokens N --beams N                                     ids, through a model that generates
  * Options: --device auto|cpu|cuda, --dtype auto|f32|bf16|int8|f16, --threads N, --batch-tokens N,
  * --rounds N. Prints CSV with a header line: medians over the rounds, after one round that is not
  * counted.
  */
-#include <embed.h>
+#include "embed_bench.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -17,23 +19,14 @@
 #include <string.h>
 #include <time.h>
 
-struct settings {
-    const char *command, *folder, *file;
-    embed_device device;
-    embed_dtype dtype;
-    unsigned threads, rounds;
-    size_t batch_tokens;  /* 0: chosen for the device */
-    size_t texts, tokens; /* in place of a file */
-};
-
-static double now(void)
+double now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void die(const char *what)
+void die(const char *what)
 {
     fprintf(stderr, "embed-bench: %s\n", what);
     exit(1);
@@ -41,8 +34,9 @@ static void die(const char *what)
 
 static void usage(void)
 {
-    fputs("usage: embed-bench latency|throughput -m FOLDER [--device D] [--dtype T] [--threads N]\n"
-          "           [--batch-tokens N] [--rounds N] [FILE | --texts N --tokens N]\n",
+    fputs("usage: embed-bench latency|throughput|summarize -m FOLDER [--device D] [--dtype T]\n"
+          "           [--threads N] [--batch-tokens N] [--rounds N]\n"
+          "           [FILE | --texts N --tokens N [--new-tokens N --beams N]]\n",
           stderr);
     exit(2);
 }
@@ -53,13 +47,13 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double percentile(double *values, size_t count, double share)
+double percentile(double *values, size_t count, double share)
 {
     qsort(values, count, sizeof *values, by_value);
     return values[(size_t)(share * (double)(count - 1) + 0.5)];
 }
 
-static void check(embed_status status)
+void check(embed_status status)
 {
     if (status != EMBED_OK) die(embed_error_message());
 }
@@ -67,6 +61,11 @@ static void check(embed_status status)
 /* By the numbers that embed.h gives them. */
 static const char *const devices[] = {"auto", "cpu", "cuda"};
 static const char *const dtypes[] = {"auto", "f32", "bf16", "f16", "int8"};
+
+const char *dtype_name(embed_dtype dtype)
+{
+    return dtypes[dtype];
+}
 
 /* Any ids do: the work depends on their number only. Below 1000 are BERT's special tokens. */
 static int32_t any_id(size_t i, const embed_model_info *info)
@@ -101,7 +100,7 @@ static void latency(const struct settings *settings, embed_instance *instance,
             times[r] = now() - start;
         }
         printf("\"%s\",%s,%u,%s,%zu,%zu,%.4f,%.4f\n", info->device_name, info->instruction_set,
-               info->threads, dtypes[info->dtype], tokens, rounds,
+               info->threads, dtype_name(info->dtype), tokens, rounds,
                1e3 * percentile(times, rounds, 0.5), 1e3 * percentile(times, rounds, 0.99));
         fflush(stdout);
     }
@@ -191,7 +190,7 @@ static void throughput(const struct settings *settings, embed_instance *instance
     printf("device,instruction_set,threads,dtype,batch_tokens,texts,tokens,rounds,texts_per_s,"
            "tokens_per_s\n");
     printf("\"%s\",%s,%u,%s,", info->device_name, info->instruction_set, info->threads,
-           dtypes[info->dtype]);
+           dtype_name(info->dtype));
     if (settings->batch_tokens > 0) printf("%zu", settings->batch_tokens);
     printf(",%zu,%zu,%zu,%.1f,%.0f\n", count, tokens, rounds, (double)count / median,
            (double)tokens / median);
@@ -226,7 +225,11 @@ static bool is_command(const struct settings *settings)
 {
     bool has_ids = settings->texts > 0 && settings->tokens > 0;
     bool has_size = settings->texts > 0 || settings->tokens > 0;
+    bool has_search = settings->new_tokens > 0 && settings->beams > 0;
     if (settings->folder == NULL) return false;
+    if (strcmp(settings->command, "summarize") == 0)
+        return settings->file == NULL && has_ids && has_search;
+    if (settings->new_tokens > 0 || settings->beams > 0) return false;
     if (strcmp(settings->command, "latency") == 0) return settings->file == NULL && !has_size;
     return strcmp(settings->command, "throughput") == 0 &&
            (settings->file != NULL ? !has_size : has_ids);
@@ -247,6 +250,8 @@ static struct settings parse(int argc, char **argv)
         else if (strcmp(argv[i], "--rounds") == 0) settings.rounds = number(next), i++;
         else if (strcmp(argv[i], "--texts") == 0) settings.texts = number(next), i++;
         else if (strcmp(argv[i], "--tokens") == 0) settings.tokens = number(next), i++;
+        else if (strcmp(argv[i], "--new-tokens") == 0) settings.new_tokens = number(next), i++;
+        else if (strcmp(argv[i], "--beams") == 0) settings.beams = number(next), i++;
         else if (argv[i][0] != '-' && settings.file == NULL) settings.file = argv[i];
         else usage();
     }
@@ -254,25 +259,33 @@ static struct settings parse(int argc, char **argv)
     return settings;
 }
 
+/* Of a model that gives embeddings. */
+static void encode(const struct settings *settings, embed_model *model,
+                   const embed_model_info *info)
+{
+    embed_instance *instance = NULL;
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    options.batch_tokens = settings->batch_tokens;
+    check(embed_instance_create(&instance, model, &options));
+    if (strcmp(settings->command, "latency") == 0) latency(settings, instance, info);
+    else throughput(settings, instance, info);
+    embed_instance_destroy(instance);
+}
+
 int main(int argc, char **argv)
 {
     struct settings settings = parse(argc, argv);
 
     embed_model *model = NULL;
-    embed_instance *instance = NULL;
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     embed_model_info info = EMBED_MODEL_INFO_INIT;
-    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
     options.device = settings.device;
     options.dtype = settings.dtype;
     options.threads = settings.threads;
-    instance_options.batch_tokens = settings.batch_tokens;
     check(embed_model_open(&model, settings.folder, &options));
     check(embed_model_get_info(model, &info));
-    check(embed_instance_create(&instance, model, &instance_options));
-    if (strcmp(settings.command, "latency") == 0) latency(&settings, instance, &info);
-    else throughput(&settings, instance, &info);
-    embed_instance_destroy(instance);
+    if (strcmp(settings.command, "summarize") == 0) summarize(&settings, model, &info);
+    else encode(&settings, model, &info);
     embed_model_close(model);
     return 0;
 }
