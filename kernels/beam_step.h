@@ -385,6 +385,7 @@ BEAM_FUNCTION void beam_step(const struct beam_slots *beams, size_t slot, size_t
                              const struct beam_candidate *candidates)
 {
     struct beam_decision decision;
+    memset(&decision, 0, sizeof decision); /* gcc -O1 takes what is not set for what is read */
     beam_decide(&decision, beams, slot, K, candidates);
     beam_copy(&decision, beams, slot, K, 0, 1);
     beam_settle(&decision, beams, slot, K);
