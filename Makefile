@@ -92,7 +92,7 @@ TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
 FULL_TESTS        := $(BUILD)/tests/test_real_mpnet $(BUILD)/tests/test_real_mpnet_cuda_sm_80
 EXAMPLES          := $(patsubst tools/%.c,$(BUILD)/%,$(wildcard tools/examples/*.c))
 PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/pool-bench $(BUILD)/kernel-bench \
-                     $(BUILD)/tokenizer-bench $(BUILD)/example $(BUILD)/demo \
+                     $(BUILD)/tokenizer-bench $(BUILD)/instance-table $(BUILD)/example $(BUILD)/demo \
                      $(EXAMPLES)
 
 help:
@@ -182,6 +182,9 @@ $(BUILD)/tokenizer-bench: $(BUILD)/bench/tokenizer_bench.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program)
 $(BUILD)/pool-bench: $(BUILD)/bench/pool_bench.o $(BUILD)/libembed.so
+	@echo "  ld  $@"
+	$(Q)$(link_program)
+$(BUILD)/instance-table: $(BUILD)/bench/instance_table.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program)
 $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libembed.so
