@@ -11,7 +11,7 @@
  * are not in the table: cuBLASLt computes them (lib/cuda/matmul.c), all but the activation, or
  * cuda_linear_f16 does.
  * Limits: N and B up to CUDA_MOST_TOKENS, NH < 65536, HS up to CUDA_LARGEST_HEAD; in a decoder HS
- * is a multiple of 8, and beams are at most MOST_BEAMS.
+ * is a multiple of 8, or up to 128 of 4, and beams are at most MOST_BEAMS.
  *
  * A row of a result has the same bits whatever other sequences are in the batch.
  */

@@ -155,7 +155,8 @@ static void check_self_attention(const struct cuda_kernels *k, const struct atte
 static void test_self_attention(void **state)
 {
     (void)state;
-    static const size_t lengths[] = {1, 2, 15, 16, 17, 63, 64, 65}, heads[] = {8, 64, 80, 256};
+    static const size_t lengths[] = {1, 2, 15, 16, 17, 63, 64, 65};
+    static const size_t heads[] = {4, 8, 12, 64, 80, 100, 256};
     static const size_t beams[] = {1, 4, 6, 16};
     FOR_EACH_TABLE(k)
     {
@@ -215,7 +216,7 @@ static void test_cross_attention(void **state)
 {
     (void)state;
     static const size_t sources[] = {1, 2, 15, 16, 17, 127, 128, 129, 130};
-    static const size_t heads[] = {8, 80, 128, 256}, beams[] = {1, 4, 6, 16};
+    static const size_t heads[] = {4, 8, 12, 80, 100, 128, 256}, beams[] = {1, 4, 6, 16};
     FOR_EACH_TABLE(k)
     {
         for (size_t t = 0; t < COUNT(sources); t++)

@@ -11,8 +11,8 @@
 
 /* ---- kernel -------------------------------------------------------------------------------- */
 
-template <typename E, int VECTORS>
-static __global__ void __launch_bounds__(DECODE_WARPS *WARP)
+template <typename E, int WIDTH, int LANES>
+static __global__ void __launch_bounds__(DECODE_WARPS *WARP, 1)
 cross_attention_plain_kernel(E *context, const E *q, const E *cache, size_t most_sources,
                              const __grid_constant__ struct decode_batch batch, int HS, float scale)
 {
@@ -25,8 +25,8 @@ cross_attention_plain_kernel(E *context, const E *q, const E *cache, size_t most
     const int S = min(batch.beams.sources[slot], (int)most_sources);
     const E *rows = cache + slot * most_sources * 2 * C + h * HS;
     auto key = [=](unsigned, int t) { return rows + t * 2 * C; };
-    decode_attention<E, VECTORS>(context + first, q + first, C, key, S, HS, C, K, scale,
-                                 (float *)memory);
+    decode_attention<E, WIDTH, LANES>(context + first, q + first, C, key, S, HS, C, K, scale,
+                                        (float *)memory);
 }
 
 /* ---- launchers ----------------------------------------------------------------------------- */
@@ -37,12 +37,14 @@ static cudaError_t cross_attention_plain(void *context, const void *q, const voi
                                          size_t NH, size_t HS, float scale, cudaStream_t stream)
 {
     const size_t K = batch->K;
-    if (HS % DECODE_WIDTH != 0 || HS > CUDA_LARGEST_HEAD || K > MOST_BEAMS ||
+    if (!decode_head_fits(HS) || K > MOST_BEAMS ||
         most_sources > INT32_MAX)
         return cudaErrorInvalidValue;
-    auto kernel = HS <= 64    ? cross_attention_plain_kernel<E, 1>
-                  : HS <= 128 ? cross_attention_plain_kernel<E, 2>
-                              : cross_attention_plain_kernel<E, 4>;
+    auto kernel = HS <= 64    ? cross_attention_plain_kernel<E, 8, 8>
+                  : HS <= 128 ? cross_attention_plain_kernel<E, 8, 16>
+                              : cross_attention_plain_kernel<E, 8, 32>;
+    if (HS % 8 != 0)
+        kernel = HS <= 64 ? cross_attention_plain_kernel<E, 4, 16> : cross_attention_plain_kernel<E, 4, 32>;
     return launch(kernel, dim3((unsigned)batch->D, (unsigned)NH),
                   dim3((unsigned)K * decode_parts(K) * WARP), decode_shared_bytes(K, HS), stream,
                   (E *)context, (const E *)q, (const E *)cache, most_sources, *batch, (int)HS,

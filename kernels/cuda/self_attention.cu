@@ -16,14 +16,14 @@
 /* ---- kernel -------------------------------------------------------------------------------- */
 
 /* Keys and values of K tokens, of one head, to position t of the slot's rows. */
-template <typename E>
+template <typename E, int WIDTH>
 static __device__ __forceinline__ void append(E *rows, const E *qkv, int t, size_t T, unsigned K,
                                               size_t C, int HS)
 {
-    typedef element_vector<E, DECODE_WIDTH> vector;
-    const unsigned vectors = (unsigned)HS / DECODE_WIDTH;
+    typedef element_vector<E, WIDTH> vector;
+    const unsigned vectors = (unsigned)HS / WIDTH;
     for (unsigned i = threadIdx.x; i < 2 * K * vectors; i += blockDim.x) {
-        const unsigned component = i % vectors * DECODE_WIDTH;
+        const unsigned component = i % vectors * WIDTH;
         const size_t k = i / vectors / 2, is_value = i / vectors % 2;
         const E *from = qkv + k * 3 * C + (1 + is_value) * C + component;
         *(vector *)(rows + (k * T + (size_t)t) * 2 * C + is_value * C + component) =
@@ -31,9 +31,10 @@ static __device__ __forceinline__ void append(E *rows, const E *qkv, int t, size
     }
 }
 
-/* The cache is read by threads that have not written it: neither const nor __restrict__. */
-template <typename E, int VECTORS>
-static __global__ void __launch_bounds__(DECODE_WARPS *WARP)
+/* The cache is read by threads that have not written it: neither const nor __restrict__. Without the 1 in
+ * its bounds, ptxas 13.0 saves registers for a second block, and spills. */
+template <typename E, int WIDTH, int LANES>
+static __global__ void __launch_bounds__(DECODE_WARPS *WARP, 1)
 self_attention_kernel(E *context, const E *qkv, E *cache,
                       const __grid_constant__ struct decode_batch batch, int HS, float scale)
 {
@@ -46,7 +47,7 @@ self_attention_kernel(E *context, const E *qkv, E *cache,
     const int32_t *ancestors = beam_ancestors(&batch.beams, slot, length);
     E *rows = cache + slot * batch.beams.K * T * 2 * C + h * HS;
     const E *q = qkv + (size_t)d * K * 3 * C + h * HS;
-    append(rows, q, length - 1, T, K, C, HS);
+    append<E, WIDTH>(rows, q, length - 1, T, K, C, HS);
     __syncthreads();
 
     const unsigned last = (unsigned)batch.beams.K - 1;
@@ -54,8 +55,8 @@ self_attention_kernel(E *context, const E *qkv, E *cache,
         const unsigned row = min((unsigned)ancestors[k * T + t], last);
         return rows + (row * T + t) * 2 * C;
     };
-    decode_attention<E, VECTORS>(context + (size_t)d * K * C + h * HS, q, 3 * C, key, length, HS, C,
-                                 K, scale, (float *)memory);
+    decode_attention<E, WIDTH, LANES>(context + (size_t)d * K * C + h * HS, q, 3 * C, key, length,
+                                        HS, C, K, scale, (float *)memory);
 }
 
 /* ---- launchers ----------------------------------------------------------------------------- */
@@ -66,11 +67,13 @@ static cudaError_t self_attention(void *context, const void *qkv, void *cache,
                                   float scale, cudaStream_t stream)
 {
     const size_t K = batch->K;
-    if (HS % DECODE_WIDTH != 0 || HS > CUDA_LARGEST_HEAD || K > MOST_BEAMS)
+    if (!decode_head_fits(HS) || K > MOST_BEAMS)
         return cudaErrorInvalidValue;
-    auto kernel = HS <= 64    ? self_attention_kernel<E, 1>
-                  : HS <= 128 ? self_attention_kernel<E, 2>
-                              : self_attention_kernel<E, 4>;
+    auto kernel = HS <= 64    ? self_attention_kernel<E, 8, 8>
+                  : HS <= 128 ? self_attention_kernel<E, 8, 16>
+                              : self_attention_kernel<E, 8, 32>;
+    if (HS % 8 != 0)
+        kernel = HS <= 64 ? self_attention_kernel<E, 4, 16> : self_attention_kernel<E, 4, 32>;
     return launch(kernel, dim3((unsigned)batch->D, (unsigned)NH),
                   dim3((unsigned)K * decode_parts(K) * WARP), decode_shared_bytes(K, HS), stream,
                   (E *)context, (const E *)qkv, (E *)cache, *batch, (int)HS, scale);

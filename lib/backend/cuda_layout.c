@@ -53,9 +53,11 @@ void cuda_round_up(const struct chunk_limits *limits, size_t *N, size_t *B, size
     *longest = length;
 }
 
+/* Documents begin in a chunk of tokens. Steps need less: a slot each. */
 size_t cuda_slot_numbers(const struct chunk_limits *limits)
 {
-    return (packed_batch_size(limits->N, limits->B) + 63) / 64 *
+    size_t documents = limits->D * sizeof(struct beam_document) / sizeof(int32_t);
+    return (packed_batch_size(limits->N, limits->B) + documents + 63) / 64 *
            64; /* a multiple of 256 bytes */
 }
 

@@ -16,7 +16,8 @@ enum { CUDA_SLOTS = 2 };
 /* See round_up of struct backend: the sizes that graphs are made for. */
 void cuda_round_up(const struct chunk_limits *limits, size_t *N, size_t *B, size_t *longest);
 
-/* Numbers in one slot of an executor's memory: the arrays of a packed batch. */
+/* Numbers in one slot of an executor's memory: the arrays of a packed batch, and after the largest
+ * documents that begin. */
 size_t cuda_slot_numbers(const struct chunk_limits *limits);
 
 /* Weights of this kind are FP32 in any dtype: LayerNorm's vectors, the token type, the relative bias

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "cuda/cuda_error.h"
+#include "cuda/decoder.h"
 #include "cuda/device.h"
 #include "cuda/device_library.h"
 #include "cuda/executor.h"
@@ -237,12 +238,20 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     backend->run = executor_run;
     backend->finish = executor_finish;
     backend->begin = executor_begin;
+    backend->begin_steps = executor_begin_steps;
     backend->fetch = executor_fetch;
     backend->embed_layernorm = cuda_embed_layernorm;
     backend->linear = linear_run;
     backend->attention = cuda_attention;
     backend->add_layernorm = cuda_add_layernorm;
     backend->pool = cuda_pool;
+    backend->beam_start = decoder_beam_start;
+    backend->embed_beams = decoder_embed_beams;
+    backend->self_attention = decoder_self_attention;
+    backend->cross_attention = decoder_cross_attention;
+    backend->logits = linear_logits;
+    backend->beam_candidates = decoder_beam_candidates;
+    backend->beam_step = decoder_beam_step;
     snprintf(backend->device_name, sizeof backend->device_name, "%s", name);
     snprintf(backend->instruction_set, sizeof backend->instruction_set, "sm_%d", capability);
     *out = backend;

@@ -1,4 +1,4 @@
-/* chunk_graph.c - the operations of small chunks, kept to be started at once */
+/* chunk_graph.c - the operations of small chunks and of decoding, kept to be started at once */
 #include "cuda/chunk_graph.h"
 
 #include "backend/cuda_layout.h"
@@ -11,23 +11,28 @@
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-/* Is it one of the sizes that chunks are rounded up to, and so what one token less is rounded
- * up to? All others are large, or would not fit. */
-static bool is_rounded(const struct packed_batch *batch, const struct chunk_limits *limits)
+/* Will it come again? Steps do. Else, is it one of the sizes that chunks are rounded up to, and so what
+ * one token less is rounded up to? All others are large, or would not fit. */
+static bool comes_again(const struct chunk_shape *shape, const struct chunk_limits *limits)
 {
-    size_t N = batch->N - 1, B = batch->B, longest = batch->longest;
+    if (shape->is_steps || shape->variant == NEVER_AGAIN) return shape->is_steps;
+    size_t N = shape->N - 1, B = shape->B, longest = shape->longest;
     cuda_round_up(limits, &N, &B, &longest);
-    return N == batch->N && B == batch->B && longest == batch->longest;
+    return N == shape->N && B == shape->B && longest == shape->longest;
 }
 
-static struct chunk_graph *known(struct chunk_graphs *graphs, const struct packed_batch *batch,
+static bool is_same(const struct chunk_shape *a, const struct chunk_shape *b)
+{
+    return a->is_steps == b->is_steps && a->N == b->N && a->B == b->B &&
+           a->longest == b->longest && a->variant == b->variant;
+}
+
+static struct chunk_graph *known(struct chunk_graphs *graphs, const struct chunk_shape *shape,
                                  unsigned slot)
 {
     for (unsigned i = 0; i < graphs->count; i++) {
         struct chunk_graph *graph = &graphs->shapes[i];
-        if (graph->N == batch->N && graph->B == batch->B && graph->longest == batch->longest &&
-            graph->variant == batch->variant && graph->slot == slot)
-            return graph;
+        if (is_same(&graph->shape, shape) && graph->slot == slot) return graph;
     }
     return NULL;
 }
@@ -54,19 +59,14 @@ static void release(int device, struct chunk_graphs *graphs, struct chunk_graph 
 }
 
 /* A shape that was not known, unless there are enough. */
-static void note(int device, struct chunk_graphs *graphs, const struct packed_batch *batch,
+static void note(int device, struct chunk_graphs *graphs, const struct chunk_shape *shape,
                  unsigned slot)
 {
     struct chunk_graph *graph = graphs->count < MOST_SHAPES ? &graphs->shapes[graphs->count++]
                                                             : stale(graphs, false);
     if (graph == NULL) return;
     release(device, graphs, graph);
-    *graph = (struct chunk_graph){.N = batch->N,
-                                  .B = batch->B,
-                                  .longest = batch->longest,
-                                  .variant = batch->variant,
-                                  .slot = slot,
-                                  .last_use = graphs->clock};
+    *graph = (struct chunk_graph){.shape = *shape, .slot = slot, .last_use = graphs->clock};
 }
 
 static bool has_room(int device, struct chunk_graphs *graphs)
@@ -80,16 +80,16 @@ static bool has_room(int device, struct chunk_graphs *graphs)
 }
 
 void chunk_graph_find(enum execution_mode *mode, struct chunk_graph **out, int device,
-                      struct chunk_graphs *graphs, const struct packed_batch *batch, unsigned slot,
+                      struct chunk_graphs *graphs, const struct chunk_shape *shape, unsigned slot,
                       const struct chunk_limits *limits)
 {
     *mode = EXECUTION_DIRECT;
     *out = NULL;
-    if (graphs->are_off || !is_rounded(batch, limits)) return;
+    if (graphs->are_off || !comes_again(shape, limits)) return;
     graphs->clock++;
-    struct chunk_graph *graph = known(graphs, batch, slot);
+    struct chunk_graph *graph = known(graphs, shape, slot);
     if (graph == NULL) {
-        note(device, graphs, batch, slot);
+        note(device, graphs, shape, slot);
         return;
     }
     graph->last_use = graphs->clock;

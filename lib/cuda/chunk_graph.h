@@ -1,4 +1,4 @@
-/* chunk_graph.h - the operations of small chunks, kept to be started at once
+/* chunk_graph.h - the operations of small chunks and of decoding, kept to be started at once
  *
  * A chunk of one shape and variant is computed as it comes the first time, captured into a CUDA
  * graph the second time, and from then on that graph is launched: half the time for each
@@ -21,8 +21,14 @@ enum execution_mode {
     EXECUTION_REPLAYED  /* the graph has them already: they do nothing */
 };
 
-struct chunk_graph {
+/* Chunks of the same shape are followed by the same operations. */
+struct chunk_shape {
+    bool is_steps; /* of decoding: N documents with B beams each */
     size_t N, B, longest, variant;
+};
+
+struct chunk_graph {
+    struct chunk_shape shape;
     unsigned slot;              /* its buffers are in the graph */
     uint64_t last_use;          /* by the clock of all */
     cudaGraphExec_t executable; /* NULL: there is none yet */
@@ -44,10 +50,10 @@ struct chunk_graphs {
     bool are_off;   /* one could not be made: there is too little memory for them */
 };
 
-/* How to compute a batch of this shape in this slot. *graph is where its graph is or will be; NULL:
+/* How to compute a chunk of this shape in this slot. *graph is where its graph is or will be; NULL:
  * nowhere. */
 void chunk_graph_find(enum execution_mode *mode, struct chunk_graph **graph, int device,
-                      struct chunk_graphs *graphs, const struct packed_batch *batch, unsigned slot,
+                      struct chunk_graphs *graphs, const struct chunk_shape *shape, unsigned slot,
                       const struct chunk_limits *limits);
 
 /* Between these two, what is enqueued becomes the graph; nothing runs. After a failure in

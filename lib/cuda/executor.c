@@ -65,6 +65,7 @@ static embed_status fill_executor(struct executor *executor, const struct cuda_b
         slot->linear_path = cuda->linear_path;
         slot->limits = &executor->limits;
         slot->batch = executor->batches + (size_t)i * cuda_slot_numbers(limits);
+        slot->documents = (void *)(slot->batch + packed_batch_size(limits->N, limits->B));
         TRY_CUDA(device, cudaEventCreateWithFlags(&slot->fetched, cudaEventDisableTiming),
                  "making an event");
     }
@@ -172,24 +173,43 @@ embed_status executor_finish(struct executor *executor, const struct chunk_work 
 
 /* ---- one chunk --------------------------------------------------------------------------- */
 
+/* The chunk's numbers, copied to the device, and whatever follows of a graph. */
+static embed_status begin(struct execution *execution, const struct chunk_shape *shape,
+                          const int32_t *numbers, size_t count)
+{
+    chunk_graph_find(&execution->mode, &execution->graph, execution->device, execution->graphs,
+                     shape, execution->slot, execution->limits);
+    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
+    if (execution->mode == EXECUTION_CAPTURED)
+        TRY(chunk_graph_begin(execution->device, execution->stream));
+    TRY_CUDA(execution->device,
+             cudaMemcpyAsync(execution->batch, numbers, count * sizeof *numbers,
+                             cudaMemcpyHostToDevice, execution->stream),
+             "copying a chunk's tokens");
+    return EMBED_OK;
+}
+
 embed_status executor_begin(struct packed_batch *device, const struct packed_batch *host,
                             struct execution *execution)
 {
+    const struct chunk_shape shape = {false, host->N, host->B, host->longest, host->variant};
     int32_t *ids = execution->batch;
     *device = *host;
     device->ids = ids;
     device->positions = ids + host->N;
     device->offsets = ids + 2 * host->N;
-    chunk_graph_find(&execution->mode, &execution->graph, execution->device, execution->graphs,
-                     host, execution->slot, execution->limits);
-    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
-    if (execution->mode == EXECUTION_CAPTURED)
-        TRY(chunk_graph_begin(execution->device, execution->stream));
-    TRY_CUDA(execution->device,
-             cudaMemcpyAsync(ids, host->ids, packed_batch_size(host->N, host->B) * sizeof *ids,
-                             cudaMemcpyHostToDevice, execution->stream),
-             "copying a chunk's tokens");
-    return EMBED_OK;
+    execution->rows = MATMUL_ROWS;
+    return begin(execution, &shape, host->ids, packed_batch_size(host->N, host->B));
+}
+
+embed_status executor_begin_steps(struct decode_batch *device, const struct decode_batch *host,
+                                  struct execution *execution)
+{
+    const struct chunk_shape shape = {.is_steps = true, .N = host->D, .B = host->K};
+    *device = *host;
+    device->slots = execution->batch;
+    execution->rows = execution->limits->D * execution->limits->K;
+    return begin(execution, &shape, host->slots, host->D);
 }
 
 embed_status executor_fetch(void *out, const void *memory, size_t bytes,

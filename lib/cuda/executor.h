@@ -30,7 +30,9 @@ struct execution {
     struct matmul *matmul;
     enum linear_path linear_path;
     const struct chunk_limits *limits;
-    int32_t *batch;      /* on the device: the arrays of a packed_batch */
+    int32_t *batch;      /* on the device: the arrays of a packed_batch, or the slots of steps */
+    struct beam_document *documents; /* on the device: those that begin */
+    size_t rows;         /* of a full chunk of this kind: see matmul.h */
     cudaEvent_t fetched; /* what was asked for is in staging memory */
     bool is_busy;
     enum execution_mode mode;
@@ -48,6 +50,8 @@ embed_status executor_run(struct executor *executor, size_t count,
 embed_status executor_finish(struct executor *executor, const struct chunk_work *work);
 embed_status executor_begin(struct packed_batch *device, const struct packed_batch *host,
                             struct execution *execution);
+embed_status executor_begin_steps(struct decode_batch *device, const struct decode_batch *host,
+                                  struct execution *execution);
 embed_status executor_fetch(void *out, const void *memory, size_t bytes,
                             struct execution *execution);
 

@@ -21,12 +21,17 @@ embed_status linear_path_choose(enum linear_path *path)
                 "EMBED_CUDA_LINEAR is \"%s\", must be cublaslt, own or two-level", word);
 }
 
-/* Our own kernel is for FP16, and copies 16 bytes at a time. */
+/* Our own kernels are for FP16, and copy 16 bytes at a time. */
 static bool is_own(const struct linear *layer, const struct execution *execution)
 {
     return execution->linear_path != LINEAR_CUBLASLT &&
-           execution->kernels->element_bytes == sizeof(uint16_t) && layer->O % 8 == 0 &&
-           layer->I % 8 == 0 && layer->O <= CUDA_WIDEST_LAYER && layer->I <= CUDA_WIDEST_LAYER;
+           execution->kernels->element_bytes == sizeof(uint16_t) && layer->I % 8 == 0 &&
+           layer->O <= CUDA_WIDEST_LAYER && layer->I <= CUDA_WIDEST_LAYER;
+}
+
+static enum cuda_sums own_sums(const struct execution *execution)
+{
+    return execution->linear_path == LINEAR_TWO_LEVEL ? CUDA_SUMS_TWO_LEVEL : CUDA_SUMS_F32;
 }
 
 /* cuBLASLt adds a bias to the FP32 sums before they are rounded. It also knows a GELU, but that
@@ -35,20 +40,34 @@ embed_status linear_run(void *y, const void *x, const struct linear *layer, size
                         enum activation activation, struct execution *execution)
 {
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
-    if (is_own(layer, execution)) {
-        enum cuda_sums sums =
-            execution->linear_path == LINEAR_TWO_LEVEL ? CUDA_SUMS_TWO_LEVEL : CUDA_SUMS_F32;
+    if (is_own(layer, execution) && layer->O % 8 == 0) { /* it stores 16 bytes at a time, too */
         TRY_CUDA(execution->device,
                  cuda_linear_f16(y, x, layer->weight, layer->bias, N, layer->O, layer->I,
-                                 activation, sums, execution->stream),
+                                 activation, own_sums(execution), execution->stream),
                  "linear");
         return EMBED_OK;
     }
     bool gelu = activation == ACTIVATION_GELU;
-    TRY(matmul_run(execution->matmul, y, x, layer, N, !gelu, execution->stream));
+    const struct matmul_kind kind = {.rows = execution->rows, .add_bias = !gelu};
+    TRY(matmul_run(execution->matmul, y, x, layer, N, kind, execution->stream));
     if (gelu)
         TRY_CUDA(execution->device,
                  execution->kernels->bias_gelu(y, layer->bias, N, layer->O, execution->stream),
                  "bias_gelu");
     return EMBED_OK;
+}
+
+embed_status linear_logits(float *y, const void *x, const struct linear *layer, size_t N,
+                           struct execution *execution)
+{
+    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
+    if (is_own(layer, execution)) {
+        TRY_CUDA(execution->device,
+                 cuda_logits_f16(y, x, layer->weight, layer->bias, N, layer->O, layer->I,
+                                 own_sums(execution), execution->stream),
+                 "logits");
+        return EMBED_OK;
+    }
+    const struct matmul_kind kind = {execution->rows, layer->bias != NULL, true};
+    return matmul_run(execution->matmul, y, x, layer, N, kind, execution->stream);
 }

@@ -10,9 +10,6 @@
 #include "base/status.h"
 #include "cuda/cuda_error.h"
 
-/* The rows that an algorithm is chosen for: a full chunk, where the time goes. */
-#define ROWS 8192
-
 /* Proposals that are looked through for one that may be used. */
 #define CANDIDATES 32
 
@@ -20,7 +17,7 @@
 struct plan {
     int device;
     size_t O, I;
-    bool add_bias;
+    struct matmul_kind kind;
     cublasLtMatmulDesc_t product;
     cublasLtMatrixLayout_t w, x, y;
     cublasLtMatmulAlgo_t algorithm;
@@ -31,7 +28,7 @@ struct matmul {
     int device;
     cublasLtHandle_t cublas;
     cudaDataType type;
-    struct plan *plans; /* a model has four shapes or so */
+    struct plan *plans; /* a model has four shapes or so, one that generates eight */
 };
 
 /* What cuBLASLt says does not tell whether the device is lost: any call of the runtime does. */
@@ -70,8 +67,9 @@ static embed_status describe(struct plan *plan, cudaDataType type)
 {
     static const char what[] = "describing a product";
     const cublasOperation_t transposed = CUBLAS_OP_T;
+    const cudaDataType y_type = plan->kind.is_f32 ? CUDA_R_32F : type;
     const cublasLtEpilogue_t epilogue =
-        plan->add_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+        plan->kind.add_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     TRY_CUBLAS(plan->device,
                cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F), what);
     TRY_CUBLAS(plan->device,
@@ -86,10 +84,12 @@ static embed_status describe(struct plan *plan, cudaDataType type)
                cublasLtMatrixLayoutCreate(&plan->w, type, plan->I, plan->O, (int64_t)plan->I),
                what);
     TRY_CUBLAS(plan->device,
-               cublasLtMatrixLayoutCreate(&plan->x, type, plan->I, ROWS, (int64_t)plan->I),
+               cublasLtMatrixLayoutCreate(&plan->x, type, plan->I, plan->kind.rows,
+                                          (int64_t)plan->I),
                what);
     TRY_CUBLAS(plan->device,
-               cublasLtMatrixLayoutCreate(&plan->y, type, plan->O, ROWS, (int64_t)plan->O),
+               cublasLtMatrixLayoutCreate(&plan->y, y_type, plan->O, plan->kind.rows,
+                                          (int64_t)plan->O),
                what);
     return EMBED_OK;
 }
@@ -152,7 +152,7 @@ static embed_status set_bias(struct plan *plan, const void *bias)
 static embed_status plan_make(struct plan *plan, struct matmul *matmul, const void *bias)
 {
     TRY(describe(plan, matmul->type));
-    if (plan->add_bias) TRY(set_bias(plan, bias)); /* its alignment counts in the choice */
+    if (plan->kind.add_bias) TRY(set_bias(plan, bias)); /* its alignment counts in the choice */
     cublasLtMatmulPreference_t preference;
     TRY_CUBLAS(plan->device, cublasLtMatmulPreferenceCreate(&preference),
                "choosing an algorithm");
@@ -161,20 +161,24 @@ static embed_status plan_make(struct plan *plan, struct matmul *matmul, const vo
     return status;
 }
 
-static embed_status plan_find(struct plan **out, struct matmul *matmul,
-                              const struct linear *layer, bool add_bias)
+static bool is_for(const struct plan *plan, const struct linear *layer, struct matmul_kind kind)
 {
-    size_t O = layer->O, I = layer->I;
+    return plan->O == layer->O && plan->I == layer->I && plan->kind.rows == kind.rows &&
+           plan->kind.add_bias == kind.add_bias && plan->kind.is_f32 == kind.is_f32;
+}
+
+static embed_status plan_find(struct plan **out, struct matmul *matmul,
+                              const struct linear *layer, struct matmul_kind kind)
+{
     struct plan *plan = matmul->plans;
-    while (plan != NULL && !(plan->O == O && plan->I == I && plan->add_bias == add_bias))
-        plan = plan->next;
+    while (plan != NULL && !is_for(plan, layer, kind)) plan = plan->next;
     if (plan == NULL) {
         plan = memory_allocate(1, sizeof *plan, "a product's plan");
         if (plan == NULL) return EMBED_OUT_OF_MEMORY;
         *plan = (struct plan){.device = matmul->device,
-                              .O = O,
-                              .I = I,
-                              .add_bias = add_bias,
+                              .O = layer->O,
+                              .I = layer->I,
+                              .kind = kind,
                               .next = matmul->plans};
         embed_status status = plan_make(plan, matmul, layer->bias);
         if (status != EMBED_OK) {
@@ -223,14 +227,14 @@ void matmul_destroy(struct matmul *matmul)
 }
 
 embed_status matmul_run(struct matmul *matmul, void *y, const void *x,
-                        const struct linear *layer, size_t N, bool add_bias,
+                        const struct linear *layer, size_t N, struct matmul_kind kind,
                         cudaStream_t stream)
 {
     static const char what[] = "a linear layer";
     const float one = 1, zero = 0;
     const uint64_t columns = N;
     struct plan *plan;
-    TRY(plan_find(&plan, matmul, layer, add_bias));
+    TRY(plan_find(&plan, matmul, layer, kind));
     TRY_CUBLAS(plan->device,
                cublasLtMatrixLayoutSetAttribute(plan->x, CUBLASLT_MATRIX_LAYOUT_COLS, &columns,
                                                 sizeof columns),
@@ -239,7 +243,7 @@ embed_status matmul_run(struct matmul *matmul, void *y, const void *x,
                cublasLtMatrixLayoutSetAttribute(plan->y, CUBLASLT_MATRIX_LAYOUT_COLS, &columns,
                                                 sizeof columns),
                what);
-    if (add_bias) TRY(set_bias(plan, layer->bias));
+    if (kind.add_bias) TRY(set_bias(plan, layer->bias));
     TRY_CUBLAS(plan->device,
                cublasLtMatmul(matmul->cublas, plan->product, &one, layer->weight, plan->w, x,
                               plan->x, &zero, y, plan->y, y, plan->y, &plan->algorithm, NULL, 0,

@@ -56,6 +56,9 @@ struct rates {
 
 /* ---- the steps --------------------------------------------------------------------------- */
 
+static const struct matmul_kind with_bias = {.rows = MATMUL_ROWS, .add_bias = true};
+static const struct matmul_kind without_bias = {.rows = MATMUL_ROWS};
+
 static void embed_layernorm(struct bench *b)
 {
     CHECK(b->kernels->embed_layernorm(b->x, b->ids, b->positions, b->word, b->position,
@@ -65,7 +68,7 @@ static void embed_layernorm(struct bench *b)
 
 static void qkv(struct bench *b)
 {
-    check(matmul_run(b->matmul, b->wide, b->x, &b->qkv, b->N, true, b->stream));
+    check(matmul_run(b->matmul, b->wide, b->x, &b->qkv, b->N, with_bias, b->stream));
 }
 
 static void attention(struct bench *b)
@@ -78,7 +81,7 @@ static void attention(struct bench *b)
 
 static void attention_output(struct bench *b)
 {
-    check(matmul_run(b->matmul, b->y, b->context, &b->attention_output, b->N, true, b->stream));
+    check(matmul_run(b->matmul, b->y, b->context, &b->attention_output, b->N, with_bias, b->stream));
 }
 
 static void add_layernorm(struct bench *b)
@@ -89,7 +92,7 @@ static void add_layernorm(struct bench *b)
 
 static void feed_forward_in(struct bench *b)
 {
-    check(matmul_run(b->matmul, b->inner, b->x, &b->feed_forward_in, b->N, false, b->stream));
+    check(matmul_run(b->matmul, b->inner, b->x, &b->feed_forward_in, b->N, without_bias, b->stream));
 }
 
 static void bias_gelu(struct bench *b)
@@ -100,7 +103,7 @@ static void bias_gelu(struct bench *b)
 
 static void feed_forward_out(struct bench *b)
 {
-    check(matmul_run(b->matmul, b->y, b->inner, &b->feed_forward_out, b->N, true, b->stream));
+    check(matmul_run(b->matmul, b->y, b->inner, &b->feed_forward_out, b->N, with_bias, b->stream));
 }
 
 static void pool(struct bench *b)
@@ -219,7 +222,7 @@ static double time_us(void (*run)(struct bench *), struct bench *b)
 
 static void large_product(struct bench *b)
 {
-    check(matmul_run(b->matmul, b->y, b->x, &b->qkv, b->N, true, b->stream));
+    check(matmul_run(b->matmul, b->y, b->x, &b->qkv, b->N, with_bias, b->stream));
 }
 
 static void copy(struct bench *b)

@@ -78,8 +78,9 @@ static void multiply(char *out, struct product *p, size_t first, size_t T)
 {
     size_t bytes = T * p->layer.O * p->element_bytes;
     CHECK(cudaMemsetAsync(p->y, 0xFF, bytes, p->stream));
+    const struct matmul_kind kind = {.rows = MATMUL_ROWS, .add_bias = p->add_bias};
     check(matmul_run(p->matmul, p->y, p->x + first * p->layer.I * p->element_bytes, &p->layer,
-                     T, p->add_bias, p->stream));
+                     T, kind, p->stream));
     CHECK(cudaMemcpyAsync(out, p->y, bytes, cudaMemcpyDeviceToHost, p->stream));
     CHECK(cudaStreamSynchronize(p->stream));
 }
