@@ -6,7 +6,7 @@
  * k is first transposed into panels, as `linear` has its weights, and then both products are runs
  * of the same tile: scores (rows, T) of up to TILE_ROWS queries, softmax over each row, and
  * scores @ v with v where it lies. The division by the row's sum comes last, on HS instead of T
- * numbers. Scores never leave the first cache level (12 x 512 floats are 24 KiB).
+ * numbers. Scores never leave the first cache level (8 x 512 floats are 16 KiB).
  */
 #include "softmax_row.h"
 #include "tile.h"

@@ -6,7 +6,7 @@
  * Both products are runs of the tile that linear layers are made of, with the second factor in
  * pairs: k transposed 16 keys at a time, by shuffles in registers, and the rows of v interleaved
  * two by two. Between them, for up to TILE_ROWS queries, stand scores in FP32 and the exponentials
- * rounded to BF16, in the first cache level (12 x 512 of both are 36 KiB). They are not divided by
+ * rounded to BF16, in the first cache level (8 x 512 of both are 24 KiB). They are not divided by
  * their sum, which is that of the numbers before rounding: the division comes last, on HS instead
  * of T numbers.
  */
@@ -91,7 +91,7 @@ INLINE void scores_tile(size_t rows, size_t vectors, const struct scratch *s, si
     UNROLL for (size_t r = 0; r < rows; r++) {
         UNROLL for (size_t j = 0; j < vectors; j++) sum[r][j] = vec_set(0);
     }
-    tile(rows, vectors, sum, q, stride, s->keys + column * pairs, LANES * pairs, LANES, HS);
+    tile(rows, vectors, sum, q, stride, s->keys + column * pairs, LANES * pairs, LANES, HS, 0);
     UNROLL for (size_t r = 0; r < rows; r++) {
         UNROLL for (size_t j = 0; j < vectors; j++)
             vec_store(s->scores + r * s->columns + column + j * LANES, sum[r][j]);
@@ -137,7 +137,7 @@ INLINE void context_tile(size_t rows, const struct scratch *s, element *context,
     UNROLL for (size_t r = 0; r < rows; r++) {
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = vec_set(0);
     }
-    tile(rows, TILE_VECTORS, sum, s->weights, s->columns, values, LANES, PANEL, round_up(T, 2));
+    tile(rows, TILE_VECTORS, sum, s->weights, s->columns, values, LANES, PANEL, round_up(T, 2), 0);
     UNROLL for (size_t r = 0; r < rows; r++) {
         vec factor = vec_set(1.0f / sums[r]);
         words_store_elements(context + r * stride,

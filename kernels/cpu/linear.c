@@ -6,7 +6,7 @@
  * w is packed once, at load: groups of PANEL outputs, and in a group the PANEL weights of input 0,
  * then those of input 1, ... (the last group is filled up with zeros). A panel (48 KiB for I = 384
  * and AVX-512) stays in the first two cache levels while all rows of x pass by, so that the weights
- * are read from memory once a call.
+ * are read from memory once a call. While the last of them pass, the next panel is fetched.
  */
 #include "tile.h"
 #include "vector_math.h"
@@ -67,7 +67,12 @@ void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *b
             float *c = whole ? y + n * O + o : edge;
             size_t stride = whole ? O : PANEL;
 
-            tile(rows, c, stride, x + n * I, I, panel, PANEL, bias != NULL ? bias + o : NULL, I);
+            const float *b = bias != NULL ? bias + o : NULL;
+            if (is_last_of_several(n, rows, N))
+                tile_of(TILE_ROWS, TILE_VECTORS, c, stride, x + n * I, I, panel, PANEL, b, I,
+                        I * PANEL);
+            else
+                tile(rows, c, stride, x + n * I, I, panel, PANEL, b, I);
             if (activation == ACTIVATION_GELU) gelu(c, stride, rows, PANEL);
             for (size_t r = 0; r < rows && !whole; r++)
                 memcpy(y + (n + r) * O + o, edge + r * PANEL, columns * sizeof(float));

@@ -63,24 +63,28 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
     }
 }
 
-/* The PANEL columns of x @ w^T + bias that the panel gives, for `rows` rows. */
+/* The PANEL columns of x @ w^T + bias that the panel gives, for `rows` rows; if they are the last of
+ * several, the next panel is fetched. */
 INLINE void sum_tile(size_t rows, vec sum[TILE_ROWS][TILE_VECTORS], const element *x,
-                     const uint32_t *panel, const float *bias, size_t I)
+                     const uint32_t *panel, const float *bias, size_t I, bool is_last)
 {
     UNROLL for (size_t r = 0; r < rows; r++) {
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
             sum[r][j] = bias != NULL ? vec_load(bias + j * LANES) : vec_set(0);
     }
-    tile(rows, TILE_VECTORS, sum, x, I, panel, LANES, PANEL, I);
+    if (rows == TILE_ROWS && is_last)
+        tile(rows, TILE_VECTORS, sum, x, I, panel, LANES, PANEL, I, panel_words(I));
+    else
+        tile(rows, TILE_VECTORS, sum, x, I, panel, LANES, PANEL, I, 0);
 }
 
 /* `columns` of the PANEL columns of y that the panel gives, for `rows` rows. */
 INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const element *x,
-                        const uint32_t *panel, const float *bias, size_t I,
+                        const uint32_t *panel, const float *bias, size_t I, bool is_last,
                         enum activation activation)
 {
     vec sum[TILE_ROWS][TILE_VECTORS];
-    sum_tile(rows, sum, x, panel, bias, I);
+    sum_tile(rows, sum, x, panel, bias, I, is_last);
     if (activation == ACTIVATION_GELU) {
         UNROLL for (size_t r = 0; r < rows; r++) {
             UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = vec_gelu(sum[r][j]);
@@ -91,10 +95,10 @@ INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const
 }
 
 INLINE void logits_tile(size_t rows, float *y, size_t O, size_t columns, const element *x,
-                        const uint32_t *panel, const float *bias, size_t I)
+                        const uint32_t *panel, const float *bias, size_t I, bool is_last)
 {
     vec sum[TILE_ROWS][TILE_VECTORS];
-    sum_tile(rows, sum, x, panel, bias, I);
+    sum_tile(rows, sum, x, panel, bias, I, is_last);
     UNROLL for (size_t r = 0; r < rows; r++)
         store_both(y + r * O, sum[r][0], sum[r][1], columns);
 }
@@ -111,8 +115,9 @@ void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *b
         size_t columns = last - o < PANEL ? last - o : PANEL;
         for (size_t n = 0, rows; n < N; n += rows) {
             rows = tile_rows(N - n);
+            bool is_last = is_last_of_several(n, rows, N);
             WITH_ROWS(rows, linear_tile(ROWS, y + n * O + o, O, columns, x + n * I, panel, bias + o,
-                                        I, activation));
+                                        I, is_last, activation));
         }
     }
 }
@@ -127,8 +132,9 @@ void KERNEL(logits)(float *y, const void *x_in, const void *w, const float *bias
         size_t columns = last - o < PANEL ? last - o : PANEL;
         for (size_t n = 0, rows; n < N; n += rows) {
             rows = tile_rows(N - n);
+            bool is_last = is_last_of_several(n, rows, N);
             WITH_ROWS(rows, logits_tile(ROWS, y + n * O + o, O, columns, x + n * I, panel,
-                                        bias != NULL ? bias + o : NULL, I));
+                                        bias != NULL ? bias + o : NULL, I, is_last));
         }
     }
 }

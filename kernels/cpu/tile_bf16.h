@@ -8,7 +8,7 @@
  * element of sum takes its pairs in the order of k, whatever the number of rows and vectors: this
  * is what makes a row's bits independent of the rows beside it.
  *
- * floor: 2 * rows * columns * K FLOP. With 12 x 32: 24 dot products for 2 loads and 12 broadcasts,
+ * floor: 2 * rows * columns * K FLOP. With 8 x 32: 16 dot products for 2 loads and 8 broadcasts,
  * so that the dot product unit (one a cycle on Zen 4, done after 6) is what limits.
  */
 #ifndef KERNELS_CPU_TILE_BF16_H
@@ -18,13 +18,16 @@
 #include "vector.h"
 
 /* Row r of a stands at a + r * a_stride; words j * LANES to (j + 1) * LANES of row k / 2 of b at
- * b + j * vector_stride + k / 2 * pair_stride. rows and vectors are constants at every call. */
+ * b + j * vector_stride + k / 2 * pair_stride. What lies `ahead` words behind b is asked for meanwhile;
+ * 0: nothing. rows and vectors are constants at every call. */
 INLINE void tile(size_t rows, size_t vectors, vec sum[TILE_ROWS][TILE_VECTORS], const element *a,
                  size_t a_stride, const uint32_t *b, size_t vector_stride, size_t pair_stride,
-                 size_t K)
+                 size_t K, size_t ahead)
 {
     for (size_t k = 0; k + 1 < K; k += 2, b += pair_stride) {
         words w[TILE_VECTORS];
+        UNROLL for (size_t j = 0; j < vectors && ahead > 0; j++)
+            prefetch(b + j * vector_stride + ahead);
         UNROLL for (size_t j = 0; j < vectors; j++) w[j] = words_load(b + j * vector_stride);
         UNROLL for (size_t r = 0; r < rows; r++) {
             words x = words_pair(a + r * a_stride + k);

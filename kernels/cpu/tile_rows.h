@@ -14,12 +14,18 @@
             ROWS_CASE(6, call)                                                                   \
             ROWS_CASE(7, call)                                                                   \
             ROWS_CASE(8, call)                                                                   \
-            ROWS_CASE(9, call)                                                                   \
-            ROWS_CASE(10, call)                                                                  \
-            ROWS_CASE(11, call)                                                                  \
-            ROWS_CASE(12, call)                                                                  \
+            MORE_ROWS_CASES(call)                                                                \
         }                                                                                        \
     } while (0)
+#if TILE_ROWS > 8
+#define MORE_ROWS_CASES(call)                                                                    \
+    ROWS_CASE(9, call)                                                                           \
+    ROWS_CASE(10, call)                                                                          \
+    ROWS_CASE(11, call)                                                                          \
+    ROWS_CASE(12, call)
+#else
+#define MORE_ROWS_CASES(call)
+#endif
 #define ROWS_CASE(n, call)                                                                       \
     case n: {                                                                                    \
         enum { ROWS = n };                                                                       \
