@@ -1,0 +1,139 @@
+/* summaries_test.h - the summaries of tests/vectors, and how a model's are compared with them
+ *
+ * tests/vectors/README.md says what the files are. What fails ends the test that asked for it.
+ */
+#ifndef TESTS_SUMMARIES_TEST_H
+#define TESTS_SUMMARIES_TEST_H
+
+#include "base/text_buffer.h"
+#include "model/model.h"
+#include "test_models.h"
+
+enum { MOST_SETTINGS = 16, MOST_BEAMS_ASKED = 6, LONGEST_ASKED = 96 };
+
+/* transformers' summary of a document under some settings. */
+struct expected_summary {
+    const int32_t *ids; /* the start token and the end token included */
+    size_t count;
+    double score;  /* 0 where there is one beam */
+    double margin; /* to another summary, in log-probability; 0.05 is that or more */
+};
+
+struct summary_vectors {
+    const char *folder;
+    struct vector_lines documents;
+    size_t settings_count;
+    embed_generate_options settings[MOST_SETTINGS]; /* without what depends on the model */
+    struct vector_ids ids;
+    double *scores; /* (settings, documents, 3): score, margin, gap */
+};
+
+static inline void settings_load(struct summary_vectors *vectors)
+{
+    struct vector_lines lines = vector_lines_load(VECTORS "bart-settings.txt");
+    static const char *const words[] = {"false", "true", "never"};
+    assert_in_range(lines.count, 1, MOST_SETTINGS);
+    vectors->settings_count = lines.count;
+    for (size_t i = 0; i < lines.count; i++) {
+        embed_generate_options *s = &vectors->settings[i];
+        char word[8];
+        *s = (embed_generate_options)EMBED_GENERATE_OPTIONS_INIT;
+        assert_int_equal(sscanf(lines.text[i], "%u %lf %zu %zu %zu %7s", &s->num_beams,
+                                &s->length_penalty, &s->min_length, &s->max_length,
+                                &s->no_repeat_ngram_size, word),
+                         6);
+        unsigned k = 0;
+        while (k < 3 && strcmp(word, words[k]) != 0) k++;
+        assert_in_range(k, EMBED_STOP_BY_HEURISTIC, EMBED_STOP_NEVER);
+        s->early_stopping = (embed_early_stopping)k;
+    }
+    vector_lines_free(&lines);
+}
+
+/* `name` is that of a folder of tests/vectors. */
+static inline struct summary_vectors summary_vectors_load(const char *name)
+{
+    static char folder[128];
+    char path[160];
+    struct summary_vectors vectors = {.folder = folder};
+    snprintf(folder, sizeof folder, VECTORS "%s", name);
+    vectors.documents = vector_lines_load(VECTORS "bart-documents.txt");
+    settings_load(&vectors);
+    size_t count = vectors.settings_count * vectors.documents.count;
+    snprintf(path, sizeof path, "%s.summaries", folder);
+    vectors.ids = vector_ids_load(path);
+    assert_int_equal(vectors.ids.count, count);
+
+    snprintf(path, sizeof path, "%s.scores", folder);
+    struct vector_lines lines = vector_lines_load(path);
+    assert_int_equal(lines.count, count);
+    vectors.scores = calloc(3 * count, sizeof *vectors.scores);
+    assert_non_null(vectors.scores);
+    for (size_t i = 0; i < count; i++) {
+        double *three = vectors.scores + 3 * i;
+        assert_int_equal(sscanf(lines.text[i], "%lf %lf %lf", three, three + 1, three + 2), 3);
+    }
+    vector_lines_free(&lines);
+    return vectors;
+}
+
+static inline void summary_vectors_free(struct summary_vectors *vectors)
+{
+    vector_lines_free(&vectors->documents);
+    vector_ids_free(&vectors->ids);
+    free(vectors->scores);
+}
+
+static inline struct expected_summary expected_summary(const struct summary_vectors *vectors,
+                                                       size_t setting, size_t document)
+{
+    size_t i = setting * vectors->documents.count + document;
+    const struct vector_ids *ids = &vectors->ids;
+    return (struct expected_summary){ids->ids + ids->offsets[i],
+                                     ids->offsets[i + 1] - ids->offsets[i],
+                                     vectors->scores[3 * i], vectors->scores[3 * i + 1]};
+}
+
+/* A model of the vectors, with an instance for any of the settings. */
+static inline struct opened open_for_summaries(const char *folder, unsigned threads,
+                                               size_t documents)
+{
+    struct opened opened = {0};
+    embed_model_options options = tested;
+    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
+    options.threads = threads;
+    instance_options.documents = documents;
+    instance_options.num_beams = MOST_BEAMS_ASKED;
+    instance_options.max_length = LONGEST_ASKED;
+    if (embed_model_open(&opened.model, folder, &options) != EMBED_OK ||
+        embed_instance_create(&opened.instance, opened.model, &instance_options) != EMBED_OK)
+        fail_msg("%s: %s", folder, embed_error_message());
+    return opened;
+}
+
+static inline embed_strings summarize(const struct opened *opened, const embed_text *texts,
+                                      size_t n, const embed_generate_options *options)
+{
+    embed_strings out = EMBED_STRINGS_INIT;
+    if (embed_instance_generate(opened->instance, texts, n, options, &out) != EMBED_OK)
+        fail_msg("%s", embed_error_message());
+    assert_int_equal(out.count, n);
+    return out;
+}
+
+/* Whether it has the text and the number of tokens of the reference's. */
+static inline bool is_same_summary(const struct opened *opened, const embed_generated *got,
+                                   const struct expected_summary *expected)
+{
+    struct text_buffer text = {0};
+    assert_int_equal(
+        tokenizer_decode(opened->model->tokenizer, expected->ids, expected->count, true, &text),
+        EMBED_OK);
+    bool same = got->status == EMBED_OK && got->tokens == expected->count &&
+                got->length == text.length && got->text[got->length] == '\0' &&
+                (text.length == 0 || memcmp(got->text, text.data, text.length) == 0);
+    text_buffer_free(&text);
+    return same;
+}
+
+#endif

@@ -1,0 +1,128 @@
+/* test_summaries.c - generation end to end: every summary of tests/vectors, token for token, on
+ * every instruction set of this machine, however many documents are under way
+ */
+#include "summaries_test.h"
+
+static const char *const models[] = {"tiny-bart", "tiny-bart-uneven"};
+
+/* ---- against the reference -------------------------------------------------------------- */
+
+/* A sum of log-probabilities is some units of its last place off. */
+#define SCORE_TOLERANCE 2e-4
+
+static void check_summary(const struct opened *opened, const struct summary_vectors *vectors,
+                          size_t setting, size_t document, const embed_generated *got)
+{
+    const struct expected_summary expected = expected_summary(vectors, setting, document);
+    if (!is_same_summary(opened, got, &expected))
+        fail_msg("%s, settings %zu, document %zu, margin %g: %zu tokens, expected %zu: %s",
+                 vectors->folder, setting, document, expected.margin, got->tokens,
+                 expected.count, got->text);
+    if (vectors->settings[setting].num_beams > 1 &&
+        !(fabs(got->score - expected.score) <= SCORE_TOLERANCE))
+        fail_msg("%s, settings %zu, document %zu: score %g, expected %g", vectors->folder,
+                 setting, document, got->score, expected.score);
+}
+
+struct way {
+    unsigned threads;
+    size_t documents; /* under way at a time; 0: the library's choice */
+    size_t group;     /* documents in a call */
+};
+
+/* The summaries of all documents under some settings. */
+static void check_settings(const struct opened *opened, const struct summary_vectors *vectors,
+                           size_t setting, size_t group)
+{
+    embed_text *texts = texts_of(&vectors->documents);
+    for (size_t first = 0; first < vectors->documents.count; first += group) {
+        size_t left = vectors->documents.count - first, n = left < group ? left : group;
+        embed_strings out = summarize(opened, texts + first, n, &vectors->settings[setting]);
+        for (size_t i = 0; i < n; i++)
+            check_summary(opened, vectors, setting, first + i, &out.items[i]);
+        embed_strings_free(&out);
+    }
+    free(texts);
+}
+
+static void check_model(const char *name, struct way way)
+{
+    struct summary_vectors vectors = summary_vectors_load(name);
+    struct opened opened = open_for_summaries(vectors.folder, way.threads, way.documents);
+    for (size_t s = 0; s < vectors.settings_count; s++)
+        check_settings(&opened, &vectors, s, way.group);
+    close_model(&opened);
+    summary_vectors_free(&vectors);
+}
+
+static void test_many_in_a_call(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < 2; m++)
+        FOR_EACH_ISA(check_model(models[m], (struct way){1, 0, SIZE_MAX}));
+}
+
+static void test_one_at_a_time(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < 2; m++) FOR_EACH_ISA(check_model(models[m], (struct way){1, 1, 1}));
+}
+
+/* Calls that do not divide the documents, with slots that do not divide the calls. */
+static void test_few_slots(void **state)
+{
+    (void)state;
+    check_model("tiny-bart", (struct way){1, 3, 50});
+}
+
+/* Threads that share each step of so small a model wait for each other most of the time: one of
+ * the settings will do. */
+static void test_threads(void **state)
+{
+    (void)state;
+    struct summary_vectors vectors = summary_vectors_load("tiny-bart-uneven");
+    struct opened opened = open_for_summaries(vectors.folder, 3, 7);
+    check_settings(&opened, &vectors, 5, SIZE_MAX);
+    close_model(&opened);
+    summary_vectors_free(&vectors);
+}
+
+/* ---- the folder's own settings ---------------------------------------------------------- */
+
+/* Options NULL are the folder's: from generation_config.json, or config.json where there is
+ * none. */
+static void test_folder_settings(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < 2; m++) {
+        char path[128];
+        struct summary_vectors vectors = summary_vectors_load(models[m]);
+        struct opened opened = open_model(vectors.folder, 1, 0);
+        embed_text *texts = texts_of(&vectors.documents);
+        snprintf(path, sizeof path, "%s.texts", vectors.folder);
+        struct vector_lines expected = vector_lines_load(path);
+        assert_int_equal(expected.count, vectors.documents.count);
+        embed_strings out = summarize(&opened, texts, expected.count, NULL);
+        for (size_t i = 0; i < out.count; i++) {
+            if (out.items[i].length != expected.length[i] ||
+                memcmp(out.items[i].text, expected.text[i], expected.length[i]) != 0)
+                fail_msg("%s: document %zu: %s", path, i, out.items[i].text);
+        }
+        embed_strings_free(&out);
+        vector_lines_free(&expected);
+        free(texts);
+        close_model(&opened);
+        summary_vectors_free(&vectors);
+    }
+}
+
+int main(void)
+{
+    tested.dtype = EMBED_DTYPE_F32;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_many_in_a_call),  cmocka_unit_test(test_one_at_a_time),
+        cmocka_unit_test(test_few_slots),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_folder_settings),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
