@@ -26,8 +26,8 @@ struct generate {
     embed_generated *items;    /* (n) */
     struct summary *summaries; /* (n) */
     size_t not_finite;
-    size_t begun;              /* texts; the last of them has pieces to come from `piece` on */
-    size_t piece;
+    size_t begun;              /* texts; of the last, `piece` of `pieces` are begun: its summary may */
+    size_t piece, pieces;      /* have ended, and is gone then */
     struct token_span span;    /* of that text */
     int32_t *ids;              /* (max_tokens): a piece with its special tokens */
 };
@@ -64,12 +64,14 @@ static embed_status begin_text(struct generate *g)
                                     .truncated = g->span.truncated, .pieces = pieces};
     g->begun++;
     g->piece = 0;
+    g->pieces = pieces;
     return EMBED_OK;
 }
 
 /* Piece `piece` of the text: all have about as many tokens, and special tokens of their own. */
-static void cut_piece(struct generate *g, size_t pieces, struct generator_document *document)
+static void cut_piece(struct generate *g, struct generator_document *document)
 {
+    size_t pieces = g->pieces;
     document->ids = g->span.ids;
     document->count = g->span.count;
     if (pieces == 1) return;
@@ -86,13 +88,13 @@ static embed_status next_document(void *argument, struct generator_document *doc
 {
     struct generate *g = argument;
     *has = false;
-    if (g->begun == 0 || g->piece == g->summaries[g->begun - 1].pieces) {
+    if (g->piece == g->pieces) {
         if (g->begun == g->n) return EMBED_OK;
         TRY(begin_text(g));
     }
     size_t text = g->begun - 1;
     *document = (struct generator_document){.text = text, .piece = g->piece, .rules = g->rules};
-    cut_piece(g, g->summaries[text].pieces, document);
+    cut_piece(g, document);
     g->items[text].source_tokens += document->count;
     g->piece++;
     *has = true;
