@@ -198,6 +198,34 @@ static void test_encode_json_lines(void **state)
                     "{\"text\": \"the cat\"}\n{\"n\": 1, \"text\": \"the dog\"}\n", NULL);
 }
 
+#define SUMMARIZE "embed", "summarize", "--threads", "1", "-m", "tests/vectors/tiny-bart"
+
+static void test_summarize(void **state)
+{
+    (void)state;
+    const char *path = scratch("summaries");
+    torture_command("summarize",
+                    WORDS(SUMMARIZE, "--documents", "2", "--max-length", "20", "-o", path),
+                    "Storm\n\nMayor Harris said the work would cost 50.1 million\n", path);
+}
+
+static void test_summarize_json_lines(void **state)
+{
+    (void)state;
+    torture_command("summarize --jsonl",
+                    WORDS(SUMMARIZE, "--jsonl", "text", "--num-beams", "1", "--max-length", "20"),
+                    "{\"text\": \"Storm\"}\n{\"text\": \"\"}\n", NULL);
+}
+
+static void test_summarize_document(void **state)
+{
+    (void)state;
+    torture_command("summarize --document",
+                    WORDS(SUMMARIZE, "--document", "--long", "split", "--max-tokens", "16",
+                          "--max-length", "20"),
+                    "Mayor Harris said\nthe work would cost 50.1 million\n", NULL);
+}
+
 static void test_tokenize(void **state)
 {
     (void)state;
@@ -217,7 +245,9 @@ int main(void)
         cmocka_unit_test(test_encode_npy),        cmocka_unit_test(test_encode_text),
         cmocka_unit_test(test_encode_jsonl),      cmocka_unit_test(test_encode_f32),
         cmocka_unit_test(test_encode_f16),        cmocka_unit_test(test_encode_json_lines),
-        cmocka_unit_test(test_tokenize),          cmocka_unit_test(test_other_commands),
+        cmocka_unit_test(test_summarize),         cmocka_unit_test(test_summarize_json_lines),
+        cmocka_unit_test(test_summarize_document), cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_other_commands),
     };
     return cmocka_run_group_tests(tests, make_plan, remove_plan);
 }

@@ -10,7 +10,8 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#define ENCODE "embed", "encode", "--threads", "2", "-m"
+#define ENCODE    "embed", "encode", "--threads", "2", "-m"
+#define SUMMARIZE "embed", "summarize", "--threads", "2", "-m", "tests/vectors/tiny-bart"
 
 static const char text[] = "the cat\nthe dog\n\nthe last line\n";
 #define TEXT text, sizeof text - 1
@@ -169,6 +170,9 @@ static void test_output_names(void **state)
     fails(WORDS(ENCODE, TINY_BERT, scratch_folder), "Is a directory");
     fails(WORDS(ENCODE, TINY_BERT, below), "Not a directory");
     fails(WORDS(ENCODE, file), "Not a directory");
+    fails(WORDS(SUMMARIZE, "-o", below), "Not a directory");
+    fails(WORDS(SUMMARIZE, "-o", "/dev/full"), "No space left on device");
+    fails(WORDS(SUMMARIZE, "--document", scratch_folder), "Is a directory");
     unlink(file);
 }
 
@@ -283,6 +287,9 @@ static void test_closed_streams(void **state)
     fails_prepared(WORDS(ENCODE, TINY_BERT), close_in, "standard input: Bad file descriptor");
     fails_prepared(WORDS(ENCODE, TINY_BERT), close_out, "standard output: Bad file descriptor");
     fails_prepared(WORDS("embed", "tokenize", "-m", TINY_BERT), close_out, "standard output");
+    fails_prepared(WORDS(SUMMARIZE), close_in, "standard input: Bad file descriptor");
+    fails_prepared(WORDS(SUMMARIZE, "--document"), close_in, "standard input: Bad file");
+    fails_prepared(WORDS(SUMMARIZE), close_out, "standard output: Bad file descriptor");
     fails_prepared(WORDS("embed", "help"), close_out, "standard output: Bad file descriptor");
     fails_prepared(WORDS("embed", "info", "-m", TINY_BERT), close_out, "standard output");
 
@@ -514,26 +521,29 @@ static void small_memory(void)
     if (setrlimit(RLIMIT_AS, &small) != 0) _exit(127);
 }
 
-/* From what the loader cannot start in to what is enough. */
-static void test_memory_limits(void **state)
+/* From what the loader cannot start in to what is enough for the words, which write to `path`. */
+static void check_memory_limits(const char *const *words, const char *path)
 {
-    (void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    print_message("skipped: sanitizers need terabytes of address space\n");
-    skip();
-#endif
-    const char *rows = scratch("rows");
     unsigned told = 0, done = 0;
+    size_t length;
+    program_result well = run_prepared(words, NULL);
+    assert_int_equal(well.status, 0);
+    free_result(&well);
+    char *whole = read_file(path, &length);
+    unlink(path);
     for (address_space = (size_t)2 << 20; done < 3 && address_space < (size_t)1 << 30;
          address_space += (size_t)1 << 20) {
-        program_result r = run_prepared(WORDS(ENCODE, TINY_BERT, "-o", rows), small_memory);
+        program_result r = run_prepared(words, small_memory);
         if (r.status == 1) {
             check_one_line(&r, "embed: ");
-            assert_int_equal(access(rows, F_OK), -1);
+            assert_int_equal(access(path, F_OK), -1);
             told++;
         } else if (r.status == 0) {
             assert_string_equal(r.err, "");
-            check_rows(rows);
+            char *written = read_file(path, &length);
+            assert_string_equal(written, whole);
+            free(written);
+            unlink(path);
             done++;
         } else if (r.status != 127 && r.status != 128 + SIGKILL && r.status != 128 + SIGSEGV) {
             fail_msg("%zu bytes: status %d, %s", address_space, r.status, r.err);
@@ -542,7 +552,21 @@ static void test_memory_limits(void **state)
         }
         free_result(&r);
     }
+    free(whole);
     assert_true(done == 3 && told > 0);
+}
+
+static void test_memory_limits(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    print_message("skipped: sanitizers need terabytes of address space\n");
+    skip();
+#endif
+    const char *path = scratch("out");
+    check_memory_limits(WORDS(ENCODE, TINY_BERT, "-o", path), path);
+    check_memory_limits(WORDS(SUMMARIZE, "--documents", "2", "--max-length", "20", "-o", path),
+                        path);
 }
 
 static void test_deep_json(void **state)

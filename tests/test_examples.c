@@ -93,11 +93,33 @@ static void test_fill_gpu_emulated(void **state)
     free_result(&result);
 }
 
+static void test_summarize(void **state)
+{
+    (void)state;
+    program_result result = run_well(
+        WORDS("examples/summarize", "tests/vectors/tiny-bart", "Storm", "", "Mayor Mayor Mayor"),
+        NULL, 0);
+    for (int i = 1; i <= 3; i++) {
+        char line[32];
+        snprintf(line, sizeof line, "text %d: ", i);
+        assert_non_null(strstr(result.out, line));
+    }
+    assert_int_equal(count_lines(result.out), 7);
+    assert_non_null(strstr(result.out, "3 of 3 texts summarized\n"));
+    free_result(&result);
+
+    result = run(WORDS("examples/summarize", TINY_BERT, "Storm"), NULL, 0);
+    assert_int_equal(result.status, 1);
+    assert_non_null(strstr(result.err, "writes no summaries\n"));
+    free_result(&result);
+}
+
 static void test_usage(void **state)
 {
     (void)state;
     static const char *const programs[] = {"examples/shared_model", "examples/streams",
-                                           "examples/kept_warm", "examples/fill_gpu"};
+                                           "examples/kept_warm", "examples/fill_gpu",
+                                           "examples/summarize"};
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
         program_result result = run(WORDS(programs[i]), NULL, 0);
         assert_int_equal(result.status, 2);
@@ -111,7 +133,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shared_model),      cmocka_unit_test(test_streams),
         cmocka_unit_test(test_kept_warm),         cmocka_unit_test(test_fill_gpu),
-        cmocka_unit_test(test_fill_gpu_emulated), cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_fill_gpu_emulated), cmocka_unit_test(test_summarize),
+        cmocka_unit_test(test_usage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

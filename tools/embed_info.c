@@ -40,8 +40,8 @@ static void put_device(char out[DEVICE_WORD], embed_device device, int index)
         snprintf(out, DEVICE_WORD, "cpu");
 }
 
-/* What an embedder makes of the last hidden states, or how a generator decodes them. NULL: failed, or
- * out of memory. */
+/* What an embedder makes of the last hidden states, or how a generator decodes them. NULL: failed,
+ * or out of memory. */
 static json_t *describe_output(const embed_model *model, const embed_model_info *info)
 {
     if (!info->generates)
@@ -143,8 +143,7 @@ static bool add_instances(json_t *facts, const embed_model *model, const tool_se
     if (embed_plan(settings->model, &options, NULL, &memory) != EMBED_OK)
         return tool_error("%s", embed_error_message());
     json_object_set_new(facts, "instance_bytes", json_integer((json_int_t)memory.own));
-    if (memory.kv > 0)
-        json_object_set_new(facts, "kv_bytes", json_integer((json_int_t)memory.kv));
+    json_object_set_new(facts, "kv_bytes", json_integer((json_int_t)memory.kv));
     json_object_set_new(facts, "instances_that_fit", json_integer((json_int_t)count));
     return true;
 }
@@ -173,13 +172,12 @@ static bool add_gpu(json_t *facts, const tool_settings *settings)
                 {"gpu_activation_bytes", memory.activations},
                 {"gpu_workspace_bytes", memory.workspace},
                 {"gpu_graph_bytes", memory.graphs},
+                {"gpu_kv_bytes", memory.kv},
                 {"gpu_instance_bytes", memory.own},
                 {"gpu_pinned_bytes", memory.pinned},
                 {"gpu_instances", all > shared ? (all - shared) / memory.own : 0}};
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         json_object_set_new(facts, told[i].key, json_integer((json_int_t)told[i].value));
-    if (memory.kv > 0)
-        json_object_set_new(facts, "gpu_kv_bytes", json_integer((json_int_t)memory.kv));
     json_object_set_new(facts, "gpu_is_measured", json_boolean(memory.measured));
     return true;
 }

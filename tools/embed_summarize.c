@@ -1,8 +1,9 @@
 /* embed_summarize.c - embed summarize: a summary for each document
  *
- * Documents are read in blocks of up to 4 MiB, so that memory does not depend on the length of the
- * file. The library has several of a block under way at a time, and tells of each as it ends: what is
- * the next in the file's order is written at once, the others are held back until it is there.
+ * Documents are read in blocks of up to 4 MiB, so that memory does not depend on the length of
+ * the file. The library has several of a block under way at a time, and tells of each as it
+ * ends: what is the next in the file's order is written at once, the others are held back until
+ * it is there.
  */
 #include "embed_tool.h"
 
@@ -78,8 +79,10 @@ static output_line json_line(const embed_generated *summary, uint64_t index)
     enum { MARGIN = 256 }; /* what stands around the text */
     char *bytes = tool_resize(NULL, MARGIN + 6 * summary->length, 1), *p = bytes;
     p += sprintf(p, "{\"index\":%ju,\"summary\":", (uintmax_t)index);
-    if (summary->status == EMBED_OK) p = put_json_string(p, summary->text, summary->length);
-    else p += sprintf(p, "null");
+    if (summary->status == EMBED_OK)
+        p = put_json_string(p, summary->text, summary->length);
+    else
+        p += sprintf(p, "null");
     p += isfinite(summary->score) ? sprintf(p, ",\"score\":%.6g", summary->score)
                                   : sprintf(p, ",\"score\":null"); /* JSON has no NaN */
     p += sprintf(p, ",\"tokens\":%zu,\"source_tokens\":%zu,\"pieces\":%zu,\"truncated\":%s}\n",
@@ -125,8 +128,8 @@ static void on_summary(void *user, size_t i, const embed_generated *summary)
     s->lines[i] = s->settings->jsonl_field != NULL ? json_line(summary, index)
                                                    : plain_line(summary, s->settings->scores);
     count_summary(s, summary, index + 1);
-    /* The rest of the block may take hours, and there is no way to call it off. The output's file is
-     * removed on exit. */
+    /* The rest of the block may take hours, and there is no way to call it off. The output's
+     * file is removed on exit. */
     if (!write_lines(s)) exit(EXIT_FAILURE);
     uint64_t block_bytes = block->bytes - s->block_start;
     progress_add(&s->progress, 1, summary->tokens,
@@ -189,7 +192,8 @@ static bool set_options(summarizing *s)
     if (settings->num_beams > 0) options->num_beams = (unsigned)settings->num_beams;
     if (settings->min_length.given) options->min_length = settings->min_length.value;
     if (settings->max_length > 0) options->max_length = settings->max_length;
-    if (settings->length_penalty.given) options->length_penalty = settings->length_penalty.value;
+    if (settings->length_penalty.given)
+        options->length_penalty = settings->length_penalty.value;
     if (settings->no_repeat_ngram_size.given)
         options->no_repeat_ngram_size = settings->no_repeat_ngram_size.value;
     if (settings->early_stopping > 0)
