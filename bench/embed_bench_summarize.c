@@ -48,15 +48,8 @@ static embed_text *make_documents(int32_t *ids, size_t documents, size_t tokens)
 
 /* ---- floor --------------------------------------------------------------------------------- */
 
-/* That a number of a weight, and one of a key or value, take. Groups of 64 weights in INT8 have a
- * scale and a sum. */
-static double weight_number_bytes(embed_dtype dtype)
-{
-    if (dtype == EMBED_DTYPE_INT8) return 1 + 8.0 / 64;
-    return dtype == EMBED_DTYPE_F32 ? 4 : 2;
-}
-
-static double cache_number_bytes(embed_dtype dtype)
+/* Of a weight, key or value; a model that generates is not run in INT8. */
+static double number_bytes(embed_dtype dtype)
 {
     return dtype == EMBED_DTYPE_F32 ? 4 : 2;
 }
@@ -67,7 +60,7 @@ static double step_weight_bytes(const embed_model_info *info)
     double C = (double)info->width, F = (double)info->decoder_feed_forward;
     double layer = 6 * C * C + 2 * C * F; /* q, k, v, output; cross q and output; feed forward */
     double head = C * (double)info->vocabulary;
-    return ((double)info->decoder_layers * layer + head) * weight_number_bytes(info->dtype);
+    return ((double)info->decoder_layers * layer + head) * number_bytes(info->dtype);
 }
 
 /* Of a document, in the mean of all steps: keys and values of the source are shared by its beams,
@@ -77,7 +70,7 @@ static double step_cache_bytes(const struct settings *settings, const embed_mode
     double rows = (double)settings->tokens +
                   (double)settings->beams * ((double)settings->new_tokens + 1) / 2;
     return rows * 2 * (double)info->width * (double)info->decoder_layers *
-           cache_number_bytes(info->dtype);
+           number_bytes(info->dtype);
 }
 
 /* ---- measurement --------------------------------------------------------------------------- */
