@@ -171,6 +171,56 @@ static inline size_t count_lines(const char *text)
     return n;
 }
 
+/* Exit 1, nothing on stdout, and one line that names the thing. */
+static inline void check_failure(const char *const *words, const char *what)
+{
+    program_result r = run(words, "x\n", 2);
+    if (r.status != 1 || r.out_length != 0 || memcmp(r.err, "embed: ", 7) != 0 ||
+        count_lines(r.err) != 1 || strstr(r.err, what) == NULL)
+        fail_msg("%s: status %d: %s", what, r.status, r.err);
+    free_result(&r);
+}
+
+/* Exit 2, one line that says what is wrong, and the usage line. */
+static inline void check_wrong_calls(const char *const *const *calls, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        program_result r = run(calls[i], "x\n", 2);
+        const char *usage = strstr(r.err, "\nusage: embed ");
+        if (r.status != 2 || r.out_length != 0 || memcmp(r.err, "embed: ", 7) != 0 ||
+            usage == NULL || count_lines(r.err) != 2 || strchr(r.err, '\033') != NULL)
+            fail_msg("call %zu: status %d: %s", i, r.status, r.err);
+        free_result(&r);
+    }
+}
+
+/* Somebody who types this line three times gets an answer to each before typing the next: this one,
+ * or any where it is NULL. */
+static inline void check_answers(const char *const *words, const char *line, const char *expected)
+{
+    int in[2], out[2];
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    pid_t child = start_program(words, in[0], out[1], 2, 0);
+    close(in[0]);
+    close(out[1]);
+    FILE *answers = fdopen(out[0], "r");
+    char *answer = NULL;
+    size_t capacity = 0;
+    alarm(60); /* a program that waits for more would hang the test */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(write(in[1], line, strlen(line)), strlen(line));
+        assert_true(getline(&answer, &capacity, answers) > 0);
+        if (expected != NULL) assert_string_equal(answer, expected);
+    }
+    alarm(0);
+    close(in[1]);
+    assert_int_equal(getline(&answer, &capacity, answers), -1);
+    assert_int_equal(wait_program(child, NULL), 0);
+    fclose(answers);
+    free(answer);
+}
+
 /* A folder of this test's own, in the build folder. */
 static char scratch_folder[512];
 
