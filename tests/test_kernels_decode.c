@@ -240,15 +240,19 @@ static void test_attention_shows_nan(void **state)
                 attention_case_free(&a);
             }
         }
-        struct attention_case a = attention_case(k, 2, 37, 64, true, 1);
-        matrix_set(a.q, 64 + 5, NAN);
-        struct matrix got = attend(&a, 0, 2);
-        for (size_t i = 0; i < 64; i++) {
-            assert_true(isnan(element_value(got, 64 + i)));
-            assert_true(isfinite(element_value(got, a.C + 64 + i)));
+        for (size_t n = 0; n < 2; n++) { /* a query; all scores are -infinity */
+            struct attention_case a = attention_case(k, 2, 37, 64, true, 1);
+            matrix_set(a.q, 64 + 5, n == 0 ? NAN : INFINITY);
+            for (size_t t = 0; t < 37; t++)
+                matrix_set(a.cache, ((size_t)a.table[t] * 37 + t) * 2 * a.C + 64 + 5, -1);
+            struct matrix got = attend(&a, 0, 2);
+            for (size_t i = 0; i < 64; i++) {
+                assert_true(isnan(element_value(got, 64 + i)));
+                assert_true(isfinite(element_value(got, a.C + 64 + i)));
+            }
+            matrix_free(got);
+            attention_case_free(&a);
         }
-        matrix_free(got);
-        attention_case_free(&a);
     }
 }
 
@@ -332,8 +336,9 @@ static void test_log_softmax_sums(void **state)
                 reference->log_softmax_sums(&largest_expected, &expected, x, V);
                 k->log_softmax_sums(&largest, &log_sum, x, V);
                 assert_true(largest == largest_expected);
-                /* 1e-7 of the sum, which is 1e-7 of its logarithm. */
-                if (!(fabsf(log_sum - expected) <= 2e-6f))
+                /* 3,142 roundings of 6e-8 of each of 16 sums, in random directions: 3.4e-6 of the
+                 * sum, which is 3.4e-6 in its logarithm. */
+                if (!(fabsf(log_sum - expected) <= 5e-6f))
                     fail_msg("%s V %zu: %.9g, the reference has %.9g", k->name, V, log_sum, expected);
                 guarded_free(x, V * sizeof *x);
             }

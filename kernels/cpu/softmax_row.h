@@ -4,8 +4,6 @@
 
 #include "vector_math.h"
 
-#include <float.h>
-
 /* row[0..columns): products q k into e^(x - largest x), x = product * scale + relative, and 0 past
  * T; returns their sum. relative is that of key 0, or NULL. columns is T in whole vectors. */
 static inline float exponentials(float *row, const float *relative, size_t T, size_t columns,
@@ -15,7 +13,7 @@ static inline float exponentials(float *row, const float *relative, size_t T, si
         vec bias = relative != NULL ? vec_load(relative + t) : vec_set(0);
         vec_store(row + t, vec_fma(vec_load(row + t), vec_set(scale), bias));
     }
-    for (size_t t = T; t < columns; t++) row[t] = -FLT_MAX;
+    for (size_t t = T; t < columns; t++) row[t] = -INFINITY;
     vec largest = vec_load(row);
     for (size_t t = LANES; t < columns; t += LANES) largest = vec_max(largest, vec_load(row + t));
     largest = vec_set(vec_largest(largest));

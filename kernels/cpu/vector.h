@@ -58,7 +58,8 @@ INLINE size_t round_up(size_t n, size_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
-/* Asks for the line at p, which may lie outside of any array, in the second cache level. */
+/* Asks for the line at p, which may lie outside of any array, in the second cache level. A function that
+ * does nothing else must be INLINE: gcc takes calls of it for useless. */
 INLINE void prefetch(const void *p)
 {
     __builtin_prefetch(p, 0, 2);
