@@ -102,7 +102,7 @@ BEAM_FUNCTION int beam_merge(struct beam_decision *decision, size_t K,
             const struct beam_candidate *next =
                 &candidates[k * count + (size_t)decision->taken[k]];
             if (next->score != next->score) return 0;
-            if (best.token == NO_TOKEN || next->score > best.score) {
+            if (next->score > best.score) {
                 best.score = next->score;
                 best.token = next->token;
                 best.beam = (int32_t)k;
