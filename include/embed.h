@@ -473,9 +473,15 @@ EMBED_API void embed_strings_free(embed_strings *strings);
  * computes what has come together, in one batch. A row has the bits that embed_instance_encode gives.
  * Every request that was accepted is completed exactly once.
  *
- * Out of memory: an instance is made anew with smaller batches, then there are fewer instances, then
- * the fallback computes; with memory free again the pool grows back. Where a batch fails, it is tried
- * again in halves, until only what is at fault fails. A GPU that is lost is not called any more: the
+ * A pool of a model that generates takes documents - texts, or pieces of those that are to be split - out
+ * of the queue one by one: each instance has several under way, of any requests, and where one ends the
+ * next begins. All of them have the same num_beams; one with another waits until they have ended, and
+ * those after it wait with it. What is said of batches means single documents there.
+ *
+ * Out of memory: an instance is made anew with smaller batches, or fewer documents under way, then there
+ * are fewer instances, then the fallback computes; with memory free again the pool grows back. Where a
+ * batch fails, it is tried again in halves, until only what is at fault fails; documents that were under
+ * way are tried together once more, and then each alone. A GPU that is lost is not called any more: the
  * fallback goes on with what was under way and what is queued, and the metrics say EMBED_POOL_DEGRADED. */
 typedef struct embed_pool embed_pool;
 
@@ -505,12 +511,17 @@ typedef struct embed_pool_options {
     embed_switch warm_up;    /* compute before the first request; EMBED_AS_MODEL: on */
     unsigned warm_up_passes; /* 0: 10 */
     const char *profile; /* a batch profile, a file written for this model and device; NULL: none */
+    /* Of a model that generates, as in embed_instance_options. Documents are under way in each instance,
+     * fewer where memory is short; batch_tokens are those of sources that are read at a time. */
+    size_t documents;
+    unsigned num_beams;
+    size_t max_length;
 } embed_pool_options;
 
 #define EMBED_POOL_OPTIONS_INIT                                                                  \
     {                                                                                            \
         sizeof(embed_pool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, EMBED_FALLBACK_LAZY,           \
-            EMBED_AS_MODEL, 0, NULL                                                              \
+            EMBED_AS_MODEL, 0, NULL, 0, 0, 0                                                     \
     }
 
 /* One model, or the same folder opened on n devices in the same dtype. The pool keeps the models
@@ -526,7 +537,7 @@ EMBED_API embed_status embed_pool_encode(embed_pool *pool, const embed_text *tex
                                          size_t capacity, embed_item *items);
 
 /* As embed_instance_generate, from any number of threads at once: waits for room in the queue and for
- * the result. options->done is called on threads of the pool's. */
+ * the result. options->done is called on threads of the pool's, two of which may call it at a time. */
 EMBED_API embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size_t n,
                                            const embed_generate_options *options,
                                            embed_strings *out);
@@ -548,11 +559,15 @@ typedef struct embed_request {
      * wait_for_room does not wait there; it must not wait for requests. */
     void (*done)(void *user, embed_status status, const char *message);
     void *user;
+    /* For a model that generates, with options, out and items NULL. Not so: both NULL. */
+    const embed_generate_options *generate; /* read until embed_pool_submit returns; its `done` is called
+                                               before the request's; NULL: the folder's */
+    embed_strings *strings; /* written as embed_instance_generate's `out`, when the request completes */
 } embed_request;
 
 #define EMBED_REQUEST_INIT                                                                       \
     {                                                                                            \
-        sizeof(embed_request), NULL, 0, NULL, NULL, 0, NULL, 0, 0, NULL, NULL                    \
+        sizeof(embed_request), NULL, 0, NULL, NULL, 0, NULL, 0, 0, NULL, NULL, NULL, NULL        \
     }
 
 typedef struct embed_ticket embed_ticket;
@@ -564,7 +579,7 @@ typedef struct embed_ticket embed_ticket;
 EMBED_API embed_status embed_pool_submit(embed_pool *pool, const embed_request *request,
                                          embed_ticket **ticket);
 
-/* How the request ended: as embed_instance_encode would return, or EMBED_EXPIRED, EMBED_CANCELLED;
+/* How the request ended: as embed_instance_encode or _generate would return, or EMBED_EXPIRED, EMBED_CANCELLED;
  * EMBED_PENDING where it has not, after so many milliseconds (0: it does not wait). Any thread. */
 EMBED_API embed_status embed_ticket_wait(embed_ticket *ticket, unsigned milliseconds);
 
@@ -613,7 +628,9 @@ typedef enum embed_pool_state {
     EMBED_POOL_CLOSED = 3
 } embed_pool_state;
 
-/* Since the pool was created, if not said otherwise. */
+/* Since the pool was created, if not said otherwise. Where the model generates, a batch is a document: it
+ * is computed from when it is taken out of the queue until its summary has ended, has the tokens of its
+ * source, and one text, or none where other pieces of that are still to come. */
 typedef struct embed_metrics {
     size_t size;
     embed_pool_state state; /* now */
@@ -631,9 +648,11 @@ typedef struct embed_metrics {
     embed_distribution compute_microseconds;   /* of batches */
     embed_distribution batch_texts, batch_tokens;
     unsigned instances, instances_at_first;
-    size_t instance_batch_tokens;              /* the most that a batch may have now */
+    size_t instance_batch_tokens;              /* the most that a batch may have now, or all documents
+                                                  together that are under way in an instance */
     uint64_t instance_bytes, weight_bytes;     /* now: own bytes of all, shared bytes */
     uint64_t device_free_bytes, device_bytes;  /* now, of the pool's GPUs together */
+    uint64_t generated_tokens; /* of summaries; `tokens` are their sources' */
 } embed_metrics;
 
 #define EMBED_DISTRIBUTION_NONE {0, 0, 0, 0, 0, 0, {0}}
@@ -642,7 +661,7 @@ typedef struct embed_metrics {
     {                                                                                            \
         sizeof(embed_metrics), EMBED_POOL_READY, {0}, 0, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,   \
             EMBED_DISTRIBUTION_NONE, EMBED_DISTRIBUTION_NONE, EMBED_DISTRIBUTION_NONE,           \
-            EMBED_DISTRIBUTION_NONE, EMBED_DISTRIBUTION_NONE, 0, 0, 0, 0, 0, 0, 0                \
+            EMBED_DISTRIBUTION_NONE, EMBED_DISTRIBUTION_NONE, 0, 0, 0, 0, 0, 0, 0, 0             \
     }
 
 EMBED_API embed_status embed_pool_get_metrics(const embed_pool *pool, embed_metrics *metrics);

@@ -4,6 +4,7 @@
 #include "backend/cpu_features.h"
 #include "base/status.h"
 
+#include <math.h>
 #include <string.h>
 
 #define MAX_THREADS 1024
@@ -110,4 +111,62 @@ embed_status take_encode(embed_encode_options *all, const embed_encode_options *
         return fail(EMBED_INVALID_ARGUMENT, "capacity is %zu floats, %zu rows of %zu need more",
                     capacity, n, all->dimensions);
     return check_texts(texts, n); /* after the room for their rows: a wild n reads nothing */
+}
+
+embed_status take_generation(embed_generate_options *all, const embed_model *model)
+{
+    const struct generation_rules *rules = &model->generation;
+    if (model->encoder.config.decoder.L == 0)
+        return fail(EMBED_UNSUPPORTED, "%s: a %s model gives embeddings, and writes no summaries",
+                    model->folder, model->encoder.config.family);
+    *all = (embed_generate_options)EMBED_GENERATE_OPTIONS_INIT;
+    all->num_beams = (unsigned)rules->num_beams;
+    all->min_length = (size_t)rules->min_length;
+    all->max_length = (size_t)rules->max_length;
+    all->length_penalty = (double)rules->length_penalty;
+    all->no_repeat_ngram_size = (size_t)rules->no_repeat_ngram_size;
+    all->early_stopping = (embed_early_stopping)rules->early_stopping;
+    return EMBED_OK;
+}
+
+/* Against what an instance for so many beams, of so many tokens each, can. */
+static embed_status check_generation(const embed_generate_options *options, size_t most_beams,
+                                     size_t most_length)
+{
+    if (options->num_beams < 1 || options->num_beams > most_beams)
+        return fail(EMBED_INVALID_ARGUMENT,
+                    "num_beams is %u, must be from 1 to the instance's %zu (begin with "
+                    "embed_model_get_generation)", options->num_beams, most_beams);
+    if (options->max_length < 2 || options->max_length > most_length)
+        return fail(EMBED_INVALID_ARGUMENT,
+                    "max_length is %zu, must be from 2 to the instance's %zu", options->max_length,
+                    most_length);
+    if (options->min_length > options->max_length)
+        return fail(EMBED_INVALID_ARGUMENT, "min_length is %zu, max_length is %zu",
+                    options->min_length, options->max_length);
+    if (!isfinite(options->length_penalty) || fabs(options->length_penalty) > 100)
+        return fail(EMBED_INVALID_ARGUMENT, "length_penalty is %g, must be from -100 to 100",
+                    options->length_penalty);
+    if (options->no_repeat_ngram_size > most_length)
+        return fail(EMBED_INVALID_ARGUMENT, "no_repeat_ngram_size is %zu, must be at most %zu",
+                    options->no_repeat_ngram_size, most_length);
+    if ((int)options->early_stopping < EMBED_STOP_BY_HEURISTIC ||
+        options->early_stopping > EMBED_STOP_NEVER)
+        return fail(EMBED_INVALID_ARGUMENT, "early_stopping is %d, must be an embed_early_stopping",
+                    (int)options->early_stopping);
+    if (options->long_texts != EMBED_LONG_CUT && options->long_texts != EMBED_LONG_SPLIT)
+        return fail(EMBED_INVALID_ARGUMENT, "long_texts is %d, must be an embed_long_text",
+                    (int)options->long_texts);
+    return EMBED_OK;
+}
+
+embed_status take_generate(embed_generate_options *all, const embed_generate_options *options,
+                           const embed_model *model, size_t most_beams, size_t most_length,
+                           const embed_text *texts, size_t n)
+{
+    TRY(take_generation(all, model));
+    TRY(take_options(all, sizeof *all, options, "embed_generate_options"));
+    TRY(check_generation(all, most_beams, most_length));
+    TRY(check_max_tokens(&all->max_tokens, model));
+    return check_texts(texts, n);
 }

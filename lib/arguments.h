@@ -33,4 +33,11 @@ embed_status take_encode(embed_encode_options *all, const embed_encode_options *
                          const embed_model *model, const embed_text *texts, size_t n,
                          const float *out, size_t capacity);
 
+/* What the model's folder sets; EMBED_UNSUPPORTED where it does not generate. */
+embed_status take_generation(embed_generate_options *all, const embed_model *model);
+/* As take_encode, within the beams and the length that the instances are for. */
+embed_status take_generate(embed_generate_options *all, const embed_generate_options *options,
+                           const embed_model *model, size_t most_beams, size_t most_length,
+                           const embed_text *texts, size_t n);
+
 #endif

@@ -45,20 +45,70 @@ embed_status embed_pool_encode(embed_pool *pool, const embed_text *texts, size_t
     return n == 0 ? EMBED_OK : pool_encode(pool, texts, n, &all, out, items);
 }
 
+/* Within what the pool's instances are for. */
+static embed_status take_pool_generate(embed_generate_options *all,
+                                       const embed_generate_options *options,
+                                       const embed_pool *pool, const embed_text *texts, size_t n)
+{
+    return take_generate(all, options, pool->models[0], pool->options.num_beams,
+                         pool->options.max_length, texts, n);
+}
+
+embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size_t n,
+                                 const embed_generate_options *options, embed_strings *out)
+{
+    REQUIRE(pool);
+    REQUIRE(out);
+    embed_generate_options all;
+    embed_strings strings = EMBED_STRINGS_INIT;
+    TRY(take_pool_generate(&all, options, pool, texts, n));
+    TRY(give_struct(out, &strings, sizeof strings, "embed_strings"));
+    if (n == 0) return EMBED_OK;
+    embed_status status = pool_generate(pool, texts, n, &all, &strings);
+    if (strings.items != NULL) give_struct(out, &strings, sizeof strings, "embed_strings");
+    return status;
+}
+
+static embed_status submit_for_rows(embed_pool *pool, embed_request *given, struct request **ticket)
+{
+    embed_encode_options all;
+    if (given->generate != NULL || given->strings != NULL)
+        return fail(EMBED_INVALID_ARGUMENT,
+                    "a request has generate or strings, which are for models that generate; this "
+                    "one gives embeddings");
+    TRY(take_encode(&all, given->options, pool->models[0], given->texts, given->n, given->out,
+                    given->capacity));
+    given->options = &all;
+    return pool_submit(pool, given, 0, ticket);
+}
+
+static embed_status submit_for_summaries(embed_pool *pool, embed_request *given,
+                                         struct request **ticket)
+{
+    embed_generate_options all;
+    const embed_strings none = EMBED_STRINGS_INIT;
+    if (given->options != NULL || given->out != NULL || given->items != NULL)
+        return fail(EMBED_INVALID_ARGUMENT,
+                    "a request has options, out or items, which are for embeddings; this model "
+                    "generates: it takes generate and strings");
+    TRY(take_pool_generate(&all, given->generate, pool, given->texts, given->n));
+    TRY(give_struct(given->strings, &none, sizeof none, "embed_request's strings"));
+    given->generate = &all;
+    return pool_submit(pool, given, 0, ticket);
+}
+
 embed_status embed_pool_submit(embed_pool *pool, const embed_request *request,
                                embed_ticket **ticket)
 {
     REQUIRE(pool);
     REQUIRE(request);
     embed_request given = EMBED_REQUEST_INIT;
-    embed_encode_options all;
     TRY(take_options(&given, sizeof given, request, "embed_request"));
     if (given.n == 0) return fail(EMBED_INVALID_ARGUMENT, "a request has no texts");
     if (ticket == NULL && given.done == NULL)
         return fail(EMBED_INVALID_ARGUMENT, "a request has neither a ticket nor `done`");
-    TRY(take_encode(&all, given.options, pool->models[0], given.texts, given.n, given.out,
-                    given.capacity));
-    return pool_submit(pool, &given, &all, 0, (struct request **)ticket);
+    return pool_generates(pool) ? submit_for_summaries(pool, &given, (struct request **)ticket)
+                                : submit_for_rows(pool, &given, (struct request **)ticket);
 }
 
 /* A ticket is a request by another name. */

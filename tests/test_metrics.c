@@ -263,7 +263,7 @@ static void *record(void *argument)
         bool is_refused = status == EMBED_BUSY || status == EMBED_CLOSED;
         if (is_refused) metrics_request_refused(metrics, status);
         else metrics_request_completed(metrics, status, i);
-        metrics_batch(metrics, 2, 10 + i % 5, 100 * i);
+        metrics_batch(metrics, 2, 10 + i % 5, i % 3, 100 * i);
         metrics_text(metrics, i, i % 2 == 0 ? EMBED_PATH_RETRIED | EMBED_PATH_SPLIT : 0, EMBED_OK);
         metrics_text(metrics, 3 * i, i % 4 == 0 ? EMBED_PATH_F32 : i % 4 == 1 ? EMBED_PATH_CPU : 0,
                      i % 8 < 2 ? EMBED_NOT_FINITE : EMBED_OK);
@@ -297,6 +297,7 @@ static void check_totals(const embed_metrics *out)
     assert_int_equal(out->batches, n);
     assert_int_equal(out->texts, 2 * n);
     assert_int_equal(out->tokens, 12 * n);
+    assert_int_equal(out->generated_tokens, n);
     assert_int_equal(out->batch_texts.buckets[2], n); /* from 2 to below 4 */
     assert_int_equal(out->batch_tokens.count, n);
     assert_true(out->batch_tokens.largest == 14);
@@ -345,7 +346,7 @@ static void test_read(void **state)
     out.weight_bytes = 8, out.device_free_bytes = 9, out.device_bytes = 10;
     embed_metrics before = out;
 
-    metrics_batch(metrics, 100, 700, 5000);
+    metrics_batch(metrics, 100, 700, 0, 5000);
     usleep(20000);
     metrics_read(metrics, &out);
     assert_true(out.seconds >= 0.02 && out.seconds < 9);

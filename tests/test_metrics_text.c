@@ -47,7 +47,7 @@ static embed_metrics filled(void)
     metrics.texts_per_second = 1234.5;
     metrics.queued_requests = 202, metrics.queued_tokens = 203, metrics.computing_texts = 204;
     metrics.texts_not_finite = 205, metrics.texts_retried = 206, metrics.texts_split = 207;
-    metrics.texts_on_cpu = 208;
+    metrics.texts_on_cpu = 208, metrics.generated_tokens = 211;
     fill_distribution(&metrics.latency_microseconds, 1);
     fill_distribution(&metrics.queued_microseconds, 2);
     fill_distribution(&metrics.compute_microseconds, 3);
@@ -268,10 +268,10 @@ static void test_grammar(void **state)
         embed_metrics metrics = filled(), none = EMBED_METRICS_INIT;
         embed_cache_metrics cache = filled_cache();
         char *text = pool_text(&metrics, labels[i]);
-        assert_int_equal(parse(text, labels[i]), 29);
+        assert_int_equal(parse(text, labels[i]), 30);
         free(text);
         text = pool_text(&none, labels[i]);
-        assert_int_equal(parse(text, labels[i]), 29);
+        assert_int_equal(parse(text, labels[i]), 30);
         free(text);
         text = cache_text(&cache, labels[i]);
         assert_int_equal(parse(text, labels[i]), 10);

@@ -96,3 +96,8 @@ size_t instance_max_length(const struct embed_instance *instance)
 {
     return instance->plan.max_length;
 }
+
+struct generator *instance_generator(const struct embed_instance *instance)
+{
+    return instance->generator;
+}

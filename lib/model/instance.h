@@ -33,5 +33,6 @@ struct embed_model *instance_model(const struct embed_instance *instance);
 const struct chunk_limits *instance_limits(const struct embed_instance *instance);
 /* Of a summary in tokens, at most; 0 where the model does not generate. */
 size_t instance_max_length(const struct embed_instance *instance);
+struct generator *instance_generator(const struct embed_instance *instance); /* NULL likewise */
 
 #endif

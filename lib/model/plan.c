@@ -151,13 +151,11 @@ embed_status plan_instances_that_fit(size_t *count, const struct instance_plan *
 /* ---- of an open model ---------------------------------------------------------------------- */
 
 embed_status plan_instance_bytes(uint64_t *bytes, const struct embed_model *model,
-                                 size_t batch_tokens)
+                                 const embed_instance_options *options)
 {
     struct instance_plan plan;
-    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
-    options.batch_tokens = batch_tokens;
     TRY(plan_instance(&plan, &model->encoder.config, &model->generation, model->max_tokens,
-                      model->backend, &options));
+                      model->backend, options));
     *bytes = taken_bytes(&plan, model->backend);
     return EMBED_OK;
 }

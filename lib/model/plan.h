@@ -43,10 +43,9 @@ embed_status plan_instances_that_fit(size_t *count, const struct instance_plan *
 
 struct embed_model;
 
-/* What one more instance of the model takes of its device, the device's granularity included, with
- * chunks of up to batch_tokens (0: as many as are chosen for the device). */
+/* What one more instance of the model takes of its device, the device's granularity included. */
 embed_status plan_instance_bytes(uint64_t *bytes, const struct embed_model *model,
-                                 size_t batch_tokens);
+                                 const embed_instance_options *options);
 
 /* What the model's device can still give. Others may take it meanwhile. */
 embed_status plan_free_bytes(uint64_t *bytes, const struct embed_model *model);

@@ -73,17 +73,56 @@ static embed_status allocate(struct warm_up *w, const struct embed_model *model)
     return EMBED_OK;
 }
 
+/* ---- a model that generates ----------------------------------------------------------------- */
+
+/* Steps for n documents whose sources have so many tokens. */
+static embed_status generate(const struct warm_up *w, size_t n, size_t tokens)
+{
+    const struct embed_model *model = instance_model(w->instance);
+    unsigned steps = model->backend->steps;
+    size_t most = instance_max_length(w->instance);
+    embed_generate_options options = EMBED_GENERATE_OPTIONS_INIT;
+    embed_strings strings = EMBED_STRINGS_INIT;
+    options.max_tokens = w->longest;
+    options.num_beams = (unsigned)instance_limits(w->instance)->K;
+    options.max_length = 1 + steps < most ? 1 + steps : most;
+    options.min_length = options.max_length;
+    options.length_penalty = 1;
+    options.no_repeat_ngram_size = (size_t)model->generation.no_repeat_ngram_size;
+    for (size_t i = 0; i < n; i++) w->texts[i].length = tokens;
+    embed_status status = instance_generate(w->instance, w->texts, n, &options, &strings);
+    for (size_t i = 0; i < strings.count; i++) memory_free(strings.items[i].text);
+    memory_free(strings.items);
+    return status == EMBED_NOT_FINITE ? EMBED_OK : status;
+}
+
+static embed_status generate_passes(const struct warm_up *w, unsigned passes)
+{
+    size_t documents = instance_limits(w->instance)->D, few = w->longest < 16 ? w->longest : 16;
+    bool is_queue = instance_model(w->instance)->backend->is_queue;
+    if (is_queue) TRY(generate(w, documents, w->longest));
+    for (unsigned pass = 0; pass < passes; pass++) {
+        for (size_t n = 1; n < documents && is_queue; n *= 2) TRY(generate(w, n, few));
+        TRY(generate(w, is_queue ? documents : 1, few));
+    }
+    return EMBED_OK;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
 embed_status instance_warm_up(struct embed_instance *instance, unsigned passes)
 {
     const struct embed_model *model = instance_model(instance);
+    const struct chunk_limits *limits = instance_limits(instance);
+    bool generates = model->encoder.config.decoder.L > 0;
     struct warm_up w = {.instance = instance,
                         .options = EMBED_ENCODE_OPTIONS_INIT,
                         .longest = model->max_tokens,
-                        .n = instance_limits(instance)->N / model->max_tokens};
+                        .n = generates ? limits->D : limits->N / model->max_tokens};
     w.options.max_tokens = model->max_tokens;
     w.options.dimensions = model->encoder.config.C;
     embed_status status = allocate(&w, model);
-    if (status == EMBED_OK) status = encode_passes(&w, passes);
+    if (status == EMBED_OK) status = generates ? generate_passes(&w, passes) : encode_passes(&w, passes);
     memory_free(w.ids);
     memory_free(w.texts);
     memory_free(w.row);

@@ -33,10 +33,19 @@ void batch_destroy(struct batch *batch)
     memory_free(batch);
 }
 
-void batch_clear(struct batch *batch)
+void batch_clear(struct batch *batch, int32_t num_beams)
 {
-    batch->next = NULL;
     batch->texts = batch->tokens = batch->parts = 0;
+    batch->num_beams = num_beams;
+    batch->unfinished = batch->generated = 0;
+}
+
+bool batch_fits(const struct batch *batch, const struct request *request)
+{
+    if (request->summaries != NULL)
+        return batch->num_beams == 0 || batch->num_beams == request->summaries->rules.num_beams;
+    return batch->texts == 0 || (batch->dimensions == request->dimensions &&
+                                 batch->normalize == request->normalize);
 }
 
 void batch_append(struct batch *batch, struct request *request, size_t first, size_t count)
@@ -45,13 +54,14 @@ void batch_append(struct batch *batch, struct request *request, size_t first, si
         batch->dimensions = request->dimensions;
         batch->normalize = request->normalize;
     }
+    if (request->summaries != NULL) batch->num_beams = request->summaries->rules.num_beams;
     batch->part[batch->parts++] = (struct batch_part){request, first, count};
     for (size_t i = first; i < first + count; i++) {
         const struct request_text *text = &request->texts[i];
         size_t at = batch->texts++;
         batch->text[at] =
             (embed_text){.ids = request->ids + text->first, .length = text->count};
-        batch->row[at] = request->out + i * request->dimensions;
+        batch->row[at] = request->out == NULL ? NULL : request->out + i * request->dimensions;
         batch->item[at].status = EMBED_PENDING;
         batch->path[at] = 0;
         batch->tokens += text->count;

@@ -129,6 +129,9 @@ static embed_status plan_one(const struct embed_cache *cache, embed_memory *memo
                              const struct entry *entry, const embed_model_options *model)
 {
     embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    options.documents = cache->pool.documents;
+    options.num_beams = cache->pool.num_beams;
+    options.max_length = cache->pool.max_length;
     TRY(plan_folder(memory, entry->folder, model, &options));
     options.batch_tokens = cache->pool.batch_tokens;
     if (options.batch_tokens == 0) return EMBED_OK;

@@ -34,13 +34,43 @@ static size_t full_chunk(const struct member *member)
     return chunk > member->least_tokens ? chunk : member->least_tokens;
 }
 
+size_t member_documents(const struct member *member)
+{
+    size_t wished = member->pool->options.documents;
+    if (member->model->encoder.config.decoder.L == 0) return 0;
+    return wished > 0 ? wished : member->model->backend->slots;
+}
+
+/* Of an instance of this tier. */
+static embed_instance_options instance_options(const struct member *member, unsigned tier)
+{
+    const embed_pool_options *pool = &member->pool->options;
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    size_t documents = member_documents(member);
+    options.batch_tokens = full_chunk(member) >> tier;
+    if (options.batch_tokens < member->least_tokens) options.batch_tokens = member->least_tokens;
+    options.documents = documents >> tier;
+    if (options.documents == 0 && documents > 0) options.documents = 1;
+    options.num_beams = pool->num_beams;
+    options.max_length = pool->max_length;
+    return options;
+}
+
+static bool is_smallest(const struct member *member, unsigned tier)
+{
+    const embed_instance_options options = instance_options(member, tier);
+    return options.batch_tokens == member->least_tokens && options.documents <= 1;
+}
+
 /* A smaller instance gets smaller batches. */
 static size_t batch_tokens(const struct member *member)
 {
     const struct backend *backend = member->model->backend;
+    const embed_instance_options options = instance_options(member, member->tier);
+    if (options.documents > 0) return options.documents * member->model->max_tokens;
     size_t full = full_chunk(member), wanted = member->pool->options.batch_tokens;
     if (wanted == 0) wanted = full * (backend->is_queue ? CHUNKS_OF_A_QUEUE : backend->workers);
-    size_t tokens = (size_t)((double)wanted * ((double)member->chunk_tokens / (double)full));
+    size_t tokens = (size_t)((double)wanted * ((double)options.batch_tokens / (double)full));
     return tokens > 0 ? tokens : 1;
 }
 
@@ -67,15 +97,16 @@ static struct others look_at_others(const struct member *member)
     return others;
 }
 
-/* May an instance with such chunks be made, where `freed` bytes more than now will be free? The
- * smallest, where there is no other, may be made of what is reserved. */
-static embed_status check_room(const struct member *member, size_t chunk_tokens, uint64_t freed)
+/* May an instance of this tier be made, where `freed` bytes more than now will be free? The smallest,
+ * where there is no other, may be made of what is reserved. */
+static embed_status check_room(const struct member *member, unsigned tier, uint64_t freed)
 {
     const embed_pool_options *options = &member->pool->options;
+    const embed_instance_options sizes = instance_options(member, tier);
     const struct others others = look_at_others(member);
-    bool is_last_resort = others.running == 0 && chunk_tokens <= member->least_tokens;
+    bool is_last_resort = others.running == 0 && is_smallest(member, tier);
     uint64_t needed, free_bytes, kept = is_last_resort ? 0 : options->reserve_bytes + others.graphs;
-    TRY(plan_instance_bytes(&needed, member->model, chunk_tokens));
+    TRY(plan_instance_bytes(&needed, member->model, &sizes));
     TRY(plan_free_bytes(&free_bytes, member->model));
     if (options->instance_bytes > 0) needed = options->instance_bytes;
     free_bytes += freed;
@@ -103,9 +134,8 @@ static void close_instance(struct member *member)
 static embed_status open_instance(struct member *member)
 {
     const embed_pool_options *pool = &member->pool->options;
-    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
-    options.batch_tokens = member->chunk_tokens;
-    TRY(check_room(member, member->chunk_tokens, 0));
+    const embed_instance_options options = instance_options(member, member->tier);
+    TRY(check_room(member, member->tier, 0));
     TRY(instance_create(&member->instance, member->model, &options));
     if (pool->warm_up == EMBED_OFF) return EMBED_OK;
     embed_status status = instance_warm_up(member->instance, pool->warm_up_passes);
@@ -124,7 +154,18 @@ static embed_status open_fallback_model(struct member *member)
     member->model = model;
     pthread_mutex_unlock(&member->pool->lock);
     member->least_tokens = plan_least_batch_tokens(member->model);
-    member->chunk_tokens = full_chunk(member);
+    return EMBED_OK;
+}
+
+embed_status member_create_batches(struct member *member)
+{
+    while (member->free_count + member->under_way < member->most_batches) {
+        struct batch *batch;
+        TRY(batch_create(&batch, member->pool->most_texts));
+        batch->next = member->free;
+        member->free = batch;
+        member->free_count++;
+    }
     return EMBED_OK;
 }
 
@@ -133,13 +174,12 @@ embed_status member_open(struct member *member, bool may_be_smaller)
     if (member->model == NULL) TRY(open_fallback_model(member));
     embed_status status;
     while ((status = open_instance(member)) == EMBED_OUT_OF_MEMORY && may_be_smaller &&
-           member->chunk_tokens > member->least_tokens) {
-        member->chunk_tokens /= 2;
-        if (member->chunk_tokens < member->least_tokens)
-            member->chunk_tokens = member->least_tokens;
-    }
+           !is_smallest(member, member->tier))
+        member->tier++;
     if (status != EMBED_OK) return status;
-    if (member->batch == NULL) status = batch_create(&member->batch, member->pool->most_texts);
+    const embed_instance_options options = instance_options(member, member->tier);
+    if (options.documents > 0) member->most_batches = options.documents;
+    status = member_create_batches(member);
     if (status != EMBED_OK) {
         close_instance(member);
         return status;
@@ -152,7 +192,7 @@ embed_status member_open(struct member *member, bool may_be_smaller)
 /* The next look, sooner or later by how the last try went. */
 static void look_again(struct member *member, bool has_failed)
 {
-    bool is_whole = member->instance != NULL && member->chunk_tokens == full_chunk(member);
+    bool is_whole = member->instance != NULL && member->tier == 0;
     bool on_gpu = member->model != NULL && member->model->backend->device != EMBED_DEVICE_CPU;
     uint64_t pause = LOOK_NANOSECONDS;
     if (has_failed) {
@@ -174,20 +214,26 @@ embed_status member_leave(struct member *member, embed_status status)
     return status;
 }
 
+static void tell_size(const struct member *member, const char *reason)
+{
+    const embed_instance_options options = instance_options(member, member->tier);
+    bool generates = options.documents > 0;
+    log_message(EMBED_LOG_WARNING, "instance %u of a pool now computes %zu %s at a time: %s",
+                member->index, generates ? options.documents : options.batch_tokens,
+                generates ? "documents" : "tokens", reason);
+}
+
 embed_status member_shrink(struct member *member)
 {
     char reason[256];
     snprintf(reason, sizeof reason, "%s", error_message());
-    size_t half = member->chunk_tokens / 2;
-    if (member->chunk_tokens == member->least_tokens)
-        return member_leave(member, EMBED_OUT_OF_MEMORY);
-    member->chunk_tokens = half > member->least_tokens ? half : member->least_tokens;
+    if (is_smallest(member, member->tier)) return member_leave(member, EMBED_OUT_OF_MEMORY);
+    member->tier++;
     close_instance(member);
     embed_status status = member_open(member, true);
     if (status != EMBED_OK) return member_leave(member, status);
     look_again(member, true);
-    log_message(EMBED_LOG_WARNING, "instance %u of a pool now computes %zu tokens at a time: %s",
-                member->index, member->chunk_tokens, reason);
+    tell_size(member, reason);
     return EMBED_OK;
 }
 
@@ -199,33 +245,34 @@ static bool is_scarce(const struct member *member)
     const embed_pool_options *options = &member->pool->options;
     uint64_t free_bytes;
     return options->instances == 0 && member->model->backend->device != EMBED_DEVICE_CPU &&
-           (member->chunk_tokens > member->least_tokens || look_at_others(member).running > 0) &&
+           (!is_smallest(member, member->tier) || look_at_others(member).running > 0) &&
            plan_free_bytes(&free_bytes, member->model) == EMBED_OK &&
            free_bytes < options->reserve_bytes;
 }
 
-static size_t next_chunk(const struct member *member)
-{
-    size_t full = full_chunk(member), twice = member->chunk_tokens * 2;
-    return twice < full ? twice : full;
-}
-
 static bool can_grow(const struct member *member)
 {
+    const embed_instance_options options = instance_options(member, member->tier);
     uint64_t freed;
-    return member->chunk_tokens < full_chunk(member) &&
-           plan_instance_bytes(&freed, member->model, member->chunk_tokens) == EMBED_OK &&
-           check_room(member, next_chunk(member), freed) == EMBED_OK;
+    return member->tier > 0 &&
+           plan_instance_bytes(&freed, member->model, &options) == EMBED_OK &&
+           check_room(member, member->tier - 1, freed) == EMBED_OK;
 }
 
 static void grow(struct member *member)
 {
-    size_t before = member->chunk_tokens;
-    member->chunk_tokens = next_chunk(member);
+    unsigned before = member->tier--;
     close_instance(member);
     embed_status status = member_open(member, true);
-    if (status == EMBED_OK) look_again(member, member->chunk_tokens == before);
+    if (status == EMBED_OK) look_again(member, member->tier == before);
     else member_leave(member, status);
+}
+
+bool member_may_stay(struct member *member)
+{
+    if (is_scarce(member) || can_grow(member)) return false;
+    look_again(member, false);
+    return true;
 }
 
 void member_look(struct member *member)
@@ -251,14 +298,9 @@ static void *run(void *argument)
     struct member *member = argument;
     struct batch *batch;
     while ((batch = pool_next_batch(member->pool, member)) != NULL) {
-        embed_status status = member_compute(member, batch);
-        if (batch_pending(batch) == 0) {
-            pool_deliver(member->pool, member, batch);
-            continue;
-        }
-        pool_pass_on(member->pool, member, batch, status == EMBED_OK);
-        if (member->batch == NULL && member->instance != NULL &&
-            batch_create(&member->batch, member->pool->most_texts) != EMBED_OK)
+        if (pool_generates(member->pool)) member_generate(member, batch);
+        else member_compute(member, batch);
+        if (member->instance != NULL && member_create_batches(member) != EMBED_OK)
             member_leave(member, EMBED_OUT_OF_MEMORY);
     }
     return NULL;
@@ -282,10 +324,10 @@ void member_init(struct member *member, struct embed_pool *pool, unsigned index,
     member->model = model;
     member->memory = (embed_memory)EMBED_MEMORY_INIT;
     member->pause = SHORTEST_PAUSE;
+    member->most_batches = 1;
     member->look_at = model == NULL ? UINT64_MAX : clock_nanoseconds() + SHORTEST_PAUSE;
     if (model == NULL) return;
     member->least_tokens = plan_least_batch_tokens(model);
-    member->chunk_tokens = full_chunk(member);
     member->batch_tokens = batch_tokens(member);
 }
 
@@ -297,8 +339,12 @@ void member_destroy(struct member *member)
 void member_close(struct member *member)
 {
     close_instance(member);
-    batch_destroy(member->batch);
-    member->batch = NULL;
+    for (struct batch *batch = member->free, *next; batch != NULL; batch = next) {
+        next = batch->next;
+        batch_destroy(batch);
+    }
+    member->free = NULL;
+    member->free_count = 0;
     pthread_mutex_lock(&member->pool->lock);
     member->memory = (embed_memory)EMBED_MEMORY_INIT;
     if (member_is_fallback(member)) {

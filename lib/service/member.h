@@ -19,12 +19,14 @@ struct member {
     struct embed_model *model; /* the fallback's is NULL until it is needed, and its own */
     bool has_thread;
     pthread_t thread;
-    struct batch *batch; /* where batches are formed; NULL while it is passed on */
+    struct batch *free; /* where batches are formed: with those under way, most_batches of them */
+    size_t free_count, most_batches;
 
     /* Only its thread, or pool_create and pool_close when that does not run. */
     struct embed_instance *instance;
-    size_t chunk_tokens;  /* of the instance that is there, or is to be made */
-    size_t least_tokens;  /* chunk_tokens cannot be below */
+    unsigned tier;        /* of the instance that is there, or is to be made: 0 is whole, and each next
+                             has half the tokens and documents of the one before */
+    size_t least_tokens;  /* chunks cannot have fewer */
     unsigned failures;    /* since the last batch that did not fail */
     uint64_t pause;       /* nanoseconds between two tries to grow, longer after each that failed */
 
@@ -34,7 +36,8 @@ struct member {
     pthread_cond_t wake;
     uint64_t look_at; /* nanoseconds: when to look whether memory has become free, or scarce */
     embed_memory memory;
-    size_t batch_tokens; /* that a batch may have */
+    size_t batch_tokens; /* that a batch may have, or all documents under way together */
+    size_t under_way;    /* batches */
 };
 
 /* Of a model, or the fallback: NULL. */
@@ -52,8 +55,14 @@ void member_close(struct member *member);
 /* Its thread: computes batches until the pool has closed. */
 embed_status member_start(struct member *member);
 
-/* Makes its instance anew with half the chunk; where that cannot be, it is left without one, and
- * leaves the pool for the reason that is this thread's message. */
+/* Its free batches, as many as it is to have: others have those that were passed on. */
+embed_status member_create_batches(struct member *member);
+
+/* Documents that a whole instance of it has under way; 0: its model does not generate. */
+size_t member_documents(const struct member *member);
+
+/* Makes its instance anew with half the size; where that cannot be, it is left without one, and leaves
+ * the pool for the reason that is this thread's message. */
 embed_status member_shrink(struct member *member);
 
 /* Gives the instance up, for the reason `status` and this thread's message, and returns status. */
@@ -61,11 +70,32 @@ embed_status member_leave(struct member *member, embed_status status);
 
 /* Grows, shrinks or makes its instance as the device's free memory allows. */
 void member_look(struct member *member);
+/* For one whose instance is at work: may that stay as it is? Else the next look changes it. */
+bool member_may_stay(struct member *member);
 
-/* Computes the batch's texts as far as it can: EMBED_OK where each has its row or its own failure, or is
- * EMBED_PENDING because no GPU can compute it. Otherwise the member has left the pool, and those that
- * are EMBED_PENDING are another's. */
-embed_status member_compute(struct member *member, struct batch *batch);
+/* Failures one after another, with nothing computed between them, until it is the instance and not a
+ * text: more than the halves of any batch, and few enough to be done with soon. */
+enum { MOST_FAILURES = 64 };
+
+/* A failure, whose sentence is this thread's message: EMBED_OK where it is worth to try again, with a
+ * smaller instance where memory is short. Otherwise the member has left the pool. */
+embed_status member_recover(struct member *member, embed_status status);
+/* Something was computed. */
+void member_succeeded(struct member *member);
+
+/* The fallback's instance, made when it is first needed; where it cannot be, the batch's texts fail. */
+embed_status member_open_fallback(struct member *member, struct batch *batch);
+
+/* A text that fails alone: the CPU may know better, or it is at fault, and ends. */
+void member_give_up(struct member *member, struct batch *batch, size_t i, embed_status status);
+
+/* Computes the batch's texts as far as it can, and gives the batch back: each text has its row or its
+ * own failure, or is for the fallback because no GPU can compute it, or is another's because the member
+ * has left the pool. */
+void member_compute(struct member *member, struct batch *batch);
+
+/* Likewise the document, and those that come while any is under way. */
+void member_generate(struct member *member, struct batch *batch);
 
 static inline bool member_is_fallback(const struct member *member)
 {

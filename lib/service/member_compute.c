@@ -9,10 +9,6 @@
 #include "model/instance.h"
 #include "service/member.h"
 
-/* Failures one after another, with nothing computed between them, until it is the instance and not a
- * text: more than the halves of any batch, and few enough to be done with soon. */
-enum { MOST_FAILURES = 64 };
-
 static embed_status encode(struct member *member, struct batch *batch, size_t first, size_t last)
 {
     embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
@@ -32,11 +28,24 @@ static void mark(struct batch *batch, size_t first, size_t last, unsigned path)
     for (size_t i = first; i < last; i++) batch->path[i] |= (unsigned char)path;
 }
 
-/* A text that fails alone: the CPU may know better, or it is at fault. */
-static void give_up(struct member *member, struct batch *batch, size_t i, embed_status status)
+void member_give_up(struct member *member, struct batch *batch, size_t i, embed_status status)
 {
     if (member->pool->fallback != NULL && !member_is_fallback(member)) return;
     pool_fail_text(member->pool, batch, i, status);
+}
+
+embed_status member_recover(struct member *member, embed_status status)
+{
+    if (status == EMBED_DEVICE_LOST) return member_leave(member, status);
+    if (member_is_fallback(member)) return EMBED_OK;
+    if (++member->failures >= MOST_FAILURES) return member_leave(member, status);
+    return status == EMBED_OUT_OF_MEMORY ? member_shrink(member) : EMBED_OK;
+}
+
+void member_succeeded(struct member *member)
+{
+    member->failures = 0;
+    member->pause = SHORTEST_PAUSE;
 }
 
 /* EMBED_OK, or the member has left. */
@@ -45,23 +54,18 @@ static embed_status compute(struct member *member, struct batch *batch, size_t f
     embed_status status = encode(member, batch, first, last);
     for (unsigned again = 0; status != EMBED_OK; again++) {
         mark(batch, first, last, EMBED_PATH_RETRIED);
-        if (status == EMBED_DEVICE_LOST) return member_leave(member, status);
-        if (!member_is_fallback(member)) {
-            if (++member->failures >= MOST_FAILURES) return member_leave(member, status);
-            if (status == EMBED_OUT_OF_MEMORY) TRY(member_shrink(member));
-        }
+        TRY(member_recover(member, status));
         if (again > 0) break;
         log_message(EMBED_LOG_WARNING, "a batch of %zu texts is computed again: %s", last - first,
                     error_message());
         status = encode(member, batch, first, last);
     }
     if (status == EMBED_OK) {
-        member->failures = 0;
-        member->pause = SHORTEST_PAUSE;
+        member_succeeded(member);
         return EMBED_OK;
     }
     if (last - first == 1) {
-        give_up(member, batch, first, status);
+        member_give_up(member, batch, first, status);
         return EMBED_OK;
     }
     size_t middle = first + (last - first) / 2;
@@ -81,23 +85,29 @@ static embed_status compute_pending(struct member *member, struct batch *batch)
     return EMBED_OK;
 }
 
-/* The fallback's instance, made when it is first needed; where it cannot be, all texts fail. */
-static embed_status open_fallback(struct member *member, struct batch *batch)
+embed_status member_open_fallback(struct member *member, struct batch *batch)
 {
     embed_status status = member->instance != NULL ? EMBED_OK : member_open(member, true);
-    if (status == EMBED_OK) {
-        for (size_t i = 0; i < batch->texts; i++) {
-            if (batch->item[i].status == EMBED_PENDING) mark(batch, i, i + 1, EMBED_PATH_CPU);
-        }
-        return EMBED_OK;
-    }
+    if (status == EMBED_OK) return EMBED_OK;
     fail(status, "no instance is left, and on the CPU: %s", error_message());
     pool_fail_pending(member->pool, batch, status);
     return status;
 }
 
-embed_status member_compute(struct member *member, struct batch *batch)
+/* EMBED_OK, or no instance is there any more. */
+static embed_status compute_all(struct member *member, struct batch *batch)
 {
-    if (member_is_fallback(member)) TRY(open_fallback(member, batch));
+    if (member_is_fallback(member)) {
+        TRY(member_open_fallback(member, batch));
+        for (size_t i = 0; i < batch->texts; i++)
+            if (batch->item[i].status == EMBED_PENDING) mark(batch, i, i + 1, EMBED_PATH_CPU);
+    }
     return compute_pending(member, batch);
+}
+
+void member_compute(struct member *member, struct batch *batch)
+{
+    embed_status status = compute_all(member, batch);
+    if (batch_pending(batch) == 0) pool_deliver(member->pool, member, batch);
+    else pool_pass_on(member->pool, member, batch, status == EMBED_OK);
 }

@@ -12,7 +12,7 @@
 struct metrics {
     uint64_t created; /* clock_nanoseconds */
     _Atomic uint64_t requests[EMBED_STATUS_COUNT];
-    _Atomic uint64_t not_finite, retried, split, on_cpu;
+    _Atomic uint64_t not_finite, retried, split, on_cpu, generated;
     struct distribution latency, queued, compute, batch_texts, batch_tokens;
     struct rate texts;
 };
@@ -62,9 +62,11 @@ void metrics_request_completed(struct metrics *metrics, embed_status status, uin
     distribution_record(&metrics->latency, microseconds);
 }
 
-void metrics_batch(struct metrics *metrics, uint64_t texts, uint64_t tokens,
+void metrics_batch(struct metrics *metrics, uint64_t texts, uint64_t tokens, uint64_t generated,
                    uint64_t compute_microseconds)
 {
+    if (generated > 0)
+        atomic_fetch_add_explicit(&metrics->generated, generated, memory_order_relaxed);
     distribution_record(&metrics->batch_texts, texts);
     distribution_record(&metrics->batch_tokens, tokens);
     distribution_record(&metrics->compute, compute_microseconds);
@@ -93,6 +95,7 @@ void metrics_read(const struct metrics *metrics, embed_metrics *out)
     out->texts_retried = counted(&metrics->retried);
     out->texts_split = counted(&metrics->split);
     out->texts_on_cpu = counted(&metrics->on_cpu);
+    out->generated_tokens = counted(&metrics->generated);
     distribution_read(&metrics->latency, &out->latency_microseconds);
     distribution_read(&metrics->queued, &out->queued_microseconds);
     distribution_read(&metrics->compute, &out->compute_microseconds);

@@ -18,8 +18,8 @@ void metrics_destroy(struct metrics *metrics); /* NULL is fine */
 void metrics_request_refused(struct metrics *metrics, embed_status status);
 void metrics_request_completed(struct metrics *metrics, embed_status status, uint64_t microseconds);
 
-/* A batch that was computed. */
-void metrics_batch(struct metrics *metrics, uint64_t texts, uint64_t tokens,
+/* A batch that was computed, and the tokens that it generated. */
+void metrics_batch(struct metrics *metrics, uint64_t texts, uint64_t tokens, uint64_t generated,
                    uint64_t compute_microseconds);
 /* One of its texts: what it waited for, and its embed_path bits and status. */
 void metrics_text(struct metrics *metrics, uint64_t queued_microseconds, unsigned path,

@@ -38,6 +38,8 @@ static void put_work(struct prometheus_text *text, const embed_metrics *metrics)
         prometheus_sample(text, requests, "status", status_names[i], (double)metrics->requests[i]);
     prometheus_counter(text, "embed_texts_total", "Texts computed.", (double)metrics->texts);
     prometheus_counter(text, "embed_tokens_total", "Tokens computed.", (double)metrics->tokens);
+    prometheus_counter(text, "embed_generated_tokens_total", "Tokens of summaries generated.",
+                       (double)metrics->generated_tokens);
     prometheus_counter(text, "embed_batches_total", "Batches computed.", (double)metrics->batches);
     prometheus_gauge(text, "embed_texts_per_second", "Texts computed, over the last ten seconds.",
                      metrics->texts_per_second);

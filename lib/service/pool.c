@@ -64,6 +64,9 @@ static embed_status complete_options(struct embed_pool *pool, const embed_pool_o
     if (options->queue_requests == 0) options->queue_requests = QUEUE_REQUESTS;
     if (options->warm_up_passes == 0) options->warm_up_passes = WARM_UP_PASSES;
     if (!on_gpu) options->fallback = EMBED_FALLBACK_NONE;
+    const struct generation_rules *rules = &pool->models[0]->generation;
+    if (options->num_beams == 0) options->num_beams = (unsigned)rules->num_beams;
+    if (options->max_length == 0) options->max_length = (size_t)rules->max_length;
     return EMBED_OK;
 }
 
@@ -93,11 +96,14 @@ static embed_status create_members(struct embed_pool *pool)
                     i < each * pool->model_count ? pool->models[i / each] : NULL);
 
     pool->batch_tokens = pool->members[0].batch_tokens;
-    pool->most_texts = options->batch_texts > 0 ? options->batch_texts : pool->batch_tokens;
+    pool->documents = member_documents(&pool->members[0]);
+    pool->most_texts = pool_generates(pool)       ? 1
+                       : options->batch_texts > 0 ? options->batch_texts
+                                                  : pool->batch_tokens;
     if (pool->most_texts > MOST_BATCH_TEXTS) pool->most_texts = MOST_BATCH_TEXTS;
     if (pool->options.queue_tokens == 0) pool->options.queue_tokens = pool->batch_tokens * QUEUE_BATCHES;
     /* It forms a batch before it has an instance. */
-    return has_fallback ? batch_create(&pool->fallback->batch, pool->most_texts) : EMBED_OK;
+    return has_fallback ? member_create_batches(pool->fallback) : EMBED_OK;
 }
 
 /* The first instance of each model by all means, with small chunks if it must be; of the others as
@@ -239,6 +245,7 @@ static void add_memory(embed_memory *sum, const embed_memory *memory, bool is_fi
     sum->workspace += memory->workspace;
     sum->batch += memory->batch;
     sum->graphs += memory->graphs;
+    sum->kv += memory->kv;
     sum->pinned += memory->pinned;
     sum->own += memory->own;
     sum->total += memory->own;

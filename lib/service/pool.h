@@ -4,11 +4,14 @@
  * delivers it, and looks for the next. Whoever submits tokenizes. One lock guards the queue and the
  * members' states; nothing is computed, allocated on a device or called back under it.
  *
- *   pool.c           create, close, inspect
- *   pool_submit.c    requests in
- *   pool_dispatch.c  batches out of the queue to members, and back from them
- *   member.c         a member's life: its instance made, shrunk, grown, given up
- *   member_compute.c a batch computed, whatever fails
+ *   pool.c            create, close, inspect
+ *   pool_submit.c     requests in
+ *   pool_call.c       calls that wait for their results
+ *   pool_dispatch.c   members come and go, and take batches out of the queue
+ *   pool_deliver.c    batches back from members, and requests that are complete by them
+ *   member.c          a member's life: its instance made, shrunk, grown, given up
+ *   member_compute.c  a batch computed, whatever fails
+ *   member_generate.c documents through an instance that generates, whatever fails
  */
 #ifndef LIB_SERVICE_POOL_H
 #define LIB_SERVICE_POOL_H
@@ -34,9 +37,10 @@ enum { SPARE_TOKEN_BATCHES = 64 };
 
 struct embed_pool {
     atomic_uint holders; /* the caller, and each request */
-    embed_pool_options options; /* with batch_tokens and the rest chosen; profile is not kept */
+    embed_pool_options options; /* with zeros replaced, but for documents; profile is not kept */
     size_t chunk_tokens; /* embed_instance_options.batch_tokens of a whole instance; 0: no wish */
-    size_t batch_tokens; /* in a batch of a whole instance */
+    size_t batch_tokens; /* in a batch of a whole instance, or all documents under way in it */
+    size_t documents;    /* that a whole instance has under way; 0: the model does not generate */
     size_t most_texts;   /* in a batch */
     struct embed_model **models;
     size_t model_count;
@@ -72,11 +76,12 @@ struct embed_pool {
 /* For embed.h's functions of the same names, with arguments that have been checked. */
 embed_status pool_create(struct embed_pool **pool, struct embed_model *const *models, size_t n,
                          const embed_pool_options *options);
-embed_status pool_submit(struct embed_pool *pool, const embed_request *request,
-                         const embed_encode_options *options, size_t number,
-                         struct request **ticket); /* messages number the texts from `number` */
+embed_status pool_submit(struct embed_pool *pool, const embed_request *request, size_t number,
+                         struct request **ticket); /* the texts are numbered from `number` */
 embed_status pool_encode(struct embed_pool *pool, const embed_text *texts, size_t n,
                          const embed_encode_options *options, float *out, embed_item *items);
+embed_status pool_generate(struct embed_pool *pool, const embed_text *texts, size_t n,
+                           const embed_generate_options *options, embed_strings *strings);
 void pool_cancel(struct embed_pool *pool, struct request *request);
 void pool_get_metrics(const struct embed_pool *pool, embed_metrics *metrics);
 void pool_get_memory(const struct embed_pool *pool, embed_memory *memory);
@@ -87,10 +92,19 @@ void pool_close(struct embed_pool *pool, unsigned drain_milliseconds);
 void pool_hold(struct embed_pool *pool);
 void pool_release(struct embed_pool *pool); /* NULL is fine */
 
-/* ---- between members and the pool: pool_dispatch.c ------------------------------------------ */
+static inline bool pool_generates(const struct embed_pool *pool)
+{
+    return pool->documents > 0;
+}
+
+/* ---- between members and the pool: pool_dispatch.c, pool_deliver.c --------------------------- */
 
 /* The next batch for the member, as soon as there is one; NULL when the pool has closed. */
 struct batch *pool_next_batch(struct embed_pool *pool, struct member *member);
+
+/* Another document for a member that has some under way, of so many beams (0: of any number); NULL where
+ * there is none now, or where the member is to end those that it has. */
+struct batch *pool_next_document(struct embed_pool *pool, struct member *member, int32_t num_beams);
 
 /* Takes back a batch of the member. Where all its texts are ended, those requests that are complete by
  * it are completed; otherwise, it waits for another member, or for the fallback on the CPU alone. */
@@ -102,9 +116,12 @@ void pool_pass_on(struct embed_pool *pool, struct member *member, struct batch *
 void pool_fail_text(struct embed_pool *pool, struct batch *batch, size_t i, embed_status status);
 /* Likewise all that are EMBED_PENDING. */
 void pool_fail_pending(struct embed_pool *pool, struct batch *batch, embed_status status);
+/* Likewise, for this reason, and delivers the batch: no member could take it. */
+void pool_fail_batch(struct embed_pool *pool, struct member *member, struct batch *batch,
+                     embed_status status, const char *reason);
 
-/* The member's instance is there, for batches of so many tokens, or is no more, for the reason that is this thread's message. Without
- * any, and without a fallback, all that waits fails. */
+/* The member's instance is there, for batches of so many tokens, or is no more, for the reason that is
+ * this thread's message. Without any, and without a fallback, all that waits fails. */
 void pool_member_joins(struct embed_pool *pool, struct member *member, size_t batch_tokens);
 void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_status status);
 
@@ -113,6 +130,12 @@ void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_st
 #define SOME_TIME (UINT64_MAX - 1)
 void pool_wake(struct embed_pool *pool, uint64_t by);
 void pool_wake_all(struct embed_pool *pool); /* to look whether the pool has closed */
+
+/* With the lock: it is closing, and nothing is left to compute. */
+static inline bool pool_is_done(const struct embed_pool *pool)
+{
+    return pool->is_closing && pool->queue.first == NULL && pool->computing_batches == 0;
+}
 
 /* With the lock: takes all that waits out of the queue, with `status` and this thread's message. The
  * requests to complete, linked, are for pool_complete, without the lock. */

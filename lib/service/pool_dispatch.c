@@ -1,4 +1,4 @@
-/* pool_dispatch.c - batches out of the queue to members, and back from them */
+/* pool_dispatch.c - members come and go, and take batches out of the queue */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -50,21 +50,17 @@ static bool may_form(const struct embed_pool *pool, const struct member *member)
     return member->state == MEMBER_RUNNING;
 }
 
-static struct batch *take_orphan(struct embed_pool *pool, const struct member *member)
+/* Batches of others that the member is to take before any out of the queue. */
+static struct batch **orphans_for(struct embed_pool *pool, const struct member *member)
 {
-    struct batch **list = member_is_fallback(member) && pool->for_the_cpu != NULL
-                              ? &pool->for_the_cpu
-                              : &pool->orphans;
-    if (list == &pool->orphans && !may_form(pool, member)) return NULL;
-    struct batch *batch = *list;
-    if (batch != NULL) *list = batch->next;
-    return batch;
+    if (member_is_fallback(member) && pool->for_the_cpu != NULL) return &pool->for_the_cpu;
+    return may_form(pool, member) && pool->orphans != NULL ? &pool->orphans : NULL;
 }
 
-static bool has_work(const struct embed_pool *pool, const struct member *member, uint64_t now)
+static bool has_work(struct embed_pool *pool, const struct member *member, uint64_t now)
 {
-    if (member_is_fallback(member) && pool->for_the_cpu != NULL) return true;
-    return may_form(pool, member) && (pool->orphans != NULL || due(pool, member) <= now);
+    return orphans_for(pool, member) != NULL ||
+           (may_form(pool, member) && due(pool, member) <= now);
 }
 
 void pool_wake_all(struct embed_pool *pool)
@@ -92,19 +88,27 @@ static void doubt(struct embed_pool *pool, const struct batch *batch, const stru
     if (batch->texts == 0 && expired != NULL) batch_time_doubt(&pool->batch_time);
 }
 
-static struct batch *form(struct embed_pool *pool, struct member *member, uint64_t now,
-                          struct request **expired)
+/* Of the batch that would be formed next. */
+static size_t next_tokens(const struct embed_pool *pool, const struct member *member)
 {
-    struct batch *batch = member->batch;
-    size_t tokens = pool->queue.tokens < member->batch_tokens ? pool->queue.tokens
-                                                              : member->batch_tokens;
-    batch_clear(batch);
-    request_queue_form(&pool->queue, batch, member->batch_tokens,
-                       now + (uint64_t)batch_time_expected(&pool->batch_time, (double)tokens),
-                       expired);
+    const struct request *head = pool->queue.first;
+    if (pool_generates(pool)) return head->texts[head->waiting].count;
+    return pool->queue.tokens < member->batch_tokens ? pool->queue.tokens : member->batch_tokens;
+}
+
+/* From the queue's head, or NULL; of documents those of so many beams, where it is not 0. */
+static struct batch *form(struct embed_pool *pool, struct member *member, int32_t num_beams,
+                          uint64_t now, struct request **expired)
+{
+    struct batch *batch = member->free;
+    double time = batch_time_expected(&pool->batch_time, (double)next_tokens(pool, member));
+    batch_clear(batch, num_beams);
+    request_queue_form(&pool->queue, batch, member->batch_tokens, now + (uint64_t)time, expired);
     doubt(pool, batch, *expired);
     pthread_cond_broadcast(&pool->room);
     if (batch->texts == 0) return NULL;
+    member->free = batch->next;
+    member->free_count--;
     batch->formed = now;
     pool->computing_batches++;
     pool->computing_texts += batch->texts;
@@ -112,14 +116,24 @@ static struct batch *form(struct embed_pool *pool, struct member *member, uint64
     return batch;
 }
 
+/* Another's batch, or one from the queue; NULL: not now, or not of so many beams. */
+static struct batch *take(struct embed_pool *pool, struct member *member, int32_t num_beams,
+                          uint64_t now, struct request **expired)
+{
+    struct batch **orphans = orphans_for(pool, member), *batch = NULL;
+    if (orphans == NULL) {
+        batch = form(pool, member, num_beams, now, expired);
+    } else if (num_beams == 0 || num_beams == (*orphans)->num_beams) {
+        batch = *orphans;
+        *orphans = batch->next;
+    }
+    member->under_way += batch != NULL;
+    return batch;
+}
+
 static bool is_draining(const struct embed_pool *pool)
 {
     return pool->is_closing && pool->queue.first != NULL;
-}
-
-static bool is_done(const struct embed_pool *pool)
-{
-    return pool->is_closing && pool->queue.first == NULL && pool->computing_batches == 0;
 }
 
 /* Waits until there is something to do, or to look at. */
@@ -146,7 +160,7 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
 {
     struct batch *batch = NULL;
     pthread_mutex_lock(&pool->lock);
-    while (batch == NULL && !is_done(pool)) {
+    while (batch == NULL && !pool_is_done(pool)) {
         uint64_t now = clock_nanoseconds();
         struct request *ended = NULL;
         if (is_draining(pool) && now >= pool->drain_end) {
@@ -158,8 +172,7 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
             pthread_mutex_lock(&pool->lock);
             continue;
         } else if (has_work(pool, member, now)) {
-            batch = take_orphan(pool, member);
-            if (batch == NULL) batch = form(pool, member, now, &ended);
+            batch = take(pool, member, 0, now, &ended);
         } else {
             wait_for_work(pool, member);
         }
@@ -171,186 +184,36 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
     return batch;
 }
 
-/* ---- back from members --------------------------------------------------------------------- */
-
-static uint32_t microseconds(uint64_t from, uint64_t to)
+/* While another member has nothing to do, each takes its share of the documents that there are. */
+static bool may_take_more(const struct embed_pool *pool, const struct member *member)
 {
-    uint64_t time = to > from ? (to - from) / 1000 : 0;
-    return time < UINT32_MAX ? (uint32_t)time : UINT32_MAX;
-}
-
-/* What is known of the batch's text i, which is text `at` of its request. */
-static void describe(const struct batch *batch, size_t i, const struct request *request, size_t at,
-                     unsigned instance)
-{
-    const struct request_text *text = &request->texts[at];
-    embed_item *item = &batch->item[i];
-    item->tokens = text->count;
-    item->invalid_bytes = text->invalid_bytes;
-    item->truncated = text->truncated;
-    item->path |= batch->path[i];
-    item->instance = instance;
-    item->batch_texts = (uint32_t)batch->texts;
-    item->batch_tokens = (uint32_t)batch->tokens;
-    item->tokenize_microseconds = microseconds(request->submitted, request->queued);
-    item->queued_microseconds = microseconds(request->queued, batch->formed);
-    item->compute_microseconds = microseconds(batch->formed, batch->computed);
-    if (request->items != NULL) request->items[at] = *item;
-}
-
-/* Before its requests may be completed: what happened to each text. Returns the paths of all. */
-static unsigned describe_all(struct embed_pool *pool, const struct batch *batch, unsigned instance)
-{
-    size_t i = 0;
-    unsigned paths = 0;
-    for (size_t p = 0; p < batch->parts; p++) {
-        const struct batch_part *part = &batch->part[p];
-        for (size_t at = part->first; at < part->first + part->count; at++, i++) {
-            describe(batch, i, part->request, at, instance);
-            metrics_text(pool->metrics, batch->item[i].queued_microseconds, batch->item[i].path,
-                         batch->item[i].status);
-            paths |= batch->item[i].path;
-        }
+    size_t documents = pool->queue.texts + pool->computing_texts;
+    if (member->under_way * pool->running < documents) return true;
+    for (size_t i = 0; i < pool->member_count; i++) {
+        const struct member *other = &pool->members[i];
+        if (other != member && may_form(pool, other) && other->under_way == 0) return false;
     }
-    return paths;
+    return true;
 }
 
-static size_t count_not_finite(const struct batch *batch, size_t first, size_t count)
+struct batch *pool_next_document(struct embed_pool *pool, struct member *member, int32_t num_beams)
 {
-    size_t found = 0;
-    for (size_t i = first; i < first + count; i++)
-        found += batch->item[i].status == EMBED_NOT_FINITE;
-    return found;
-}
-
-/* With the lock: the batch's parts are ended; returns the requests that are complete by that. */
-static struct request *end_parts(struct batch *batch)
-{
+    struct batch *batch = NULL;
     struct request *ended = NULL;
-    for (size_t p = 0, i = 0; p < batch->parts; i += batch->part[p++].count) {
-        struct request *request = batch->part[p].request;
-        request->not_finite += count_not_finite(batch, i, batch->part[p].count);
-        request->computing -= batch->part[p].count;
-        if (request->computing > 0 || request->is_queued) continue;
-        request->next = ended;
-        ended = request;
-    }
-    return ended;
-}
-
-/* With the lock: the batch is the member's again, or nobody's. */
-static void keep_or_destroy(struct member *member, struct batch *batch)
-{
-    if (batch == member->batch) return;
-    if (member->batch == NULL) member->batch = batch;
-    else batch_destroy(batch);
-}
-
-void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *batch)
-{
-    batch->computed = clock_nanoseconds();
-    unsigned paths = describe_all(pool, batch, member->index);
-    metrics_batch(pool->metrics, batch->texts, batch->tokens,
-                  (batch->computed - batch->formed) / 1000);
+    uint64_t now = clock_nanoseconds();
+    pthread_mutex_lock(&pool->lock);
+    bool looks = now >= member->look_at && !pool->is_closing;
+    pthread_mutex_unlock(&pool->lock);
+    if (looks && !member_may_stay(member)) return NULL; /* it ends what is under way, and looks */
 
     pthread_mutex_lock(&pool->lock);
-    struct request *ended = end_parts(batch);
-    pool->last_texts = batch->texts;
-    pool->last_nanoseconds = batch->computed - batch->formed;
-    if (paths == 0) /* as usual */
-        batch_time_learn(&pool->batch_time, (double)batch->tokens,
-                         (double)(batch->computed - batch->formed));
-    pool->computing_batches--;
-    pool->computing_texts -= batch->texts;
-    pool->computing_tokens -= batch->tokens;
-    keep_or_destroy(member, batch);
-    if (is_done(pool)) pool_wake_all(pool);
+    if (is_draining(pool) && now >= pool->drain_end)
+        ended = pool_drop_all(pool, fail(EMBED_CANCELLED, "the pool was closed"));
+    else if (has_work(pool, member, now) && may_take_more(pool, member))
+        batch = take(pool, member, num_beams, now, &ended);
     pthread_mutex_unlock(&pool->lock);
     pool_complete(pool, ended);
-}
-
-/* Without a member that could take it: its texts fail for the reason that there is none. */
-static void fail_batch(struct embed_pool *pool, struct member *member, struct batch *batch,
-                       embed_status status, const char *reason)
-{
-    pool_fail_pending(pool, batch, fail(status, "%s", reason));
-    pool_deliver(pool, member, batch);
-}
-
-static void append_batch(struct batch **list, struct batch *batch)
-{
-    while (*list != NULL) list = &(*list)->next;
-    batch->next = NULL;
-    *list = batch;
-}
-
-void pool_pass_on(struct embed_pool *pool, struct member *member, struct batch *batch,
-                  bool to_the_cpu)
-{
-    pthread_mutex_lock(&pool->lock);
-    bool has_heir = pool->running > 0 || pool->fallback != NULL;
-    embed_status status = pool->reason;
-    char reason[sizeof pool->reason_text];
-    memcpy(reason, pool->reason_text, sizeof reason);
-    if (batch == member->batch) member->batch = NULL;
-    if (has_heir) {
-        append_batch(to_the_cpu ? &pool->for_the_cpu : &pool->orphans, batch);
-        if (to_the_cpu) pthread_cond_signal(&pool->fallback->wake);
-        else pool_wake(pool, SOME_TIME);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    if (!has_heir) fail_batch(pool, member, batch, status, reason);
-}
-
-void pool_fail_text(struct embed_pool *pool, struct batch *batch, size_t i, embed_status status)
-{
-    size_t p = 0, before = 0;
-    while (i >= before + batch->part[p].count) before += batch->part[p++].count;
-    batch->item[i] = (embed_item){.status = status};
-    pthread_mutex_lock(&pool->lock);
-    request_note(batch->part[p].request, status);
-    pthread_mutex_unlock(&pool->lock);
-}
-
-void pool_fail_pending(struct embed_pool *pool, struct batch *batch, embed_status status)
-{
-    for (size_t i = 0; i < batch->texts; i++)
-        if (batch->item[i].status == EMBED_PENDING) pool_fail_text(pool, batch, i, status);
-}
-
-struct request *pool_drop_all(struct embed_pool *pool, embed_status status)
-{
-    struct request *ended = NULL;
-    while (pool->queue.first != NULL) {
-        struct request *request = pool->queue.first;
-        if (!request_queue_drop(&pool->queue, request, status)) continue;
-        request->next = ended;
-        ended = request;
-    }
-    pthread_cond_broadcast(&pool->room);
-    return ended;
-}
-
-/* The pool whose request this thread completes. */
-static _Thread_local const struct embed_pool *completing;
-
-bool pool_is_completing(const struct embed_pool *pool)
-{
-    return completing == pool;
-}
-
-void pool_complete(struct embed_pool *pool, struct request *list)
-{
-    const struct embed_pool *before = completing;
-    completing = pool;
-    for (struct request *next; list != NULL; list = next) {
-        next = list->next;
-        list->next = NULL;
-        metrics_request_completed(pool->metrics, request_settle(list),
-                                  (clock_nanoseconds() - list->submitted) / 1000);
-        request_complete(list);
-    }
-    completing = before;
+    return batch;
 }
 
 /* ---- members come and go ------------------------------------------------------------------- */
@@ -384,6 +247,8 @@ void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_st
         ended = pool_drop_all(pool, status);
         orphans = pool->orphans;
         pool->orphans = NULL;
+        for (const struct batch *batch = orphans; batch != NULL; batch = batch->next)
+            member->under_way++;
     }
     pool_wake(pool, SOME_TIME);
     pthread_mutex_unlock(&pool->lock);
@@ -391,6 +256,6 @@ void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_st
     pool_complete(pool, ended);
     for (struct batch *batch = orphans, *next; batch != NULL; batch = next) {
         next = batch->next;
-        fail_batch(pool, member, batch, status, reason);
+        pool_fail_batch(pool, member, batch, status, reason);
     }
 }

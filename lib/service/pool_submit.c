@@ -4,8 +4,6 @@
 #include "service/member.h"
 #include "service/pool.h"
 
-#include <stdio.h>
-
 /* ---- lists of tokens ----------------------------------------------------------------------- */
 
 /* What this thread tokenizes with: one that another has left, or a new one. */
@@ -68,17 +66,35 @@ static embed_status wait_for_room(struct embed_pool *pool, size_t tokens, uint64
     return in_time ? EMBED_OK : busy(pool);
 }
 
+/* With the lock, in nanoseconds: until so many tokens and the request's own would be computed. Whole
+ * batches of the members that there are, one after another. */
+static double batches_time(const struct embed_pool *pool, const struct request *request, size_t ahead)
+{
+    double members = pool->running > 0 ? (double)pool->running : 1;
+    double batches = (double)(ahead + request->waiting_tokens) / (double)pool->batch_tokens;
+    double each = batch_time_expected(&pool->batch_time, (double)pool->batch_tokens);
+    return batches < 1 ? batch_time_expected(&pool->batch_time, (double)ahead)
+                       : batches * each / members;
+}
+
+/* Likewise: documents begin as others end. */
+static double documents_time(const struct embed_pool *pool, const struct request *request,
+                             size_t ahead)
+{
+    size_t members = pool->running > 0 ? pool->running : 1;
+    size_t before = pool->queue.texts + pool->computing_texts;
+    double rounds = (double)(before + request->n) / (double)(members * pool->documents);
+    double each = batch_time_expected(&pool->batch_time, (double)ahead / (double)before);
+    return rounds > 1 ? rounds * each : each;
+}
+
 /* With the lock: would it wait past its deadline behind what is there already? */
 static embed_status check_deadline(const struct embed_pool *pool, const struct request *request)
 {
     size_t ahead = pool->queue.tokens + pool->computing_tokens;
     if (request->deadline == UINT64_MAX || ahead == 0) return EMBED_OK;
-    /* Whole batches of the members that there are, one after another. */
-    double members = pool->running > 0 ? (double)pool->running : 1;
-    double batches = (double)(ahead + request->waiting_tokens) / (double)pool->batch_tokens;
-    double each = batch_time_expected(&pool->batch_time, (double)pool->batch_tokens);
-    double wait = batches < 1 ? batch_time_expected(&pool->batch_time, (double)ahead)
-                              : batches * each / members;
+    double wait = pool_generates(pool) ? documents_time(pool, request, ahead)
+                                       : batches_time(pool, request, ahead);
     uint64_t now = clock_nanoseconds();
     if (now < request->deadline && wait < (double)(request->deadline - now)) return EMBED_OK;
     return fail(EMBED_BUSY, "%zu tokens wait, which take %.0f ms: longer than the deadline", ahead,
@@ -110,9 +126,8 @@ static embed_status enqueue(struct embed_pool *pool, struct request *request, bo
 
 /* ---- submit -------------------------------------------------------------------------------- */
 
-static embed_status create(struct embed_pool *pool, const embed_request *given,
-                           const embed_encode_options *options, size_t number, bool waits,
-                           struct request **request)
+static embed_status create(struct embed_pool *pool, const embed_request *given, size_t number,
+                           bool waits, struct request **request)
 {
     uint64_t now = clock_nanoseconds();
     /* Before the work of tokenizing: to be refused costs nothing. Each text has a token. */
@@ -123,18 +138,17 @@ static embed_status create(struct embed_pool *pool, const embed_request *given,
 
     struct token_batch *batch;
     TRY(take_token_batch(pool, &batch));
-    status = request_create(request, given, options, number, now, pool->models[0], batch);
+    status = request_create(request, given, number, now, pool->models[0], batch);
     leave_token_batch(pool, batch);
     return status;
 }
 
-static embed_status submit(struct embed_pool *pool, const embed_request *given,
-                           const embed_encode_options *options, size_t number,
+static embed_status submit(struct embed_pool *pool, const embed_request *given, size_t number,
                            struct request **ticket)
 {
     struct request *request, *before = ticket != NULL ? *ticket : NULL;
     bool waits = given->wait_for_room && !pool_is_completing(pool);
-    TRY(create(pool, given, options, number, waits, &request));
+    TRY(create(pool, given, number, waits, &request));
     pool_hold(pool);
     request->pool = pool;
     if (ticket != NULL) {
@@ -151,11 +165,10 @@ static embed_status submit(struct embed_pool *pool, const embed_request *given,
     return status;
 }
 
-embed_status pool_submit(struct embed_pool *pool, const embed_request *given,
-                         const embed_encode_options *options, size_t number,
+embed_status pool_submit(struct embed_pool *pool, const embed_request *given, size_t number,
                          struct request **ticket)
 {
-    embed_status status = submit(pool, given, options, number, ticket);
+    embed_status status = submit(pool, given, number, ticket);
     if (status != EMBED_OK) metrics_request_refused(pool->metrics, status);
     return status;
 }
@@ -180,81 +193,4 @@ void pool_cancel(struct embed_pool *pool, struct request *request)
     pool->cancelling--;
     pthread_cond_broadcast(&pool->closed);
     pthread_mutex_unlock(&pool->lock);
-}
-
-/* ---- many texts, by and by ----------------------------------------------------------------- */
-
-/* A piece is about a batch; there are as many under way as keep all members busy. */
-struct pieces {
-    struct embed_pool *pool;
-    const embed_encode_options *options;
-    struct request *under_way[2 * MOST_INSTANCES + 2]; /* a ring, of which `most` are used */
-    size_t most, first, count;
-    size_t not_finite;
-    embed_status status; /* the first failure besides */
-    char message[256];
-};
-
-static void note(struct pieces *pieces, embed_status status)
-{
-    if (status == EMBED_OK || pieces->status != EMBED_OK) return;
-    pieces->status = status;
-    snprintf(pieces->message, sizeof pieces->message, "%s", error_message());
-}
-
-/* Waits for the oldest piece. */
-static void finish_oldest(struct pieces *pieces)
-{
-    struct request *request = pieces->under_way[pieces->first];
-    pieces->first = (pieces->first + 1) % pieces->most;
-    pieces->count--;
-    embed_status status = request_wait(request, EMBED_WAIT_FOREVER);
-    if (status == EMBED_NOT_FINITE) pieces->not_finite += request->not_finite;
-    else note(pieces, status);
-    request_release(request);
-}
-
-/* Texts of about a batch's tokens, where the last piece's had so many. */
-static size_t piece_texts(const struct embed_pool *pool, size_t left, size_t tokens, size_t texts)
-{
-    size_t wanted = pool->batch_tokens * texts / tokens;
-    if (wanted > pool->most_texts) wanted = pool->most_texts;
-    if (wanted == 0) wanted = 1;
-    return wanted < left ? wanted : left;
-}
-
-static void submit_pieces(struct pieces *pieces, const embed_text *texts, size_t n, float *out,
-                          embed_item *items)
-{
-    size_t tokens = 256, in_texts = 1, count = 0; /* the first piece is small: texts may be long */
-    for (size_t first = 0; first < n && pieces->status == EMBED_OK; first += count) {
-        count = piece_texts(pieces->pool, n - first, tokens, in_texts);
-        embed_request request = EMBED_REQUEST_INIT;
-        request.texts = texts + first;
-        request.n = count;
-        request.out = out + first * pieces->options->dimensions;
-        request.items = items == NULL ? NULL : items + first;
-        request.wait_for_room = 1;
-        size_t place = (pieces->first + pieces->count) % pieces->most;
-        embed_status status =
-            pool_submit(pieces->pool, &request, pieces->options, first, &pieces->under_way[place]);
-        note(pieces, status);
-        if (status != EMBED_OK) break;
-        tokens = request_tokens(pieces->under_way[place]);
-        in_texts = count;
-        if (++pieces->count == pieces->most) finish_oldest(pieces);
-    }
-    while (pieces->count > 0) finish_oldest(pieces);
-}
-
-embed_status pool_encode(struct embed_pool *pool, const embed_text *texts, size_t n,
-                         const embed_encode_options *options, float *out, embed_item *items)
-{
-    struct pieces pieces = {.pool = pool, .options = options, .most = 2 * pool->member_count};
-    submit_pieces(&pieces, texts, n, out, items);
-    if (pieces.status != EMBED_OK) return fail(pieces.status, "%s", pieces.message);
-    if (pieces.not_finite > 0)
-        return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity",
-                    pieces.not_finite, n);
-    return EMBED_OK;
 }

@@ -27,21 +27,23 @@ static embed_status append(struct request *request, size_t first, size_t n,
     for (size_t i = 0; i < n; i++) {
         const struct token_span *span = &spans[i];
         request->texts[first + i] =
-            (struct request_text){*used, span->count, span->invalid_bytes, span->truncated};
+            (struct request_text){*used, span->count, span->invalid_bytes, span->truncated, 0, 0};
         memcpy(request->ids + *used, span->ids, span->count * sizeof(int32_t));
         *used += span->count;
     }
     return EMBED_OK;
 }
 
-static embed_status tokenize(struct request *request, const embed_request *given,
-                             const embed_encode_options *options, size_t number,
+static embed_status tokenize(struct request *request, const embed_request *given, size_t number,
                              const struct embed_model *model, struct token_batch *batch)
 {
     enum { PIECE = 256 };
+    const embed_encode_options *options = given->options;
     const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
     struct token_span spans[PIECE];
     size_t used = 0, capacity = 0, count;
+    request->texts = memory_allocate(given->n, sizeof *request->texts, "a request's texts");
+    if (request->texts == NULL) return EMBED_OUT_OF_MEMORY;
     for (size_t first = 0; first < given->n; first += count) {
         count = given->n - first < PIECE ? given->n - first : PIECE;
         struct token_source source = {model->tokenizer, prompt, options->max_tokens,
@@ -49,13 +51,23 @@ static embed_status tokenize(struct request *request, const embed_request *given
         TRY(token_batch_fill(batch, spans, given->texts + first, count, &source, NULL));
         TRY(append(request, first, count, spans, &used, &capacity));
     }
-    request->waiting_tokens = used;
     return EMBED_OK;
 }
 
-embed_status request_create(struct request **out, const embed_request *given,
-                            const embed_encode_options *options, size_t number, uint64_t now,
-                            const struct embed_model *model, struct token_batch *batch)
+static embed_status create_rows(struct request *request, const embed_request *given, size_t number,
+                                const struct embed_model *model, struct token_batch *batch)
+{
+    request->n = given->n;
+    request->dimensions = given->options->dimensions;
+    request->normalize = given->options->normalize;
+    request->out = given->out;
+    request->items = given->items;
+    return tokenize(request, given, number, model, batch);
+}
+
+embed_status request_create(struct request **out, const embed_request *given, size_t number,
+                            uint64_t now, const struct embed_model *model,
+                            struct token_batch *batch)
 {
     struct request *request = memory_allocate(1, sizeof *request, "a request");
     if (request == NULL) return EMBED_OUT_OF_MEMORY;
@@ -63,25 +75,20 @@ embed_status request_create(struct request **out, const embed_request *given,
     pthread_mutex_init(&request->lock, NULL);
     condition_init(&request->completed);
 
-    request->n = given->n;
-    request->dimensions = options->dimensions;
-    request->normalize = options->normalize;
-    request->out = given->out;
-    request->items = given->items;
     request->done = given->done;
     request->user = given->user;
     request->submitted = now;
     request->deadline = given->deadline_milliseconds == 0
                             ? UINT64_MAX
                             : now + (uint64_t)given->deadline_milliseconds * 1000000u;
-    request->texts = memory_allocate(given->n, sizeof *request->texts, "a request's texts");
-    embed_status status = request->texts == NULL
-                              ? EMBED_OUT_OF_MEMORY
-                              : tokenize(request, given, options, number, model, batch);
+    embed_status status = given->generate != NULL
+                              ? request_create_summaries(request, given, number, model, batch)
+                              : create_rows(request, given, number, model, batch);
     if (status != EMBED_OK) {
         request_release(request);
         return status;
     }
+    request->waiting_tokens = request_tokens(request);
     request->queued = clock_nanoseconds();
     *out = request;
     return EMBED_OK;
@@ -106,6 +113,7 @@ void request_release(struct request *request)
     pthread_cond_destroy(&request->completed);
     pthread_mutex_destroy(&request->lock);
     pool_release(request->pool);
+    request_free_summaries(request);
     memory_free(request->texts);
     memory_free(request->ids);
     memory_free(request);
@@ -122,10 +130,19 @@ void request_note(struct request *request, embed_status status)
 
 embed_status request_settle(struct request *request)
 {
-    if (request->status == EMBED_OK && request->not_finite > 0) {
+    struct request_summaries *summaries = request->summaries;
+    size_t n = summaries == NULL ? request->n : summaries->of_texts.n;
+    if (request->status != EMBED_OK) return request->status;
+    if (summaries != NULL) {
+        request->not_finite = summaries_count_not_finite(&summaries->of_texts);
+        summaries_give(&summaries->of_texts, summaries->strings);
+    }
+    if (request->not_finite > 0) {
         request->status = EMBED_NOT_FINITE;
         snprintf(request->message, sizeof request->message,
-                 "%zu of %zu embeddings hold NaN or infinity", request->not_finite, request->n);
+                 summaries == NULL ? "%zu of %zu embeddings hold NaN or infinity"
+                                   : "%zu of %zu summaries met NaN or infinity",
+                 request->not_finite, n);
     }
     return request->status;
 }

@@ -8,8 +8,7 @@
 #define LIB_SERVICE_REQUEST_H
 
 #include "embed.h"
-#include "model/model.h"
-#include "model/token_batch.h"
+#include "model/summaries.h"
 #include "service/condition.h"
 
 #include <stdatomic.h>
@@ -22,6 +21,17 @@ struct request_text {
     size_t count;
     size_t invalid_bytes;
     bool truncated;
+    size_t summary, piece; /* that a document is of */
+};
+
+/* What a request has besides that wants summaries. */
+struct request_summaries {
+    struct summaries of_texts;
+    struct generation_rules rules;
+    size_t number; /* of the first text, for `done` */
+    void (*done)(void *user, size_t i, const embed_generated *summary);
+    void *user;
+    embed_strings *strings; /* the caller's */
 };
 
 /* A ticket is the caller's hold on a request: the same thing by another name. */
@@ -30,8 +40,9 @@ struct request {
     struct embed_pool *pool; /* held too: a ticket may outlive the caller's hold on the pool */
 
     size_t n;
-    struct request_text *texts; /* (n) */
+    struct request_text *texts; /* (n); where summaries are wanted, documents */
     int32_t *ids;
+    struct request_summaries *summaries; /* NULL: rows are wanted, to which the next four belong */
     size_t dimensions;
     embed_switch normalize;
     float *out;        /* (n, dimensions), the caller's */
@@ -56,12 +67,12 @@ struct request {
     bool is_completed;
 };
 
-/* Tokenizes the texts of `given`, whose options and room have been checked and which was submitted at
- * `now`, with a batch that no other thread uses; messages number them from `number`. The caller holds
- * it. */
-embed_status request_create(struct request **request, const embed_request *given,
-                            const embed_encode_options *options, size_t number, uint64_t now,
-                            const struct embed_model *model, struct token_batch *batch);
+/* Tokenizes the texts of `given`, which has been checked, whose options are complete, and which was
+ * submitted at `now`, with a batch that no other thread uses; messages number them from `number`. The
+ * caller holds it. */
+embed_status request_create(struct request **request, const embed_request *given, size_t number,
+                            uint64_t now, const struct embed_model *model,
+                            struct token_batch *batch);
 
 void request_hold(struct request *request);
 void request_release(struct request *request); /* NULL is fine */
@@ -69,7 +80,8 @@ void request_release(struct request *request); /* NULL is fine */
 /* Notes a failure of one of its texts; this thread's message is its sentence. Pool's lock. */
 void request_note(struct request *request, embed_status status);
 
-/* How it ends, when its last text has: a failure of a text, or rows that are not finite. */
+/* How it ends, when its last text has: a failure of a text, or results that are not finite. Summaries
+ * are the caller's from then on. */
 embed_status request_settle(struct request *request);
 
 /* For the one who has settled it, without the pool's lock: calls `done`, wakes those who wait, and
@@ -82,5 +94,21 @@ embed_status request_wait(struct request *request, unsigned milliseconds);
 
 /* Tokens of all its texts. */
 size_t request_tokens(const struct request *request);
+
+/* ---- summaries: request_summaries.c --------------------------------------------------------- */
+
+embed_status request_create_summaries(struct request *request, const embed_request *given,
+                                      size_t number, const struct embed_model *model,
+                                      struct token_batch *batch);
+void request_free_summaries(struct request *request);
+
+/* Its document i has ended: so has its text's summary where *is_last says so. */
+embed_status request_end_document(struct request *request, size_t i,
+                                  const struct generator_result *result,
+                                  const struct tokenizer *tokenizer, bool *is_last);
+
+/* Tells the caller of the summary that document i was the last of. Before the document counts as ended
+ * in the pool: `done` of the request comes after it. */
+void request_tell(const struct request *request, size_t i);
 
 #endif

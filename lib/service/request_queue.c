@@ -81,9 +81,8 @@ void request_queue_form(struct request_queue *queue, struct batch *batch, size_t
             *expired = request;
             continue;
         }
-        bool is_alike = batch->texts == 0 || (batch->dimensions == request->dimensions &&
-                                              batch->normalize == request->normalize);
-        size_t count = is_alike ? count_fitting(request, batch, most_tokens) : 0;
+        size_t count =
+            batch_fits(batch, request) ? count_fitting(request, batch, most_tokens) : 0;
         if (count == 0) return;
         take(queue, batch, request, count);
         if (request->is_queued) return; /* the batch is full */

@@ -20,7 +20,7 @@ void request_queue_push(struct request_queue *queue, struct request *request);
 bool request_queue_drop(struct request_queue *queue, struct request *request, embed_status status);
 
 /* Fills an empty batch from the queue's head, up to so many tokens and texts; one text may have more.
- * It ends where rows of another kind are wanted. Requests whose deadline is before `end`, when the
+ * It ends where results of another kind are wanted. Requests whose deadline is before `end`, when the
  * batch will be done, are dropped with EMBED_EXPIRED; those to complete are linked in *expired. */
 void request_queue_form(struct request_queue *queue, struct batch *batch, size_t most_tokens,
                         uint64_t end, struct request **expired);

@@ -1,0 +1,167 @@
+/* member_generate.c - documents through an instance that generates, whatever fails
+ *
+ * The instance's generator asks for a document whenever a slot of it is free: the member takes one out
+ * of the queue, where one waits that may go with those under way, and gives each back as it ends.
+ *
+ * Out of memory: those under way once more, with a smaller instance. A GPU that is lost, or that fails
+ * again and again: they are another member's. Any other failure: they are tried once more without others,
+ * and then each alone, so that what is at fault fails by itself.
+ */
+#include "base/log.h"
+#include "base/status.h"
+#include "model/generator.h"
+#include "model/instance.h"
+#include "service/member.h"
+
+#include <stdint.h>
+
+struct generation {
+    struct member *member;
+    struct batch *waiting;   /* taken out of the queue, and to begin, or to begin again */
+    struct batch *under_way; /* in the generator */
+    bool takes_more;         /* out of the queue */
+};
+
+/* ---- what the generator asks for ----------------------------------------------------------- */
+
+static const struct batch_part *document_of(const struct batch *batch)
+{
+    return &batch->part[0];
+}
+
+/* One that waits, else one out of the queue that may go with those under way. */
+static struct batch *next_batch(struct generation *g)
+{
+    struct batch *batch = g->waiting;
+    if (batch != NULL) g->waiting = batch->next;
+    else if (g->takes_more)
+        batch = pool_next_document(g->member->pool, g->member,
+                                   g->under_way != NULL ? g->under_way->num_beams : 0);
+    return batch;
+}
+
+static embed_status next_document(void *argument, struct generator_document *document, bool *has)
+{
+    struct generation *g = argument;
+    struct batch *batch = next_batch(g);
+    *has = batch != NULL;
+    if (batch == NULL) return EMBED_OK;
+    if (member_is_fallback(g->member)) batch->path[0] |= EMBED_PATH_CPU;
+    batch->next = g->under_way;
+    g->under_way = batch;
+    *document = (struct generator_document){.text = (uintptr_t)batch,
+                                            .ids = batch->text[0].ids,
+                                            .count = batch->text[0].length,
+                                            .rules = document_of(batch)->request->summaries->rules};
+    return EMBED_OK;
+}
+
+/* Whatever becomes of its text: the others go on. */
+static embed_status end_document(void *argument, const struct generator_result *result)
+{
+    struct generation *g = argument;
+    struct member *member = g->member;
+    struct batch **place = &g->under_way;
+    while ((uintptr_t)*place != result->text) place = &(*place)->next;
+    struct batch *batch = *place;
+    *place = batch->next;
+
+    bool is_last;
+    const struct batch_part *document = document_of(batch);
+    embed_status status = request_end_document(document->request, document->first, result,
+                                               member->model->tokenizer, &is_last);
+    batch->item[0].status = result->is_finite ? EMBED_OK : EMBED_NOT_FINITE;
+    batch->unfinished = !is_last;
+    batch->generated = result->is_finite ? result->count : 0;
+    if (status != EMBED_OK) pool_fail_text(member->pool, batch, 0, status);
+    member_succeeded(member);
+    pool_deliver(member->pool, member, batch);
+    return EMBED_OK;
+}
+
+/* ---- what is done about failures ----------------------------------------------------------- */
+
+/* Until nothing waits and nothing is under way. After a failure, what was under way waits again. */
+static embed_status run(struct generation *g)
+{
+    const struct generator_feed feed = {g, next_document, end_document};
+    embed_status status = generator_run(instance_generator(g->member->instance), &feed);
+    struct batch **end = &g->under_way;
+    for (; *end != NULL; end = &(*end)->next) (*end)->path[0] |= EMBED_PATH_RETRIED;
+    *end = g->waiting;
+    g->waiting = g->under_way;
+    g->under_way = NULL;
+    return status;
+}
+
+/* Runs what waits; out of memory, again with a smaller instance. *failure is another, which does not
+ * mean that all is lost. EMBED_OK, or the member has left. */
+static embed_status run_within_memory(struct generation *g, embed_status *failure)
+{
+    for (;;) {
+        *failure = run(g);
+        if (*failure == EMBED_OK) return EMBED_OK;
+        TRY(member_recover(g->member, *failure));
+        if (*failure != EMBED_OUT_OF_MEMORY || member_is_fallback(g->member)) return EMBED_OK;
+    }
+}
+
+/* The one that waits could not be computed: it has failed, or it is the fallback's. */
+static void give_back_waiting(struct generation *g, embed_status status)
+{
+    struct member *member = g->member;
+    struct batch *batch = g->waiting;
+    g->waiting = NULL;
+    member_give_up(member, batch, 0, status);
+    if (batch_pending(batch) == 0) pool_deliver(member->pool, member, batch);
+    else pool_pass_on(member->pool, member, batch, true);
+}
+
+/* Each of those that wait, without company. */
+static embed_status run_alone(struct generation *g)
+{
+    struct batch *others = g->waiting;
+    embed_status status = EMBED_OK, failure;
+    while (others != NULL && status == EMBED_OK) {
+        g->waiting = others;
+        others = others->next;
+        g->waiting->next = NULL;
+        g->waiting->path[0] |= EMBED_PATH_SPLIT;
+        status = run_within_memory(g, &failure);
+        if (status != EMBED_OK) g->waiting->next = others; /* all of them are another's */
+        else if (failure != EMBED_OK) give_back_waiting(g, failure);
+    }
+    return status;
+}
+
+static embed_status run_all(struct generation *g)
+{
+    embed_status failure;
+    TRY(run_within_memory(g, &failure));
+    if (failure == EMBED_OK) return EMBED_OK;
+    size_t count = 0;
+    for (const struct batch *batch = g->waiting; batch != NULL; batch = batch->next) count++;
+    log_message(EMBED_LOG_WARNING, "%zu documents are computed again: %s", count, error_message());
+    g->takes_more = false;
+    TRY(run_within_memory(g, &failure));
+    if (failure == EMBED_OK) return EMBED_OK;
+    if (count > 1) return run_alone(g);
+    give_back_waiting(g, failure);
+    return EMBED_OK;
+}
+
+void member_generate(struct member *member, struct batch *batch)
+{
+    struct generation g = {.member = member, .waiting = batch, .takes_more = true};
+    batch->next = NULL;
+    if (member_is_fallback(member) && member_open_fallback(member, batch) != EMBED_OK) {
+        pool_deliver(member->pool, member, batch);
+        return;
+    }
+    if (run_all(&g) == EMBED_OK) return;
+    while (g.waiting != NULL) {
+        batch = g.waiting;
+        g.waiting = batch->next;
+        pool_pass_on(member->pool, member, batch, false);
+    }
+}
