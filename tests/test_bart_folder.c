@@ -34,8 +34,8 @@ static void assert_status(embed_status got, embed_status expected, const char *f
 {
     const char *message = got != EMBED_OK ? embed_error_message() : "";
     if (got != expected || strstr(message, file) == NULL || strstr(message, cause) == NULL)
-        fail_msg("expected status %d, \"%s\" and \"%s\"; got %d, \"%s\"", (int)expected, file, cause,
-                 (int)got, message);
+        fail_msg("expected status %d, \"%s\" and \"%s\"; got %d, \"%s\"", (int)expected, file,
+                 cause, (int)got, message);
     assert_null(strchr(message, '\n'));
 }
 
@@ -56,7 +56,8 @@ static void check_edits(const char *from, const char *name, const struct edit *e
     }
 }
 
-#define CHECK_EDITS(from, name, edits) check_edits(from, name, edits, sizeof(edits) / sizeof *(edits))
+#define CHECK_EDITS(from, name, edits)                                                             \
+    check_edits(from, name, edits, sizeof(edits) / sizeof *(edits))
 
 /* ---- config.json --------------------------------------------------------------------------- */
 
@@ -94,38 +95,42 @@ static void test_config(void **state)
         {"\"d_model\": 64", "\"d_model\": 0", EMBED_BAD_FILE, "from 1 to 16384"},
         {"\"d_model\": 64", "\"hidden_size\": 64", EMBED_BAD_FILE, "\"d_model\" is missing"},
         {"\"encoder_layers\": 2", "\"encoder_layers\": 1e3", EMBED_BAD_FILE, "\"encoder_layers\""},
-        {"\"decoder_layers\": 2", "\"decoder_layers\": 0", EMBED_BAD_FILE, "\"decoder_layers\" is 0"},
+        {"\"decoder_layers\": 2", "\"decoder_layers\": 0", EMBED_BAD_FILE,
+         "\"decoder_layers\" is 0"},
         {"\"decoder_layers\": 2", "\"encoder_layers\": 2", EMBED_BAD_FILE, "duplicate"},
         {"\"encoder_attention_heads\": 2", "\"encoder_attention_heads\": 3", EMBED_BAD_FILE,
          "\"d_model\" 64 is not a multiple of \"encoder_attention_heads\" 3"},
         {"\"decoder_attention_heads\": 2", "\"decoder_attention_heads\": 5", EMBED_BAD_FILE,
          "\"d_model\" 64 is not a multiple of \"decoder_attention_heads\" 5"},
-        {"\"decoder_ffn_dim\": 96", "\"decoder_ffn_dim\": -96", EMBED_BAD_FILE, "\"decoder_ffn_dim\""},
+        {"\"decoder_ffn_dim\": 96", "\"decoder_ffn_dim\": -96", EMBED_BAD_FILE,
+         "\"decoder_ffn_dim\""},
         {"\"max_position_embeddings\": 128", "\"max_position_embeddings\": 1", EMBED_BAD_FILE,
          "from 2 to"},
         {"\"scale_embedding\": false", "\"scale_embedding\": 1", EMBED_BAD_FILE,
          "must be true or false"},
         {"\"activation_function\": \"gelu\"", "\"activation_function\": \"gelu_new\"",
          EMBED_UNSUPPORTED, "\"gelu_new\""},
-        {"\"activation_function\": \"gelu\"", "\"activation_function\": \"relu\"", EMBED_UNSUPPORTED,
-         "\"relu\""},
+        {"\"activation_function\": \"gelu\"", "\"activation_function\": \"relu\"",
+         EMBED_UNSUPPORTED, "\"relu\""},
         {"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", EMBED_UNSUPPORTED,
          "\"tie_word_embeddings\" is false"},
         {"\"is_encoder_decoder\": true", "\"is_encoder_decoder\": false", EMBED_UNSUPPORTED,
          "\"is_encoder_decoder\" is false"},
-        {"\"is_decoder\": false", "\"is_decoder\": true", EMBED_UNSUPPORTED, "\"is_decoder\" is true"},
+        {"\"is_decoder\": false", "\"is_decoder\": true", EMBED_UNSUPPORTED,
+         "\"is_decoder\" is true"},
         {"{", "{\"normalize_before\": true,", EMBED_UNSUPPORTED, "\"normalize_before\" is true"},
         {"{", "{\"add_final_layer_norm\": true,", EMBED_UNSUPPORTED, "\"add_final_layer_norm\""},
         {"{", "{\"static_position_embeddings\": true,", EMBED_UNSUPPORTED,
          "\"static_position_embeddings\""},
         {"{", "{\"extra_pos_embeddings\": 0,", EMBED_UNSUPPORTED, "\"extra_pos_embeddings\" is 0"},
         {"{", "{\"add_bias_logits\": true,", EMBED_UNSUPPORTED, "\"add_bias_logits\""},
-        {"{", "{\"normalize_embedding\": false,", EMBED_UNSUPPORTED, "\"normalize_embedding\" is false"},
+        {"{", "{\"normalize_embedding\": false,", EMBED_UNSUPPORTED,
+         "\"normalize_embedding\" is false"},
         {"{", "{\"quantization_config\": {\"bits\": 8},", EMBED_UNSUPPORTED, "quantized"},
         {"\"BartForConditionalGeneration\"", "\"BartForSequenceClassification\"", EMBED_UNSUPPORTED,
          "\"BartForSequenceClassification\""},
-        {"\"BartForConditionalGeneration\"", "\"BartModel\", \"BartForCausalLM\"", EMBED_UNSUPPORTED,
-         "\"architectures\" has 2 values"},
+        {"\"BartForConditionalGeneration\"", "\"BartModel\", \"BartForCausalLM\"",
+         EMBED_UNSUPPORTED, "\"architectures\" has 2 values"},
         {"\"BartForConditionalGeneration\"", "7", EMBED_BAD_FILE, "must be a text"},
         {"\"model_type\": \"bart\"", "\"model_type\": \"mbart\"", EMBED_UNSUPPORTED,
          "runs \"bert\", \"mpnet\" and \"bart\""},
@@ -141,10 +146,11 @@ static void test_harmless_config(void **state)
     static const struct {
         const char *before, *after;
     } edits[] = {
-        {"{", "{\"normalize_before\": false, \"add_final_layer_norm\": false, "
-              "\"static_position_embeddings\": false, \"extra_pos_embeddings\": 2, "
-              "\"add_bias_logits\": false, \"normalize_embedding\": true, \"num_hidden_layers\": 2, "
-              "\"task_specific_params\": {\"summarization\": {\"do_sample\": true}},"},
+        {"{",
+         "{\"normalize_before\": false, \"add_final_layer_norm\": false, "
+         "\"static_position_embeddings\": false, \"extra_pos_embeddings\": 2, "
+         "\"add_bias_logits\": false, \"normalize_embedding\": true, \"num_hidden_layers\": 2, "
+         "\"task_specific_params\": {\"summarization\": {\"do_sample\": true}},"},
         {"\"BartForConditionalGeneration\"", "\"BartModel\""},
         {"\"BartForConditionalGeneration\"", ""},
         {"\"architectures\": [", "\"nobody\": ["},
@@ -163,7 +169,8 @@ static void test_int8(void **state)
 {
     (void)state;
     embed_status status = open_model(EVEN, EMBED_DTYPE_INT8, NULL);
-    assert_int_equal(status, EMBED_UNSUPPORTED); /* where the CPU has it not, the message says that */
+    assert_int_equal(status,
+                     EMBED_UNSUPPORTED); /* where the CPU has it not, the message says that */
     if (strstr(embed_error_message(), "VNNI") == NULL)
         assert_status(status, EMBED_UNSUPPORTED, "tiny-bart", "generates");
 }
@@ -173,8 +180,14 @@ static void test_int8(void **state)
 static void test_generation_refused(void **state)
 {
     (void)state;
-#define ADD(setting, cause)   {"{", "{" setting ",", EMBED_UNSUPPORTED, cause}
-#define BAD(b, a, cause)      {b, a, EMBED_BAD_FILE, cause}
+#define ADD(setting, cause)                                                                        \
+    {                                                                                              \
+        "{", "{" setting ",", EMBED_UNSUPPORTED, cause                                             \
+    }
+#define BAD(b, a, cause)                                                                           \
+    {                                                                                              \
+        b, a, EMBED_BAD_FILE, cause                                                                \
+    }
     static const struct edit edits[] = {
         ADD("\"do_sample\": true", "\"do_sample\" is true"),
         ADD("\"num_beam_groups\": 2", "\"num_beam_groups\" is 2"),
@@ -186,13 +199,15 @@ static void test_generation_refused(void **state)
         ADD("\"guidance_scale\": 1.5", "\"guidance_scale\""),
         ADD("\"penalty_alpha\": 0.6", "\"penalty_alpha\""),
         ADD("\"renormalize_logits\": true", "\"renormalize_logits\""),
-        ADD("\"bad_words_ids\": [[7]]", "\"bad_words_ids\" is an array, which this version does not run"),
+        ADD("\"bad_words_ids\": [[7]]",
+            "\"bad_words_ids\" is an array, which this version does not run"),
         ADD("\"force_words_ids\": [[7]]", "\"force_words_ids\""),
         ADD("\"constraints\": [7]", "\"constraints\""),
         ADD("\"suppress_tokens\": [7]", "\"suppress_tokens\""),
         ADD("\"begin_suppress_tokens\": [7]", "\"begin_suppress_tokens\""),
         ADD("\"sequence_bias\": {\"[7]\": 1}", "\"sequence_bias\" is an object"),
-        ADD("\"exponential_decay_length_penalty\": [9, 1.1]", "\"exponential_decay_length_penalty\""),
+        ADD("\"exponential_decay_length_penalty\": [9, 1.1]",
+            "\"exponential_decay_length_penalty\""),
         ADD("\"watermarking_config\": {\"bias\": 2}", "\"watermarking_config\""),
         ADD("\"stop_strings\": \".\"", "\"stop_strings\""),
         ADD("\"max_time\": 0", "\"max_time\" is 0"),
@@ -209,18 +224,22 @@ static void test_generation_refused(void **state)
 
         BAD("\"num_beams\": 4", "\"num_beams\": 0", "\"num_beams\" is 0"),
         BAD("\"num_beams\": 4", "\"num_beams\": 2.5", "\"num_beams\" is 2.5"),
-        BAD("\"no_repeat_ngram_size\": 3", "\"no_repeat_ngram_size\": -3", "\"no_repeat_ngram_size\""),
+        BAD("\"no_repeat_ngram_size\": 3", "\"no_repeat_ngram_size\": -3",
+            "\"no_repeat_ngram_size\""),
         BAD("\"length_penalty\": 2.0", "\"length_penalty\": 1e9", "\"length_penalty\" is 1e9"),
         BAD("\"length_penalty\": 2.0", "\"length_penalty\": \"2\"", "\"length_penalty\" is \"2\""),
-        BAD("\"early_stopping\": true", "\"early_stopping\": \"always\"", "true, false or \"never\""),
+        BAD("\"early_stopping\": true", "\"early_stopping\": \"always\"",
+            "true, false or \"never\""),
         BAD("\"early_stopping\": true", "\"early_stopping\": 1", "\"early_stopping\" is 1"),
-        BAD("\"max_length\": 48", "\"max_length\": 1", "\"max_length\" is 1, must be a whole number from 2"),
+        BAD("\"max_length\": 48", "\"max_length\": 1",
+            "\"max_length\" is 1, must be a whole number from 2"),
         BAD("\"max_length\": 48", "\"max_length\": -1", "\"max_length\" is -1"),
         BAD("\"max_length\": 48", "\"max_length\": 129",
             "\"max_length\" means 129 tokens, config.json has \"max_position_embeddings\" 128"),
         BAD("\"max_length\": 48", "\"max_new_tokens\": 0", "\"max_new_tokens\" is 0"),
         BAD("\"max_length\": 48", "\"max_new_tokens\": 128", "\"max_new_tokens\" means 129 tokens"),
-        BAD("\"max_length\": 48", "\"max_length\": 15", "\"min_length\" means 16 tokens, but \"max_length\" 15"),
+        BAD("\"max_length\": 48", "\"max_length\": 15",
+            "\"min_length\" means 16 tokens, but \"max_length\" 15"),
         BAD("\"min_length\": 16", "\"min_length\": -16", "\"min_length\" is -16"),
         BAD("\"min_length\": 16", "\"min_new_tokens\": 48",
             "\"min_new_tokens\" means 49 tokens, but \"max_length\" 48"),
@@ -228,8 +247,10 @@ static void test_generation_refused(void **state)
         BAD("\"forced_bos_token_id\": 0", "\"forced_bos_token_id\": 639",
             "\"forced_bos_token_id\" is 639, config.json has \"vocab_size\" 639"),
         BAD("\"forced_eos_token_id\": 2", "\"forced_eos_token_id\": 5000", "\"vocab_size\" 639"),
-        BAD("\"forced_eos_token_id\": 2", "\"forced_eos_token_id\": -1", "\"forced_eos_token_id\" is -1"),
-        BAD("\"decoder_start_token_id\": 2", "\"decoder_start_token_id\": 640", "\"vocab_size\" 639"),
+        BAD("\"forced_eos_token_id\": 2", "\"forced_eos_token_id\": -1",
+            "\"forced_eos_token_id\" is -1"),
+        BAD("\"decoder_start_token_id\": 2", "\"decoder_start_token_id\": 640",
+            "\"vocab_size\" 639"),
         BAD("\"decoder_start_token_id\": 2", "\"decoder_start_token_id\": \"</s>\"", "is \"</s>\""),
         BAD("\"eos_token_id\": 2", "\"eos_token_id\": [700]", "\"eos_token_id\" is 700"),
         BAD("\"eos_token_id\": 2", "\"eos_token_id\": []", "\"eos_token_id\" is missing"),
@@ -296,26 +317,30 @@ static void test_rules_by_key(void **state)
         {"{" IDS "}", START_0, NO_TOKEN, NO_TOKEN, 0, 21, 1, STOP_BY_HEURISTIC, 1},
         {"{" IDS ", \"decoder_start_token_id\": 2, \"max_length\": 20, \"early_stopping\": false}",
          START_2, NO_TOKEN, NO_TOKEN, 0, 20, 1, STOP_BY_HEURISTIC, 1},
-        {"{" IDS ", \"max_new_tokens\": 5, \"max_length\": 30, \"min_new_tokens\": 3, \"min_length\": 9}",
+        {"{" IDS
+         ", \"max_new_tokens\": 5, \"max_length\": 30, \"min_new_tokens\": 3, \"min_length\": 9}",
          START_0, NO_TOKEN, NO_TOKEN, 4, 6, 1, STOP_BY_HEURISTIC, 1},
-        {"{" IDS ", \"max_length\": 128, \"min_length\": 128, \"num_beams\": 16, \"length_penalty\": -1.5, "
+        {"{" IDS
+         ", \"max_length\": 128, \"min_length\": 128, \"num_beams\": 16, \"length_penalty\": -1.5, "
          "\"early_stopping\": \"never\"}",
          START_0, NO_TOKEN, NO_TOKEN, 128, 128, 16, STOP_NEVER, -1.5f},
         {"{\"eos_token_id\": [3], \"bos_token_id\": 0, \"forced_eos_token_id\": [3], "
          "\"forced_bos_token_id\": null}",
          START_0, NO_TOKEN, 3, 0, 21, 1, STOP_BY_HEURISTIC, 1},
         /* Only what was made from a config.json is read as one. */
-        {"{" IDS ", \"force_bos_token_to_be_generated\": true}", START_0, NO_TOKEN, NO_TOKEN, 0, 21, 1,
-         STOP_BY_HEURISTIC, 1},
-        {"{" IDS ", \"force_bos_token_to_be_generated\": true, \"_from_model_config\": true}", START_0,
-         0, NO_TOKEN, 0, 21, 1, STOP_BY_HEURISTIC, 1},
+        {"{" IDS ", \"force_bos_token_to_be_generated\": true}", START_0, NO_TOKEN, NO_TOKEN, 0, 21,
+         1, STOP_BY_HEURISTIC, 1},
+        {"{" IDS ", \"force_bos_token_to_be_generated\": true, \"_from_model_config\": true}",
+         START_0, 0, NO_TOKEN, 0, 21, 1, STOP_BY_HEURISTIC, 1},
         /* All that is off, or matters to sampling alone. */
         {"{" IDS ", \"do_sample\": false, \"temperature\": 0.7, \"top_k\": 50, \"top_p\": 0.9, "
          "\"typical_p\": 1.0, \"num_beam_groups\": 1, \"num_return_sequences\": 1, "
-         "\"diversity_penalty\": 0.0, \"repetition_penalty\": 1.0, \"encoder_repetition_penalty\": 1, "
+         "\"diversity_penalty\": 0.0, \"repetition_penalty\": 1.0, \"encoder_repetition_penalty\": "
+         "1, "
          "\"encoder_no_repeat_ngram_size\": 0, \"guidance_scale\": 1.0, \"penalty_alpha\": 0.0, "
          "\"renormalize_logits\": false, \"remove_invalid_values\": true, \"bad_words_ids\": null, "
-         "\"suppress_tokens\": [], \"sequence_bias\": {}, \"use_cache\": false, \"max_time\": null, "
+         "\"suppress_tokens\": [], \"sequence_bias\": {}, \"use_cache\": false, \"max_time\": "
+         "null, "
          "\"output_scores\": true, \"pad_token_id\": 1, \"chunk_size_feed_forward\": 0}",
          START_0, NO_TOKEN, NO_TOKEN, 0, 21, 1, STOP_BY_HEURISTIC, 1},
     };
@@ -334,13 +359,13 @@ static void test_rules_by_key(void **state)
     }
     static const char none[] = "{\"eos_token_id\": 2}";
     test_write_file(folder, "generation_config.json", none, sizeof none - 1);
-    assert_status(open_model(folder, EMBED_DTYPE_F32, NULL), EMBED_BAD_FILE, "generation_config.json",
-                  "\"decoder_start_token_id\" is missing");
+    assert_status(open_model(folder, EMBED_DTYPE_F32, NULL), EMBED_BAD_FILE,
+                  "generation_config.json", "\"decoder_start_token_id\" is missing");
     test_remove_folder(folder);
 }
 
-/* Without generation_config.json, the same in config.json; and the default length where the position
- * table is shorter. */
+/* Without generation_config.json, the same in config.json; and the default length where the
+ * position table is shorter. */
 static void test_rules_of_config(void **state)
 {
     (void)state;
@@ -352,7 +377,8 @@ static void test_rules_of_config(void **state)
     test_edit_file(folder, "config.json", "\"max_position_embeddings\": 96",
                    "\"max_position_embeddings\": 7");
     assert_int_equal(read_rules(folder).max_length, 7);
-    test_edit_file(folder, "config.json", "\"num_beams\": 2", "\"num_beams\": 2, \"do_sample\": true");
+    test_edit_file(folder, "config.json", "\"num_beams\": 2",
+                   "\"num_beams\": 2, \"do_sample\": true");
     assert_status(open_model(folder, EMBED_DTYPE_F32, NULL), EMBED_UNSUPPORTED, "config.json",
                   "\"do_sample\" is true");
     test_remove_folder(folder);

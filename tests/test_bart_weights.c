@@ -1,5 +1,5 @@
-/* test_bart_weights.c - the checkpoint of a BART: tensors under their several names, tied and apart,
- * missing and of wrong shapes */
+/* test_bart_weights.c - the checkpoint of a BART: tensors under their several names, tied and
+ * apart, missing and of wrong shapes */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
 #include <setjmp.h>
@@ -20,7 +20,8 @@
 /* ---- checkpoints with other headers -------------------------------------------------------- */
 
 /* Writes model.safetensors with this header before data[0..length). */
-static void write_checkpoint(const char *folder, const char *header, const char *data, size_t length)
+static void write_checkpoint(const char *folder, const char *header, const char *data,
+                             size_t length)
 {
     size_t header_length = strlen(header);
     uint64_t written = header_length;
@@ -33,8 +34,8 @@ static void write_checkpoint(const char *folder, const char *header, const char 
     free(bytes);
 }
 
-/* Replaces the first `before`, or all, in the header, which must hold it; and appends `more` bytes to the
- * file. */
+/* Replaces the first `before`, or all, in the header, which must hold it; and appends `more` bytes
+ * to the file. */
 static void edit_checkpoint(const char *folder, const char *before, const char *after, bool all,
                             const char *more, size_t more_length)
 {
@@ -93,8 +94,8 @@ static void add_tensor(const char *folder, const char *name, size_t rows, const 
     size_t end = file_length - 8 - (size_t)header_length;
     free(file);
     snprintf(entry, sizeof entry,
-             "{\"%s\":{\"dtype\":\"F16\",\"shape\":[%zu,%zu],\"data_offsets\":[%zu,%zu]},", name, rows,
-             length / 2 / rows, end, end + length);
+             "{\"%s\":{\"dtype\":\"F16\",\"shape\":[%zu,%zu],\"data_offsets\":[%zu,%zu]},", name,
+             rows, length / 2 / rows, end, end + length);
     edit_checkpoint(folder, "{", entry, false, bytes, length);
 }
 
@@ -114,8 +115,10 @@ static void assert_fails(const char *folder, embed_status status, const char *ca
     embed_model *model = NULL;
     embed_status got = open_on_cpu(&model, folder);
     const char *message = got != EMBED_OK ? embed_error_message() : "";
-    if (got != status || strstr(message, "model.safetensors") == NULL || strstr(message, cause) == NULL)
-        fail_msg("expected status %d, \"%s\"; got %d, \"%s\"", (int)status, cause, (int)got, message);
+    if (got != status || strstr(message, "model.safetensors") == NULL ||
+        strstr(message, cause) == NULL)
+        fail_msg("expected status %d, \"%s\"; got %d, \"%s\"", (int)status, cause, (int)got,
+                 message);
     assert_null(strchr(message, '\n'));
 }
 
@@ -130,7 +133,8 @@ static void assert_same_weights(const char *folder)
     assert_int_equal(a->bytes, b->bytes);
     assert_int_equal(a->parameters, b->parameters);
     size_t V = original->encoder.config.V, C = original->encoder.config.C;
-    assert_memory_equal(a->encoder.embeddings.word, b->encoder.embeddings.word, V * C * sizeof(float));
+    assert_memory_equal(a->encoder.embeddings.word, b->encoder.embeddings.word,
+                        V * C * sizeof(float));
     assert_memory_equal(a->decoder.head.weight, b->decoder.head.weight, V * C * sizeof(float));
     assert_memory_equal(a->decoder.head.bias, b->decoder.head.bias, V * sizeof(float));
     assert_memory_equal(a->decoder.layers[1].feed_forward_norm.bias,
@@ -181,13 +185,16 @@ static void test_wrong_shapes(void **state)
     static const struct {
         const char *before, *after, *cause;
     } edits[] = {
-        {"[1,639]", "[639,1]", "tensor \"final_logits_bias\" has rank 2 and shape (639, 1, ...), "
-                               "config.json implies 1 x 639"},
+        {"[1,639]", "[639,1]",
+         "tensor \"final_logits_bias\" has rank 2 and shape (639, 1, ...), "
+         "config.json implies 1 x 639"},
         {"[1,639]", "[3,213]", "\"final_logits_bias\""},
-        {"[639,64]", "[64,639]", "\"model.shared.weight\" has rank 2 and shape (64, 639, ...), "
-                                 "config.json implies 639 x 64"},
-        {"[130,64]", "[65,128]", "embed_positions.weight\" has rank 2 and shape (65, 128, ...), "
-                                 "config.json implies 130 x 64"},
+        {"[639,64]", "[64,639]",
+         "\"model.shared.weight\" has rank 2 and shape (64, 639, ...), "
+         "config.json implies 639 x 64"},
+        {"[130,64]", "[65,128]",
+         "embed_positions.weight\" has rank 2 and shape (65, 128, ...), "
+         "config.json implies 130 x 64"},
         {"[96,64]", "[64,96]", "fc1.weight\""},
         {"[64,96]", "[96,64]", "fc2.weight\""},
     };
@@ -203,7 +210,8 @@ static void test_wrong_shapes(void **state)
     test_remove_folder(folder);
 }
 
-/* As BartModel's checkpoints have them: without "model.", and the words under any of their names. */
+/* As BartModel's checkpoints have them: without "model.", and the words under any of their names.
+ */
 static void test_names(void **state)
 {
     (void)state;
@@ -318,12 +326,14 @@ static void test_sharing(void **state)
     assert_int_equal(open_on_cpu(&first, folder), EMBED_OK);
     assert_int_equal(open_on_cpu(&second, folder), EMBED_OK);
     assert_ptr_equal(first->weights, second->weights);
-    test_edit_file(folder, "config.json", "\"scale_embedding\": false", "\"scale_embedding\": true");
+    test_edit_file(folder, "config.json", "\"scale_embedding\": false",
+                   "\"scale_embedding\": true");
     assert_int_equal(open_on_cpu(&third, folder), EMBED_OK);
     assert_ptr_not_equal(first->weights, third->weights);
     embed_model_close(third);
     third = NULL;
-    test_edit_file(folder, "config.json", "\"scale_embedding\": true", "\"scale_embedding\": false");
+    test_edit_file(folder, "config.json", "\"scale_embedding\": true",
+                   "\"scale_embedding\": false");
     test_edit_file(folder, "config.json", "\"decoder_layers\": 2", "\"decoder_layers\": 1");
     assert_int_equal(open_on_cpu(&third, folder), EMBED_OK);
     assert_ptr_not_equal(first->weights, third->weights);
@@ -352,14 +362,10 @@ static void test_spoiled_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_missing_tensors),
-        cmocka_unit_test(test_wrong_shapes),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_tied),
-        cmocka_unit_test(test_scaled_words),
-        cmocka_unit_test(test_words_are_shared),
-        cmocka_unit_test(test_sharing),
-        cmocka_unit_test(test_spoiled_weights),
+        cmocka_unit_test(test_missing_tensors), cmocka_unit_test(test_wrong_shapes),
+        cmocka_unit_test(test_names),           cmocka_unit_test(test_tied),
+        cmocka_unit_test(test_scaled_words),    cmocka_unit_test(test_words_are_shared),
+        cmocka_unit_test(test_sharing),         cmocka_unit_test(test_spoiled_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

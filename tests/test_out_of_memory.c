@@ -176,15 +176,25 @@ static embed_status use_vocab_json(void)
     return use_byte_bpe("tests/vectors/tokenizer/roberta");
 }
 
-static embed_status open_model(void)
+static embed_status open_on_cpu(const char *folder)
 {
     embed_model *model;
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     options.device = EMBED_DEVICE_CPU;
     options.threads = 2;
-    TRY(embed_model_open(&model, TINY, &options));
+    TRY(embed_model_open(&model, folder, &options));
     embed_model_close(model);
     return EMBED_OK;
+}
+
+static embed_status open_model(void)
+{
+    return open_on_cpu(TINY);
+}
+
+static embed_status open_bart(void)
+{
+    return open_on_cpu("tests/vectors/tiny-bart");
 }
 
 /* Opens a model, tokenizes, and encodes, the last text often enough for a GPU's graph. */
@@ -370,6 +380,7 @@ static void test_open_model(void **state)
 {
     (void)state;
     torture(open_model, false);
+    torture(open_bart, false);
 }
 
 static void test_encode(void **state)

@@ -283,18 +283,16 @@ static embed_status wrong(const struct config_file *file, const char *key,
     return object_to(EMBED_BAD_FILE, file, key, value, objection);
 }
 
-/* As find; *out is the one value of an array. */
+/* The value, or the one of an array; *out = NULL where there is none. */
 static embed_status find_sole(const struct config_file *file, const struct config_object *object,
-                              const char *key, bool required, const struct config_object **out)
+                              const char *key, const struct config_object **out)
 {
     const struct config_object *value = NULL;
-    TRY(find(file, object, key, required, &value));
+    TRY(find(file, object, key, false, &value));
     if (value != NULL && value->kind == JSON_ARRAY) {
         if (value->count > 1)
             return fail(EMBED_UNSUPPORTED, "%s: \"%s\" has %zu values, this version runs one",
                         file->path, key, value->count);
-        if (value->count == 0 && required)
-            return fail(EMBED_BAD_FILE, "%s: \"%s\" is empty", file->path, key);
         value = value->count == 0 ? NULL : &file->values[value->first];
     }
     *out = value;
@@ -308,7 +306,8 @@ static embed_status get_size(const struct config_file *file, const struct config
     if (value->kind != JSON_NUMBER || !value->whole || value->integer < least ||
         value->integer > most) {
         char objection[96];
-        snprintf(objection, sizeof objection, "must be a whole number from %zu to %zu", least, most);
+        snprintf(objection, sizeof objection, "must be a whole number from %zu to %zu", least,
+                 most);
         return wrong(file, key, value, objection);
     }
     *out = (size_t)value->integer;
@@ -333,11 +332,10 @@ embed_status config_size(const struct config_file *file, const struct config_obj
 }
 
 embed_status config_sole_size(const struct config_file *file, const struct config_object *object,
-                              const char *key, size_t least, size_t most, bool required,
-                              size_t *out)
+                              const char *key, size_t least, size_t most, size_t *out)
 {
     const struct config_object *value = NULL;
-    TRY(find_sole(file, object, key, required, &value));
+    TRY(find_sole(file, object, key, &value));
     return get_size(file, value, key, least, most, out);
 }
 
@@ -349,7 +347,8 @@ embed_status config_number(const struct config_file *file, const struct config_o
     if (value == NULL) return EMBED_OK;
     if (value->kind != JSON_NUMBER || !(value->number > above && value->number < below)) {
         char objection[96];
-        snprintf(objection, sizeof objection, "must be a number above %g and below %g", above, below);
+        snprintf(objection, sizeof objection, "must be a number above %g and below %g", above,
+                 below);
         return wrong(file, key, value, objection);
     }
     *out = value->number;
@@ -376,10 +375,10 @@ embed_status config_text(const struct config_file *file, const struct config_obj
 }
 
 embed_status config_sole_text(const struct config_file *file, const struct config_object *object,
-                              const char *key, bool required, const char **out)
+                              const char *key, const char **out)
 {
     const struct config_object *value = NULL;
-    TRY(find_sole(file, object, key, required, &value));
+    TRY(find_sole(file, object, key, &value));
     return get_text(file, value, key, out);
 }
 

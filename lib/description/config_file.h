@@ -46,17 +46,16 @@ embed_status config_boolean(const struct config_file *file, const struct config_
 /* The text stays valid until the file is closed. */
 embed_status config_text(const struct config_file *file, const struct config_object *object,
                          const char *key, bool required, const char **out);
-/* As config_size and config_text, of a value that may stand in an array by itself. An empty array is as
- * absent; more than one value is EMBED_UNSUPPORTED. */
+/* As config_size and config_text where they are not required, of a value that may stand in an array
+ * by itself. An empty array is as absent; more than one value is EMBED_UNSUPPORTED. */
 embed_status config_sole_size(const struct config_file *file, const struct config_object *object,
-                              const char *key, size_t least, size_t most, bool required,
-                              size_t *out);
+                              const char *key, size_t least, size_t most, size_t *out);
 embed_status config_sole_text(const struct config_file *file, const struct config_object *object,
-                              const char *key, bool required, const char **out);
+                              const char *key, const char **out);
 bool config_is_text(const struct config_file *file, const struct config_object *object,
                     const char *key);
-/* EMBED_UNSUPPORTED, "FILE: KEY is ..., which this version does not run", unless the value is absent,
- * null, false, empty, or the number `off`. */
+/* EMBED_UNSUPPORTED, "FILE: KEY is ..., which this version does not run", unless the value is
+ * absent, null, false, empty, or the number `off`. */
 embed_status config_must_be_off(const struct config_file *file, const struct config_object *object,
                                 const char *key, double off);
 /* An object below this one; absent: *out = NULL. */

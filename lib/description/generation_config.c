@@ -1,8 +1,8 @@
 /* generation_config.c - how a model folder wants its summaries generated
  *
- * Keys, defaults and what wins are those of transformers 5: generation_config.json alone counts where
- * it is there, config.json alone where it is not. What transformers would only warn of, because it
- * cannot be met, is an error here.
+ * Keys, defaults and what wins are those of transformers 5: generation_config.json alone counts
+ * where it is there, config.json alone where it is not. What transformers would only warn of,
+ * because it cannot be met, is an error here.
  */
 #include "description/generation_config.h"
 
@@ -17,9 +17,9 @@
 /* Lengths to the power of this are numbers: (2^20)^6 is 1.3e36. */
 #define MOST_PENALTY 6
 
-/* Settings that change what is generated. Those that only matter to sampling (temperature, top_k, ...)
- * are not among them: without do_sample they do nothing. Nor is remove_invalid_values, which hides NaN
- * where we report it. */
+/* Settings that change what is generated. Those that only matter to sampling (temperature, top_k,
+ * ...) are not among them: without do_sample they do nothing. Nor is remove_invalid_values, which
+ * hides NaN where we report it. */
 static embed_status check_not_run(const struct config_file *file,
                                   const struct config_object *object)
 {
@@ -66,7 +66,7 @@ static embed_status read_token(int32_t *token, const struct config_file *file,
 {
     size_t id = SIZE_MAX;
     *token = NO_TOKEN;
-    TRY(config_sole_size(file, object, key, 0, INT32_MAX, false, &id));
+    TRY(config_sole_size(file, object, key, 0, INT32_MAX, &id));
     if (id == SIZE_MAX) return EMBED_OK;
     if (id >= V)
         return fail(EMBED_BAD_FILE, "%s: \"%s\" is %zu, config.json has \"vocab_size\" %zu",

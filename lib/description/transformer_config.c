@@ -102,8 +102,8 @@ static embed_status must_be_true(const struct config_file *file, const struct co
     return EMBED_OK;
 }
 
-/* What else "bart" has meant. The keys up to add_bias_logits are of configurations that were written
- * before 2021, when mBART and Marian were made of the same code. */
+/* What else "bart" has meant. The keys up to add_bias_logits are of configurations that were
+ * written before 2021, when mBART and Marian were made of the same code. */
 static embed_status must_be_plain_bart(const struct config_file *file,
                                        const struct config_object *object)
 {
@@ -116,7 +116,7 @@ static embed_status must_be_plain_bart(const struct config_file *file,
     static const char *const on[] = {"normalize_embedding", "is_encoder_decoder",
                                      "tie_word_embeddings"};
     const char *architecture = "BartModel";
-    TRY(config_sole_text(file, object, "architectures", false, &architecture));
+    TRY(config_sole_text(file, object, "architectures", &architecture));
     if (strcmp(architecture, "BartModel") != 0 &&
         strcmp(architecture, "BartForConditionalGeneration") != 0)
         return fail(EMBED_UNSUPPORTED,

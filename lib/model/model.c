@@ -16,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a model that generates. facebook/bart-large-cnn has no row for its tokenizer's <mask>: transformers
- * fails at a text that says "<mask>", which is no reason to refuse the others. */
+/* Of a model that generates. facebook/bart-large-cnn has no row for its tokenizer's <mask>:
+ * transformers fails at a text that says "<mask>", which is no reason to refuse the others. */
 static embed_status fit_tokenizer(struct tokenizer *tokenizer, size_t V)
 {
     struct text_buffer none = {0};

@@ -104,8 +104,8 @@ static embed_status read_floats(float *out, const struct staging *staging,
     return EMBED_OK;
 }
 
-/* Rows [first, first + count) of the slot's weight. A value that the dtype cannot hold is told with the
- * tensor it is in. */
+/* Rows [first, first + count) of the slot's weight. A value that the dtype cannot hold is told with
+ * the tensor it is in. */
 static embed_status store(const struct slot *slot, struct backend *backend, const float *values,
                           size_t first, size_t count, size_t columns)
 {
@@ -138,8 +138,8 @@ static embed_status load_pieces(const struct slot *slot, struct backend *backend
     return EMBED_OK;
 }
 
-/* Tensors that are tied may all be in the checkpoint. Where they differ, it was trained otherwise than
- * config.json says. */
+/* Tensors that are tied may all be in the checkpoint. Where they differ, it was trained otherwise
+ * than config.json says. */
 static embed_status compare_with_words(const struct slot *copy, const struct slot *words,
                                        const struct staging *staging)
 {

@@ -23,7 +23,7 @@ struct slot {
     enum slot_need need;
     size_t parts;         /* tensors that follow each other along the rows */
     size_t rows, columns; /* read from each part */
-    size_t tensor_rows;   /* each part's shape is (tensor_rows, columns), or (columns) for one row */
+    size_t tensor_rows;   /* each part's shape is (tensor_rows, columns); one row: or (columns) */
     float scale;          /* what the tensor's numbers are multiplied by */
     char names[MAX_PARTS][NAME_SIZE];
     struct checkpoint_tensor tensors[MAX_PARTS]; /* NULLs: not there */
@@ -40,8 +40,8 @@ struct slot_list {
 embed_status weights_list(struct slot_list *list, struct weights *weights,
                           const struct backend *backend);
 
-/* Is the table of words in memory as the head of a decoder wants its matrix? Then it has none of its
- * own. */
+/* Is the table of words in memory as the head of a decoder wants its matrix? Then it has none of
+ * its own. */
 bool weights_share_words(const struct transformer_config *config, const struct backend *backend);
 
 /* Finds the tensors and checks their shapes. *parameters: their numbers, each tensor once. */
