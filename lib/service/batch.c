@@ -62,7 +62,7 @@ void batch_append(struct batch *batch, struct request *request, size_t first, si
         batch->text[at] =
             (embed_text){.ids = request->ids + text->first, .length = text->count};
         batch->row[at] = request->out == NULL ? NULL : request->out + i * request->dimensions;
-        batch->item[at].status = EMBED_PENDING;
+        batch->item[at] = (embed_item){.status = EMBED_PENDING};
         batch->path[at] = 0;
         batch->tokens += text->count;
     }

@@ -1,0 +1,322 @@
+/* test_pool_generate_faults.c - a pool that generates where something fails: on the CPU, whose operations
+ * are replaced by ones that fail when they are told to
+ */
+#include "base/status.h"
+#include "model/model.h"
+
+#include "pool_generate_test.h"
+
+#include "test_folder.h"
+
+#include <stdatomic.h>
+
+/* ---- operations that fail: (fail) is the library's, and without parentheses cmocka's --------- */
+
+static struct {
+    embed_status (*beam_start)(const struct beam_slots *beams, const struct beam_document *documents,
+                               size_t D, struct execution *execution);
+    embed_status (*run)(struct executor *executor, size_t count, const struct chunk_work *work);
+    embed_status status;
+    size_t guilty[4];   /* documents of so many tokens cannot begin */
+    atomic_int after;   /* so many runs, the next `times` fail */
+    atomic_int times;
+    atomic_uint failed;
+} faults;
+
+static embed_status fail_guilty(const struct beam_slots *beams, const struct beam_document *documents,
+                                size_t D, struct execution *execution)
+{
+    for (size_t d = 0; d < D; d++) {
+        for (size_t g = 0; g < 4; g++) {
+            if ((size_t)documents[d].source != faults.guilty[g]) continue;
+            atomic_fetch_add(&faults.failed, 1);
+            return (fail)(faults.status, "a document of %zu tokens", faults.guilty[g]);
+        }
+    }
+    return faults.beam_start(beams, documents, D, execution);
+}
+
+static embed_status fail_some(struct executor *executor, size_t count, const struct chunk_work *work)
+{
+    if (atomic_fetch_sub(&faults.after, 1) <= 0 && atomic_fetch_sub(&faults.times, 1) > 0) {
+        atomic_fetch_add(&faults.failed, 1);
+        return (fail)(faults.status, "a run that was told to fail");
+    }
+    return faults.run(executor, count, work);
+}
+
+/* From now on: runs fail with `status`, `times` of them, after so many that do not. */
+static void fail_runs(embed_status status, int after, int times)
+{
+    faults.status = status;
+    atomic_store(&faults.failed, 0);
+    atomic_store(&faults.times, times);
+    atomic_store(&faults.after, after);
+}
+
+static int open_with_faults(void **state)
+{
+    open_tiny_bart(state);
+    faults.beam_start = model->backend->beam_start;
+    faults.run = model->backend->run;
+    model->backend->beam_start = fail_guilty;
+    model->backend->run = fail_some;
+    return 0;
+}
+
+static embed_pool *create_with(size_t documents)
+{
+    fail_runs(EMBED_OK, 0, 0);
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.documents = documents;
+    options.warm_up = EMBED_OFF;
+    return create(&options);
+}
+
+/* ---- requests of one text each ------------------------------------------------------------- */
+
+struct submitted {
+    embed_ticket *ticket;
+    embed_strings out;
+    atomic_uint calls;
+};
+
+static void note_done(void *user, embed_status status, const char *message)
+{
+    (void)status;
+    (void)message;
+    atomic_fetch_add(&((struct submitted *)user)->calls, 1);
+}
+
+static struct submitted all[DOCUMENTS];
+
+static void submit_all(embed_pool *pool)
+{
+    memset(all, 0, sizeof all);
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        all[i].out = (embed_strings)EMBED_STRINGS_INIT;
+        embed_request request = EMBED_REQUEST_INIT;
+        request.texts = texts + i;
+        request.n = 1;
+        request.generate = &kinds[1];
+        request.strings = &all[i].out;
+        request.done = note_done;
+        request.user = &all[i];
+        assert_int_equal(embed_pool_submit(pool, &request, &all[i].ticket), EMBED_OK);
+    }
+}
+
+static bool is_guilty(size_t i)
+{
+    for (size_t g = 0; g < 4; g++)
+        if (summaries[1].items[i].source_tokens == faults.guilty[g]) return true;
+    return false;
+}
+
+/* Those that are guilty end with `status`, the others with their summaries, each once. */
+static size_t assert_all_ended(embed_status status)
+{
+    size_t guilty = 0;
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        embed_status ended = embed_ticket_wait(all[i].ticket, EMBED_WAIT_FOREVER);
+        if (ended != (is_guilty(i) ? status : EMBED_OK))
+            fail_msg("document %zu: %s", i, embed_error_message());
+        assert_int_equal(atomic_load(&all[i].calls), 1);
+        if (ended == EMBED_OK) assert_summaries(&all[i].out, 1, i, 1);
+        else assert_null(all[i].out.items);
+        guilty += ended != EMBED_OK;
+        embed_strings_free(&all[i].out);
+        embed_ticket_free(all[i].ticket);
+    }
+    return guilty;
+}
+
+/* ---- failures ------------------------------------------------------------------------------ */
+
+/* A run fails once, wherever it is: nobody sees it but the metrics. */
+static void test_once(void **state)
+{
+    (void)state;
+    for (int after = 0; after < 60; after += 3) {
+        embed_pool *pool = create_with(4);
+        fail_runs(EMBED_DEVICE_FAILED, after, 1);
+        submit_all(pool);
+        assert_int_equal(assert_all_ended(EMBED_OK), 0);
+        assert_int_equal(atomic_load(&faults.failed), 1);
+        embed_metrics metrics = metrics_of(pool);
+        assert_in_range(metrics.texts_retried, 1, 4);
+        assert_int_equal(metrics.texts_split, 0);
+        assert_int_equal(metrics.texts, DOCUMENTS);
+        embed_pool_destroy(pool);
+    }
+}
+
+/* Documents that cannot be computed fail by themselves. */
+static void test_guilty(void **state)
+{
+    (void)state;
+    static const size_t of[] = {3, 11, 12, 30};
+    for (size_t documents = 1; documents <= 16; documents *= 4) {
+        embed_pool *pool = create_with(documents);
+        faults.status = EMBED_DEVICE_FAILED;
+        for (size_t g = 0; g < 4; g++) faults.guilty[g] = summaries[1].items[of[g]].source_tokens;
+        submit_all(pool);
+        size_t guilty = assert_all_ended(EMBED_DEVICE_FAILED);
+        assert_in_range(guilty, 4, DOCUMENTS / 2);
+        embed_metrics metrics = metrics_of(pool);
+        assert_int_equal(metrics.requests[EMBED_DEVICE_FAILED], guilty);
+        assert_int_equal(metrics.state, EMBED_POOL_READY);
+        assert_true(metrics.texts_retried >= guilty);
+        if (documents > 1) assert_true(metrics.texts_split >= guilty - 1);
+        else assert_int_equal(metrics.texts_split, 0);
+        memset(faults.guilty, 0, sizeof faults.guilty);
+        embed_pool_destroy(pool);
+    }
+}
+
+/* An instance that never succeeds is given up, and with it all that waits. */
+static void test_always(void **state)
+{
+    (void)state;
+    embed_pool *pool = create_with(4);
+    embed_strings out = EMBED_STRINGS_INIT;
+    fail_runs(EMBED_DEVICE_FAILED, 0, INT32_MAX);
+    submit_all(pool);
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        assert_int_equal(embed_ticket_wait(all[i].ticket, EMBED_WAIT_FOREVER), EMBED_DEVICE_FAILED);
+        assert_int_equal(atomic_load(&all[i].calls), 1);
+        embed_ticket_free(all[i].ticket);
+    }
+    assert_int_equal(embed_pool_generate(pool, texts, 1, NULL, &out), EMBED_DEVICE_FAILED);
+    fail_runs(EMBED_OK, 0, 0);
+    embed_pool_destroy(pool);
+}
+
+/* ---- out of memory ------------------------------------------------------------------------- */
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    for (int times = 1; times <= 3; times++) { /* 8, 4, 2, 1 documents */
+        embed_pool *pool = create_with(8);
+        uint64_t own = metrics_of(pool).instance_bytes;
+        fail_runs(EMBED_OUT_OF_MEMORY, 5, times);
+        submit_all(pool);
+        assert_int_equal(assert_all_ended(EMBED_OK), 0);
+        embed_metrics metrics = metrics_of(pool);
+        assert_int_equal(atomic_load(&faults.failed), times);
+        assert_int_equal(metrics.instance_batch_tokens, (size_t)(8 >> times) * 128);
+        assert_true(metrics.instance_bytes < own);
+        assert_int_equal(metrics.state, EMBED_POOL_READY);
+        embed_pool_destroy(pool);
+    }
+}
+
+/* Smaller once, and whole again after some seconds, with work all the time. */
+static void test_grows_back(void **state)
+{
+    (void)state;
+    embed_pool *pool = create_with(8);
+    uint64_t own = metrics_of(pool).instance_bytes;
+    fail_runs(EMBED_OUT_OF_MEMORY, 5, 2);
+    double before = seconds();
+    do {
+        submit_all(pool);
+        assert_int_equal(assert_all_ended(EMBED_OK), 0);
+    } while (metrics_of(pool).instance_batch_tokens < 8 * 128 && seconds() - before < 60);
+    assert_int_equal(metrics_of(pool).instance_batch_tokens, 8 * 128);
+    assert_int_equal(metrics_of(pool).instance_bytes, own);
+    embed_pool_destroy(pool);
+}
+
+static void test_out_of_memory_for_ever(void **state)
+{
+    (void)state;
+    embed_pool *pool = create_with(8);
+    fail_runs(EMBED_OUT_OF_MEMORY, 0, INT32_MAX);
+    submit_all(pool);
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        assert_int_equal(embed_ticket_wait(all[i].ticket, EMBED_WAIT_FOREVER), EMBED_OUT_OF_MEMORY);
+        assert_int_equal(atomic_load(&all[i].calls), 1);
+        embed_ticket_free(all[i].ticket);
+    }
+    assert_int_equal(metrics_of(pool).state, EMBED_POOL_DEGRADED);
+    fail_runs(EMBED_OK, 0, 0);
+    embed_pool_destroy(pool);
+}
+
+/* ---- not finite ---------------------------------------------------------------------------- */
+
+/* A copy of the folder in which positions from `first` on are NaN for the encoder. */
+static const char *spoil_positions(size_t first)
+{
+    static char copy[600];
+    char path[700];
+    size_t length, from, to, header;
+    snprintf(copy, sizeof copy, "%s", test_copy_folder(BART));
+    snprintf(path, sizeof path, "%s/model.safetensors", copy);
+    char *bytes = test_read_file(path, &length);
+    memcpy(&header, bytes, sizeof header);
+    const char *tensor = strstr(bytes + 8, "\"model.encoder.embed_positions.weight\"");
+    assert_non_null(tensor);
+    assert_int_equal(sscanf(strstr(tensor, "data_offsets"), "data_offsets\":[%zu,%zu]", &from, &to),
+                     2);
+    size_t row = (to - from) / (128 + 2); /* the first two are padding */
+    memset(bytes + 8 + header + from + (first + 2) * row, 0xFF, row); /* F16: NaN */
+    test_write_file(copy, "model.safetensors", bytes, length);
+    free(bytes);
+    return copy;
+}
+
+static void test_not_finite(void **state)
+{
+    (void)state;
+    enum { FIRST = 60 };
+    const char *folder = spoil_positions(FIRST);
+    embed_model *spoilt = open_bart(folder);
+    embed_pool *pool = create_pool(&spoilt, 1, NULL);
+    embed_strings out = EMBED_STRINGS_INIT;
+    size_t not_finite = 0;
+    char message[128];
+    assert_int_equal(embed_pool_generate(pool, texts, DOCUMENTS, &kinds[1], &out),
+                     EMBED_NOT_FINITE);
+    snprintf(message, sizeof message, "%s", embed_error_message());
+    assert_int_equal(out.count, DOCUMENTS);
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        if (summaries[1].items[i].source_tokens > FIRST) {
+            assert_int_equal(out.items[i].status, EMBED_NOT_FINITE);
+            assert_null(out.items[i].text);
+            not_finite++;
+        } else {
+            assert_null(check_summary(&out.items[i], 1, i));
+        }
+    }
+    embed_strings_free(&out);
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "%zu of %d summaries", not_finite, DOCUMENTS);
+    assert_in_range(not_finite, 5, DOCUMENTS - 5);
+    assert_non_null(strstr(message, wanted));
+    assert_int_equal(metrics_of(pool).texts_not_finite, not_finite);
+
+    /* Split, no piece reaches so far. */
+    assert_int_equal(embed_pool_generate(pool, texts, DOCUMENTS, &kinds[3], &out), EMBED_OK);
+    assert_summaries(&out, 3, 0, DOCUMENTS);
+    embed_strings_free(&out);
+    embed_pool_destroy(pool);
+    embed_model_close(spoilt);
+    test_remove_folder(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_once),
+        cmocka_unit_test(test_guilty),
+        cmocka_unit_test(test_always),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_grows_back),
+        cmocka_unit_test(test_out_of_memory_for_ever),
+        cmocka_unit_test(test_not_finite),
+    };
+    return cmocka_run_group_tests(tests, open_with_faults, close_tiny_bart);
+}
