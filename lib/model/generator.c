@@ -246,9 +246,10 @@ static embed_status compute_steps(void *argument, size_t i, unsigned index,
 static void choose_slots(struct generator *generator)
 {
     const struct embed_instance *instance = generator->instance;
-    size_t P = instance->plan.limits.D, D = 0, wanted = 1;
+    size_t P = instance->plan.limits.D, D = 0;
     for (size_t p = 0; p < P; p++)
         if (generator->slots[p].is_busy) generator->staging.slots[D++] = (int32_t)p;
+    size_t wanted = D > 0; /* with none under way, none */
     while (wanted < D) wanted *= 2;
     for (size_t p = 0; p < P && D < wanted && instance->model->backend->is_queue; p++)
         if (!generator->slots[p].is_busy) generator->staging.slots[D++] = (int32_t)p;
