@@ -2,6 +2,8 @@
 #ifndef KERNELS_CPU_TILE_ROWS_H
 #define KERNELS_CPU_TILE_ROWS_H
 
+#include "vector.h" /* TILE_ROWS, which the preprocessor would take for 0 */
+
 /* `call` with ROWS, a constant, instead of rows, which is 1 to TILE_ROWS. */
 #define WITH_ROWS(rows, call)                                                                    \
     do {                                                                                         \
