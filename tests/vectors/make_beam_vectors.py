@@ -5,7 +5,7 @@
     python tests/vectors/make_beam_vectors.py
 
 Ten minutes. The model is BART without a network: its logits are a hash of the tokens so far (`logits`
-below, and again in tests/test_beam_step.c, bit for bit), over so few tokens that bans, forced tokens
+below, and again in tests/test_beam_search.c, bit for bit), over so few tokens that bans, forced tokens
 and ends happen all the time. What a search does is a matter of comparisons, and some are closer than
 float32 tells: settings under which log-probabilities moved by some 1e-6, or another order of equal
 scores, give another result are left out, so that all that is left must be met exactly.
