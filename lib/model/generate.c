@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "model/generator.h"
 #include "model/instance_parts.h"
+#include "model/retry_f32.h"
 #include "model/summaries.h"
 
 struct generate {
@@ -45,13 +46,20 @@ static embed_status next_document(void *argument, struct generator_document *doc
     return EMBED_OK;
 }
 
+/* What is not finite in another dtype is computed again in F32. */
+static bool may_retry(const struct embed_instance *instance)
+{
+    return instance->model->backend->dtype != EMBED_DTYPE_F32;
+}
+
 static embed_status end_document(void *argument, const struct generator_result *result)
 {
     struct generate *g = argument;
     bool is_last;
     TRY(summaries_end_piece(&g->summaries, result, g->instance->model->tokenizer, &is_last));
-    if (is_last && g->options->done != NULL)
-        g->options->done(g->options->user, result->text, &g->summaries.items[result->text]);
+    const embed_generated *item = &g->summaries.items[result->text];
+    if (is_last && g->options->done != NULL && (item->status == EMBED_OK || !may_retry(g->instance)))
+        g->options->done(g->options->user, result->text, item);
     return EMBED_OK;
 }
 
@@ -76,6 +84,8 @@ embed_status instance_generate(struct embed_instance *instance, const embed_text
         return status;
     }
     size_t not_finite = summaries_count_not_finite(&g.summaries);
+    if (not_finite > 0 && may_retry(instance))
+        not_finite = retry_summaries_f32(instance->model, texts, n, options, g.summaries.items);
     summaries_give(&g.summaries, strings);
     if (not_finite > 0)
         return fail(EMBED_NOT_FINITE, "%zu of %zu summaries met NaN or infinity", not_finite, n);

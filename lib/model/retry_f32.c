@@ -1,16 +1,17 @@
-/* retry_f32.c - texts whose rows are not finite, once more in FP32 */
+/* retry_f32.c - texts whose results are not finite, once more in FP32 */
 #include "model/retry_f32.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/status.h"
 #include "model/finite.h"
 
-static embed_status open_f32(struct embed_instance **instance, const struct embed_model *model)
+static embed_status open_f32(struct embed_instance **instance, const struct embed_model *model,
+                             const embed_instance_options *options)
 {
-    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
     struct embed_model *f32;
     TRY(model_open_on_cpu(&f32, model, EMBED_DTYPE_F32));
-    embed_status status = instance_create(instance, f32, &options);
+    embed_status status = instance_create(instance, f32, options);
     model_release(f32); /* the instance keeps it */
     return status;
 }
@@ -19,9 +20,10 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
                  const embed_encode_options *options, const struct row_places *rows,
                  embed_item *items, size_t not_finite)
 {
+    const embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
     size_t left = not_finite;
     struct embed_instance *instance;
-    if (open_f32(&instance, model) != EMBED_OK) {
+    if (open_f32(&instance, model, &instance_options) != EMBED_OK) {
         log_message(EMBED_LOG_WARNING, "%zu embeddings are not finite, and FP32 cannot be tried: %s",
                     not_finite, error_message());
         return not_finite;
@@ -37,5 +39,44 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
     log_message(EMBED_LOG_WARNING,
                 "%zu embeddings were not finite on %s, and were computed in FP32 on the CPU",
                 not_finite, model->backend->device_name);
+    return left;
+}
+
+static embed_status open_f32_for_one(struct embed_instance **instance,
+                                     const struct embed_model *model,
+                                     const embed_generate_options *options)
+{
+    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
+    instance_options.documents = 1;
+    instance_options.num_beams = options->num_beams;
+    instance_options.max_length = options->max_length;
+    return open_f32(instance, model, &instance_options);
+}
+
+size_t retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
+                           const embed_generate_options *options, embed_generated *items)
+{
+    struct embed_instance *instance = NULL;
+    embed_generate_options quiet = *options;
+    size_t left = 0, tried = 0;
+    quiet.done = NULL;
+    if (open_f32_for_one(&instance, model, options) != EMBED_OK)
+        log_message(EMBED_LOG_WARNING, "summaries met NaN or infinity, and FP32 cannot be tried: %s",
+                    error_message());
+    for (size_t i = 0; i < n; i++) {
+        embed_strings again = EMBED_STRINGS_INIT;
+        if (items[i].status != EMBED_NOT_FINITE) continue;
+        if (instance != NULL &&
+            instance_generate(instance, &texts[i], 1, &quiet, &again) == EMBED_OK)
+            items[i] = again.items[0];
+        memory_free(again.items);
+        left += items[i].status == EMBED_NOT_FINITE;
+        tried++;
+        if (options->done != NULL) options->done(options->user, i, &items[i]);
+    }
+    instance_destroy(instance);
+    log_message(EMBED_LOG_WARNING,
+                "%zu summaries met NaN or infinity on %s; %zu of them were written in FP32 on the CPU",
+                tried, model->backend->device_name, tried - left);
     return left;
 }

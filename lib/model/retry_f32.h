@@ -1,4 +1,4 @@
-/* retry_f32.h - texts whose rows are not finite, once more in FP32 */
+/* retry_f32.h - texts whose results are not finite, once more in FP32 */
 #ifndef LIB_MODEL_RETRY_F32_H
 #define LIB_MODEL_RETRY_F32_H
 
@@ -10,5 +10,10 @@
 size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
                  const embed_encode_options *options, const struct row_places *rows,
                  embed_item *items, size_t not_finite);
+
+/* Likewise those of the n summaries whose status is EMBED_NOT_FINITE; calls options->done for each of
+ * them. Returns how many still have it. */
+size_t retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
+                           const embed_generate_options *options, embed_generated *items);
 
 #endif
