@@ -72,8 +72,8 @@ struct beam_slots {
     float *finished_scores; /* (P, K) in no order, -1e9: none; of one running beam its sum */
     int32_t *finished_lengths;      /* (P, K) */
     int32_t *finished_tokens;       /* (P, K, T) */
-    /* (P, BEAM_RESULT_HEADER + T): the slot's state, and once that is BEAM_DONE: number of tokens, bits
-     * of the score, tokens of the best hypothesis, start token and end token included. */
+    /* (P, BEAM_RESULT_HEADER + T): the slot's state, and once that is BEAM_DONE: number of tokens,
+     * bits of the score, tokens of the best hypothesis, start token and end token included. */
     int32_t *results;
 };
 
@@ -93,10 +93,10 @@ struct decode_batch {
     struct beam_slots beams;
 };
 
-/* A way for beam k to go on: with its score then. Those of a row come best first, and of equal ones the
- * lower token; what a rule forbids has the score -infinity, and a row of which any logit is NaN or
- * +infinity only scores of NaN. Where a row has fewer, NO_TOKEN and -infinity stand after the last; those
- * of -infinity may be left out that way. */
+/* A way for beam k to go on: with its score then. Those of a row come best first, and of equal ones
+ * the lower token; what a rule forbids has the score -infinity, and a row of which any logit is NaN
+ * or +infinity only scores of NaN. Where a row has fewer, NO_TOKEN and -infinity stand after the
+ * last; those of -infinity may be left out that way. */
 struct beam_candidate {
     float score;
     int32_t token;
