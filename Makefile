@@ -372,7 +372,7 @@ memcheck: $(TESTS) all
 # ---- the check on a real GPU ---------------------------------------------------------------
 # What tests/gpu/run runs. The kernels come as a library of their own, and a second time, in gpu/ptx, as
 # PTX for Turing alone, which the driver compiles: so that Turing's branches run on any GPU.
-GPU_TESTS     := $(filter-out tests/test_cuda_models.c,$(CUDA_TEST_SOURCES))
+GPU_TESTS     := $(filter-out tests/test_cuda_models.c tests/test_cuda_summaries.c,$(CUDA_TEST_SOURCES))
 GPU_PROGRAMS  := $(addprefix $(BUILD)/,embed embed-bench libembed-cuda.so) \
                  $(addprefix $(BUILD)/gpu/,libkernels.so ptx/libkernels.so ptx/libembed-cuda.so \
                  matmul_invariance kernel_times gpu_info batch_invariance compare_rows memory_check \

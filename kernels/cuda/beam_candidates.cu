@@ -1,7 +1,7 @@
 /* beam_candidates.cu - the best ways for each beam to go on, from its logits
  *
  *   work    a block a row. First the largest logit and the sum of the exponentials, by each thread of
- *           every THREADS-th, then of all; then the rules forbid tokens, in the row itself; then the
+ *           every blockDim-th, then of all; then the rules forbid tokens, in the row itself; then the
  *           best ones. A warp keeps the best that it has seen sorted, one a lane: of most groups of 128
  *           numbers none is among them, which one vote tells. The warps' best are merged by one warp.
  *   order   a score is the beam's plus ((x - largest) - log_sum), in FP32. Of equal scores the lower
@@ -15,8 +15,8 @@
 
 #include <math.h>
 
-enum { THREADS = 1024, WARPS = THREADS / WARP, AHEAD = 4 /* loads of a thread under way */ };
-static_assert((int)WARPS == (int)WARP, "the warps' results are one a lane");
+enum { MOST_THREADS = 1024, AHEAD = 4 /* loads of a thread under way */ };
+static_assert(MOST_THREADS / (int)WARP <= (int)WARP, "the warps' results are one a lane");
 static_assert(BEAM_CANDIDATES((int)MOST_BEAMS) <= (int)WARP, "candidates are one a lane");
 
 /* ---- softmax ------------------------------------------------------------------------------- */
@@ -53,11 +53,11 @@ static __device__ __forceinline__ exponentials over_row(const float *x, unsigned
                                                         exponentials *warps)
 {
     exponentials own = {-INFINITY, 0};
-    for (unsigned first = threadIdx.x; first < V; first += AHEAD * THREADS) {
+    for (unsigned first = threadIdx.x; first < V; first += AHEAD * blockDim.x) {
         float ahead[AHEAD], largest = own.largest;
 #pragma unroll
         for (unsigned j = 0; j < AHEAD; j++) {
-            const unsigned i = first + j * THREADS;
+            const unsigned i = first + j * blockDim.x;
             ahead[j] = i < V ? x[i] : -INFINITY;
             largest = fmaxf(largest, ahead[j]);
         }
@@ -69,7 +69,9 @@ static __device__ __forceinline__ exponentials over_row(const float *x, unsigned
     own = over_warp(own);
     if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = own;
     __syncthreads();
-    return over_warp(warps[threadIdx.x % WARP]);
+    own = {-INFINITY, 0};
+    if (threadIdx.x % WARP < blockDim.x / WARP) own = warps[threadIdx.x % WARP];
+    return over_warp(own);
 }
 
 /* ---- rules --------------------------------------------------------------------------------- */
@@ -87,7 +89,7 @@ static __device__ __forceinline__ void forbid_tokens(float *x, unsigned V,
     const struct generation_rules &rules = batch.beams.rules[slot];
     const int n = rules.no_repeat_ngram_size;
     if (threadIdx.x == 0 && length < rules.min_length) forbid(x, V, rules.end_token);
-    for (int t = (int)threadIdx.x; n > 0 && t + n <= length; t += THREADS)
+    for (int t = (int)threadIdx.x; n > 0 && t + n <= length; t += (int)blockDim.x)
         forbid(x, V,
                beam_repeated(&batch.beams, (size_t)slot, length, k, (size_t)t, (size_t)n));
 }
@@ -141,12 +143,12 @@ static __device__ __forceinline__ void look_through(best_of_warp &best, const fl
                                                     float beam_score, exponentials all)
 {
     const float log_sum = logf(all.sum);
-    for (unsigned base = 0; base < V; base += AHEAD * THREADS) {
+    for (unsigned base = 0; base < V; base += AHEAD * blockDim.x) {
         struct beam_candidate ahead[AHEAD];
         bool any = false;
 #pragma unroll
         for (unsigned j = 0; j < AHEAD; j++) {
-            const unsigned i = base + j * THREADS + threadIdx.x;
+            const unsigned i = base + j * blockDim.x + threadIdx.x;
             ahead[j] = {-INFINITY, NO_TOKEN};
             if (i < V) ahead[j] = {beam_score + ((x[i] - all.largest) - log_sum), (int)i};
             if (ahead[j].score == -INFINITY) ahead[j].token = NO_TOKEN;
@@ -161,13 +163,14 @@ static __device__ __forceinline__ void look_through(best_of_warp &best, const fl
 /* ---- kernel -------------------------------------------------------------------------------- */
 
 /* Without the 1, ptxas 13.0 keeps it to 32 registers on sm_90, and spills. */
-static __global__ void __launch_bounds__(THREADS, 1)
+static __global__ void __launch_bounds__(MOST_THREADS, 1)
 beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
                        const __grid_constant__ struct decode_batch batch, unsigned V)
 {
     SHARED_MEMORY(memory);
     exponentials *warps = (exponentials *)memory;
-    struct beam_candidate *lists = (struct beam_candidate *)(warps + WARPS); /* (WARPS, count) */
+    const unsigned all_warps = blockDim.x / WARP;
+    struct beam_candidate *lists = (struct beam_candidate *)(warps + all_warps); /* (warps, count) */
     const unsigned K = (unsigned)batch.K, d = blockIdx.x / K, k = blockIdx.x % K;
     const unsigned count = BEAM_CANDIDATES(K), warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const int length = running_length(batch, d);
@@ -194,9 +197,9 @@ beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
     if (lane < count) lists[warp * count + lane] = best.own;
     __syncthreads();
     if (warp > 0) return;
-    for (unsigned first = count; first < WARPS * count; first += WARP) { /* of the other warps */
+    for (unsigned first = count; first < all_warps * count; first += WARP) { /* of the other warps */
         struct beam_candidate next = {-INFINITY, NO_TOKEN};
-        if (first + lane < WARPS * count) next = lists[first + lane];
+        if (first + lane < all_warps * count) next = lists[first + lane];
         best.offer(next);
     }
     if (lane < count) out[lane] = best.own;
@@ -208,8 +211,11 @@ cudaError_t cuda_beam_candidates(struct beam_candidate *candidates, float *logit
                                  const struct decode_batch *batch, size_t V, cudaStream_t stream)
 {
     if (batch->K > MOST_BEAMS || V > INT32_MAX / 2) return cudaErrorInvalidValue;
-    const size_t shared = WARPS * sizeof(struct exponentials) +
-                          WARPS * BEAM_CANDIDATES(batch->K) * sizeof *candidates;
-    return launch(beam_candidates_kernel, dim3((unsigned)(batch->D * batch->K)), dim3(THREADS),
+    const size_t wanted = (V + AHEAD * WARP - 1) / (AHEAD * WARP); /* warps, to load all at once */
+    const size_t warps = wanted < MOST_THREADS / WARP ? wanted : MOST_THREADS / WARP;
+    const size_t shared = warps * (sizeof(struct exponentials) +
+                                   BEAM_CANDIDATES(batch->K) * sizeof *candidates);
+    return launch(beam_candidates_kernel, dim3((unsigned)(batch->D * batch->K)),
+                  dim3((unsigned)(warps * WARP)),
                   shared, stream, candidates, logits, *batch, (unsigned)V);
 }
