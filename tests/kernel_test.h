@@ -21,14 +21,16 @@
 
 static const struct cpu_kernels *const reference = &cpu_kernels_reference;
 
+#define RANDOM_START 88172645463325252u
+static uint64_t random_state = RANDOM_START; /* xorshift64, Marsaglia 2003 */
+
 /* Uniform in [-1, 1); the same numbers in every run. */
 static inline float random_float(void)
 {
-    static uint64_t state = 88172645463325252u; /* xorshift64, Marsaglia 2003 */
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (float)((double)(state >> 11) / 4503599627370496.0 - 1.0);
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (float)((double)(random_state >> 11) / 4503599627370496.0 - 1.0);
 }
 
 static inline void *zero_bytes(size_t bytes)
