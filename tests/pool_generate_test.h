@@ -50,12 +50,13 @@ static inline void read_documents(void)
         texts[i] = (embed_text){lines.text[5 * i], NULL, lines.length[5 * i]};
 }
 
-/* With one thread: so small a model is not worth more. */
+/* In F32, on one thread: so small a model is not worth more. */
 static inline embed_model *open_bart(const char *folder)
 {
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     embed_model *opened = NULL;
     options.device = EMBED_DEVICE_CPU;
+    options.dtype = EMBED_DTYPE_F32;
     options.threads = 1;
     if (embed_model_open(&opened, folder, &options) != EMBED_OK)
         fail_msg("%s", embed_error_message());

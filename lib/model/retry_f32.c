@@ -43,14 +43,14 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
 }
 
 static embed_status open_f32_for_one(struct embed_instance **instance,
-                                     const struct embed_model *model,
-                                     const embed_generate_options *options)
+                                     const struct embed_model *model, unsigned num_beams,
+                                     size_t max_length)
 {
-    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
-    instance_options.documents = 1;
-    instance_options.num_beams = options->num_beams;
-    instance_options.max_length = options->max_length;
-    return open_f32(instance, model, &instance_options);
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    options.documents = 1;
+    options.num_beams = num_beams;
+    options.max_length = max_length;
+    return open_f32(instance, model, &options);
 }
 
 size_t retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
@@ -60,7 +60,7 @@ size_t retry_summaries_f32(const struct embed_model *model, const embed_text *te
     embed_generate_options quiet = *options;
     size_t left = 0, tried = 0;
     quiet.done = NULL;
-    if (open_f32_for_one(&instance, model, options) != EMBED_OK)
+    if (open_f32_for_one(&instance, model, options->num_beams, options->max_length) != EMBED_OK)
         log_message(EMBED_LOG_WARNING, "summaries met NaN or infinity, and FP32 cannot be tried: %s",
                     error_message());
     for (size_t i = 0; i < n; i++) {
@@ -79,4 +79,41 @@ size_t retry_summaries_f32(const struct embed_model *model, const embed_text *te
                 "%zu summaries met NaN or infinity on %s; %zu of them were written in FP32 on the CPU",
                 tried, model->backend->device_name, tried - left);
     return left;
+}
+
+struct retry {
+    const struct generator_document *document; /* NULL: it was given */
+    embed_status (*ended)(void *argument, const struct generator_result *result);
+    void *argument;
+};
+
+static embed_status give_document(void *argument, struct generator_document *document, bool *has)
+{
+    struct retry *retry = argument;
+    *has = retry->document != NULL;
+    if (*has) *document = *retry->document;
+    retry->document = NULL;
+    return EMBED_OK;
+}
+
+static embed_status end_document(void *argument, const struct generator_result *result)
+{
+    struct retry *retry = argument;
+    return retry->ended(retry->argument, result);
+}
+
+embed_status retry_document_f32(const struct embed_model *model,
+                                const struct generator_document *document,
+                                embed_status (*ended)(void *argument,
+                                                      const struct generator_result *result),
+                                void *argument)
+{
+    struct retry retry = {document, ended, argument};
+    const struct generator_feed feed = {&retry, give_document, end_document};
+    const struct generation_rules *rules = &document->rules;
+    struct embed_instance *instance;
+    TRY(open_f32_for_one(&instance, model, (unsigned)rules->num_beams, (size_t)rules->max_length));
+    embed_status status = generator_run(instance_generator(instance), &feed);
+    instance_destroy(instance);
+    return status;
 }

@@ -2,7 +2,7 @@
 #ifndef LIB_MODEL_RETRY_F32_H
 #define LIB_MODEL_RETRY_F32_H
 
-#include "model/instance.h"
+#include "model/generator.h"
 
 /* Computes the texts whose rows hold NaN or infinity again, in FP32 on the CPU: there are not_finite
  * of them. Returns how many still do. items may be NULL. The weights are read again and released
@@ -15,5 +15,13 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
  * them. Returns how many still have it. */
 size_t retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
                            const embed_generate_options *options, embed_generated *items);
+
+/* Likewise a document of a generator: `ended` is called with what becomes of it, with its text and piece.
+ * A failure is not one of the document's: FP32 could not be tried. */
+embed_status retry_document_f32(const struct embed_model *model,
+                                const struct generator_document *document,
+                                embed_status (*ended)(void *argument,
+                                                      const struct generator_result *result),
+                                void *argument);
 
 #endif

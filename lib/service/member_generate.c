@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "model/generator.h"
 #include "model/instance.h"
+#include "model/retry_f32.h"
 #include "service/member.h"
 
 #include <stdint.h>
@@ -24,9 +25,12 @@ struct generation {
 
 /* ---- what the generator asks for ----------------------------------------------------------- */
 
-static const struct batch_part *document_of(const struct batch *batch)
+static struct generator_document document_of(const struct batch *batch)
 {
-    return &batch->part[0];
+    return (struct generator_document){.text = (uintptr_t)batch,
+                                       .ids = batch->text[0].ids,
+                                       .count = batch->text[0].length,
+                                       .rules = batch->part[0].request->summaries->rules};
 }
 
 /* One that waits, else one out of the queue that may go with those under way. */
@@ -49,14 +53,30 @@ static embed_status next_document(void *argument, struct generator_document *doc
     if (member_is_fallback(g->member)) batch->path[0] |= EMBED_PATH_CPU;
     batch->next = g->under_way;
     g->under_way = batch;
-    *document = (struct generator_document){.text = (uintptr_t)batch,
-                                            .ids = batch->text[0].ids,
-                                            .count = batch->text[0].length,
-                                            .rules = document_of(batch)->request->summaries->rules};
+    *document = document_of(batch);
     return EMBED_OK;
 }
 
-/* Whatever becomes of its text: the others go on. */
+/* A batch that is not under way any more: its document has this result. A failure is the text's. */
+static void finish(struct member *member, struct batch *batch, const struct generator_result *result)
+{
+    bool is_last;
+    const struct batch_part *document = &batch->part[0];
+    embed_status status = request_end_document(document->request, document->first, result,
+                                               member->model->tokenizer, &is_last);
+    batch->item[0].status = result->is_finite ? EMBED_OK : EMBED_NOT_FINITE;
+    batch->unfinished = !is_last;
+    batch->generated = result->is_finite ? result->count : 0;
+    if (status != EMBED_OK) pool_fail_text(member->pool, batch, 0, status);
+    pool_deliver(member->pool, member, batch);
+}
+
+static embed_status finish_retried(void *argument, const struct generator_result *result)
+{
+    finish(argument, (struct batch *)result->text, result);
+    return EMBED_OK;
+}
+
 static embed_status end_document(void *argument, const struct generator_result *result)
 {
     struct generation *g = argument;
@@ -65,17 +85,16 @@ static embed_status end_document(void *argument, const struct generator_result *
     while ((uintptr_t)*place != result->text) place = &(*place)->next;
     struct batch *batch = *place;
     *place = batch->next;
-
-    bool is_last;
-    const struct batch_part *document = document_of(batch);
-    embed_status status = request_end_document(document->request, document->first, result,
-                                               member->model->tokenizer, &is_last);
-    batch->item[0].status = result->is_finite ? EMBED_OK : EMBED_NOT_FINITE;
-    batch->unfinished = !is_last;
-    batch->generated = result->is_finite ? result->count : 0;
-    if (status != EMBED_OK) pool_fail_text(member->pool, batch, 0, status);
     member_succeeded(member);
-    pool_deliver(member->pool, member, batch);
+    if (!result->is_finite && member->model->backend->dtype != EMBED_DTYPE_F32) {
+        const struct generator_document document = document_of(batch);
+        batch->path[0] |= EMBED_PATH_F32;
+        if (retry_document_f32(member->model, &document, finish_retried, member) == EMBED_OK)
+            return EMBED_OK;
+        log_message(EMBED_LOG_WARNING, "a summary met NaN or infinity, and FP32 cannot be tried: %s",
+                    error_message());
+    }
+    finish(member, batch, result);
     return EMBED_OK;
 }
 
