@@ -48,7 +48,7 @@ static float *hidden_after(struct embed_model *model, size_t layers, const int32
     for (size_t t = 0; t < N; t++) positions[t] = (int32_t)t;
     offsets[1] = (int32_t)N;
     struct stage stage = {.model = model, .batch = {N, 1, N, 0, arrays, positions, offsets}};
-    struct chunk_limits limits = {N, 1, N, config->HS, config->F};
+    struct chunk_limits limits = {N, 1, N, config->HS, config->F, 0, 0};
     stage.hidden = calloc(N * config->C, sizeof *stage.hidden);
     assert_non_null(stage.hidden);
 
@@ -78,7 +78,8 @@ static void check_stages(void)
     for (size_t i = 0; i < 3; i++) {
         for (size_t layers = 0; layers < 4; layers++) {
             size_t rows, columns, begin = ids.offsets[lines[i]];
-            float *expected = vector_stage_load(lines[i], names[layers], &rows, &columns);
+            float *expected =
+                vector_stage_load("tiny-bert", lines[i], names[layers], &rows, &columns);
             assert_int_equal(rows, ids.offsets[lines[i] + 1] - begin);
             float *got = hidden_after(tiny.model, layers, ids.ids + begin, rows);
             assert_rows_close(names[layers], got, expected, rows, columns, 0.9999999, 2e-5, NULL);

@@ -126,26 +126,27 @@ static inline void vector_ids_free(struct vector_ids *ids)
     *ids = (struct vector_ids){0};
 }
 
-/* One tensor of tiny-bert: what stands after step `name` ("embeddings", "layer.0.attention",
- * "layer.0", ..., "pooled", "normalized") for a line of tiny-lines.txt, counted from 0. The
- * caller frees it. Steps are kept for lines 7, 10 and 46. */
-static inline float *vector_stage_load(size_t line, const char *name, size_t *rows,
-                                       size_t *columns)
+/* One tensor within a tiny model: what stands after step `name` for a text, counted from 0. The
+ * caller frees it. README.md says which steps of which texts are kept. */
+static inline float *vector_stage_load(const char *model, size_t line, const char *name,
+                                       size_t *rows, size_t *columns)
 {
     size_t text, offset, size;
-    char key[64];
-    FILE *manifest = fopen(VECTORS "tiny-bert-stages.txt", "r");
-    if (manifest == NULL) fail_msg(VECTORS "tiny-bert-stages.txt: %s", strerror(errno));
+    char key[64], path[128];
+    snprintf(path, sizeof path, VECTORS "%s-stages.txt", model);
+    FILE *manifest = fopen(path, "r");
+    if (manifest == NULL) fail_msg("%s: %s", path, strerror(errno));
     while (fscanf(manifest, "%zu %63s %zu %zu %zu", &text, key, rows, columns, &offset) == 5) {
         if (text != line || strcmp(key, name) != 0) continue;
         fclose(manifest);
-        char *bytes = vectors_read(VECTORS "tiny-bert-stages.f32", &size);
+        snprintf(path, sizeof path, VECTORS "%s-stages.f32", model);
+        char *bytes = vectors_read(path, &size);
         assert_true(offset + *rows * *columns <= size / sizeof(float));
         memmove(bytes, bytes + offset * sizeof(float), *rows * *columns * sizeof(float));
         return (float *)(void *)bytes;
     }
     fclose(manifest);
-    fail_msg(VECTORS "tiny-bert-stages.txt: no %s for line %zu", name, line);
+    fail_msg("%s: no %s for line %zu", path, name, line);
     return NULL;
 }
 
