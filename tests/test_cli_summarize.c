@@ -643,6 +643,7 @@ static void test_impossible_values(void **state)
     check_failure(WORDS(SUMMARIZE, "--max-length", "1"), "max_length is 1");
     check_failure(WORDS(SUMMARIZE, "--min-length", "49"), "49");
     check_failure(WORDS(SUMMARIZE, "--num-beams", "100000"), "100000");
+    check_failure(WORDS(SUMMARIZE, "--documents", "18446744073709551615"), "18446744073709551615");
     check_failure(WORDS(SUMMARIZE, "--threads", "1025"), "1024");
     check_failure(WORDS(SUMMARIZE, "--device", "cuda:99"), "cuda");
     check_failure(WORDS(SUMMARIZE, "no/such/file"), "no/such/file: No such file");
