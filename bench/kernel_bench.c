@@ -205,6 +205,125 @@ static void bench_add_layernorm(const struct target *target, size_t N, size_t C)
     free(x), free(r), free(expected), free(w), free(b), free(a), free(c), free(got);
 }
 
+/* ---- what a decoder reads once a step ------------------------------------------------------ */
+
+#define COPIES 32 /* of 16 MiB in FP32: more than caches hold */
+
+/* The mean over all copies of the best time of `body`, which reads the one at `copy`. */
+#define TIME_FROM_MEMORY(mean, copies, bytes, body)                                              \
+    do {                                                                                         \
+        double least[COPIES], begin;                                                             \
+        mean = 0;                                                                                \
+        for (size_t n = 0; n < COPIES; n++) least[n] = INFINITY;                                 \
+        for (size_t n = 0; n < 5 * COPIES; n++) {                                                \
+            const char *copy = (copies) + n % COPIES * (bytes);                                  \
+            begin = now();                                                                       \
+            body;                                                                                \
+            least[n % COPIES] = fmin(least[n % COPIES], now() - begin);                          \
+        }                                                                                        \
+        for (size_t n = 0; n < COPIES; n++) mean += least[n] / COPIES;                           \
+    } while (0)
+
+static char *copies_of(const void *block, size_t bytes)
+{
+    char *copies = memory(COPIES * bytes);
+    for (size_t n = 0; n < COPIES; n++) memcpy(copies + n * bytes, block, bytes);
+    return copies;
+}
+
+/* In four streams, so that where one comes to a new page the others go on. */
+static void read_all(const char *block, size_t bytes)
+{
+    uint64_t sums[4] = {0}, number;
+    for (size_t i = 0; i < bytes / 4; i += sizeof number) {
+        for (size_t j = 0; j < 4; j++) {
+            memcpy(&number, block + j * (bytes / 4) + i, sizeof number);
+            sums[j] += number;
+        }
+    }
+    volatile uint64_t sink = sums[0] + sums[1] + sums[2] + sums[3];
+    (void)sink;
+}
+
+/* A linear layer of few rows, whose weights are in no cache, beside a mere read of as many bytes. */
+static void bench_linear_from_memory(const struct target *target)
+{
+    const struct cpu_kernels *k = target->kernels;
+    enum { O = 4096, I = 1024 };
+    static const size_t rows[] = {1, 4, 8, 12, 16};
+    size_t bytes = k->linear_weight_bytes(O, I);
+    float *w = random_floats(O * I), *x = random_floats(16 * I), *bias = random_floats(O);
+    float *expected = random_floats(16 * O);
+    void *packed = memory(bytes), *input = elements(k, x, 16 * I), *got = memory(16 * O * sizeof *x);
+    void *scratch = memory(k->linear_scratch_bytes(I));
+    k->linear_pack(packed, w, O, I);
+    char *copies = copies_of(packed, bytes), shape[64];
+    double mean;
+    TIME_FROM_MEMORY(mean, copies, bytes, read_all(copy, bytes));
+    printf("read,%s,%zu bytes from memory,,%.2f,,\n", k->name, bytes, 1e6 * mean);
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        size_t N = rows[r];
+        TIME_FROM_MEMORY(mean, copies, bytes,
+                         k->linear(got, input, copy, bias, N, O, I, 0, O, ACTIVATION_NONE, scratch));
+        cpu_kernels_reference.linear(expected, x, w, bias, N, O, I, 0, O, ACTIVATION_NONE, NULL);
+        snprintf(shape, sizeof shape, "N=%zu O=%d I=%d from memory", N, O, I);
+        print_row("linear", target, shape, largest_difference(k, got, expected, N * O), mean,
+                  2.0 * (double)(N * O * I));
+    }
+    free(w), free(x), free(bias), free(expected), free(packed), free(input), free(got);
+    free(scratch), free(copies);
+}
+
+/* All heads of a layer: Q beams of a document, to T tokens of a cache that is in no other. */
+static void bench_decode_attention(const struct target *target, size_t Q, size_t T)
+{
+    const struct cpu_kernels *k = target->kernels;
+    enum { NH = 16, HS = 64, C = NH * HS };
+    size_t each = k->element_bytes, bytes = T * 2 * C * each;
+    float *q = random_floats(Q * C), *cache = random_floats(T * 2 * C), scale = 0.125f;
+    float *expected = random_floats(Q * C);
+    char *queries = elements(k, q, Q * C), *stored = elements(k, cache, T * 2 * C);
+    char *copies = copies_of(stored, bytes), *got = memory(Q * C * each), shape[64];
+    void *scratch = memory(k->decode_attention_scratch_bytes(Q, T, HS));
+    void *naive = memory(cpu_kernels_reference.decode_attention_scratch_bytes(Q, T, HS));
+    double mean;
+    TIME_FROM_MEMORY(mean, copies, bytes, {
+        for (size_t head = 0; head < C * each; head += HS * each)
+            k->decode_attention(got + head, queries + head, copy + head, copy + C * each + head,
+                                NULL, 0, Q, T, HS, C, 2 * C, C, scale, scratch);
+    });
+    for (size_t i = 0; i < C; i += HS)
+        cpu_kernels_reference.decode_attention(expected + i, q + i, cache + i, cache + C + i, NULL, 0,
+                                               Q, T, HS, C, 2 * C, C, scale, naive);
+    snprintf(shape, sizeof shape, "Q=%zu T=%zu HS=%d NH=%d from memory", Q, T, HS, NH);
+    print_row("decode_attention", target, shape, largest_difference(k, got, expected, Q * C), mean,
+              4.0 * (double)(Q * T * C));
+    free(q), free(cache), free(expected), free(queries), free(stored), free(copies), free(got);
+    free(scratch), free(naive);
+}
+
+/* Counted as 20 FLOP a number for the logarithm of softmax, of which 16 are the exponential, and as 1
+ * for the largest numbers. */
+static void bench_choice(const struct target *target)
+{
+    const struct cpu_kernels *k = target->kernels;
+    enum { V = 50264, COUNT = 8 };
+    float *x = random_floats(V), largest, sum, expected, values[COUNT], best_values[COUNT];
+    int32_t indices[COUNT];
+    double best;
+    for (size_t i = 0; i < V; i++) x[i] = (float)rand() / (float)RAND_MAX * 10;
+    BEST_TIME(best, k->log_softmax_sums(&largest, &sum, x, V));
+    cpu_kernels_reference.log_softmax_sums(&largest, &expected, x, V);
+    print_row("log_softmax_sums", target, "V=50264", fabs((double)sum - expected), best, 20.0 * V);
+    BEST_TIME(best, k->largest(values, indices, COUNT, x, V));
+    cpu_kernels_reference.largest(best_values, indices, COUNT, x, V);
+    double difference = 0;
+    for (size_t i = 0; i < COUNT; i++)
+        difference = fmax(difference, fabs((double)values[i] - best_values[i]));
+    print_row("largest", target, "count=8 V=50264", difference, best, V);
+    free(x);
+}
+
 static void bench_target(struct target *target)
 {
     static const size_t shapes[][2] = {{1152, 384}, {384, 384}, {384, 1536}, /* all-MiniLM-L6-v2 */
@@ -225,6 +344,11 @@ static void bench_target(struct target *target)
     }
     bench_add_layernorm(target, 256, 384);
     bench_add_layernorm(target, 256, 768);
+    bench_linear_from_memory(target);
+    bench_decode_attention(target, 1, 142);
+    bench_decode_attention(target, 4, 142);
+    bench_decode_attention(target, 4, 1024);
+    bench_choice(target);
 }
 
 static void bench_if_wanted(const char *wanted, struct target target)
