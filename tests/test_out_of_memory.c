@@ -291,6 +291,56 @@ static embed_status pool_on_gpu(void)
     return pool_on(EMBED_DEVICE_CUDA);
 }
 
+/* A request that does not wait, with a text in pieces, and a call that does. */
+static embed_status generate_in(embed_pool *pool)
+{
+    static const embed_text texts[] = {
+        EMBED_TEXT("A storm reached the town on Monday, and many people came to watch the old bridge. "
+                   "The council voted to close it."),
+        EMBED_TEXT("a second text")};
+    embed_strings first = EMBED_STRINGS_INIT, second = EMBED_STRINGS_INIT;
+    embed_ticket *ticket = NULL;
+    embed_request request = EMBED_REQUEST_INIT;
+    embed_generate_options options = EMBED_GENERATE_OPTIONS_INIT;
+    TRY(embed_model_get_generation(embed_pool_model(pool), &options));
+    options.max_tokens = 16;
+    options.min_length = 0;
+    options.max_length = 6;
+    options.long_texts = EMBED_LONG_SPLIT;
+    request.texts = texts;
+    request.n = 2;
+    request.generate = &options;
+    request.strings = &first;
+    embed_status status = embed_pool_submit(pool, &request, &ticket);
+    if (status == EMBED_OK) status = embed_ticket_wait(ticket, EMBED_WAIT_FOREVER);
+    embed_ticket_free(ticket);
+    embed_status again = embed_pool_generate(pool, texts, 2, &options, &second);
+    if (!faults.forever && faults.failed && status != EMBED_OK && again != EMBED_OK)
+        fail_msg("after one failure: status %d, %s", (int)again, error_message());
+    embed_strings_free(&first);
+    embed_strings_free(&second);
+    return status != EMBED_OK ? status : again;
+}
+
+static embed_status generating_pool(void)
+{
+    embed_model *model;
+    embed_pool *pool = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    embed_pool_options pool_options = EMBED_POOL_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CPU;
+    options.threads = 1;
+    pool_options.instances = 2;
+    pool_options.documents = 2;
+    pool_options.warm_up_passes = 1;
+    TRY(embed_model_open(&model, "tests/vectors/tiny-bart", &options));
+    embed_status status = embed_pool_create(&pool, &model, 1, &pool_options);
+    if (status == EMBED_OK) status = generate_in(pool);
+    embed_pool_destroy(pool);
+    embed_model_close(model);
+    return status;
+}
+
 /* A model acquired and used, and then one that takes its room. */
 static embed_status acquire_two(embed_cache *cache)
 {
@@ -349,6 +399,7 @@ static void test_pool(void **state)
 {
     (void)state;
     torture(pool_on_cpu, true);
+    torture(generating_pool, true);
 }
 
 static void test_file(void **state)
