@@ -14,8 +14,6 @@
 
 #define MOST_TOKENS ((size_t)1 << 20)
 
-/* Lengths to the power of this are numbers: (2^20)^6 is 1.3e36. */
-#define MOST_PENALTY 6
 
 /* Settings that change what is generated. Those that only matter to sampling (temperature, top_k,
  * ...) are not among them: without do_sample they do nothing. Nor is remove_invalid_values, which
@@ -169,7 +167,7 @@ static embed_status read_search(struct generation_rules *rules, const struct con
     double penalty = 1;
     TRY(config_size(file, object, "num_beams", 1, MOST_TOKENS, false, &beams));
     TRY(config_size(file, object, "no_repeat_ngram_size", 0, MOST_TOKENS, false, &ngram));
-    TRY(config_number(file, object, "length_penalty", -MOST_PENALTY, MOST_PENALTY, false,
+    TRY(config_number(file, object, "length_penalty", -MOST_LENGTH_PENALTY, MOST_LENGTH_PENALTY, false,
                       &penalty));
     if (beams > MOST_BEAMS)
         return fail(EMBED_UNSUPPORTED, "%s: \"num_beams\" is %zu, this version runs up to %d",
