@@ -458,6 +458,7 @@ static void test_output_file(void **state)
     for (int i = 0; i < 2; i++) { /* new, and in the place of the old */
         program_result r = run_well(WORDS(SUMMARIZE, "-o", path), "\nStorm\n", 7);
         assert_int_equal(r.out_length, 0);
+        free(r.out);
         r.out = read_file(path, &r.out_length);
         check_summaries(&r, &texts, 0, 1);
         free_result(&r);
