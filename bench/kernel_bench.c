@@ -245,7 +245,8 @@ static void read_all(const char *block, size_t bytes)
     (void)sink;
 }
 
-/* A linear layer of few rows, whose weights are in no cache, beside a mere read of as many bytes. */
+/* A linear layer of few rows, whose weights are in no cache, beside a mere read of as many bytes.
+ * */
 static void bench_linear_from_memory(const struct target *target)
 {
     const struct cpu_kernels *k = target->kernels;
@@ -254,7 +255,8 @@ static void bench_linear_from_memory(const struct target *target)
     size_t bytes = k->linear_weight_bytes(O, I);
     float *w = random_floats(O * I), *x = random_floats(16 * I), *bias = random_floats(O);
     float *expected = random_floats(16 * O);
-    void *packed = memory(bytes), *input = elements(k, x, 16 * I), *got = memory(16 * O * sizeof *x);
+    void *packed = memory(bytes), *input = elements(k, x, 16 * I);
+    void *got = memory(16 * O * sizeof *x);
     void *scratch = memory(k->linear_scratch_bytes(I));
     k->linear_pack(packed, w, O, I);
     char *copies = copies_of(packed, bytes), shape[64];
@@ -264,7 +266,8 @@ static void bench_linear_from_memory(const struct target *target)
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         size_t N = rows[r];
         TIME_FROM_MEMORY(mean, copies, bytes,
-                         k->linear(got, input, copy, bias, N, O, I, 0, O, ACTIVATION_NONE, scratch));
+                         k->linear(got, input, copy, bias, N, O, I, 0, O, ACTIVATION_NONE,
+                                   scratch));
         cpu_kernels_reference.linear(expected, x, w, bias, N, O, I, 0, O, ACTIVATION_NONE, NULL);
         snprintf(shape, sizeof shape, "N=%zu O=%d I=%d from memory", N, O, I);
         print_row("linear", target, shape, largest_difference(k, got, expected, N * O), mean,
@@ -293,8 +296,8 @@ static void bench_decode_attention(const struct target *target, size_t Q, size_t
                                 NULL, 0, Q, T, HS, C, 2 * C, C, scale, scratch);
     });
     for (size_t i = 0; i < C; i += HS)
-        cpu_kernels_reference.decode_attention(expected + i, q + i, cache + i, cache + C + i, NULL, 0,
-                                               Q, T, HS, C, 2 * C, C, scale, naive);
+        cpu_kernels_reference.decode_attention(expected + i, q + i, cache + i, cache + C + i, NULL,
+                                               0, Q, T, HS, C, 2 * C, C, scale, naive);
     snprintf(shape, sizeof shape, "Q=%zu T=%zu HS=%d NH=%d from memory", Q, T, HS, NH);
     print_row("decode_attention", target, shape, largest_difference(k, got, expected, Q * C), mean,
               4.0 * (double)(Q * T * C));
@@ -302,8 +305,8 @@ static void bench_decode_attention(const struct target *target, size_t Q, size_t
     free(scratch), free(naive);
 }
 
-/* Counted as 20 FLOP a number for the logarithm of softmax, of which 16 are the exponential, and as 1
- * for the largest numbers. */
+/* Counted as 20 FLOP a number for the logarithm of softmax, of which 16 are the exponential, and
+ * as 1 for the largest numbers. */
 static void bench_choice(const struct target *target)
 {
     const struct cpu_kernels *k = target->kernels;

@@ -1,5 +1,5 @@
-/* test_kernels_decode.c - the operations of a decoder, of every instruction set of this machine and in
- * every dtype, against the naive ones
+/* test_kernels_decode.c - the operations of a decoder, of every instruction set of this machine
+ * and in every dtype, against the naive ones
  *
  * All memory ends at a page that may not be touched, and what an operation has no business with is
  * NaN. The naive kernels compute in FP32 on the same numbers.
@@ -319,8 +319,8 @@ static void test_logits(void **state)
 
 /* ---- the choice of tokens ------------------------------------------------------------------ */
 
-static const size_t widths[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128,
-                                129, 1000, 50264, 50265};
+static const size_t widths[] = {1,  2,  3,  4,  5,   7,   8,   9,    15,    16,   17, 31,
+                                32, 33, 63, 64, 65, 127, 128, 129, 1000, 50264, 50265};
 
 static void test_log_softmax_sums(void **state)
 {
@@ -339,7 +339,8 @@ static void test_log_softmax_sums(void **state)
                 /* 3,142 roundings of 6e-8 of each of 16 sums, in random directions: 3.4e-6 of the
                  * sum, which is 3.4e-6 in its logarithm. */
                 if (!(fabsf(log_sum - expected) <= 5e-6f))
-                    fail_msg("%s V %zu: %.9g, the reference has %.9g", k->name, V, log_sum, expected);
+                    fail_msg("%s V %zu: %.9g, the reference has %.9g", k->name, V, log_sum,
+                             expected);
                 guarded_free(x, V * sizeof *x);
             }
         }

@@ -4,11 +4,12 @@
  *   floor: reading k and v once, 2 * T * HS elements
  *
  * Two passes, over the keys and over the values, LANES rows at a time. Rows lie far apart, where no
- * hardware foresees the next, and often a power of two apart, where they share few sets of the first
- * cache level. So they are asked for early, in the second level, and all queries work on a copy of the
- * block (16 x 64 floats are 4 KiB). Of BART-large, 4 queries to 1,024 keys that are in no cache, all 16
- * heads, on one Zen 4 core: 0.49 ms; without the copy and asked for one block early 1.04.
- * The dot products of a query with LANES keys are summed up together, in 45 instructions for 16.
+ * hardware foresees the next, and often a power of two apart, where they share few sets of the
+ * first cache level. So they are asked for early, in the second level, and all queries work on a
+ * copy of the block (16 x 64 floats are 4 KiB). Of BART-large, 4 queries to 1,024 keys that are in
+ * no cache, all 16 heads, on one Zen 4 core: 0.49 ms; without the copy and asked for one block
+ * early 1.04. The dot products of a query with LANES keys are summed up together, in 45
+ * instructions for 16.
  */
 #include "softmax_row.h"
 #include "kernels/cpu/kernels_cpu.h"
@@ -62,7 +63,8 @@ static void copy_block(float *block, size_t width, const struct cache *cache, si
 }
 
 /* scores[j] = q . keys[j] of a block of keys; q has HS elements. */
-static void block_scores(float *scores, const element *q, const float *keys, size_t width, size_t HS)
+static void block_scores(float *scores, const element *q, const float *keys, size_t width,
+                         size_t HS)
 {
     vec sum[LANES];
     UNROLL for (size_t j = 0; j < LANES; j++) sum[j] = vec_set(0);

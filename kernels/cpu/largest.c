@@ -9,7 +9,8 @@
 #include "kernels/cpu/kernels_cpu.h"
 
 /* x goes before the first of `have` values, best first, that is less; at most `count` remain. */
-static void insert(float *values, int32_t *indices, size_t have, size_t count, float x, size_t index)
+static void insert(float *values, int32_t *indices, size_t have, size_t count, float x,
+                   size_t index)
 {
     size_t place = have < count ? have : count - 1;
     for (; place > 0 && x > values[place - 1]; place--) {

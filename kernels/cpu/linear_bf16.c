@@ -63,8 +63,8 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
     }
 }
 
-/* The PANEL columns of x @ w^T + bias that the panel gives, for `rows` rows; if they are the last of
- * several, the next panel is fetched. */
+/* The PANEL columns of x @ w^T + bias that the panel gives, for `rows` rows; if they are the last
+ * of several, the next panel is fetched. */
 INLINE void sum_tile(size_t rows, vec sum[TILE_ROWS][TILE_VECTORS], const element *x,
                      const uint32_t *panel, const float *bias, size_t I, bool is_last)
 {
@@ -122,8 +122,8 @@ void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *b
     }
 }
 
-void KERNEL(logits)(float *y, const void *x_in, const void *w, const float *bias, size_t N, size_t O,
-                    size_t I, size_t first, size_t last, void *scratch)
+void KERNEL(logits)(float *y, const void *x_in, const void *w, const float *bias, size_t N,
+                    size_t O, size_t I, size_t first, size_t last, void *scratch)
 {
     (void)scratch;
     const element *x = x_in;

@@ -18,8 +18,8 @@
 #include "vector.h"
 
 /* Row r of a stands at a + r * a_stride; words j * LANES to (j + 1) * LANES of row k / 2 of b at
- * b + j * vector_stride + k / 2 * pair_stride. What lies `ahead` words behind b is asked for meanwhile;
- * 0: nothing. rows and vectors are constants at every call. */
+ * b + j * vector_stride + k / 2 * pair_stride. What lies `ahead` words behind b is asked for
+ * meanwhile; 0: nothing. rows and vectors are constants at every call. */
 INLINE void tile(size_t rows, size_t vectors, vec sum[TILE_ROWS][TILE_VECTORS], const element *a,
                  size_t a_stride, const uint32_t *b, size_t vector_stride, size_t pair_stride,
                  size_t K, size_t ahead)

@@ -40,8 +40,8 @@
 #define TILE_ROWS 12 /* 24 accumulators + 2 of 32 registers; x is broadcast from memory */
 #elif defined(ISA_avx512)
 #define LANES     16
-/* 16 accumulators. 12 rows are no faster, and where rows of x are a multiple of 4096 bytes long, they
- * share the 8 lines of one set of the first cache level: with 1024 inputs, 8% slower. */
+/* 16 accumulators. 12 rows are no faster, and where rows of x are a multiple of 4096 bytes long,
+ * they share the 8 lines of one set of the first cache level: with 1024 inputs, 8% slower. */
 #define TILE_ROWS 8
 #elif defined(ISA_avx2)
 #define LANES     8
@@ -58,8 +58,8 @@ INLINE size_t round_up(size_t n, size_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
-/* Asks for the line at p, which may lie outside of any array, in the second cache level. A function that
- * does nothing else must be INLINE: gcc takes calls of it for useless. */
+/* Asks for the line at p, which may lie outside of any array, in the second cache level. A
+ * function that does nothing else must be INLINE: gcc takes calls of it for useless. */
 INLINE void prefetch(const void *p)
 {
     __builtin_prefetch(p, 0, 2);
@@ -73,9 +73,9 @@ INLINE size_t tile_rows(size_t left)
     return (left + tiles - 1) / tiles;
 }
 
-/* Whether a tile is the last of several with the same weights, and full: then it takes as long as the
- * next weights, of as many bytes, take from memory. With 1024 inputs and 16 rows, weights that are in no
- * cache pass by at 13.9 instead of 12.2 GB/s if they are asked for there. */
+/* Whether a tile is the last of several with the same weights, and full: then it takes as long as
+ * the next weights, of as many bytes, take from memory. With 1024 inputs and 16 rows, weights that
+ * are in no cache pass by at 13.9 instead of 12.2 GB/s if they are asked for there. */
 INLINE bool is_last_of_several(size_t n, size_t rows, size_t N)
 {
     return rows == TILE_ROWS && n > 0 && n + rows == N;

@@ -1,4 +1,5 @@
-/* reference_decode.c - what a decoder has of its own: attention to a cache, and the choice of tokens */
+/* reference_decode.c - what a decoder has of its own: attention to a cache, and the choice of
+ * tokens */
 #include "kernels/reference/reference.h"
 
 #include <math.h>

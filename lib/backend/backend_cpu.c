@@ -25,8 +25,8 @@
  * core at 34 tokens a text: 9,943, 10,044, 9,924, 9,665. */
 #define CHUNK_TOKENS 512
 
-/* A step reads all of the decoder's weights, however many documents there are: BART-large's 910 MB of
- * FP32 take about as long to read as 16 beams to compute. */
+/* A step reads all of the decoder's weights, however many documents there are: BART-large's 910 MB
+ * of FP32 take about as long to read as 16 beams to compute. */
 #define SLOTS 4
 
 struct cpu_backend {

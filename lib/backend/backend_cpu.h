@@ -25,7 +25,8 @@ embed_status cpu_compute(void (*part)(const struct operation *, size_t, size_t, 
                          const void *arguments, size_t units, struct execution *execution);
 
 /* Row n of a matrix of elements with C columns. */
-static inline void *row_of(const struct operation *operation, const void *matrix, size_t n, size_t C)
+static inline void *row_of(const struct operation *operation, const void *matrix, size_t n,
+                           size_t C)
 {
     return (char *)matrix + n * C * operation->kernels->element_bytes;
 }
@@ -50,7 +51,7 @@ embed_status cpu_logits(float *y, const void *x, const struct linear *layer, siz
 embed_status cpu_beam_candidates(struct beam_candidate *candidates, float *logits,
                                  const struct decode_batch *batch, size_t V,
                                  struct execution *execution);
-embed_status cpu_beam_step(const struct decode_batch *batch, const struct beam_candidate *candidates,
-                           struct execution *execution);
+embed_status cpu_beam_step(const struct decode_batch *batch,
+                           const struct beam_candidate *candidates, struct execution *execution);
 
 #endif

@@ -196,7 +196,8 @@ static void forbid(float *x, const struct beam_slots *beams, const struct beam *
     if (beam->length < rules->min_length) x[rules->end_token] = -INFINITY;
 }
 
-/* The `count` best of a row of logits, which is not one of a forced token; fewer where V is less. */
+/* The `count` best of a row of logits, which is not one of a forced token; fewer
+ * where V is less. */
 static size_t best_candidates(const struct cpu_kernels *kernels, struct beam_candidate *candidates,
                               size_t count, const float *x, size_t V, float score, float largest,
                               float log_sum)
@@ -278,8 +279,8 @@ static void step_part(const struct operation *operation, size_t first, size_t la
                   a->candidates + d * K * BEAM_CANDIDATES(K));
 }
 
-embed_status cpu_beam_step(const struct decode_batch *batch, const struct beam_candidate *candidates,
-                           struct execution *execution)
+embed_status cpu_beam_step(const struct decode_batch *batch,
+                           const struct beam_candidate *candidates, struct execution *execution)
 {
     struct step_arguments arguments = {batch, candidates};
     return cpu_compute(step_part, &arguments, batch->D, execution);
