@@ -387,7 +387,7 @@ static void test_candidates(void **state)
                 size_t slot = (size_t)batch.order[d];
                 slots_run(&batch.slots, slot, K, 1 + 6 * d, 1, 6);
                 batch.slots.host.rules[slot].no_repeat_ngram_size = (int32_t)d;
-                batch.slots.host.rules[slot].min_length = d % 2 == 0 ? 1 : T;
+                batch.slots.host.rules[slot].min_length = (int32_t)(1 + 6 * d + d % 2);
             }
             batch.slots.host.states[batch.order[0]] = BEAM_NOT_FINITE;
             slots_upload(&batch.slots);

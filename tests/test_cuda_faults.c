@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,6 +132,69 @@ static void test_other_error_once(void **state)
     fail_each(cudaErrorLaunchOutOfResources, 0);
 }
 
+/* ---- generation ---------------------------------------------------------------------------- */
+
+/* 18 tokens are three chunks of steps: computed as they come, captured, replayed. */
+static embed_status write_summary(char text[256])
+{
+    static const embed_text source = EMBED_TEXT("Denby votes to build a new school.");
+    embed_model *model = NULL;
+    embed_instance *instance = NULL;
+    embed_strings out = EMBED_STRINGS_INIT;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
+    embed_generate_options generate = EMBED_GENERATE_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CUDA;
+    options.threads = 1;
+    instance_options.documents = 1;
+    instance_options.num_beams = generate.num_beams = 2;
+    instance_options.max_length = generate.max_length = 18;
+    generate.min_length = 18;
+    embed_status status = embed_model_open(&model, "tests/vectors/tiny-bart", &options);
+    if (status == EMBED_OK) status = embed_instance_create(&instance, model, &instance_options);
+    if (status == EMBED_OK) status = embed_instance_generate(instance, &source, 1, &generate, &out);
+    if (status == EMBED_OK) snprintf(text, 256, "%s", out.items[0].text);
+    embed_strings_free(&out);
+    embed_instance_destroy(instance);
+    embed_model_close(model);
+    return status;
+}
+
+/* One of every few of its 2,000 calls: those of the first steps come again in all others. */
+static void fail_some(int code)
+{
+    char expected[256] = "", text[256];
+    emulator_reset();
+    assert_int_equal(write_summary(expected), EMBED_OK);
+    assert_true(strlen(expected) > 10);
+    unsigned long failures = 0;
+    for (unsigned long n = 1;; n += 1 + n / 12) {
+        emulator_reset();
+        emulator_fail(NULL, n, code, false);
+        embed_status status = write_summary(text);
+        const char *call = emulator_failed_call();
+        if (call == NULL) break;
+        check_nothing_is_left(n, call);
+        if (status == EMBED_OK) {
+            if (!is_harmless(call)) fail_msg("call %lu, %s: its failure is not noticed", n, call);
+            assert_string_equal(text, expected);
+            continue;
+        }
+        failures++;
+        if (!is_expected(status, code) || *embed_error_message() == '\0')
+            fail_msg("call %lu, %s: status %d, %s", n, call, (int)status, embed_error_message());
+    }
+    assert_true(failures > 20);
+    print_message("%lu failures while generating, with code %d\n", failures, code);
+}
+
+static void test_generation(void **state)
+{
+    (void)state;
+    fail_some(cudaErrorMemoryAllocation);
+    fail_some(cudaErrorLaunchOutOfResources);
+}
+
 /* As much memory as there is less and less of: whoever gets none says so, nothing is left. */
 static void test_small_memories(void **state)
 {
@@ -157,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_out_of_memory_from_then_on),
         cmocka_unit_test(test_other_error_once),
         cmocka_unit_test(test_small_memories),
+        cmocka_unit_test(test_generation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
