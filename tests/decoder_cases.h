@@ -110,7 +110,8 @@ struct batch {
 static inline struct batch batch_make(size_t D, size_t K, size_t P, size_t slots_K, size_t T)
 {
     struct batch batch = {.slots = slots_make(P, slots_K, T)};
-    for (size_t d = 0; d < D; d++) batch.order[d] = (int32_t)((P - 1 + d * 3) % P);
+    assert_in_range(D, 1, P < MOST_DOCUMENTS ? P : MOST_DOCUMENTS);
+    for (size_t d = 0; d < D; d++) batch.order[d] = (int32_t)((P + 1 - d) % P); /* each its own */
     batch.device_order = device_integers(batch.order, D);
     batch.device =
         (struct decode_batch){D, K, batch.device_order.data, batch.slots.device};

@@ -76,9 +76,10 @@ static __device__ __forceinline__ exponentials over_row(const float *x, unsigned
 
 /* ---- rules --------------------------------------------------------------------------------- */
 
+/* Several n-grams may forbid the same token. */
 static __device__ __forceinline__ void forbid(float *x, unsigned V, int token)
 {
-    if (token >= 0 && (unsigned)token < V) x[token] = -INFINITY;
+    if (token >= 0 && (unsigned)token < V) store_same(&x[token], -INFINITY);
 }
 
 /* All but one token. */

@@ -45,6 +45,12 @@ static cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block,
     return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
+/* A store that other threads make at the same time, too, of the same value. */
+static __device__ __forceinline__ void store_same(float *p, float value)
+{
+    *(volatile float *)p = value;
+}
+
 #else
 #include <emulated_device.h> /* all of the above, and threadIdx, __shfl_xor_sync, ... */
 #endif

@@ -117,6 +117,11 @@ static cudaError_t emulated_launch_named(const char *text, void (*kernel)(Parame
 
 /* ---- functions ----------------------------------------------------------------------------- */
 
+static inline void store_same(float *p, float value)
+{
+    __atomic_store(p, &value, __ATOMIC_RELAXED);
+}
+
 template <typename T> static inline T __ldg(const T *pointer)
 {
     return *pointer;
