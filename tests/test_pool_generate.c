@@ -399,6 +399,7 @@ static void test_close_cancels(void **state)
     struct submitted a, b;
     assert_int_equal(submit(&a, pool, 0, DOCUMENTS, &kinds[0], 0), EMBED_OK);
     assert_int_equal(submit(&b, pool, 0, 4, &kinds[0], 0), EMBED_OK);
+    while (metrics_of(pool).computing_texts == 0) nanosleep(&(struct timespec){0, 10000}, NULL);
     assert_int_equal(embed_pool_close(pool, 0), EMBED_OK);
     assert_int_equal(embed_ticket_wait(a.ticket, 0), EMBED_CANCELLED);
     embed_pool_destroy(pool);

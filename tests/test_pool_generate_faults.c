@@ -21,11 +21,14 @@ static struct {
     atomic_int after;   /* so many runs, the next `times` fail */
     atomic_int times;
     atomic_uint failed;
+    atomic_size_t most; /* documents that began in one chunk */
 } faults;
 
 static embed_status fail_guilty(const struct beam_slots *beams, const struct beam_document *documents,
                                 size_t D, struct execution *execution)
 {
+    size_t most = atomic_load(&faults.most);
+    while (D > most && !atomic_compare_exchange_weak(&faults.most, &most, D)) {}
     for (size_t d = 0; d < D; d++) {
         for (size_t g = 0; g < 4; g++) {
             if ((size_t)documents[d].source != faults.guilty[g]) continue;
@@ -90,20 +93,23 @@ static void note_done(void *user, embed_status status, const char *message)
 
 static struct submitted all[DOCUMENTS];
 
+static void submit_one(embed_pool *pool, size_t i)
+{
+    memset(&all[i], 0, sizeof all[i]);
+    all[i].out = (embed_strings)EMBED_STRINGS_INIT;
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts + i;
+    request.n = 1;
+    request.generate = &kinds[1];
+    request.strings = &all[i].out;
+    request.done = note_done;
+    request.user = &all[i];
+    assert_int_equal(embed_pool_submit(pool, &request, &all[i].ticket), EMBED_OK);
+}
+
 static void submit_all(embed_pool *pool)
 {
-    memset(all, 0, sizeof all);
-    for (size_t i = 0; i < DOCUMENTS; i++) {
-        all[i].out = (embed_strings)EMBED_STRINGS_INIT;
-        embed_request request = EMBED_REQUEST_INIT;
-        request.texts = texts + i;
-        request.n = 1;
-        request.generate = &kinds[1];
-        request.strings = &all[i].out;
-        request.done = note_done;
-        request.user = &all[i];
-        assert_int_equal(embed_pool_submit(pool, &request, &all[i].ticket), EMBED_OK);
-    }
+    for (size_t i = 0; i < DOCUMENTS; i++) submit_one(pool, i);
 }
 
 static bool is_guilty(size_t i)
@@ -113,22 +119,47 @@ static bool is_guilty(size_t i)
     return false;
 }
 
-/* Those that are guilty end with `status`, the others with their summaries, each once. */
+/* It ends with its summary, or, where it is guilty, with `status`: once. */
+static bool assert_one_ended(size_t i, embed_status status)
+{
+    embed_status ended = embed_ticket_wait(all[i].ticket, EMBED_WAIT_FOREVER);
+    if (ended != (is_guilty(i) ? status : EMBED_OK))
+        fail_msg("document %zu: %s", i, embed_error_message());
+    assert_int_equal(atomic_load(&all[i].calls), 1);
+    if (ended == EMBED_OK) assert_summaries(&all[i].out, 1, i, 1);
+    else assert_null(all[i].out.items);
+    embed_strings_free(&all[i].out);
+    embed_ticket_free(all[i].ticket);
+    return ended != EMBED_OK;
+}
+
+/* Returns how many were guilty. */
 static size_t assert_all_ended(embed_status status)
 {
     size_t guilty = 0;
-    for (size_t i = 0; i < DOCUMENTS; i++) {
-        embed_status ended = embed_ticket_wait(all[i].ticket, EMBED_WAIT_FOREVER);
-        if (ended != (is_guilty(i) ? status : EMBED_OK))
-            fail_msg("document %zu: %s", i, embed_error_message());
-        assert_int_equal(atomic_load(&all[i].calls), 1);
-        if (ended == EMBED_OK) assert_summaries(&all[i].out, 1, i, 1);
-        else assert_null(all[i].out.items);
-        guilty += ended != EMBED_OK;
-        embed_strings_free(&all[i].out);
-        embed_ticket_free(all[i].ticket);
-    }
+    for (size_t i = 0; i < DOCUMENTS; i++) guilty += assert_one_ended(i, status);
     return guilty;
+}
+
+/* The instance that is first does not take what the other could begin at the same time. */
+static void test_instances_share(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.instances = 2;
+    options.documents = 16;
+    options.warm_up = EMBED_OFF;
+    fail_runs(EMBED_OK, 0, 0);
+    embed_pool *pool = create(&options);
+    atomic_store(&faults.most, 0);
+    for (int round = 0; round < 20; round++) {
+        embed_strings out = EMBED_STRINGS_INIT;
+        assert_int_equal(embed_pool_generate(pool, texts, 10, &kinds[1], &out), EMBED_OK);
+        assert_summaries(&out, 1, 0, 10);
+        embed_strings_free(&out);
+    }
+    assert_in_range(atomic_load(&faults.most), 2, 5);
+    embed_pool_destroy(pool);
 }
 
 /* ---- failures ------------------------------------------------------------------------------ */
@@ -228,15 +259,19 @@ static void test_grows_back(void **state)
     uint64_t own = metrics_of(pool).instance_bytes;
     fail_runs(EMBED_OUT_OF_MEMORY, 5, 2);
     double before = seconds();
+    size_t i = 0;
     submit_all(pool);
-    assert_int_equal(assert_all_ended(EMBED_OK), 0);
-    if (seconds() - before < 1) assert_true(metrics_of(pool).instance_bytes < own);
-    do {
-        submit_all(pool);
-        assert_int_equal(assert_all_ended(EMBED_OK), 0);
-    } while (metrics_of(pool).instance_batch_tokens < 8 * 128 && seconds() - before < 60);
-    assert_int_equal(metrics_of(pool).instance_batch_tokens, 8 * 128);
+    for (; metrics_of(pool).instance_bytes == own && seconds() - before < 60; i = (i + 1) % DOCUMENTS) {
+        assert_false(assert_one_ended(i, EMBED_OK));
+        submit_one(pool, i);
+    }
+    for (; metrics_of(pool).instance_bytes < own && seconds() - before < 60; i = (i + 1) % DOCUMENTS) {
+        assert_false(assert_one_ended(i, EMBED_OK));
+        submit_one(pool, i);
+    }
     assert_int_equal(metrics_of(pool).instance_bytes, own);
+    assert_int_equal(metrics_of(pool).instance_batch_tokens, 8 * 128);
+    assert_int_equal(assert_all_ended(EMBED_OK), 0);
     embed_pool_destroy(pool);
 }
 
@@ -354,6 +389,7 @@ static void test_again_in_f32(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_instances_share),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_guilty),
         cmocka_unit_test(test_always),

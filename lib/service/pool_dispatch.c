@@ -184,15 +184,20 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
     return batch;
 }
 
-/* While another member has nothing to do, each takes its share of the documents that there are. */
-static bool may_take_more(const struct embed_pool *pool, const struct member *member)
+/* Has it less than its share of the documents that there are, and a slot for another one? */
+static bool is_short(const struct embed_pool *pool, const struct member *member)
 {
     size_t documents = pool->queue.texts + pool->computing_texts;
-    if (member->under_way * pool->running < documents) return true;
-    for (size_t i = 0; i < pool->member_count; i++) {
-        const struct member *other = &pool->members[i];
-        if (other != member && may_form(pool, other) && other->under_way == 0) return false;
-    }
+    return may_form(pool, member) && member->under_way * pool->running < documents &&
+           member->under_way * pool->models[0]->max_tokens < member->batch_tokens;
+}
+
+/* Members take their shares first: else one has all that comes at once, and others have nothing. */
+static bool may_take_more(const struct embed_pool *pool, const struct member *member)
+{
+    if (is_short(pool, member)) return true;
+    for (size_t i = 0; i < pool->member_count; i++)
+        if (is_short(pool, &pool->members[i])) return false;
     return true;
 }
 
