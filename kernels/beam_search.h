@@ -28,7 +28,7 @@
 
 enum {
     MOST_BEAMS = 16,
-    MOST_LENGTH_PENALTY = 6, /* or its negative: lengths to the power of it are numbers, (2^20)^6 is 1.3e36 */
+    MOST_LENGTH_PENALTY = 6, /* or -6: lengths to its power are numbers, (2^20)^6 is 1.3e36 */
     NO_TOKEN = -1,
     BEAM_RESULT_HEADER = 3 /* numbers before the tokens of a result */
 };

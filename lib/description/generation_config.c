@@ -167,8 +167,8 @@ static embed_status read_search(struct generation_rules *rules, const struct con
     double penalty = 1;
     TRY(config_size(file, object, "num_beams", 1, MOST_TOKENS, false, &beams));
     TRY(config_size(file, object, "no_repeat_ngram_size", 0, MOST_TOKENS, false, &ngram));
-    TRY(config_number(file, object, "length_penalty", -MOST_LENGTH_PENALTY, MOST_LENGTH_PENALTY, false,
-                      &penalty));
+    TRY(config_number(file, object, "length_penalty", -MOST_LENGTH_PENALTY, MOST_LENGTH_PENALTY,
+                      false, &penalty));
     if (beams > MOST_BEAMS)
         return fail(EMBED_UNSUPPORTED, "%s: \"num_beams\" is %zu, this version runs up to %d",
                     config_file_path(file), beams, MOST_BEAMS);
