@@ -17,62 +17,7 @@
 /* Between two tries to grow, which become rarer as they fail. */
 #define LONGEST_PAUSE UINT64_C(64000000000)
 
-/* Chunks in a batch, where the caller has no wish: enough for a GPU to have two under way while the
- * batch before is delivered; for each thread of a CPU one. */
-enum { CHUNKS_OF_A_QUEUE = 4 };
-
-/* ---- sizes --------------------------------------------------------------------------------- */
-
-/* Chunks of a whole instance. A batch that is smaller needs no more. */
-static size_t full_chunk(const struct member *member)
-{
-    const struct embed_pool *pool = member->pool;
-    size_t chunk = member->model->backend->chunk_tokens;
-    if (pool->chunk_tokens > 0 && !member_is_fallback(member)) chunk = pool->chunk_tokens;
-    if (pool->options.batch_tokens > 0 && pool->options.batch_tokens < chunk)
-        chunk = pool->options.batch_tokens;
-    return chunk > member->least_tokens ? chunk : member->least_tokens;
-}
-
-size_t member_documents(const struct member *member)
-{
-    size_t wished = member->pool->options.documents;
-    if (member->model->encoder.config.decoder.L == 0) return 0;
-    return wished > 0 ? wished : member->model->backend->slots;
-}
-
-/* Of an instance of this tier. */
-static embed_instance_options instance_options(const struct member *member, unsigned tier)
-{
-    const embed_pool_options *pool = &member->pool->options;
-    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
-    size_t documents = member_documents(member);
-    options.batch_tokens = full_chunk(member) >> tier;
-    if (options.batch_tokens < member->least_tokens) options.batch_tokens = member->least_tokens;
-    options.documents = documents >> tier;
-    if (options.documents == 0 && documents > 0) options.documents = 1;
-    options.num_beams = pool->num_beams;
-    options.max_length = pool->max_length;
-    return options;
-}
-
-static bool is_smallest(const struct member *member, unsigned tier)
-{
-    const embed_instance_options options = instance_options(member, tier);
-    return options.batch_tokens == member->least_tokens && options.documents <= 1;
-}
-
-/* A smaller instance gets smaller batches. */
-static size_t batch_tokens(const struct member *member)
-{
-    const struct backend *backend = member->model->backend;
-    const embed_instance_options options = instance_options(member, member->tier);
-    if (options.documents > 0) return options.documents * member->model->max_tokens;
-    size_t full = full_chunk(member), wanted = member->pool->options.batch_tokens;
-    if (wanted == 0) wanted = full * (backend->is_queue ? CHUNKS_OF_A_QUEUE : backend->workers);
-    size_t tokens = (size_t)((double)wanted * ((double)options.batch_tokens / (double)full));
-    return tokens > 0 ? tokens : 1;
-}
+/* ---- room ---------------------------------------------------------------------------------- */
 
 /* What the pool has on the member's device besides this member. */
 struct others {
@@ -102,9 +47,9 @@ static struct others look_at_others(const struct member *member)
 static embed_status check_room(const struct member *member, unsigned tier, uint64_t freed)
 {
     const embed_pool_options *options = &member->pool->options;
-    const embed_instance_options sizes = instance_options(member, tier);
+    const embed_instance_options sizes = member_instance_options(member, tier);
     const struct others others = look_at_others(member);
-    bool is_last_resort = others.running == 0 && is_smallest(member, tier);
+    bool is_last_resort = others.running == 0 && member_is_smallest(member, tier);
     uint64_t needed, free_bytes, kept = is_last_resort ? 0 : options->reserve_bytes + others.graphs;
     TRY(plan_instance_bytes(&needed, member->model, &sizes));
     TRY(plan_free_bytes(&free_bytes, member->model));
@@ -134,7 +79,7 @@ static void close_instance(struct member *member)
 static embed_status open_instance(struct member *member)
 {
     const embed_pool_options *pool = &member->pool->options;
-    const embed_instance_options options = instance_options(member, member->tier);
+    const embed_instance_options options = member_instance_options(member, member->tier);
     TRY(check_room(member, member->tier, 0));
     TRY(instance_create(&member->instance, member->model, &options));
     if (pool->warm_up == EMBED_OFF) return EMBED_OK;
@@ -174,10 +119,10 @@ embed_status member_open(struct member *member, bool may_be_smaller)
     if (member->model == NULL) TRY(open_fallback_model(member));
     embed_status status;
     while ((status = open_instance(member)) == EMBED_OUT_OF_MEMORY && may_be_smaller &&
-           !is_smallest(member, member->tier))
+           !member_is_smallest(member, member->tier))
         member->tier++;
     if (status != EMBED_OK) return status;
-    const embed_instance_options options = instance_options(member, member->tier);
+    const embed_instance_options options = member_instance_options(member, member->tier);
     if (options.documents > 0) member->most_batches = options.documents;
     status = member_create_batches(member);
     if (status != EMBED_OK) {
@@ -185,7 +130,7 @@ embed_status member_open(struct member *member, bool may_be_smaller)
         return status;
     }
     member->failures = 0;
-    pool_member_joins(member->pool, member, batch_tokens(member));
+    pool_member_joins(member->pool, member, member_batch_tokens(member));
     return EMBED_OK;
 }
 
@@ -216,7 +161,7 @@ embed_status member_leave(struct member *member, embed_status status)
 
 static void tell_size(const struct member *member, const char *reason)
 {
-    const embed_instance_options options = instance_options(member, member->tier);
+    const embed_instance_options options = member_instance_options(member, member->tier);
     bool generates = options.documents > 0;
     log_message(EMBED_LOG_WARNING, "instance %u of a pool now computes %zu %s at a time: %s",
                 member->index, generates ? options.documents : options.batch_tokens,
@@ -227,7 +172,7 @@ embed_status member_shrink(struct member *member)
 {
     char reason[256];
     snprintf(reason, sizeof reason, "%s", error_message());
-    if (is_smallest(member, member->tier)) return member_leave(member, EMBED_OUT_OF_MEMORY);
+    if (member_is_smallest(member, member->tier)) return member_leave(member, EMBED_OUT_OF_MEMORY);
     member->tier++;
     close_instance(member);
     embed_status status = member_open(member, true);
@@ -245,14 +190,14 @@ static bool is_scarce(const struct member *member)
     const embed_pool_options *options = &member->pool->options;
     uint64_t free_bytes;
     return options->instances == 0 && member->model->backend->device != EMBED_DEVICE_CPU &&
-           (!is_smallest(member, member->tier) || look_at_others(member).running > 0) &&
+           (!member_is_smallest(member, member->tier) || look_at_others(member).running > 0) &&
            plan_free_bytes(&free_bytes, member->model) == EMBED_OK &&
            free_bytes < options->reserve_bytes;
 }
 
 static bool can_grow(const struct member *member)
 {
-    const embed_instance_options options = instance_options(member, member->tier);
+    const embed_instance_options options = member_instance_options(member, member->tier);
     uint64_t freed;
     return member->tier > 0 &&
            plan_instance_bytes(&freed, member->model, &options) == EMBED_OK &&
@@ -328,7 +273,7 @@ void member_init(struct member *member, struct embed_pool *pool, unsigned index,
     member->look_at = model == NULL ? UINT64_MAX : clock_nanoseconds() + SHORTEST_PAUSE;
     if (model == NULL) return;
     member->least_tokens = plan_least_batch_tokens(model);
-    member->batch_tokens = batch_tokens(member);
+    member->batch_tokens = member_batch_tokens(member);
 }
 
 void member_destroy(struct member *member)

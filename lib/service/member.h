@@ -45,6 +45,20 @@ void member_init(struct member *member, struct embed_pool *pool, unsigned index,
                  struct embed_model *model);
 void member_destroy(struct member *member);
 
+/* ---- sizes: member_size.c ------------------------------------------------------------------- */
+
+/* Documents that a whole instance of it has under way; 0: its model does not generate. */
+size_t member_documents(const struct member *member);
+
+/* Of an instance of that tier. */
+embed_instance_options member_instance_options(const struct member *member, unsigned tier);
+bool member_is_smallest(const struct member *member, unsigned tier); /* the next would be no smaller */
+
+/* Of its tier: a smaller instance gets smaller batches. */
+size_t member_batch_tokens(const struct member *member);
+
+/* ---- the instance: member.c ------------------------------------------------------------------ */
+
 /* Makes its instance, and warms it up; where there is too little memory for it, a smaller one, if one
  * may be. The member joins the pool. EMBED_OUT_OF_MEMORY also where the pool's limits leave no room. */
 embed_status member_open(struct member *member, bool may_be_smaller);
@@ -58,9 +72,6 @@ embed_status member_start(struct member *member);
 /* Its free batches, as many as it is to have: others have those that were passed on. */
 embed_status member_create_batches(struct member *member);
 
-/* Documents that a whole instance of it has under way; 0: its model does not generate. */
-size_t member_documents(const struct member *member);
-
 /* Makes its instance anew with half the size; where that cannot be, it is left without one, and leaves
  * the pool for the reason that is this thread's message. */
 embed_status member_shrink(struct member *member);
@@ -72,6 +83,8 @@ embed_status member_leave(struct member *member, embed_status status);
 void member_look(struct member *member);
 /* For one whose instance is at work: may that stay as it is? Else the next look changes it. */
 bool member_may_stay(struct member *member);
+
+/* ---- work: member_compute.c, member_generate.c ----------------------------------------------- */
 
 /* Failures one after another, with nothing computed between them, until it is the instance and not a
  * text: more than the halves of any batch, and few enough to be done with soon. */

@@ -10,6 +10,7 @@
  *   pool_dispatch.c   members come and go, and take batches out of the queue
  *   pool_deliver.c    batches back from members, and requests that are complete by them
  *   member.c          a member's life: its instance made, shrunk, grown, given up
+ *   member_size.c     how large its instance and its batches are
  *   member_compute.c  a batch computed, whatever fails
  *   member_generate.c documents through an instance that generates, whatever fails
  */

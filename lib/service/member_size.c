@@ -1,0 +1,56 @@
+/* member_size.c - how large a member's instance and its batches are, by its tier */
+#include "model/plan.h"
+#include "service/member.h"
+
+/* Chunks in a batch, where the caller has no wish: enough for a GPU to have two under way while the
+ * batch before is delivered; for each thread of a CPU one. */
+enum { CHUNKS_OF_A_QUEUE = 4 };
+
+/* Chunks of a whole instance. A batch that is smaller needs no more. */
+static size_t full_chunk(const struct member *member)
+{
+    const struct embed_pool *pool = member->pool;
+    size_t chunk = member->model->backend->chunk_tokens;
+    if (pool->chunk_tokens > 0 && !member_is_fallback(member)) chunk = pool->chunk_tokens;
+    if (pool->options.batch_tokens > 0 && pool->options.batch_tokens < chunk)
+        chunk = pool->options.batch_tokens;
+    return chunk > member->least_tokens ? chunk : member->least_tokens;
+}
+
+size_t member_documents(const struct member *member)
+{
+    size_t wished = member->pool->options.documents;
+    if (member->model->encoder.config.decoder.L == 0) return 0;
+    return wished > 0 ? wished : member->model->backend->slots;
+}
+
+embed_instance_options member_instance_options(const struct member *member, unsigned tier)
+{
+    const embed_pool_options *pool = &member->pool->options;
+    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
+    size_t documents = member_documents(member);
+    options.batch_tokens = full_chunk(member) >> tier;
+    if (options.batch_tokens < member->least_tokens) options.batch_tokens = member->least_tokens;
+    options.documents = documents >> tier;
+    if (options.documents == 0 && documents > 0) options.documents = 1;
+    options.num_beams = pool->num_beams;
+    options.max_length = pool->max_length;
+    return options;
+}
+
+bool member_is_smallest(const struct member *member, unsigned tier)
+{
+    const embed_instance_options options = member_instance_options(member, tier);
+    return options.batch_tokens == member->least_tokens && options.documents <= 1;
+}
+
+size_t member_batch_tokens(const struct member *member)
+{
+    const struct backend *backend = member->model->backend;
+    const embed_instance_options options = member_instance_options(member, member->tier);
+    if (options.documents > 0) return options.documents * member->model->max_tokens;
+    size_t full = full_chunk(member), wanted = member->pool->options.batch_tokens;
+    if (wanted == 0) wanted = full * (backend->is_queue ? CHUNKS_OF_A_QUEUE : backend->workers);
+    size_t tokens = (size_t)((double)wanted * ((double)options.batch_tokens / (double)full));
+    return tokens > 0 ? tokens : 1;
+}
