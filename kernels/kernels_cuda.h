@@ -64,8 +64,8 @@ struct cuda_kernels {
                              size_t NH, size_t HS, float scale, cudaStream_t stream);
 
     /* rows (B, C) in FP32 from x (N, C): each sequence's tokens pooled to one row, of which the
-     * first D components are written; with `normalize`, divided by max(|first D|, 1e-12). The row of a
-     * sequence without tokens is left as it is. */
+     * first D components are written; with `normalize`, divided by max(|first D|, 1e-12). The
+     * row of a sequence without tokens is left as it is. */
     cudaError_t (*pool)(float *rows, const void *x, const int32_t *offsets, size_t B, size_t C,
                         enum pooling pooling, size_t D, bool normalize, cudaStream_t stream);
 
@@ -73,21 +73,21 @@ struct cuda_kernels {
      * What a slot says of its document (length, source, ancestors) is read on the device, and never
      * taken for more than batch->beams has room for, or most_sources. */
 
-    /* x (D * K, C) = layernorm(word (V, C)[last token of each beam] + position (., C)[first_position +
-     * its position]). */
+    /* x (D * K, C) = layernorm(word (V, C)[last token of each beam] +
+     * position (., C)[first_position + its position]). */
     cudaError_t (*embed_beams)(void *x, const struct decode_batch *batch, const void *word,
                                const void *position, const float *weight, const float *bias,
                                size_t first_position, size_t C, float eps, cudaStream_t stream);
 
-    /* context (D * K, C) = softmax(q k^T * scale) v of every head, over the tokens of each beam. qkv (D *
-     * K, 3C) is that of their last tokens; their keys and values are first appended to cache (P, K, T,
-     * 2C), a key and its value side by side, in row k of the slot. */
+    /* context (D * K, C) = softmax(q k^T * scale) v of every head, over the tokens of each beam.
+     * qkv (D * K, 3C) is that of their last tokens; their keys and values are first appended to
+     * cache (P, K, T, 2C), a key and its value side by side, in row k of the slot. */
     cudaError_t (*self_attention)(void *context, const void *qkv, void *cache,
                                   const struct decode_batch *batch, size_t NH, size_t HS,
                                   float scale, cudaStream_t stream);
 
-    /* The same for q (D * K, C) over the first sources[slot] keys and values of the slot's part of cache
-     * (P, most_sources, 2C). */
+    /* The same for q (D * K, C) over the first sources[slot] keys and values of the slot's part
+     * of cache (P, most_sources, 2C). */
     cudaError_t (*cross_attention)(void *context, const void *q, const void *cache,
                                    size_t most_sources, const struct decode_batch *batch,
                                    size_t NH, size_t HS, float scale, cudaStream_t stream);
@@ -121,8 +121,8 @@ cudaError_t cuda_linear_f16_tiled(void *y, const void *x, const void *weight, co
                                   size_t N, size_t O, size_t I, enum activation activation,
                                   enum cuda_sums sums, enum cuda_tile tile, cudaStream_t stream);
 
-/* y (N, O) in FP32 = x (N, I) @ weight (O, I)^T + bias (O), x and weight in FP16, bias in FP32 or NULL:
- * none. As cuda_linear_f16, but for any O up to CUDA_WIDEST_LAYER. */
+/* y (N, O) in FP32 = x (N, I) @ weight (O, I)^T + bias (O), x and weight in FP16, bias in FP32
+ * or NULL: none. As cuda_linear_f16, but for any O up to CUDA_WIDEST_LAYER. */
 cudaError_t cuda_logits_f16(float *y, const void *x, const void *weight, const float *bias,
                             size_t N, size_t O, size_t I, enum cuda_sums sums,
                             cudaStream_t stream);

@@ -1,7 +1,8 @@
-/* decoder_cases.h - what the tests of the decoder's CUDA kernels share: slots, and what is right for them
+/* decoder_cases.h - what the tests of the decoder's CUDA kernels share: slots, and what is right
+ * for them
  *
- * Slots are kept on the host and, in the same layout, on the device. What a document has no use for is
- * 0xFF: NaN, or -1.
+ * Slots are kept on the host and, in the same layout, on the device. What a document has no use for
+ * is 0xFF: NaN, or -1.
  */
 #ifndef TESTS_DECODER_CASES_H
 #define TESTS_DECODER_CASES_H
@@ -131,8 +132,8 @@ static inline bool is_running(const struct batch *batch, size_t d)
 
 /* ---- what is right ------------------------------------------------------------------------- */
 
-/* out (HS) = softmax(q k^T * scale) v over T keys, in double. key(argument, t) is where key t is, its value
- * `apart` after it. */
+/* out (HS) = softmax(q k^T * scale) v over T keys, in double. key(argument, t) is where key t
+ * is, its value `apart` after it. */
 static inline void naive_attention(float *out, const float *q, size_t T, size_t HS, size_t apart,
                                    const float *(*key)(const void *argument, size_t t),
                                    const void *argument)
@@ -208,8 +209,8 @@ static inline void naive_cross_attention(float *context, const float *q, const f
         }
 }
 
-/* The candidates of one beam from its logits (V), which become scores: one after another the best that is
- * left. */
+/* The candidates of one beam from its logits (V), which become scores: one after another the
+ * best that is left. */
 static inline void naive_candidates(struct beam_candidate *candidates, float *x, size_t V,
                                     const struct beam_slots *beams, size_t slot, size_t k,
                                     size_t K)

@@ -1,8 +1,9 @@
 /* test_cuda_summaries.c - generation through the CUDA backend, on the emulated device
  *
- * Against the summaries of transformers in FP32. In FP32 all are the same. In FP16 the logits are off by
- * some thousandths, and a summary may be another where the reference itself was about to choose it. Of
- * the reference's summaries under these settings 3 % have a margin below 0.01, 1 % one below 0.002.
+ * Against the summaries of transformers in FP32. In FP32 all are the same. In FP16 the logits are
+ * off by some thousandths, and a summary may be another where the reference itself was about to
+ * choose it. Of the reference's summaries under these settings 3 % have a margin below 0.01, 1 %
+ * one below 0.002.
  */
 #include "summaries_test.h"
 
@@ -159,8 +160,8 @@ static void test_same_in_any_company(void **state)
     summary_vectors_free(&vectors);
 }
 
-/* The first chunk of steps is enqueued as it comes, the second captured, all others are replayed: some
- * calls each. A step has about 50 kernels and products. */
+/* The first chunk of steps is enqueued as it comes, the second captured, all others are
+ * replayed: some calls each. A step has about 50 kernels and products. */
 static void test_graphs_are_replayed(void **state)
 {
     (void)state;

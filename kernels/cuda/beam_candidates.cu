@@ -1,14 +1,15 @@
 /* beam_candidates.cu - the best ways for each beam to go on, from its logits
  *
- *   work    a block a row. First the largest logit and the sum of the exponentials, by each thread of
- *           every blockDim-th, then of all; then the rules forbid tokens, in the row itself; then the
- *           best ones. A warp keeps the best that it has seen sorted, one a lane: of most groups of 128
- *           numbers none is among them, which one vote tells. The warps' best are merged by one warp.
- *   order   a score is the beam's plus ((x - largest) - log_sum), in FP32. Of equal scores the lower
- *           token comes first, so the order in which they are seen does not matter.
- *   floor   reads a row, 4V bytes, a second time from the second cache level: 64 rows of V = 50264 are
- *           12.9 MB, 3.0 us at 4.3 TB/s. Four rows are four multiprocessors, each with some 100 GB/s:
- *           4 us.
+ *   work    a block a row. First the largest logit and the sum of the exponentials, by each thread
+ *           of every blockDim-th, then of all; then the rules forbid tokens, in the row itself;
+ *           then the best ones. A warp keeps the best that it has seen sorted, one a lane: of most
+ *           groups of 128 numbers none is among them, which one vote tells. The warps' best are
+ *           merged by one warp.
+ *   order   a score is the beam's plus ((x - largest) - log_sum), in FP32. Of equal scores the
+ *           lower token comes first, so the order in which they are seen does not matter.
+ *   floor   reads a row, 4V bytes, a second time from the second cache level: 64 rows of V = 50264
+ *           are 12.9 MB, 3.0 us at 4.3 TB/s. Four rows are four multiprocessors, each with some 100
+ *           GB/s: 4 us.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/running.cuh"
@@ -171,7 +172,7 @@ beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
     SHARED_MEMORY(memory);
     exponentials *warps = (exponentials *)memory;
     const unsigned all_warps = blockDim.x / WARP;
-    struct beam_candidate *lists = (struct beam_candidate *)(warps + all_warps); /* (warps, count) */
+    struct beam_candidate *lists = (struct beam_candidate *)(warps + all_warps); /* of warps */
     const unsigned K = (unsigned)batch.K, d = blockIdx.x / K, k = blockIdx.x % K;
     const unsigned count = BEAM_CANDIDATES(K), warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const int length = running_length(batch, d);
@@ -198,7 +199,7 @@ beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
     if (lane < count) lists[warp * count + lane] = best.own;
     __syncthreads();
     if (warp > 0) return;
-    for (unsigned first = count; first < all_warps * count; first += WARP) { /* of the other warps */
+    for (unsigned first = count; first < all_warps * count; first += WARP) { /* the others' */
         struct beam_candidate next = {-INFINITY, NO_TOKEN};
         if (first + lane < all_warps * count) next = lists[first + lane];
         best.offer(next);

@@ -1,26 +1,28 @@
 /* cross_attention.cu - all beams of a document attend to its source, on tensor cores
  *
- *   q, context (D * K, C), cache (P, most_sources, 2C)   FP16; both products, softmax and sums in FP32
+ *   q, context (D * K, C), cache (P, most_sources, 2C)   FP16; products, softmax, sums in FP32
  *   HS                            64; cross_attention_plain.cu has the others
  *
- * Work. A block is a head of a document. Each of its 8 warps takes every 8th tile of 16 keys, for all
- * beams at once, which are the rows of the tensor cores' 16: keys and values are read once for all of
- * them. Scores stay in registers, with an online softmax as in attention.cu; at the end the warps are
- * put together through shared memory. A beam's bits depend on its own query and source alone.
+ * Work. A block is a head of a document. Each of its 8 warps takes every 8th tile of 16 keys, for
+ * all beams at once, which are the rows of the tensor cores' 16: keys and values are read once for
+ * all of them. Scores stay in registers, with an online softmax as in attention.cu; at the end the
+ * warps are put together through shared memory. A beam's bits depend on its own query and source
+ * alone.
  *
- * Memory. Operands come from global memory straight into the registers where mma wants them: no key is
- * used by two warps. mma does not care which component of a head its k-th column is, if it is the same
- * in both operands, nor which component the n-th column of its result: so a lane may have neighbours, and
- * loads 16 bytes at a time. Of a key's first 32 components lane t of four has 8t to 8t + 7, of a value
- * the lanes with row g of eight have 8g to 8g + 7. Values, whose keys mma wants side by side in one
- * register, are put together from two loads. The next keys are on their way while the values are used.
+ * Memory. Operands come from global memory straight into the registers where mma wants them: no key
+ * is used by two warps. mma does not care which component of a head its k-th column is, if it is
+ * the same in both operands, nor which component the n-th column of its result: so a lane may have
+ * neighbours, and loads 16 bytes at a time. Of a key's first 32 components lane t of four has 8t to
+ * 8t + 7, of a value the lanes with row g of eight have 8g to 8g + 7. Values, whose keys mma wants
+ * side by side in one register, are put together from two loads. The next keys are on their way
+ * while the values are used.
  *
- * Floor. 4 S C bytes a document, K of them or not, and 4 K S C FLOP, of which tensor cores do 4 times as
- * many where K is 4. S = 1024 and C = 1024 are 4.2 MB a layer: 16 documents 15.6 us at an H200's 4.3 TB/s.
- * A single document is 16 blocks on as many multiprocessors, each of which gets some 100 GB/s: 2.6 us in
- * place of 1.0. A second kernel that merges parts of a source would take longer than that to start. Under
- * way are 4 KB of each warp, and up to 16 warps a multiprocessor: 64 KB, where 4.3 TB/s at some 800 ns a
- * load ask for 26 KB.
+ * Floor. 4 S C bytes a document, K of them or not, and 4 K S C FLOP, of which tensor cores do 4
+ * times as many where K is 4. S = 1024 and C = 1024 are 4.2 MB a layer: 16 documents 15.6 us at an
+ * H200's 4.3 TB/s. A single document is 16 blocks on as many multiprocessors, each of which gets
+ * some 100 GB/s: 2.6 us in place of 1.0. A second kernel that merges parts of a source would take
+ * longer than that to start. Under way are 4 KB of each warp, and up to 16 warps a multiprocessor:
+ * 64 KB, where 4.3 TB/s at some 800 ns a load ask for 26 KB.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/ptx.cuh"
@@ -54,7 +56,7 @@ static __device__ __forceinline__ uint4 load_8(const cross_source &source, const
     return key < source.S ? *(const uint4 *)(row + key * source.stride) : make_uint4(0, 0, 0, 0);
 }
 
-/* Keys first + g and first + 8 + g of a tile: components 8t to 8t + 7, and 32 + 8t to 32 + 8t + 7. */
+/* Keys first + g and first + 8 + g of a tile: components 8t to 8t + 7, and those 32 further. */
 struct cross_keys {
     uint4 part[2][2];
 
@@ -108,8 +110,8 @@ static __device__ __forceinline__ uint32_t half_pair(float first, float second)
 
 /* ---- a warp -------------------------------------------------------------------------------- */
 
-/* What a lane holds of the beams' queries: parts of rows g and g + 8, laid out as in ptx.cuh, but for
- * which component is which. Rows past the last beam are zeros, and go nowhere. */
+/* What a lane holds of the beams' queries: parts of rows g and g + 8, laid out as in ptx.cuh,
+ * but for which component is which. Rows past the last beam are zeros, and go nowhere. */
 struct cross_rows {
     uint32_t q[4][4];
     float context[8][4]; /* not yet divided by the sum: components 16t + j and 16t + 8 + j in [j] */
@@ -153,7 +155,8 @@ static __device__ __forceinline__ void scores(float (&s)[2][4], const cross_rows
     }
 }
 
-/* s into weights 2^(s * scale - largest), as softmax_step of attention.cu does it. The tile has a key. */
+/* s into weights 2^(s * scale - largest), as softmax_step of attention.cu does it. The tile has
+ * a key. */
 static __device__ __forceinline__ void softmax_step(float (&s)[2][4], cross_rows &rows, float scale)
 {
 #pragma unroll
@@ -308,8 +311,9 @@ cudaError_t cuda_cross_attention_f16(void *context, const void *q, const void *c
                                               stream);
     if (batch->K > MOST_BEAMS || most_sources > INT32_MAX / 2 || !(scale > 0))
         return cudaErrorInvalidValue;
-    return launch(cross_attention_kernel, dim3((unsigned)batch->D, (unsigned)NH), dim3(WARPS * WARP),
-                  WARPS * batch->K * (PITCH + 2) * sizeof(float), stream, (__half *)context,
+    return launch(cross_attention_kernel, dim3((unsigned)batch->D, (unsigned)NH),
+                  dim3(WARPS * WARP), WARPS * batch->K * (PITCH + 2) * sizeof(float), stream,
+                  (__half *)context,
                   (const __half *)q, (const __half *)cache, (int)most_sources, *batch,
                   scale * LOG2_E);
 }

@@ -44,7 +44,8 @@ static cudaError_t cross_attention_plain(void *context, const void *q, const voi
                   : HS <= 128 ? cross_attention_plain_kernel<E, 8, 16>
                               : cross_attention_plain_kernel<E, 8, 32>;
     if (HS % 8 != 0)
-        kernel = HS <= 64 ? cross_attention_plain_kernel<E, 4, 16> : cross_attention_plain_kernel<E, 4, 32>;
+        kernel = HS <= 64 ? cross_attention_plain_kernel<E, 4, 16>
+                          : cross_attention_plain_kernel<E, 4, 32>;
     return launch(kernel, dim3((unsigned)batch->D, (unsigned)NH),
                   dim3((unsigned)K * decode_parts(K) * WARP), decode_shared_bytes(K, HS), stream,
                   (E *)context, (const E *)q, (const E *)cache, most_sources, *batch, (int)HS,

@@ -2,12 +2,12 @@
  *
  *   context = softmax(q k^T * scale) v, of one head
  *
- * A query is one warp's or, with few queries in a block, several warps', each with a part of the keys.
- * A warp's lanes form groups that have a key each: LANES of WIDTH components are a head or more. Each
- * group goes through its keys by itself (online softmax, as in attention.cu), four at a time, whose
- * loads are all under way before the first is used. At the end groups are put together by shuffles, and
- * warps through shared memory. Which keys a warp and a group have depends on the numbers of beams and of
- * keys alone.
+ * A query is one warp's or, with few queries in a block, several warps', each with a part of the
+ * keys. A warp's lanes form groups that have a key each: LANES of WIDTH components are a head or
+ * more. Each group goes through its keys by itself (online softmax, as in attention.cu), four at a
+ * time, whose loads are all under way before the first is used. At the end groups are put together
+ * by shuffles, and warps through shared memory. Which keys a warp and a group have depends on the
+ * numbers of beams and of keys alone.
  *
  * All in FP32, without tensor cores: of a beam's own past every query has other rows.
  */
@@ -32,14 +32,14 @@ static inline unsigned decode_parts(size_t K)
     return (unsigned)(DECODE_WARPS / K);
 }
 
-/* What a block's warps leave for the merge: HS sums of values, their largest score, sum of weights. */
+/* What a block's warps leave for the merge: HS sums of values, largest score, sum of weights. */
 static inline size_t decode_shared_bytes(size_t K, size_t HS)
 {
     return K * decode_parts(K) * (HS + 2) * sizeof(float);
 }
 
-/* e^(x - largest), where nothing has been seen if largest is -infinity. fmaxf drops a NaN among scores, but
- * here its weight is NaN, and so is the row's sum. */
+/* e^(x - largest), where nothing has been seen if largest is -infinity. fmaxf drops a NaN among
+ * scores, but here its weight is NaN, and so is the row's sum. */
 static __device__ __forceinline__ float weight_of(float x, float largest)
 {
     return expf(x - (largest == -INFINITY ? 0 : largest));
@@ -99,7 +99,8 @@ template <typename E, int WIDTH, int LANES> struct decode_query {
         largest = larger;
     }
 
-    /* The keys of this part, of T. key(t) is where a key is, its value is `apart` elements after it. */
+    /* The keys of this part, of T. key(t) is where a key is, its value is `apart` elements after
+     * it. */
     template <typename Key>
     __device__ __forceinline__ void attend(Key key, int T, size_t apart, int part, int parts)
     {
@@ -176,8 +177,8 @@ static __device__ __forceinline__ void merge_warps(E *context, const float *resu
     }
 }
 
-/* One head of the K queries of a block: query k at q + k * stride, context of it at context + k * C.
- * key(k, t) is where its key t is. */
+/* One head of the K queries of a block: query k at q + k * stride, and its context at context +
+ * k * C. key(k, t) is where its key t is. */
 template <typename E, int WIDTH, int LANES, typename Key>
 static __device__ __forceinline__ void decode_attention(E *context, const E *q, size_t stride,
                                                         Key key, int T, int HS, size_t C,

@@ -1,11 +1,11 @@
-/* embed_beams.cu - x (D * K, C) = layernorm(word[last token of each beam] + position[first_position +
- * its position]), per row
+/* embed_beams.cu - x (D * K, C) = layernorm(word[last token of each beam] +
+ * position[first_position + its position]), per row
  *
  *   work    a warp a row, four rows a block; see layernorm_row.cuh. Rows of documents that are not
  *           running are left as they are.
  *   types   word, position, x of the table's type; all else FP32
- *   floor   reads 2 rows and writes 1: 6C bytes a beam in FP16. 64 beams of C = 1024 are 0.4 MB, 0.1 us:
- *           what there is to wait for is five loads one after another.
+ *   floor   reads 2 rows and writes 1: 6C bytes a beam in FP16. 64 beams of C = 1024 are 0.4 MB,
+ *           0.1 us: what there is to wait for is five loads one after another.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/layernorm_row.cuh"

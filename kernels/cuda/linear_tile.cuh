@@ -191,8 +191,9 @@ template <class tile> struct linear_sums<tile, CUDA_SUMS_TWO_LEVEL> {
 /* All of a tile's products. Nobody reads the ring afterwards. */
 template <class tile, enum cuda_sums SUMS>
 static __device__ __forceinline__ void linear_multiply(linear_sums<tile, SUMS> &sums, __half *ring,
-                                                       const __half *x, const __half *weight, int N,
-                                                       int O, int I, int first_row, int first_column)
+                                                       const __half *x, const __half *weight,
+                                                       int N, int O, int I, int first_row,
+                                                       int first_column)
 {
     auto slot = [=](int step) { return ring + step % tile::SLOTS * tile::SLOT_HALVES; };
     linear_copies<tile> copies(x, weight, N, O, I, first_row, first_column);

@@ -1,11 +1,12 @@
 /* logits.cu - y (N, O) in FP32 = x (N, I) @ weight (O, I)^T + bias (O), on tensor cores
  *
- *   work    that of linear.cu, tile by tile, but for what becomes of the sums: they are stored as they
- *           are, straight from registers. Four lanes store 32 neighbouring bytes, a whole sector.
+ *   work    that of linear.cu, tile by tile, but for what becomes of the sums: they are stored as
+ *           they are, straight from registers. Four lanes store 32 neighbouring bytes, a whole
+ *           sector.
  *   types   x and weight FP16, bias and y FP32; sums as in linear.cu
  *   order   as in linear.cu: an element's bits do not depend on N
- *   floor   2 O I bytes of weights and 4 N O of y. O = 50264, I = 1024: 103 MB, 23.9 us at 4.3 TB/s, and
- *           with 64 rows 12.9 MB more, 3.0 us.
+ *   floor   2 O I bytes of weights and 4 N O of y. O = 50264, I = 1024: 103 MB, 23.9 us at 4.3
+ *           TB/s, and with 64 rows 12.9 MB more, 3.0 us.
  *
  * O may be odd: BART-base has 50265 words.
  */

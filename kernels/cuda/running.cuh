@@ -4,8 +4,8 @@
 
 #include "kernels/cuda/device.cuh"
 
-/* Tokens of the beams of document d; 0 where its slot is not running, and so is to be left as it is.
- * The same in all threads of a block, until the slot is written. */
+/* Tokens of the beams of document d; 0 where its slot is not running, and so is to be left as it
+ * is. The same in all threads of a block, until the slot is written. */
 static __device__ __forceinline__ int running_length(const struct decode_batch &batch, unsigned d)
 {
     const int slot = batch.slots[d];

@@ -1,7 +1,7 @@
 /* self_attention.cu - the beams' last tokens attend to the tokens of their beams
  *
- *   work    a block a head of a document. First it appends keys and values of the last tokens to the
- *           cache, then every beam looks its past up in the table of ancestors: see
+ *   work    a block a head of a document. First it appends keys and values of the last tokens to
+ *           the cache, then every beam looks its past up in the table of ancestors: see
  *           decode_attention.cuh. Beams have most of their past in common: what one warp reads, the
  *           others find in the first cache level.
  *   types   qkv, cache, context of the table's type; products, softmax and sums FP32
@@ -31,8 +31,8 @@ static __device__ __forceinline__ void append(E *rows, const E *qkv, int t, size
     }
 }
 
-/* The cache is read by threads that have not written it: neither const nor __restrict__. Without the 1 in
- * its bounds, ptxas 13.0 saves registers for a second block, and spills. */
+/* The cache is read by threads that have not written it: neither const nor __restrict__. Without
+ * the 1 in its bounds, ptxas 13.0 saves registers for a second block, and spills. */
 template <typename E, int WIDTH, int LANES>
 static __global__ void __launch_bounds__(DECODE_WARPS *WARP, 1)
 self_attention_kernel(E *context, const E *qkv, E *cache,

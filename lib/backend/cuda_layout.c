@@ -13,13 +13,13 @@
  * take 80 us to start one by one, and 2,048 tokens 60 us to compute at the rate of an H200. */
 #define GRAPH_TOKENS 2048
 
-/* Steps of decoding between two looks at who is done: what a document computes past its end is lost,
- * and so is the time in which a free slot waits for the next; with two chunks under way no look costs
- * time itself. */
+/* Steps of decoding between two looks at who is done: what a document computes past its end is
+ * lost, and so is the time in which a free slot waits for the next; with two chunks under way no
+ * look costs time itself. */
 #define STEPS 8
 
-/* With 64 rows, 4 beams each, BART-large's weights are read from memory in the time that the products
- * take. */
+/* With 64 rows, 4 beams each, BART-large's weights are read from memory in the time that the
+ * products take. */
 #define SLOTS 16
 
 /* Of graphs an instance keeps as many as take so much: 128, if one takes 64 KiB, a guess. Single

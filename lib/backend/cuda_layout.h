@@ -20,8 +20,9 @@ void cuda_round_up(const struct chunk_limits *limits, size_t *N, size_t *B, size
  * documents that begin. */
 size_t cuda_slot_numbers(const struct chunk_limits *limits);
 
-/* Weights of this kind are FP32 in any dtype: LayerNorm's vectors, the token type, the relative bias
- * and that of the logits are small, and are added or multiplied in FP32, where they lose nothing. */
+/* Weights of this kind are FP32 in any dtype: LayerNorm's vectors, the token type, the relative
+ * bias and that of the logits are small, and are added or multiplied in FP32, where they lose
+ * nothing. */
 bool cuda_weight_is_float(const struct backend *backend, enum weight_kind kind);
 
 /* Until they are measured. */

@@ -11,8 +11,8 @@
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-/* Will it come again? Steps do. Else, is it one of the sizes that chunks are rounded up to, and so what
- * one token less is rounded up to? All others are large, or would not fit. */
+/* Will it come again? Steps do. Else, is it one of the sizes that chunks are rounded up to, and
+ * so what one token less is rounded up to? All others are large, or would not fit. */
 static bool comes_again(const struct chunk_shape *shape, const struct chunk_limits *limits)
 {
     if (shape->is_steps || shape->variant == NEVER_AGAIN) return shape->is_steps;

@@ -1,7 +1,7 @@
 /* decoder.c - the operations of a decoder's step on a GPU
  *
- * They only enqueue, and in a chunk that is replayed not even that. Which documents take a step is an
- * array on the device, and what each has come to is in its slot: a graph of steps stays right.
+ * They only enqueue, and in a chunk that is replayed not even that. Which documents take a step is
+ * an array on the device, and what each has come to is in its slot: a graph of steps stays right.
  */
 #include "cuda/decoder.h"
 
