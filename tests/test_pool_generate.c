@@ -129,6 +129,29 @@ static void test_mixed_options(void **state)
 
 /* ---- requests ------------------------------------------------------------------------------ */
 
+/* Occupies the pool's instance until it is let go: a `done` waits. */
+struct stopper {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int is_reached, is_let_go;
+    embed_strings out;
+};
+
+static void stop(void *user, embed_status status, const char *message)
+{
+    struct stopper *stopper = user;
+    (void)status;
+    (void)message;
+    pthread_mutex_lock(&stopper->lock);
+    stopper->is_reached = 1;
+    pthread_cond_broadcast(&stopper->changed);
+    while (!stopper->is_let_go) pthread_cond_wait(&stopper->changed, &stopper->lock);
+    pthread_mutex_unlock(&stopper->lock);
+}
+
+/* Where it is not NULL, the `done` of each text waits for it. */
+static struct stopper *stops_texts;
+
 static atomic_uint ends; /* of requests, in order */
 
 struct submitted {
@@ -146,6 +169,7 @@ static void note_text(void *user, size_t i, const embed_generated *summary)
     (void)i;
     if (summary->text != NULL && atomic_load(&submitted->calls) == 0)
         atomic_fetch_add(&submitted->texts_done, 1);
+    if (stops_texts != NULL) stop(stops_texts, EMBED_OK, "");
 }
 
 static void note_done(void *user, embed_status status, const char *message)
@@ -248,30 +272,22 @@ static void test_other_beams_get_their_turn(void **state)
 
 /* ---- a queue that can be stopped ----------------------------------------------------------- */
 
-/* Occupies the pool's instance until it is let go: its `done` waits. */
-struct stopper {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int is_reached, is_let_go;
-    embed_strings out;
-};
-
-static void stop(void *user, embed_status status, const char *message)
+static void prepare_stopper(struct stopper *stopper)
 {
-    struct stopper *stopper = user;
-    (void)status;
-    (void)message;
+    *stopper = (struct stopper){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0,
+                                EMBED_STRINGS_INIT};
+}
+
+static void wait_until_stopped(struct stopper *stopper)
+{
     pthread_mutex_lock(&stopper->lock);
-    stopper->is_reached = 1;
-    pthread_cond_broadcast(&stopper->changed);
-    while (!stopper->is_let_go) pthread_cond_wait(&stopper->changed, &stopper->lock);
+    while (!stopper->is_reached) pthread_cond_wait(&stopper->changed, &stopper->lock);
     pthread_mutex_unlock(&stopper->lock);
 }
 
 static void occupy(struct stopper *stopper, embed_pool *pool)
 {
-    *stopper = (struct stopper){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0,
-                                EMBED_STRINGS_INIT};
+    prepare_stopper(stopper);
     embed_request request = EMBED_REQUEST_INIT;
     request.texts = texts;
     request.n = 1;
@@ -280,9 +296,7 @@ static void occupy(struct stopper *stopper, embed_pool *pool)
     request.done = stop;
     request.user = stopper;
     assert_int_equal(embed_pool_submit(pool, &request, NULL), EMBED_OK);
-    pthread_mutex_lock(&stopper->lock);
-    while (!stopper->is_reached) pthread_cond_wait(&stopper->changed, &stopper->lock);
-    pthread_mutex_unlock(&stopper->lock);
+    wait_until_stopped(stopper);
 }
 
 static void let_go(struct stopper *stopper)
@@ -328,15 +342,19 @@ static void test_cancel_under_way(void **state)
 {
     (void)state;
     embed_pool *pool = create_small(0);
+    struct stopper stopper;
     struct submitted a;
-    for (int i = 0; i < 20; i++) {
-        assert_int_equal(submit(&a, pool, 0, 30, &kinds[0], 0), EMBED_OK);
-        while (metrics_of(pool).computing_texts == 0) nanosleep(&(struct timespec){0, 10000}, NULL);
-        embed_ticket_cancel(a.ticket);
-        assert_ended(&a, EMBED_CANCELLED);
-        assert_null(a.out.items);
-        assert_true(atomic_load(&a.texts_done) < 30);
-    }
+    prepare_stopper(&stopper);
+    stops_texts = &stopper;
+    assert_int_equal(submit(&a, pool, 0, 30, &kinds[0], 0), EMBED_OK);
+    wait_until_stopped(&stopper);
+    embed_ticket_cancel(a.ticket);
+    assert_int_equal(embed_ticket_wait(a.ticket, 0), EMBED_PENDING);
+    let_go(&stopper);
+    assert_ended(&a, EMBED_CANCELLED);
+    assert_null(a.out.items);
+    assert_in_range(atomic_load(&a.texts_done), 1, 3);
+    stops_texts = NULL;
     embed_pool_destroy(pool);
 }
 
@@ -391,21 +409,36 @@ static void test_close(void **state)
     embed_pool_destroy(pool);
 }
 
-/* Also where the instance is at work all the time: those under way end, and the rest does not begin. */
+static void *close_pool(void *pool)
+{
+    embed_pool_close(pool, 0);
+    return NULL;
+}
+
+/* Also where the instance is at work: those under way end, and the rest does not begin. */
 static void test_close_cancels(void **state)
 {
     (void)state;
     embed_pool *pool = create_small(0);
+    struct stopper stopper;
     struct submitted a, b;
+    pthread_t thread;
+    prepare_stopper(&stopper);
+    stops_texts = &stopper;
     assert_int_equal(submit(&a, pool, 0, DOCUMENTS, &kinds[0], 0), EMBED_OK);
     assert_int_equal(submit(&b, pool, 0, 4, &kinds[0], 0), EMBED_OK);
-    while (metrics_of(pool).computing_texts == 0) nanosleep(&(struct timespec){0, 10000}, NULL);
-    assert_int_equal(embed_pool_close(pool, 0), EMBED_OK);
+    wait_until_stopped(&stopper);
+    assert_int_equal(pthread_create(&thread, NULL, close_pool, pool), 0);
+    while (metrics_of(pool).state != EMBED_POOL_CLOSED)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    let_go(&stopper);
+    pthread_join(thread, NULL);
     assert_int_equal(embed_ticket_wait(a.ticket, 0), EMBED_CANCELLED);
     embed_pool_destroy(pool);
-    assert_true(atomic_load(&a.texts_done) < 20);
+    assert_in_range(atomic_load(&a.texts_done), 1, 3);
     assert_ended(&a, EMBED_CANCELLED); /* tickets outlive the pool */
     assert_not_computed(&b, EMBED_CANCELLED);
+    stops_texts = NULL;
 }
 
 /* ---- wrong calls --------------------------------------------------------------------------- */
