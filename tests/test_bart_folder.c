@@ -133,7 +133,7 @@ static void test_config(void **state)
          EMBED_UNSUPPORTED, "\"architectures\" has 2 values"},
         {"\"BartForConditionalGeneration\"", "7", EMBED_BAD_FILE, "must be a text"},
         {"\"model_type\": \"bart\"", "\"model_type\": \"mbart\"", EMBED_UNSUPPORTED,
-         "runs \"bert\", \"mpnet\" and \"bart\""},
+         "\"model_type\" is \"mbart\", this version runs \"bert\", \"roberta\", "},
     };
     CHECK_EDITS(EVEN, "config.json", edits);
 }

@@ -39,54 +39,102 @@ static embed_status divide(size_t *head_size, const struct config_file *file,
     return EMBED_OK;
 }
 
-/* What all encoders of BERT's kind have. */
+/* ---- encoders of BERT's kind --------------------------------------------------------------- */
+
+/* Where their sizes stand. */
+struct size_keys {
+    const char *width, *layers, *heads, *inner, *activation;
+};
+
+static const struct size_keys bert_keys = {"hidden_size", "num_hidden_layers",
+                                           "num_attention_heads", "intermediate_size",
+                                           "hidden_act"};
+static const struct size_keys distilbert_keys = {"dim", "n_layers", "n_heads", "hidden_dim",
+                                                 "activation"};
+
 static embed_status read_sizes(struct transformer_config *config, const struct config_file *file,
-                               const struct config_object *object)
+                               const struct config_object *object, const struct size_keys *keys)
 {
-    double epsilon = 1e-12; /* the default of transformers, for BERT and MPNet */
-    TRY(config_size(file, object, "hidden_size", 1, MAX_WIDTH, true, &config->C));
-    TRY(config_size(file, object, "num_hidden_layers", 1, MAX_LAYERS, true, &config->L));
-    TRY(config_size(file, object, "num_attention_heads", 1, MAX_HEADS, true, &config->NH));
-    TRY(config_size(file, object, "intermediate_size", 1, MAX_INNER, true, &config->F));
+    TRY(config_size(file, object, keys->width, 1, MAX_WIDTH, true, &config->C));
+    TRY(config_size(file, object, keys->layers, 1, MAX_LAYERS, true, &config->L));
+    TRY(config_size(file, object, keys->heads, 1, MAX_HEADS, true, &config->NH));
+    TRY(config_size(file, object, keys->inner, 1, MAX_INNER, true, &config->F));
     TRY(config_size(file, object, "vocab_size", 1, MAX_ROWS, true, &config->V));
     TRY(config_size(file, object, "max_position_embeddings", 1, MAX_POSITIONS, true,
                     &config->positions));
+    TRY(divide(&config->HS, file, keys->width, config->C, keys->heads, config->NH));
+    return text_must_be(file, object, keys->activation, "gelu");
+}
+
+static embed_status read_epsilon(struct transformer_config *config, const struct config_file *file,
+                                 const struct config_object *object)
+{
+    double epsilon = 1e-12; /* the default of transformers, for BERT, RoBERTa and MPNet */
     TRY(config_number(file, object, "layer_norm_eps", 0, 1, false, &epsilon));
     config->epsilon = (float)epsilon;
-
-    TRY(divide(&config->HS, file, "hidden_size", config->C, "num_attention_heads", config->NH));
-    return text_must_be(file, object, "hidden_act", "gelu");
+    return EMBED_OK;
 }
 
 static embed_status read_bert(struct transformer_config *config, const struct config_file *file,
                               const struct config_object *object)
 {
-    *config = (struct transformer_config){.family = "bert", .token_types = 2, .word_scale = 1};
-    TRY(read_sizes(config, file, object));
+    config->token_types = 2;
+    TRY(read_sizes(config, file, object, &bert_keys));
+    TRY(read_epsilon(config, file, object));
     TRY(config_size(file, object, "type_vocab_size", 1, 1024, false, &config->token_types));
     TRY(text_must_be(file, object, "position_embedding_type", "absolute"));
     TRY(config_must_be_off(file, object, "is_decoder", 0));
     return config_must_be_off(file, object, "add_cross_attention", 0);
 }
 
+/* Where positions are counted from the padding's row on, there are rows for it and for a token. */
+static embed_status check_positions(const struct transformer_config *config,
+                                    const struct config_file *file)
+{
+    if (config->positions < config->padding_id + 2)
+        return fail(EMBED_BAD_FILE, "%s: \"max_position_embeddings\" is %zu, must be %zu or more",
+                    config_file_path(file), config->positions, config->padding_id + 2);
+    return EMBED_OK;
+}
+
+/* RoBERTa, XLM-RoBERTa and CamemBERT, which are the same but for the tokenizer. */
+static embed_status read_roberta(struct transformer_config *config, const struct config_file *file,
+                                 const struct config_object *object)
+{
+    config->positions_skip_padding = true;
+    config->padding_id = 1;
+    TRY(read_bert(config, file, object));
+    TRY(config_size(file, object, "pad_token_id", 0, config->V - 1, false, &config->padding_id));
+    config->first_position = config->padding_id + 1;
+    return check_positions(config, file);
+}
+
+/* sinusoidal_pos_embds only says what the table of positions began as: it is stored. */
+static embed_status read_distilbert(struct transformer_config *config,
+                                    const struct config_file *file,
+                                    const struct config_object *object)
+{
+    config->epsilon = 1e-12f; /* written into transformers' code */
+    return read_sizes(config, file, object, &distilbert_keys);
+}
+
 static embed_status read_mpnet(struct transformer_config *config, const struct config_file *file,
                                const struct config_object *object)
 {
-    *config = (struct transformer_config){
-        .family = "mpnet", .distance_buckets = 32, .positions_skip_padding = true, .padding_id = 1,
-        .first_position = 2, .word_scale = 1};
-    TRY(read_sizes(config, file, object));
     /* transformers' MPNet has 32 buckets and padding id 1 written into its code. */
+    config->distance_buckets = 32;
+    config->positions_skip_padding = true;
+    config->padding_id = 1;
+    config->first_position = 2;
+    TRY(read_sizes(config, file, object, &bert_keys));
+    TRY(read_epsilon(config, file, object));
     size_t buckets = config->distance_buckets;
     TRY(config_size(file, object, "relative_attention_num_buckets", 1, 1024, false, &buckets));
     if (buckets != config->distance_buckets)
         return fail(EMBED_UNSUPPORTED,
                     "%s: \"relative_attention_num_buckets\" is %zu, this version runs only %zu",
                     config_file_path(file), buckets, config->distance_buckets);
-    if (config->positions < config->padding_id + 2)
-        return fail(EMBED_BAD_FILE, "%s: \"max_position_embeddings\" is %zu, must be %zu or more",
-                    config_file_path(file), config->positions, config->padding_id + 2);
-    return EMBED_OK;
+    return check_positions(config, file);
 }
 
 /* ---- BART ---------------------------------------------------------------------------------- */
@@ -132,9 +180,8 @@ static embed_status must_be_plain_bart(const struct config_file *file,
 static embed_status read_bart(struct transformer_config *config, const struct config_file *file,
                               const struct config_object *object)
 {
-    /* transformers' BART has this epsilon and the first position written into its code. */
-    *config = (struct transformer_config){
-        .family = "bart", .epsilon = 1e-5f, .first_position = 2, .word_scale = 1};
+    config->epsilon = 1e-5f; /* written into transformers' code, as is the first position */
+    config->first_position = 2;
     const struct {
         const char *key;
         size_t most, *out;
@@ -165,6 +212,20 @@ static embed_status read_bart(struct transformer_config *config, const struct co
 
 /* ---- all of them --------------------------------------------------------------------------- */
 
+static const struct {
+    const char *type;
+    embed_status (*read)(struct transformer_config *, const struct config_file *,
+                         const struct config_object *);
+} families[] = {
+    {"bert", read_bert},
+    {"roberta", read_roberta},
+    {"xlm-roberta", read_roberta},
+    {"camembert", read_roberta},
+    {"distilbert", read_distilbert},
+    {"mpnet", read_mpnet},
+    {"bart", read_bart},
+};
+
 static embed_status read_family(struct transformer_config *config, const struct config_file *file)
 {
     const struct config_object *object;
@@ -174,11 +235,14 @@ static embed_status read_family(struct transformer_config *config, const struct 
     if (config_has(file, object, "quantization_config"))
         return fail(EMBED_UNSUPPORTED, "%s: quantized weights (\"quantization_config\")",
                     config_file_path(file));
-    if (strcmp(type, "bert") == 0) return read_bert(config, file, object);
-    if (strcmp(type, "mpnet") == 0) return read_mpnet(config, file, object);
-    if (strcmp(type, "bart") == 0) return read_bart(config, file, object);
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        if (strcmp(type, families[i].type) != 0) continue;
+        *config = (struct transformer_config){.family = families[i].type, .word_scale = 1};
+        return families[i].read(config, file, object);
+    }
     return fail(EMBED_UNSUPPORTED,
-                "%s: \"model_type\" is \"%s\", this version runs \"bert\", \"mpnet\" and \"bart\"",
+                "%s: \"model_type\" is \"%s\", this version runs \"bert\", \"roberta\", "
+                "\"xlm-roberta\", \"camembert\", \"distilbert\", \"mpnet\" and \"bart\"",
                 config_file_path(file), type);
 }
 

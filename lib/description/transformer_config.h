@@ -9,7 +9,7 @@
 
 /* Letters as in kernels/kernels.h. */
 struct transformer_config {
-    const char *family;      /* "bert", "mpnet", "bart" */
+    const char *family;      /* model_type: "bert", "roberta", "distilbert", "mpnet", "bart", ... */
     size_t C;                /* hidden_size */
     size_t L;                /* num_hidden_layers */
     size_t NH, HS;           /* num_attention_heads, C / NH */

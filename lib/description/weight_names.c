@@ -4,20 +4,35 @@
 #include <stddef.h>
 #include <string.h>
 
-static const struct weight_names bert = {
-    .prefix = "bert.",
+#define BERT_TENSORS                                                                           \
+    .word = "embeddings.word_embeddings", .position = "embeddings.position_embeddings",        \
+    .type = "embeddings.token_type_embeddings", .embeddings_norm = "embeddings.LayerNorm",     \
+    .query = "encoder.layer.%zu.attention.self.query",                                         \
+    .key = "encoder.layer.%zu.attention.self.key",                                             \
+    .value = "encoder.layer.%zu.attention.self.value",                                         \
+    .attention_output = "encoder.layer.%zu.attention.output.dense",                            \
+    .attention_norm = "encoder.layer.%zu.attention.output.LayerNorm",                          \
+    .feed_forward_in = "encoder.layer.%zu.intermediate.dense",                                 \
+    .feed_forward_out = "encoder.layer.%zu.output.dense",                                      \
+    .feed_forward_norm = "encoder.layer.%zu.output.LayerNorm"
+
+static const struct weight_names bert = {.prefix = "bert.", BERT_TENSORS};
+/* XLM-RoBERTa and CamemBERT have RoBERTa's prefix. */
+static const struct weight_names roberta = {.prefix = "roberta.", BERT_TENSORS};
+
+static const struct weight_names distilbert = {
+    .prefix = "distilbert.",
     .word = "embeddings.word_embeddings",
     .position = "embeddings.position_embeddings",
-    .type = "embeddings.token_type_embeddings",
     .embeddings_norm = "embeddings.LayerNorm",
-    .query = "encoder.layer.%zu.attention.self.query",
-    .key = "encoder.layer.%zu.attention.self.key",
-    .value = "encoder.layer.%zu.attention.self.value",
-    .attention_output = "encoder.layer.%zu.attention.output.dense",
-    .attention_norm = "encoder.layer.%zu.attention.output.LayerNorm",
-    .feed_forward_in = "encoder.layer.%zu.intermediate.dense",
-    .feed_forward_out = "encoder.layer.%zu.output.dense",
-    .feed_forward_norm = "encoder.layer.%zu.output.LayerNorm",
+    .query = "transformer.layer.%zu.attention.q_lin",
+    .key = "transformer.layer.%zu.attention.k_lin",
+    .value = "transformer.layer.%zu.attention.v_lin",
+    .attention_output = "transformer.layer.%zu.attention.out_lin",
+    .attention_norm = "transformer.layer.%zu.sa_layer_norm",
+    .feed_forward_in = "transformer.layer.%zu.ffn.lin1",
+    .feed_forward_out = "transformer.layer.%zu.ffn.lin2",
+    .feed_forward_norm = "transformer.layer.%zu.output_layer_norm",
 };
 
 static const struct weight_names mpnet = {
@@ -74,8 +89,17 @@ static const struct weight_names bart = {
 
 const struct weight_names *weight_names_of(const char *family)
 {
-    if (strcmp(family, "bert") == 0) return &bert;
-    if (strcmp(family, "mpnet") == 0) return &mpnet;
-    if (strcmp(family, "bart") == 0) return &bart;
+    static const struct {
+        const char *family;
+        const struct weight_names *names;
+    } all[] = {{"bert", &bert},
+               {"roberta", &roberta},
+               {"xlm-roberta", &roberta},
+               {"camembert", &roberta},
+               {"distilbert", &distilbert},
+               {"mpnet", &mpnet},
+               {"bart", &bart}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(family, all[i].family) == 0) return all[i].names;
     return NULL;
 }
