@@ -142,6 +142,30 @@ static void test_categories(void **state)
     check_categories(0, 256 * MIB, 8 * MIB, 0, 9 * MIB); /* too large: there is none */
 }
 
+/* A model that generates has keys and values besides, and its generator's part of the staging. */
+static void test_generating_model(void **state)
+{
+    (void)state;
+    const char *folder = "tests/vectors/tiny-bart";
+    embed_model *model = open_model(folder, EMBED_DTYPE_AUTO);
+    struct emulator_account opened = account();
+    embed_memory planned = plan(folder, 0), actual = EMBED_MEMORY_INIT;
+    embed_instance *instance = NULL;
+    check(embed_instance_create(&instance, model, NULL));
+    check(embed_instance_get_memory(instance, &actual));
+    assert_memory_equal(&planned, &actual, sizeof planned);
+
+    struct emulator_account taken = account();
+    struct emulator_usage used;
+    emulator_get_usage(&used);
+    assert_true(planned.kv > 0);
+    assert_int_equal(planned.activations + planned.workspace + planned.kv,
+                     taken.allocations - opened.allocations + taken.streams);
+    assert_int_equal(planned.pinned, used.pinned_bytes);
+    embed_instance_destroy(instance);
+    embed_model_close(model);
+}
+
 /* The context and cuBLASLt are there once, however many models are opened. */
 static void test_once_a_process(void **state)
 {
@@ -329,8 +353,13 @@ int main(void)
 {
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
     const struct CMUnitTest tests[] = {
-        TEST(test_categories),     TEST(test_once_a_process), TEST(test_others_on_the_device),
-        TEST(test_second_device),  TEST(test_graphs_give_way), TEST(test_instances),
+        TEST(test_categories),
+        TEST(test_generating_model),
+        TEST(test_once_a_process),
+        TEST(test_others_on_the_device),
+        TEST(test_second_device),
+        TEST(test_graphs_give_way),
+        TEST(test_instances),
         TEST(test_memory_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,7 +30,7 @@ struct packed_batch chunk_pack(const struct embed_instance *instance, size_t fir
     if (backend->round_up != NULL)
         backend->round_up(&instance->plan.limits, &N, &B, &longest);
 
-    int32_t *ids = worker->batch, *positions = ids + N, *offsets = positions + N;
+    int32_t *ids = worker->staging.batch, *positions = ids + N, *offsets = positions + N;
     for (size_t i = first; i < last; i++) {
         size_t T = spans[i].count;
         offsets[i - first] = (int32_t)n;

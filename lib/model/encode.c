@@ -63,7 +63,7 @@ static embed_status compute_chunk(void *argument, size_t i, unsigned index,
     TRY(encoder_forward(&model->encoder, op, a, &batch, execution));
     TRY(op->pool(a->rows, a->x, &batch, C, model->pipeline.pooling, D, encode->normalize,
                  execution));
-    return op->fetch(worker->rows, a->rows, batch.B * C * sizeof(float), execution);
+    return op->fetch(worker->staging.rows, a->rows, batch.B * C * sizeof(float), execution);
 }
 
 /* A chunk's rows to their places in the caller's memory. */
@@ -73,7 +73,7 @@ static void deliver_chunk(void *argument, unsigned index)
     const struct worker *worker = &encode->instance->workers[index];
     size_t C = encode->instance->model->encoder.config.C, D = encode->options->dimensions;
     for (size_t i = 0; i < worker->texts; i++) {
-        const float *row = worker->rows + i * C;
+        const float *row = worker->staging.rows + i * C;
         memcpy(row_place(encode->rows, worker->first + i), row, D * sizeof(float));
         if (all_finite(row, D)) continue;
         atomic_fetch_add(&encode->not_finite, 1);

@@ -32,7 +32,6 @@ struct generator {
     void *memory; /* of the device */
     struct decoder_cache cache;
     struct decoder_activations activations;
-    void *staging_memory;
     struct staging staging;
     struct slot *slots; /* (P) */
     int32_t *ids;       /* (P, max_tokens): the slots' */
@@ -92,14 +91,11 @@ static embed_status fill(struct generator *generator)
 {
     const struct embed_instance *instance = generator->instance;
     const struct instance_plan *plan = &instance->plan;
-    struct backend *backend = instance->model->backend;
     size_t P = plan->limits.D, S = plan->limits.T;
 
     TRY(create_cache(generator));
-    size_t bytes = generator_staging_bytes(plan);
-    TRY(backend->staging_allocate(backend, &generator->staging_memory, bytes,
-                                  "a generator's staging"));
-    staging_place(&generator->staging, generator->staging_memory, plan);
+    size_t workers = plan->worker_staging * instance->model->backend->workers;
+    staging_place(&generator->staging, (char *)instance->staging + workers, plan);
     generator->slots = memory_allocate(P, sizeof *generator->slots, "a generator");
     generator->ids = memory_allocate(P, S * sizeof *generator->ids, "a generator");
     if (generator->slots == NULL || generator->ids == NULL) return EMBED_OUT_OF_MEMORY;
@@ -126,7 +122,6 @@ void generator_destroy(struct generator *generator)
     if (generator == NULL) return;
     struct backend *backend = generator->instance->model->backend;
     backend->release(backend, generator->memory);
-    backend->staging_release(backend, generator->staging_memory);
     memory_free(generator->slots);
     memory_free(generator->ids);
     memory_free(generator);

@@ -44,7 +44,7 @@ void generator_destroy(struct generator *generator); /* NULL is fine */
 /* Until the feed has no more and all have ended. A failure is that of all that are under way. */
 embed_status generator_run(struct generator *generator, const struct generator_feed *feed);
 
-/* Of the host, that a generator takes. */
+/* Of the instance's staging, that a generator takes. */
 size_t generator_staging_bytes(const struct instance_plan *plan);
 
 #endif

@@ -14,15 +14,12 @@ static void place_worker(struct embed_instance *instance, size_t index)
     const struct embed_model *model = instance->model;
     const struct transformer_config *config = &model->encoder.config;
     struct worker *worker = &instance->workers[index];
-    size_t N = plan->limits.N, B = plan->limits.B;
     char *activations = (char *)instance->activations;
     if (!model->backend->is_queue) activations += index * plan->worker_activations;
     activations_place(&worker->activations, activations, config, model->backend->activation_bytes,
-                      N, B);
-    size_t rows = config->decoder.L > 0 ? 0 : B * config->C;
-    size_t bytes = rows * sizeof(float) + packed_batch_size(N, B) * sizeof(int32_t);
-    worker->rows = (float *)(void *)((char *)instance->staging + index * bytes);
-    worker->batch = (int32_t *)(worker->rows + rows);
+                      plan->limits.N, plan->limits.B);
+    worker_staging_place(&worker->staging, (char *)instance->staging + index * plan->worker_staging,
+                         plan);
 }
 
 static embed_status create_buffers(struct embed_instance *instance,

@@ -9,8 +9,7 @@
 /* What a worker needs for one chunk, and where the chunk's results belong. */
 struct worker {
     struct activations activations;
-    int32_t *batch; /* the arrays of the chunk's packed_batch */
-    float *rows;    /* (B, C): the chunk's rows on the host; a model that generates has none */
+    struct worker_staging staging;
     size_t first, texts; /* of the call's */
 };
 
@@ -20,7 +19,7 @@ struct embed_instance {
     struct executor *executor;
     struct worker *workers;
     void *activations; /* all workers' */
-    void *staging;     /* all workers' */
+    void *staging;     /* all workers', and the generator's after them */
     struct token_batch *tokens;
     struct token_span spans[TOKEN_BATCH_TEXTS];
     size_t chunks[TOKEN_BATCH_TEXTS + 1]; /* chunk i is texts chunks[i] to chunks[i + 1] - 1 */

@@ -2,6 +2,7 @@
 #include "model/plan.h"
 
 #include "base/memory.h"
+#include "base/placement.h"
 #include "base/status.h"
 #include "description/generation_config.h"
 #include "formats/checkpoint.h"
@@ -15,12 +16,13 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
                              const struct transformer_config *config)
 {
     size_t positions = transformer_config_max_tokens(config);
-    if (pipeline->max_tokens > positions)
+    bool exceeds = pipeline->max_tokens > positions;
+    if (exceeds && !pipeline->max_tokens_is_tokenizers)
         return fail(EMBED_BAD_FILE,
                     "%s: texts of up to %zu tokens, but config.json has "
                     "\"max_position_embeddings\" for %zu",
                     pipeline->transformer_folder, pipeline->max_tokens, positions);
-    *max_tokens = pipeline->max_tokens > 0 ? pipeline->max_tokens : positions;
+    *max_tokens = pipeline->max_tokens > 0 && !exceeds ? pipeline->max_tokens : positions;
     return EMBED_OK;
 }
 
@@ -62,6 +64,17 @@ static size_t decoding_activations(const struct instance_plan *plan,
                                      plan->limits.D * plan->limits.K, plan->limits.K);
 }
 
+size_t worker_staging_place(struct worker_staging *staging, void *base,
+                            const struct instance_plan *plan)
+{
+    struct placement memory = {base, 0};
+    const struct chunk_limits *limits = &plan->limits;
+    staging->rows = placement_take(&memory, limits->B, plan->row_width, sizeof *staging->rows);
+    staging->batch = placement_take(&memory, packed_batch_size(limits->N, limits->B), 1,
+                                    sizeof *staging->batch);
+    return memory.bytes;
+}
+
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -87,9 +100,12 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     plan->workspace = backend->executor_bytes(backend, &plan->limits);
     plan->stream = backend->costs.stream;
     plan->graphs = backend->graph_bytes;
-    size_t rows = generates ? 0 : B * config->C * sizeof(float);
-    plan->staging = backend->workers * (packed_batch_size(N, B) * sizeof(int32_t) + rows);
-    if (generates) plan->staging += generator_staging_bytes(plan);
+    struct worker_staging nowhere;
+    plan->row_width = generates ? 0 : config->C;
+    plan->worker_staging = worker_staging_place(&nowhere, NULL, plan);
+    if (!size_multiply(plan->worker_staging, backend->workers, &plan->staging))
+        plan->staging = SIZE_MAX;
+    else if (generates) plan->staging += generator_staging_bytes(plan);
     /* Chunks that are computed one after another use the same. */
     size_t sets = backend->is_queue ? 1 : backend->workers;
     if (!size_multiply(plan->worker_activations, sets, &plan->activations))
@@ -97,7 +113,8 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     if (generates)
         plan->activations =
             larger(plan->activations, decoding_activations(plan, config, backend));
-    if (plan->activations > SIZE_MAX / 4 || plan->cache > SIZE_MAX / 4)
+    if (plan->activations > SIZE_MAX / 4 || plan->cache > SIZE_MAX / 4 ||
+        plan->staging > SIZE_MAX / 4)
         return fail(EMBED_OUT_OF_MEMORY, "an instance for %zu tokens and %zu documents fits no memory",
                     N, plan->limits.D);
     return EMBED_OK;

@@ -10,6 +10,7 @@
 #include "description/transformer_config.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* The longest text in tokens: what the folder sets, or as many as there are positions for.
  * EMBED_BAD_FILE where it sets more than that. */
@@ -21,11 +22,23 @@ struct instance_plan {
     size_t worker_activations;            /* bytes, for a chunk */
     size_t activations, workspace;        /* bytes on the device, for all workers */
     size_t stream, graphs;                /* the same, that nobody allocates: CUDA takes them */
-    size_t staging;                       /* bytes of the host, for all workers */
+    size_t row_width;                     /* floats of a text's row; a model that generates has none */
+    size_t worker_staging;                /* bytes of the host, for a chunk */
+    size_t staging;                       /* the same, for all workers and, after them, the generator */
     /* Of a model that generates: limits.D documents and limits.K beams at a time. */
     size_t max_length;                    /* tokens of a beam, T */
     size_t cache;                         /* bytes on the device: keys, values, beams */
 };
+
+/* What a worker copies to and from the device. */
+struct worker_staging {
+    float *rows;    /* (B, row_width): the chunk's rows */
+    int32_t *batch; /* the arrays of the chunk's packed_batch */
+};
+
+/* Its bytes, and its place in so many at `base`; NULL: only the bytes. */
+size_t worker_staging_place(struct worker_staging *staging, void *base,
+                            const struct instance_plan *plan);
 
 /* `generation` is not looked at where the config has no decoder. EMBED_INVALID_ARGUMENT where the
  * options ask for more than the model can; EMBED_OUT_OF_MEMORY where the bytes fit no memory. */
