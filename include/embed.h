@@ -512,7 +512,8 @@ typedef struct embed_pool_options {
     unsigned warm_up_passes; /* 0: 10 */
     const char *profile; /* a batch profile, a file written for this model and device; NULL: none */
     /* Of a model that generates, as in embed_instance_options. Documents are under way in each instance,
-     * fewer where memory is short; batch_tokens are those of sources that are read at a time. */
+     * fewer where memory is short; batch_tokens are those of sources that are read at a time. A document
+     * begins as soon as there is room for it: batch_texts and max_delay_microseconds do nothing there. */
     size_t documents;
     unsigned num_beams;
     size_t max_length;
