@@ -1,9 +1,5 @@
 /* test_pool.c - a pool on the CPU: the same rows as an instance gives, every request ended once */
-#include "pool_test.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
-#include <string.h>
+#include "pool_request_test.h"
 
 static void assert_rows(const float *rows, size_t first, size_t n)
 {
@@ -93,66 +89,26 @@ static void test_options(void **state)
 
 /* ---- a queue that can be stopped ----------------------------------------------------------- */
 
-/* Occupies the pool's instance until it is let go: its `done` waits. */
-struct stopper {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int is_reached, is_let_go;
-    float row[WIDTH];
-};
-
-static void stop(void *user, embed_status status, const char *message)
-{
-    struct stopper *stopper = user;
-    (void)status;
-    (void)message;
-    pthread_mutex_lock(&stopper->lock);
-    stopper->is_reached = 1;
-    pthread_cond_broadcast(&stopper->changed);
-    while (!stopper->is_let_go) pthread_cond_wait(&stopper->changed, &stopper->lock);
-    pthread_mutex_unlock(&stopper->lock);
-}
-
 static void occupy(struct stopper *stopper, embed_pool *pool)
 {
-    *stopper = (struct stopper){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {0}};
+    static float row[WIDTH];
+    prepare_stopper(stopper);
     embed_request request = EMBED_REQUEST_INIT;
     request.texts = texts;
     request.n = 1;
-    request.out = stopper->row;
+    request.out = row;
     request.capacity = WIDTH;
     request.done = stop;
     request.user = stopper;
     assert_int_equal(embed_pool_submit(pool, &request, NULL), EMBED_OK);
-    pthread_mutex_lock(&stopper->lock);
-    while (!stopper->is_reached) pthread_cond_wait(&stopper->changed, &stopper->lock);
-    pthread_mutex_unlock(&stopper->lock);
-}
-
-static void let_go(struct stopper *stopper)
-{
-    pthread_mutex_lock(&stopper->lock);
-    stopper->is_let_go = 1;
-    pthread_cond_broadcast(&stopper->changed);
-    pthread_mutex_unlock(&stopper->lock);
+    wait_until_stopped(stopper);
 }
 
 struct submitted {
-    embed_ticket *ticket;
+    struct ending end;
     float rows[4 * WIDTH];
     embed_item items[4];
-    atomic_uint calls;
-    embed_status status;
-    char message[256];
 };
-
-static void note_done(void *user, embed_status status, const char *message)
-{
-    struct submitted *submitted = user;
-    submitted->status = status;
-    snprintf(submitted->message, sizeof submitted->message, "%s", message);
-    atomic_fetch_add(&submitted->calls, 1);
-}
 
 static embed_status submit(struct submitted *submitted, embed_pool *pool, size_t n,
                            unsigned deadline)
@@ -165,18 +121,9 @@ static embed_status submit(struct submitted *submitted, embed_pool *pool, size_t
     request.capacity = n * WIDTH;
     request.items = submitted->items;
     request.deadline_milliseconds = deadline;
-    request.done = note_done;
-    request.user = submitted;
-    return embed_pool_submit(pool, &request, &submitted->ticket);
-}
-
-static void assert_ended(struct submitted *submitted, embed_status status)
-{
-    assert_int_equal(embed_ticket_wait(submitted->ticket, EMBED_WAIT_FOREVER), status);
-    assert_int_equal(atomic_load(&submitted->calls), 1);
-    assert_int_equal(submitted->status, status);
-    if (status != EMBED_OK) assert_true(strlen(submitted->message) > 10);
-    embed_ticket_free(submitted->ticket);
+    request.done = note_end;
+    request.user = &submitted->end;
+    return embed_pool_submit(pool, &request, &submitted->end.ticket);
 }
 
 static void test_pending_and_cancel(void **state)
@@ -189,23 +136,23 @@ static void test_pending_and_cancel(void **state)
     assert_int_equal(submit(&a, pool, 2, 0), EMBED_OK);
     assert_int_equal(submit(&b, pool, 3, 0), EMBED_OK);
     assert_int_equal(submit(&c, pool, 1, 0), EMBED_OK);
-    assert_int_equal(embed_ticket_wait(a.ticket, 0), EMBED_PENDING);
+    assert_int_equal(embed_ticket_wait(a.end.ticket, 0), EMBED_PENDING);
     double before = seconds();
-    assert_int_equal(embed_ticket_wait(a.ticket, 30), EMBED_PENDING);
+    assert_int_equal(embed_ticket_wait(a.end.ticket, 30), EMBED_PENDING);
     assert_true(seconds() - before > 0.029);
     embed_metrics metrics = metrics_of(pool);
     assert_int_equal(metrics.queued_requests, 3);
     assert_true(metrics.queued_tokens >= 12);
 
-    embed_ticket_cancel(b.ticket);
-    assert_int_equal(embed_ticket_wait(b.ticket, 0), EMBED_CANCELLED); /* at once */
+    embed_ticket_cancel(b.end.ticket);
+    assert_int_equal(embed_ticket_wait(b.end.ticket, 0), EMBED_CANCELLED); /* at once */
     assert_int_equal(b.items[2].status, EMBED_CANCELLED);
-    embed_ticket_cancel(b.ticket); /* nothing more happens */
+    embed_ticket_cancel(b.end.ticket); /* nothing more happens */
     assert_int_equal(metrics_of(pool).queued_requests, 2);
     let_go(&stopper);
-    assert_ended(&a, EMBED_OK);
-    assert_ended(&b, EMBED_CANCELLED);
-    assert_ended(&c, EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
+    assert_ended(&b.end, EMBED_CANCELLED);
+    assert_ended(&c.end, EMBED_OK);
     embed_ticket_cancel(NULL);
     embed_ticket_free(NULL);
     assert_rows(a.rows, 0, 2);
@@ -227,11 +174,11 @@ static void test_deadline(void **state)
     occupy(&stopper, pool);
     assert_int_equal(submit(&late, pool, 2, 50), EMBED_OK);
     assert_int_equal(submit(&early, pool, 2, 60000), EMBED_OK);
-    assert_int_equal(embed_ticket_wait(late.ticket, 100), EMBED_PENDING);
+    assert_int_equal(embed_ticket_wait(late.end.ticket, 100), EMBED_PENDING);
     let_go(&stopper);
-    assert_ended(&late, EMBED_EXPIRED);
+    assert_ended(&late.end, EMBED_EXPIRED);
     assert_int_equal(late.items[1].status, EMBED_EXPIRED);
-    assert_ended(&early, EMBED_OK);
+    assert_ended(&early.end, EMBED_OK);
     assert_int_equal(metrics_of(pool).requests[EMBED_EXPIRED], 1);
     embed_pool_destroy(pool);
 }
@@ -252,9 +199,9 @@ static void test_full_queue(void **state)
     assert_true(seconds() - before < 0.02);
     assert_non_null(strstr(embed_error_message(), "2 requests"));
     let_go(&stopper);
-    assert_ended(&a, EMBED_OK);
-    assert_ended(&b, EMBED_OK);
-    assert_int_equal(atomic_load(&c.calls), 0);
+    assert_ended(&a.end, EMBED_OK);
+    assert_ended(&b.end, EMBED_OK);
+    assert_int_equal(atomic_load(&c.end.calls), 0);
     assert_int_equal(metrics_of(pool).requests[EMBED_BUSY], 1);
     embed_pool_destroy(pool);
 
@@ -265,7 +212,7 @@ static void test_full_queue(void **state)
     assert_int_equal(submit(&a, pool, 4, 0), EMBED_OK); /* alone, any number may wait */
     assert_int_equal(submit(&b, pool, 4, 0), EMBED_BUSY);
     let_go(&stopper);
-    assert_ended(&a, EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
     embed_pool_destroy(pool);
 }
 
@@ -320,7 +267,7 @@ static void test_close(void **state)
     let_go(&stopper);
     assert_int_equal(embed_pool_close(pool, 10000), EMBED_OK); /* drains */
     assert_int_equal(embed_pool_close(pool, 0), EMBED_OK);
-    assert_ended(&a, EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
     assert_int_equal(submit(&b, pool, 1, 0), EMBED_CLOSED);
     embed_metrics metrics = metrics_of(pool);
     assert_int_equal(metrics.state, EMBED_POOL_CLOSED);
@@ -350,8 +297,8 @@ static void test_close_cancels(void **state)
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     let_go(&stopper);
     for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
-    embed_ticket *ticket = a[0].ticket;
-    for (int i = 1; i < 5; i++) assert_ended(&a[i], EMBED_CANCELLED);
+    embed_ticket *ticket = a[0].end.ticket;
+    for (int i = 1; i < 5; i++) assert_ended(&a[i].end, EMBED_CANCELLED);
     embed_pool_destroy(pool);
     assert_int_equal(embed_ticket_wait(ticket, 0), EMBED_CANCELLED); /* it outlives the pool */
     embed_ticket_free(ticket);
@@ -360,7 +307,7 @@ static void test_close_cancels(void **state)
 static void close_within(void *user, embed_status status, const char *message)
 {
     struct submitted *submitted = user;
-    note_done(user, status, message);
+    note_end(&submitted->end, status, message);
     embed_pool *pool;
     memcpy(&pool, submitted->rows, sizeof pool);
     embed_pool_close(pool, 0);
@@ -381,8 +328,8 @@ static void test_close_within_done(void **state)
     request.capacity = WIDTH;
     request.done = close_within;
     request.user = &a;
-    assert_int_equal(embed_pool_submit(pool, &request, &a.ticket), EMBED_OK);
-    assert_ended(&a, EMBED_OK);
+    assert_int_equal(embed_pool_submit(pool, &request, &a.end.ticket), EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
     assert_int_equal(submit(&a, pool, 1, 0), EMBED_CLOSED);
     embed_pool_destroy(pool);
 }
@@ -400,15 +347,15 @@ static void test_delay(void **state)
     struct submitted a, b, c;
     double before = seconds();
     assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
-    assert_int_equal(embed_ticket_wait(a.ticket, EMBED_WAIT_FOREVER), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(a.end.ticket, EMBED_WAIT_FOREVER), EMBED_OK);
     assert_true(seconds() - before >= 0.059); /* it waited for company that did not come */
-    assert_ended(&a, EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
     assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
     assert_int_equal(submit(&b, pool, 1, 0), EMBED_OK);
     assert_int_equal(submit(&c, pool, 1, 0), EMBED_OK); /* full */
-    assert_ended(&a, EMBED_OK);
-    assert_ended(&b, EMBED_OK);
-    assert_ended(&c, EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
+    assert_ended(&b.end, EMBED_OK);
+    assert_ended(&c.end, EMBED_OK);
     assert_int_equal(a.items[0].batch_texts, 3);
     assert_true(a.items[0].queued_microseconds < 60000);
     embed_pool_destroy(pool);
@@ -424,7 +371,7 @@ static void test_delay_and_deadline(void **state)
     struct submitted a;
     double before = seconds();
     assert_int_equal(submit(&a, pool, 2, 1000), EMBED_OK);
-    assert_ended(&a, EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
     assert_true(seconds() - before > 0.3 && seconds() - before < 1);
     embed_pool_destroy(pool);
 }
@@ -442,7 +389,7 @@ static void test_deadline_after_large_batches(void **state)
     struct submitted a;
     for (int i = 0; i < 5; i++) {
         assert_int_equal(submit(&a, pool, 1, 200), EMBED_OK);
-        assert_ended(&a, EMBED_OK);
+        assert_ended(&a.end, EMBED_OK);
     }
     free(rows);
     free(many);
@@ -474,7 +421,7 @@ static void test_room_and_deadline(void **state)
     assert_true(seconds() - before > 0.049 && seconds() - before < 5);
     assert_null(ticket);
     let_go(&stopper);
-    assert_ended(&a, EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
     embed_pool_destroy(pool);
 }
 
@@ -613,7 +560,7 @@ static void test_wrong_calls(void **state)
     assert_non_null(strstr(embed_error_message(), "text 1"));
     assert_null(ticket);
     assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK); /* and it goes on */
-    assert_ended(&a, EMBED_OK);
+    assert_ended(&a.end, EMBED_OK);
     assert_int_equal(embed_ticket_wait(NULL, 0), EMBED_INVALID_ARGUMENT);
     embed_pool_destroy(pool);
     embed_pool_destroy(NULL);

@@ -1,8 +1,6 @@
 /* test_pool_generate.c - summaries by a pool: the same as an instance's, every request ended once */
 #include "pool_generate_test.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
+#include "pool_request_test.h"
 
 /* ---- the same summaries -------------------------------------------------------------------- */
 
@@ -129,56 +127,22 @@ static void test_mixed_options(void **state)
 
 /* ---- requests ------------------------------------------------------------------------------ */
 
-/* Occupies the pool's instance until it is let go: a `done` waits. */
-struct stopper {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int is_reached, is_let_go;
-    embed_strings out;
-};
-
-static void stop(void *user, embed_status status, const char *message)
-{
-    struct stopper *stopper = user;
-    (void)status;
-    (void)message;
-    pthread_mutex_lock(&stopper->lock);
-    stopper->is_reached = 1;
-    pthread_cond_broadcast(&stopper->changed);
-    while (!stopper->is_let_go) pthread_cond_wait(&stopper->changed, &stopper->lock);
-    pthread_mutex_unlock(&stopper->lock);
-}
-
 /* Where it is not NULL, the `done` of each text waits for it. */
 static struct stopper *stops_texts;
 
-static atomic_uint ends; /* of requests, in order */
-
 struct submitted {
-    embed_ticket *ticket;
+    struct ending end;
     embed_strings out;
-    atomic_uint calls, texts_done;
-    unsigned place; /* among those that ended */
-    embed_status status;
-    char message[256];
+    atomic_uint texts_done;
 };
 
 static void note_text(void *user, size_t i, const embed_generated *summary)
 {
     struct submitted *submitted = user;
     (void)i;
-    if (summary->text != NULL && atomic_load(&submitted->calls) == 0)
+    if (summary->text != NULL && atomic_load(&submitted->end.calls) == 0)
         atomic_fetch_add(&submitted->texts_done, 1);
     if (stops_texts != NULL) stop(stops_texts, EMBED_OK, "");
-}
-
-static void note_done(void *user, embed_status status, const char *message)
-{
-    struct submitted *submitted = user;
-    submitted->status = status;
-    submitted->place = atomic_fetch_add(&ends, 1);
-    snprintf(submitted->message, sizeof submitted->message, "%s", message);
-    atomic_fetch_add(&submitted->calls, 1);
 }
 
 static embed_status submit(struct submitted *submitted, embed_pool *pool, size_t first, size_t n,
@@ -195,24 +159,15 @@ static embed_status submit(struct submitted *submitted, embed_pool *pool, size_t
     request.generate = &mine;
     request.strings = &submitted->out;
     request.deadline_milliseconds = deadline;
-    request.done = note_done;
-    request.user = submitted;
-    return embed_pool_submit(pool, &request, &submitted->ticket);
-}
-
-static void assert_ended(struct submitted *submitted, embed_status status)
-{
-    assert_int_equal(embed_ticket_wait(submitted->ticket, EMBED_WAIT_FOREVER), status);
-    assert_int_equal(atomic_load(&submitted->calls), 1);
-    assert_int_equal(submitted->status, status);
-    if (status != EMBED_OK) assert_true(strlen(submitted->message) > 10);
-    embed_ticket_free(submitted->ticket);
+    request.done = note_end;
+    request.user = &submitted->end;
+    return embed_pool_submit(pool, &request, &submitted->end.ticket);
 }
 
 /* With the summaries of kinds[k]. */
 static void assert_summarized(struct submitted *submitted, int k, size_t first, size_t n)
 {
-    assert_ended(submitted, EMBED_OK);
+    assert_ended(&submitted->end, EMBED_OK);
     assert_int_equal(atomic_load(&submitted->texts_done), n);
     assert_summaries(&submitted->out, k, first, n);
     embed_strings_free(&submitted->out);
@@ -221,7 +176,7 @@ static void assert_summarized(struct submitted *submitted, int k, size_t first, 
 /* Of one that was not computed. */
 static void assert_not_computed(struct submitted *submitted, embed_status status)
 {
-    assert_ended(submitted, status);
+    assert_ended(&submitted->end, status);
     assert_int_equal(atomic_load(&submitted->texts_done), 0);
     assert_null(submitted->out.items);
 }
@@ -243,10 +198,10 @@ static void test_short_ones_pass(void **state)
     for (size_t i = 0; i < SHORT; i++)
         assert_int_equal(submit(&later[i], pool, 10 + i, 1, &kinds[2], 0), EMBED_OK);
     for (size_t i = 0; i < SHORT; i++) assert_summarized(&later[i], 2, 10 + i, 1);
-    assert_ended(&first, EMBED_OK);
+    assert_ended(&first.end, EMBED_OK);
     assert_int_equal(first.out.items[0].tokens, 128);
     embed_strings_free(&first.out);
-    for (size_t i = 0; i < SHORT; i++) assert_true(later[i].place < first.place);
+    for (size_t i = 0; i < SHORT; i++) assert_true(later[i].end.place < first.end.place);
     embed_pool_destroy(pool);
 }
 
@@ -265,47 +220,27 @@ static void test_other_beams_get_their_turn(void **state)
         assert_summarized(&four, 0, i, 2);
         assert_summarized(&one, 2, i, 1);
         assert_summarized(&again, 3, i, 1);
-        assert_true(four.place < one.place && one.place < again.place);
+        assert_true(four.end.place < one.end.place && one.end.place < again.end.place);
     }
     embed_pool_destroy(pool);
 }
 
 /* ---- a queue that can be stopped ----------------------------------------------------------- */
 
-static void prepare_stopper(struct stopper *stopper)
-{
-    *stopper = (struct stopper){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0,
-                                EMBED_STRINGS_INIT};
-}
-
-static void wait_until_stopped(struct stopper *stopper)
-{
-    pthread_mutex_lock(&stopper->lock);
-    while (!stopper->is_reached) pthread_cond_wait(&stopper->changed, &stopper->lock);
-    pthread_mutex_unlock(&stopper->lock);
-}
-
 static void occupy(struct stopper *stopper, embed_pool *pool)
 {
+    embed_strings out = EMBED_STRINGS_INIT;
     prepare_stopper(stopper);
     embed_request request = EMBED_REQUEST_INIT;
     request.texts = texts;
     request.n = 1;
     request.generate = &kinds[2];
-    request.strings = &stopper->out;
+    request.strings = &out;
     request.done = stop;
     request.user = stopper;
     assert_int_equal(embed_pool_submit(pool, &request, NULL), EMBED_OK);
     wait_until_stopped(stopper);
-}
-
-static void let_go(struct stopper *stopper)
-{
-    pthread_mutex_lock(&stopper->lock);
-    stopper->is_let_go = 1;
-    embed_strings_free(&stopper->out);
-    pthread_cond_broadcast(&stopper->changed);
-    pthread_mutex_unlock(&stopper->lock);
+    embed_strings_free(&out);
 }
 
 static embed_pool *create_small(size_t queue_requests)
@@ -326,9 +261,9 @@ static void test_cancel(void **state)
     assert_int_equal(submit(&a, pool, 0, 2, &kinds[0], 0), EMBED_OK);
     assert_int_equal(submit(&b, pool, 2, 3, &kinds[1], 0), EMBED_OK);
     assert_int_equal(submit(&c, pool, 5, 1, &kinds[0], 0), EMBED_OK);
-    assert_int_equal(embed_ticket_wait(a.ticket, 0), EMBED_PENDING);
-    embed_ticket_cancel(b.ticket);
-    assert_int_equal(embed_ticket_wait(b.ticket, 0), EMBED_CANCELLED); /* at once */
+    assert_int_equal(embed_ticket_wait(a.end.ticket, 0), EMBED_PENDING);
+    embed_ticket_cancel(b.end.ticket);
+    assert_int_equal(embed_ticket_wait(b.end.ticket, 0), EMBED_CANCELLED); /* at once */
     let_go(&stopper);
     assert_summarized(&a, 0, 0, 2);
     assert_not_computed(&b, EMBED_CANCELLED);
@@ -348,10 +283,10 @@ static void test_cancel_under_way(void **state)
     stops_texts = &stopper;
     assert_int_equal(submit(&a, pool, 0, 30, &kinds[0], 0), EMBED_OK);
     wait_until_stopped(&stopper);
-    embed_ticket_cancel(a.ticket);
-    assert_int_equal(embed_ticket_wait(a.ticket, 0), EMBED_PENDING);
+    embed_ticket_cancel(a.end.ticket);
+    assert_int_equal(embed_ticket_wait(a.end.ticket, 0), EMBED_PENDING);
     let_go(&stopper);
-    assert_ended(&a, EMBED_CANCELLED);
+    assert_ended(&a.end, EMBED_CANCELLED);
     assert_null(a.out.items);
     assert_in_range(atomic_load(&a.texts_done), 1, 3);
     stops_texts = NULL;
@@ -367,7 +302,7 @@ static void test_deadline(void **state)
     occupy(&stopper, pool);
     assert_int_equal(submit(&late, pool, 0, 2, &kinds[2], 50), EMBED_OK);
     assert_int_equal(submit(&early, pool, 2, 2, &kinds[2], 60000), EMBED_OK);
-    assert_int_equal(embed_ticket_wait(late.ticket, 100), EMBED_PENDING);
+    assert_int_equal(embed_ticket_wait(late.end.ticket, 100), EMBED_PENDING);
     let_go(&stopper);
     assert_not_computed(&late, EMBED_EXPIRED);
     assert_summarized(&early, 2, 2, 2);
@@ -389,7 +324,7 @@ static void test_full_queue(void **state)
     let_go(&stopper);
     assert_summarized(&a, 0, 0, 1);
     assert_summarized(&b, 1, 1, 1);
-    assert_int_equal(atomic_load(&c.calls), 0);
+    assert_int_equal(atomic_load(&c.end.calls), 0);
     assert_int_equal(metrics_of(pool).requests[EMBED_BUSY], 1);
     embed_pool_destroy(pool);
 }
@@ -433,10 +368,10 @@ static void test_close_cancels(void **state)
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     let_go(&stopper);
     pthread_join(thread, NULL);
-    assert_int_equal(embed_ticket_wait(a.ticket, 0), EMBED_CANCELLED);
+    assert_int_equal(embed_ticket_wait(a.end.ticket, 0), EMBED_CANCELLED);
     embed_pool_destroy(pool);
     assert_in_range(atomic_load(&a.texts_done), 1, 3);
-    assert_ended(&a, EMBED_CANCELLED); /* tickets outlive the pool */
+    assert_ended(&a.end, EMBED_CANCELLED); /* tickets outlive the pool */
     assert_not_computed(&b, EMBED_CANCELLED);
     stops_texts = NULL;
 }
