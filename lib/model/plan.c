@@ -16,13 +16,12 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
                              const struct transformer_config *config)
 {
     size_t positions = transformer_config_max_tokens(config);
-    bool exceeds = pipeline->max_tokens > positions;
-    if (exceeds && !pipeline->max_tokens_is_tokenizers)
+    if (pipeline->max_tokens > positions)
         return fail(EMBED_BAD_FILE,
                     "%s: texts of up to %zu tokens, but config.json has "
                     "\"max_position_embeddings\" for %zu",
                     pipeline->transformer_folder, pipeline->max_tokens, positions);
-    *max_tokens = pipeline->max_tokens > 0 && !exceeds ? pipeline->max_tokens : positions;
+    *max_tokens = pipeline->max_tokens > 0 ? pipeline->max_tokens : positions;
     return EMBED_OK;
 }
 
