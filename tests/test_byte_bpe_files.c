@@ -9,7 +9,7 @@ static void test_model(void **state)
     static const struct edit edits[] = {
         {"\"type\":\"BPE\",", "", EMBED_OK, ""},
         {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", EMBED_UNSUPPORTED,
-         "model Unigram is not supported"},
+         "the tokenizer is Unigram (SentencePiece)"},
         {"\"type\":\"BPE\"", "\"type\":\"WordLevel\"", EMBED_UNSUPPORTED, "model WordLevel"},
         {"\"dropout\":null", "\"dropout\":0.1", EMBED_UNSUPPORTED,
          "a model with dropout is not supported"},

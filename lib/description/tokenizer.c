@@ -68,6 +68,13 @@ void tokenizer_parts_free(struct tokenizer_parts *parts)
 
 /* ---- assembly ---------------------------------------------------------------------------- */
 
+static embed_status read_json(struct tokenizer_parts *parts, const char *folder)
+{
+    embed_status status = tokenizer_json_read(parts);
+    if (status == EMBED_UNSUPPORTED) return unigram_refuse_json(parts->file);
+    return status == EMBED_OK ? tokenizer_settings_read(parts, folder) : status;
+}
+
 static embed_status read_files(struct tokenizer_parts *parts, const char *folder)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.txt", "vocab.json"};
@@ -76,12 +83,13 @@ static embed_status read_files(struct tokenizer_parts *parts, const char *folder
         TRY(folder_has(&has, folder, names[i]));
         if (has) break;
     }
+    if (i == 3) TRY(unigram_refuse_folder(folder));
     if (i == 3)
         return fail(EMBED_IO, "%s: has neither tokenizer.json nor vocab.txt nor vocab.json",
                     folder);
     parts->file = folder_path(folder, names[i]);
     if (parts->file == NULL) return EMBED_OUT_OF_MEMORY;
-    if (i == 0) return tokenizer_json_read(parts);
+    if (i == 0) return read_json(parts, folder);
     bool adds_tokens;
     TRY(folder_has(&adds_tokens, folder, "added_tokens.json"));
     if (adds_tokens)

@@ -69,6 +69,16 @@ void tokenizer_parts_free(struct tokenizer_parts *parts);
 /* Read parts->file, tokenizer.json. */
 embed_status tokenizer_json_read(struct tokenizer_parts *parts);
 
+/* What tokenizer_config.json beside it says otherwise, where there is one, and transformers goes by
+ * that. */
+embed_status tokenizer_settings_read(struct tokenizer_parts *parts, const char *folder);
+
+/* EMBED_UNSUPPORTED with the cause that tokenizer.json was refused for just now; or with its model,
+ * where that is Unigram. */
+embed_status unigram_refuse_json(const char *file);
+/* EMBED_UNSUPPORTED where a folder, which has no file that we read, has SentencePiece's. */
+embed_status unigram_refuse_folder(const char *folder);
+
 /* Read parts->file, vocab.txt, and tokenizer_config.json beside it where there is one. */
 embed_status vocab_txt_read(struct tokenizer_parts *parts, const char *folder);
 
