@@ -3,7 +3,7 @@
 
 Of a model, by libembed.so; or of a folder that has only the files of a tokenizer, by
 build/tests/tokenize_texts, which decodes the ids of byte-level BPE too. A folder without
-tokenizer.json is compared with transformers.
+tokenizer.json is compared with transformers; any is with --transformers.
 
     pip install tokenizers==0.23.3
     make all
@@ -18,6 +18,7 @@ and prints how many differ and the first ones that do. Exit status 1 where any d
 """
 import argparse
 import ctypes
+import json
 import os
 import random
 import struct
@@ -106,13 +107,20 @@ def nasty_bpe_text(rng):
     return b"".join(parts)
 
 
+def transformers_reference(folder):
+    """The tokenizer of a folder as transformers makes it, of whatever files there are."""
+    import transformers
+    with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as file:
+        name = json.load(file)["tokenizer_class"]
+    return getattr(transformers, name).from_pretrained(folder).backend_tokenizer
+
+
 def bpe_reference(folder):
     """The tokenizer of a folder, with or without tokenizer.json."""
     path = os.path.join(folder, "tokenizer.json")
     if os.path.exists(path):
         return tokenizers.Tokenizer.from_file(path)
-    import transformers
-    return transformers.RobertaTokenizer.from_pretrained(folder).backend_tokenizer
+    return transformers_reference(folder)
 
 
 class Alone:
@@ -227,6 +235,8 @@ def main():
     parser.add_argument("folder", help="model folder with tokenizer.json")
     parser.add_argument("--library", default="build/libembed.so")
     parser.add_argument("--alone", action="store_true", help="the folder has no model")
+    parser.add_argument("--transformers", action="store_true",
+                        help="compare with what transformers makes of the folder")
     parser.add_argument("--program", default="build/tests/tokenize_texts")
     parser.add_argument("--texts", type=int, default=100000, help="generated texts")
     parser.add_argument("--seed", type=int, default=1)
@@ -237,7 +247,8 @@ def main():
         sys.exit(f"needs tokenizers=={VERSION}, this is {tokenizers.__version__}")
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    reference = bpe_reference(arguments.folder)
+    choose = transformers_reference if arguments.transformers else bpe_reference
+    reference = choose(arguments.folder)
     reference.no_padding()
     if arguments.alone:
         model, compare = Alone(arguments.program, arguments.folder), differences_alone
