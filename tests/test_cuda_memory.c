@@ -4,12 +4,7 @@
  * instances fit GPUs of four sizes; and the checks of a real GPU (tests/gpu/memory_check.c) on a
  * tiny model.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-#include "emu/emulator.h"
+#include "emulated_test.h"
 #include "gpu/memory_checks.h"
 
 #include <unistd.h>
@@ -17,25 +12,6 @@
 #define TINY "tests/vectors/tiny-bert"
 #define KIB ((uint64_t)1 << 10)
 #define GIB ((uint64_t)1 << 30)
-
-static int begin(void **state)
-{
-    (void)state;
-    emulator_reset();
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    struct emulator_usage left;
-    emulator_get_usage(&left);
-    return emulator_report() == NULL && left.device_allocations + left.pinned_allocations +
-                                                left.streams + left.handles + left.graphs ==
-                                            0
-               ? 0
-               : 1;
-}
 
 static struct emulator_account account(void)
 {
@@ -347,20 +323,18 @@ static void test_memory_check(void **state)
     assert_true(memory_check_run(&c));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
-
 int main(void)
 {
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
     const struct CMUnitTest tests[] = {
-        TEST(test_categories),
-        TEST(test_generating_model),
-        TEST(test_once_a_process),
-        TEST(test_others_on_the_device),
-        TEST(test_second_device),
-        TEST(test_graphs_give_way),
-        TEST(test_instances),
-        TEST(test_memory_check),
+        TEST_EMULATED(test_categories),
+        TEST_EMULATED(test_generating_model),
+        TEST_EMULATED(test_once_a_process),
+        TEST_EMULATED(test_others_on_the_device),
+        TEST_EMULATED(test_second_device),
+        TEST_EMULATED(test_graphs_give_way),
+        TEST_EMULATED(test_instances),
+        TEST_EMULATED(test_memory_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,38 +5,20 @@
  */
 #include "test_models.h"
 
+#include "emulated_test.h"
 #include "test_folder.h"
 
-#include "emu/emulator.h"
 #include "model/model.h"
 
 #include <cuda_runtime_api.h>
 
 #define TINY VECTORS "tiny-bert"
 
-/* Every test begins with a fresh device, and must leave nothing on it. */
 static int begin(void **state)
 {
-    (void)state;
-    emulator_reset();
     tested = (embed_model_options)EMBED_MODEL_OPTIONS_INIT;
     tested.device = EMBED_DEVICE_CUDA;
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    struct emulator_usage left;
-    emulator_get_usage(&left);
-    if (emulator_report() != NULL) {
-        print_message("%s\n", emulator_report());
-        return 1;
-    }
-    return left.device_allocations + left.pinned_allocations + left.streams + left.handles +
-                       left.descriptors == 0
-               ? 0
-               : 1;
+    return begin_emulated(state);
 }
 
 /* ---- results ------------------------------------------------------------------------------- */
@@ -372,22 +354,22 @@ int main(void)
 {
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_tiny_models_f16, begin, end),
-        cmocka_unit_test_setup_teardown(test_tiny_models_f32, begin, end),
-        cmocka_unit_test_setup_teardown(test_real_model, begin, end),
-        cmocka_unit_test_setup_teardown(test_own_linear_layers, begin, end),
-        cmocka_unit_test_setup_teardown(test_same_bits_in_any_batch, begin, end),
-        cmocka_unit_test_setup_teardown(test_graphs, begin, end),
-        cmocka_unit_test_setup_teardown(test_no_memory_for_graphs, begin, end),
-        cmocka_unit_test_setup_teardown(test_nothing_grows, begin, end),
-        cmocka_unit_test_setup_teardown(test_device_is_listed, begin, end),
-        cmocka_unit_test_setup_teardown(test_info, begin, end),
-        cmocka_unit_test_setup_teardown(test_weights_are_shared, begin, end),
-        cmocka_unit_test_setup_teardown(test_second_device, begin, end),
-        cmocka_unit_test_setup_teardown(test_reasons, begin, end),
-        cmocka_unit_test_setup_teardown(test_weight_too_large, begin, end),
-        cmocka_unit_test_setup_teardown(test_overflow_is_computed_in_f32, begin, end),
-        cmocka_unit_test_setup_teardown(test_auto_falls_back, begin, end),
+        cmocka_unit_test_setup_teardown(test_tiny_models_f16, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_tiny_models_f32, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_real_model, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_own_linear_layers, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_same_bits_in_any_batch, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_graphs, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_no_memory_for_graphs, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_nothing_grows, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_device_is_listed, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_info, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_weights_are_shared, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_second_device, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_reasons, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_weight_too_large, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_overflow_is_computed_in_f32, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_auto_falls_back, begin, end_emulated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

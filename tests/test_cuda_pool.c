@@ -1,9 +1,8 @@
 /* test_cuda_pool.c - pools on emulated GPUs: sized by memory, and what they do when a GPU fails */
 #include "pool_test.h"
 
+#include "emulated_test.h"
 #include "test_folder.h"
-
-#include "emu/emulator.h"
 
 #include <cuda_runtime_api.h>
 #include <pthread.h>
@@ -441,20 +440,6 @@ static void test_memory_limit(void **state)
 
 /* ---- set-up -------------------------------------------------------------------------------- */
 
-static int begin(void **state)
-{
-    (void)state;
-    emulator_reset();
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    if (emulator_report() != NULL) print_message("%s\n", emulator_report());
-    return emulator_report() != NULL;
-}
-
 static int prepare(void **state)
 {
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
@@ -466,20 +451,21 @@ static int prepare(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_sizes, begin, end),
-        cmocka_unit_test_setup_teardown(test_two_devices, begin, end),
-        cmocka_unit_test_setup_teardown(test_memory_limit, begin, end),
-        cmocka_unit_test_setup_teardown(test_others_need_memory, begin, end),
-        cmocka_unit_test_setup_teardown(test_out_of_memory_once, begin, end),
-        cmocka_unit_test_setup_teardown(test_out_of_memory_from_then_on, begin, end),
-        cmocka_unit_test_setup_teardown(test_other_error_once, begin, end),
-        cmocka_unit_test_setup_teardown(test_other_error_from_then_on, begin, end),
-        cmocka_unit_test_setup_teardown(test_launch_failure, begin, end),
-        cmocka_unit_test_setup_teardown(test_illegal_address, begin, end),
-        cmocka_unit_test_setup_teardown(test_device_lost, begin, end),
-        cmocka_unit_test_setup_teardown(test_no_fallback, begin, end),
-        cmocka_unit_test_setup_teardown(test_folder_changes, begin, end),
-        cmocka_unit_test_setup_teardown(test_degraded, begin, end), /* the last: it loses cuda:0 */
+        TEST_EMULATED(test_sizes),
+        TEST_EMULATED(test_two_devices),
+        TEST_EMULATED(test_memory_limit),
+        TEST_EMULATED(test_others_need_memory),
+        TEST_EMULATED(test_out_of_memory_once),
+        TEST_EMULATED(test_out_of_memory_from_then_on),
+        TEST_EMULATED(test_other_error_once),
+        TEST_EMULATED(test_other_error_from_then_on),
+        TEST_EMULATED(test_launch_failure),
+        TEST_EMULATED(test_illegal_address),
+        TEST_EMULATED(test_device_lost),
+        TEST_EMULATED(test_no_fallback),
+        TEST_EMULATED(test_folder_changes),
+        /* The last: it loses cuda:0, where nothing can be given back then. */
+        cmocka_unit_test_setup_teardown(test_degraded, begin_emulated, end_without_fault),
     };
     return cmocka_run_group_tests(tests, prepare, close_tiny);
 }

@@ -3,9 +3,8 @@
  *
  * EMBED_FAULTS=all makes each call of the GPU fail in turn, instead of some of them.
  */
+#include "emulated_test.h"
 #include "pool_generate_test.h"
-
-#include "emu/emulator.h"
 
 #include <cuda_runtime_api.h>
 #include <stdatomic.h>
@@ -230,20 +229,6 @@ static void test_warm_up(void **state)
 
 /* ---- set-up -------------------------------------------------------------------------------- */
 
-static int begin(void **state)
-{
-    (void)state;
-    emulator_reset();
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    if (emulator_report() != NULL) print_message("%s\n", emulator_report());
-    return emulator_report() != NULL;
-}
-
 /* No model stays open: what follows forks. */
 static int prepare(void **state)
 {
@@ -257,11 +242,11 @@ static int prepare(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_out_of_memory, begin, end),
-        cmocka_unit_test_setup_teardown(test_other_error, begin, end),
-        cmocka_unit_test_setup_teardown(test_device_lost, begin, end),
-        cmocka_unit_test_setup_teardown(test_sizes, begin, end),
-        cmocka_unit_test_setup_teardown(test_warm_up, begin, end),
+        TEST_EMULATED(test_out_of_memory),
+        TEST_EMULATED(test_other_error),
+        TEST_EMULATED(test_device_lost),
+        TEST_EMULATED(test_sizes),
+        TEST_EMULATED(test_warm_up),
     };
     return cmocka_run_group_tests(tests, prepare, close_tiny_bart);
 }
