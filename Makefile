@@ -15,6 +15,7 @@
 ## make asan       run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 ## make tsan       run the threaded tests under ThreadSanitizer
 ## make memcheck   run the tests under valgrind
+## make fuzz       every reader of files and texts, SECONDS=60 each; TARGET=json: that one alone
 ## make fmt        format all C files with clang-format
 ## make clean      remove build/ (fetched models stay in weights/)
 #
@@ -369,6 +370,30 @@ check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
 memcheck: $(TESTS) all
 	@BUILD=$(BUILD) sh tests/memcheck $(TESTS)
 
+# ---- fuzzing -------------------------------------------------------------------------------
+# tests/fuzz/README.md. The targets see the library's readers from inside, and the tool's; what else
+# the tool calls is in the ordinary libembed.so.
+FUZZ_NAMES    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_TOOLS    := $(patsubst %,$(BUILD)/tools/embed_%.o,common hash journal jsonl lines output)
+FUZZ_OBJECTS  := $(filter $(foreach part,base formats description,$(BUILD)/lib/$(part)/%), \
+                 $(LIB_OBJECTS)) $(BUILD)/lib/service/batch_profile.o $(FUZZ_TOOLS)
+CLANG         ?= clang
+FUZZ_CFLAGS   := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+                 -fno-sanitize-recover=all
+SECONDS       ?= 60
+
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_OBJECTS)
+	@echo "  ld  $@"
+	$(Q)$(CC) $(BASE) -Itests/fuzz $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_OBJECTS) \
+	    -L$(BUILD)/.. -lembed -Wl,-rpath,'$$ORIGIN/..' -ljansson $(LIBS)
+fuzz-programs: $(FUZZ_NAMES:%=$(BUILD)/fuzz_%)
+
+fuzz: $(BUILD)/libembed.so
+	$(Q)sh tests/fuzz/run check $(CLANG)
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=$(CLANG) CFLAGS="$(FUZZ_CFLAGS)" \
+	    $(if $(TARGET),$(BUILD)/fuzz/fuzz_$(TARGET),fuzz-programs)
+	$(Q)sh tests/fuzz/run $(BUILD)/fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_NAMES))
+
 # ---- the check on a real GPU ---------------------------------------------------------------
 # What tests/gpu/run runs. The kernels come as a library of their own, and a second time, in gpu/ptx, as
 # PTX for Turing alone, which the driver compiles: so that Turing's branches run on any GPU.
@@ -492,7 +517,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: fuzz fuzz-programs gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

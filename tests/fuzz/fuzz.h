@@ -1,0 +1,139 @@
+/* fuzz.h - what the fuzz targets share: claims, and a folder whose files they rewrite
+ *
+ * A target is one file, fuzz_NAME.c, with one function:
+ *
+ *     int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length);
+ *
+ * It hands the bytes to one reader of the library and claims what must hold whatever they are.
+ * README.md tells how targets are run.
+ */
+#ifndef TESTS_FUZZ_FUZZ_H
+#define TESTS_FUZZ_FUZZ_H
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length);
+
+#define FUZZ_PATH_MAX 256
+
+/* What must hold: libFuzzer keeps the input where it does not. */
+#define fuzz_claim(claim)                                                                        \
+    do {                                                                                         \
+        if (!(claim)) {                                                                          \
+            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #claim);           \
+            abort();                                                                             \
+        }                                                                                        \
+    } while (0)
+
+/* A message of a failure: a sentence on one line, that names the file or its folder. */
+static inline void fuzz_claim_message(const char *message, const char *name)
+{
+    bool is_sound = strstr(message, name) != NULL && strlen(message) > strlen(name) + 2;
+    for (const char *c = message; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F) is_sound = false;
+    if (is_sound) return;
+    fprintf(stderr, "a message of %s: \"%s\"\n", name, message);
+    abort();
+}
+
+/* ---- a folder in memory, where there is one -------------------------------------------------- */
+
+static char fuzz_folder_path[FUZZ_PATH_MAX];
+
+/* One level of folders below it is as deep as ours go. */
+static inline void fuzz_empty_folder(const char *folder)
+{
+    DIR *entries = opendir(folder);
+    if (entries == NULL) return;
+    for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
+        char path[2 * FUZZ_PATH_MAX + 2];
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (unlink(path) == 0) continue;
+        fuzz_empty_folder(path);
+        rmdir(path);
+    }
+    closedir(entries);
+}
+
+static inline void fuzz_remove_folder(void)
+{
+    fuzz_empty_folder(fuzz_folder_path);
+    rmdir(fuzz_folder_path);
+}
+
+/* This process's own, the same at each call; removed when the process exits. */
+static inline const char *fuzz_folder(void)
+{
+    if (*fuzz_folder_path != '\0') return fuzz_folder_path;
+    const char *place = getenv("TMPDIR");
+    if (place == NULL) place = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    snprintf(fuzz_folder_path, sizeof fuzz_folder_path, "%s/libembed-fuzz-XXXXXX", place);
+    fuzz_claim(mkdtemp(fuzz_folder_path) != NULL);
+    atexit(fuzz_remove_folder);
+    return fuzz_folder_path;
+}
+
+/* Makes or rewrites a file of the folder, whose path is then valid until the next call. */
+static inline const char *fuzz_write(const char *name, const void *bytes, size_t length)
+{
+    static char path[2 * FUZZ_PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", fuzz_folder(), name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    fuzz_claim(fd >= 0);
+    fuzz_claim(write(fd, bytes, length) == (ssize_t)length);
+    close(fd);
+    return path;
+}
+
+/* ---- inputs that are several files ----------------------------------------------------------- */
+
+/* Of a target that reads a whole folder, an input is files one after another, each behind a line
+ * "=== NAME". Writes those of `names` (NULL ends them) that the input has, and removes the others;
+ * a folder before a '/' in a name is made. What is before the first such line is left out. */
+static inline void fuzz_write_files(const uint8_t *input, size_t length, const char *const *names)
+{
+    static const char mark[] = "=== ";
+    const char *text = (const char *)input, *end = text + length;
+    for (size_t i = 0; names[i] != NULL; i++) {
+        char path[2 * FUZZ_PATH_MAX];
+        int n = snprintf(path, sizeof path, "%s/%s", fuzz_folder(), names[i]);
+        char *slash = strchr(path + n - strlen(names[i]), '/');
+        if (slash != NULL) {
+            *slash = '\0';
+            mkdir(path, 0700);
+            *slash = '/';
+        }
+        unlink(path);
+    }
+    const char *name = NULL, *body = text;
+    for (const char *line = text; line <= end;) {
+        bool is_mark = line == end || ((size_t)(end - line) > sizeof mark - 1 &&
+                                       memcmp(line, mark, sizeof mark - 1) == 0);
+        const char *stop = line < end ? memchr(line, '\n', (size_t)(end - line)) : NULL;
+        const char *next = stop != NULL ? stop + 1 : end;
+        if (is_mark && name != NULL) fuzz_write(name, body, (size_t)(line - body));
+        if (line == end) break;
+        if (is_mark) {
+            size_t bytes = (size_t)((stop != NULL ? stop : end) - line) - (sizeof mark - 1);
+            name = NULL;
+            for (size_t i = 0; names[i] != NULL && name == NULL; i++)
+                if (strlen(names[i]) == bytes &&
+                    memcmp(names[i], line + sizeof mark - 1, bytes) == 0)
+                    name = names[i];
+            body = next;
+        }
+        line = next;
+    }
+}
+
+#endif

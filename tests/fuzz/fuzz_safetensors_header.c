@@ -1,0 +1,41 @@
+/* fuzz_safetensors_header.c - the header of a safetensors file of any size
+ *
+ * An input is how many bytes of data the file has (8 bytes, little endian) and the header's JSON:
+ * so files are tried that are larger than any input could be.
+ */
+#include "formats/safetensors_header.h"
+
+#include "base/status.h"
+#include "fuzz.h"
+
+static const char name[] = "large.safetensors";
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+{
+    uint64_t data_bytes = 0;
+    if (length < SAFETENSORS_LENGTH_BYTES) return 0;
+    for (size_t i = SAFETENSORS_LENGTH_BYTES; i-- > 0;) data_bytes = data_bytes << 8 | input[i];
+    data_bytes &= INT64_MAX >> 1; /* no file is larger than an off_t can say */
+    uint64_t file_size = data_bytes + length;
+
+    char *bytes = malloc(length);
+    fuzz_claim(bytes != NULL);
+    memcpy(bytes, input, length);
+    struct safetensors_header header = {0};
+    embed_status status = safetensors_header_parse(&header, name, bytes, length, file_size);
+    if (status == EMBED_OK) {
+        uint64_t end = length;
+        for (size_t i = 0; i < header.count; i++) {
+            const struct safetensors_tensor *tensor = &header.tensors[i];
+            fuzz_claim(tensor->offset == end && tensor->bytes <= file_size - end);
+            end += tensor->bytes;
+        }
+        fuzz_claim(end == file_size);
+    } else {
+        fuzz_claim(status == EMBED_BAD_FILE);
+        fuzz_claim_message(error_message(), name);
+    }
+    safetensors_header_free(&header);
+    free(bytes);
+    return 0;
+}

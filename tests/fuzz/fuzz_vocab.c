@@ -1,0 +1,17 @@
+/* fuzz_vocab.c - vocab.txt or vocab.json, and the files that are read with them
+ *
+ * An input is all of them; see fuzz_write_files.
+ */
+#include "fuzz_tokenizer.h"
+
+static const char *const names[] = {"vocab.txt",         "vocab.json",
+                                    "merges.txt",        "tokenizer_config.json",
+                                    "added_tokens.json", "special_tokens_map.json",
+                                    NULL};
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+{
+    fuzz_write_files(input, length, names);
+    fuzz_check_tokenizer_files(length % 8 == 0);
+    return 0;
+}
