@@ -16,6 +16,7 @@
 ## make tsan       run the threaded tests under ThreadSanitizer
 ## make memcheck   run the tests under valgrind
 ## make fuzz       every reader of files and texts, SECONDS=60 each; TARGET=json: that one alone
+## make fuzz-coverage  the lines of the readers that the fuzz corpora reach
 ## make fmt        format all C files with clang-format
 ## make clean      remove build/ (fetched models stay in weights/)
 #
@@ -372,27 +373,46 @@ memcheck: $(TESTS) all
 
 # ---- fuzzing -------------------------------------------------------------------------------
 # tests/fuzz/README.md. The targets see the library's readers from inside, and the tool's; what else
-# the tool calls is in the ordinary libembed.so.
+# the tool calls is in FUZZ_LIBRARY, which need not be made by the same compiler.
 FUZZ_NAMES    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_TOOLS    := $(patsubst %,$(BUILD)/tools/embed_%.o,common hash journal jsonl lines output)
 FUZZ_OBJECTS  := $(filter $(foreach part,base formats description,$(BUILD)/lib/$(part)/%), \
-                 $(LIB_OBJECTS)) $(BUILD)/lib/service/batch_profile.o $(FUZZ_TOOLS)
-CLANG         ?= clang
+                 $(LIB_OBJECTS)) $(BUILD)/lib/service/batch_profile.o \
+                 $(patsubst %,$(BUILD)/tools/embed_%.o,common hash journal jsonl lines output)
+FUZZ_LIBRARY  := $(BUILD)/internal.a
 FUZZ_CFLAGS   := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
                  -fno-sanitize-recover=all
+COVER_CFLAGS  := -O1 -g -fprofile-instr-generate -fcoverage-mapping
+CLANG         ?= clang
 SECONDS       ?= 60
 
-$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_OBJECTS)
+link_fuzz = $(CC) $(BASE) -Itests $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(filter %.o,$^) \
+            $(FUZZ_LIBRARY) -Wl,-rpath,$(abspath $(dir $(FUZZ_LIBRARY))) -ljansson $(LIBS)
+with_clang = --no-print-directory CC=$(CLANG) FUZZ_LIBRARY=$(BUILD)/libembed.so
+
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_OBJECTS) | $(FUZZ_LIBRARY)
 	@echo "  ld  $@"
-	$(Q)$(CC) $(BASE) -Itests/fuzz $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_OBJECTS) \
-	    -L$(BUILD)/.. -lembed -Wl,-rpath,'$$ORIGIN/..' -ljansson $(LIBS)
+	$(Q)$(link_fuzz) -fsanitize=fuzzer
 fuzz-programs: $(FUZZ_NAMES:%=$(BUILD)/fuzz_%)
+
+# All targets in one program, which replays the inputs that are kept.
+$(BUILD)/tests/fuzz/%.o: tests/fuzz/fuzz_%.c | $(BUILD)/.packages
+	$(call compile,-DLLVMFuzzerTestOneInput=fuzz_$*)
+$(BUILD)/tests/test_fuzz_corpus: CPPFLAGS += -DFUZZ_TARGETS='$(foreach name,$(FUZZ_NAMES),X($(name)))'
+$(BUILD)/tests/test_fuzz_corpus: tests/test_fuzz_corpus.c $(FUZZ_NAMES:%=$(BUILD)/tests/fuzz/%.o) \
+    $(FUZZ_OBJECTS) $(FUZZ_LIBRARY) | $(BUILD)/.packages-check
+	@echo "  cc  $<"
+	$(Q)$(link_fuzz) -lcmocka
 
 fuzz: $(BUILD)/libembed.so
 	$(Q)sh tests/fuzz/run check $(CLANG)
-	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=$(CLANG) CFLAGS="$(FUZZ_CFLAGS)" \
+	$(Q)$(MAKE) $(with_clang) BUILD=$(BUILD)/fuzz CFLAGS="$(FUZZ_CFLAGS)" \
 	    $(if $(TARGET),$(BUILD)/fuzz/fuzz_$(TARGET),fuzz-programs)
 	$(Q)sh tests/fuzz/run $(BUILD)/fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_NAMES))
+
+fuzz-coverage: $(BUILD)/libembed.so
+	$(Q)sh tests/fuzz/run check $(CLANG)
+	$(Q)$(MAKE) $(with_clang) BUILD=$(BUILD)/cover CFLAGS="$(COVER_CFLAGS)" $(BUILD)/cover/tests/test_fuzz_corpus
+	$(Q)CLANG=$(CLANG) sh tests/fuzz/coverage $(BUILD)/cover
 
 # ---- the check on a real GPU ---------------------------------------------------------------
 # What tests/gpu/run runs. The kernels come as a library of their own, and a second time, in gpu/ptx, as
@@ -517,7 +537,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: fuzz fuzz-programs gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: fuzz fuzz-programs fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

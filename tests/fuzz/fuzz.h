@@ -10,8 +10,8 @@
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,26 +49,18 @@ static inline void fuzz_claim_message(const char *message, const char *name)
 
 static char fuzz_folder_path[FUZZ_PATH_MAX];
 
-/* One level of folders below it is as deep as ours go. */
-static inline void fuzz_empty_folder(const char *folder)
+static inline int fuzz_remove_one(const char *path, const struct stat *facts, int type,
+                                  struct FTW *place)
 {
-    DIR *entries = opendir(folder);
-    if (entries == NULL) return;
-    for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
-        char path[2 * FUZZ_PATH_MAX + 2];
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        if (unlink(path) == 0) continue;
-        fuzz_empty_folder(path);
-        rmdir(path);
-    }
-    closedir(entries);
+    (void)facts;
+    (void)type;
+    (void)place;
+    return remove(path);
 }
 
 static inline void fuzz_remove_folder(void)
 {
-    fuzz_empty_folder(fuzz_folder_path);
-    rmdir(fuzz_folder_path);
+    nftw(fuzz_folder_path, fuzz_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* This process's own, the same at each call; removed when the process exits. */

@@ -9,7 +9,7 @@
 #include "fuzz.h"
 
 static const char head[] = "embed journal 1\nlibrary 0.1.0\nmodel 0123456789abcdef\nend\n";
-static char path[FUZZ_PATH_MAX];
+static char path[2 * FUZZ_PATH_MAX];
 
 static void open_journal(journal *j)
 {

@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
         if (goes_on && jsonl_extract(&values, &block, "text", path)) {
             check_texts(&block);
         } else if (goes_on) {
-            char place[2 * FUZZ_PATH_MAX];
+            char place[2 * FUZZ_PATH_MAX + sizeof ": line "];
             snprintf(place, sizeof place, "%s: line ", path);
             fuzz_claim_message(message, place);
             goes_on = false;
