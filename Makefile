@@ -396,7 +396,7 @@ fuzz-programs: $(FUZZ_NAMES:%=$(BUILD)/fuzz_%)
 
 # All targets in one program, which replays the inputs that are kept.
 $(BUILD)/tests/fuzz/%.o: tests/fuzz/fuzz_%.c | $(BUILD)/.packages
-	$(call compile,-DLLVMFuzzerTestOneInput=fuzz_$*)
+	$(call compile,-DLLVMFuzzerTestOneInput=fuzz_$* -DFUZZ_MOST_SECONDS=60)
 $(BUILD)/tests/test_fuzz_corpus: CPPFLAGS += -DFUZZ_TARGETS='$(foreach name,$(FUZZ_NAMES),X($(name)))'
 $(BUILD)/tests/test_fuzz_corpus: tests/test_fuzz_corpus.c $(FUZZ_NAMES:%=$(BUILD)/tests/fuzz/%.o) \
     $(FUZZ_OBJECTS) $(FUZZ_LIBRARY) | $(BUILD)/.packages-check

@@ -15,7 +15,7 @@ static void check(const struct batch_profile *p)
     fuzz_claim(p->peak_bytes >= 1 && p->peak_bytes <= (uint64_t)1 << 50);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
     struct batch_profile profile;
     embed_model_info info = EMBED_MODEL_INFO_INIT;
@@ -34,5 +34,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
         fuzz_claim(status == EMBED_BAD_FILE || status == EMBED_UNSUPPORTED);
         fuzz_claim_message(error_message(), path);
     }
-    return 0;
 }

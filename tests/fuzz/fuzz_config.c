@@ -41,7 +41,7 @@ static void check_rules(const struct generation_rules *r, const struct transform
     fuzz_claim(r->length_penalty > -MOST_LENGTH_PENALTY && r->length_penalty < MOST_LENGTH_PENALTY);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
     struct transformer_config config;
     struct generation_rules rules;
@@ -55,5 +55,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
         }
     }
     if (status != EMBED_OK) fuzz_claim_message(error_message(), fuzz_folder());
-    return 0;
 }

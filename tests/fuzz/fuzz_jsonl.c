@@ -17,7 +17,7 @@ static void check_texts(const line_block *block)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
     static jsonl_values values;
     char message[TOOL_MESSAGE_MAX];
@@ -42,5 +42,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
     lines_close(&reader);
     lines_release(&block);
     tool_hold_errors(NULL);
-    return 0;
 }

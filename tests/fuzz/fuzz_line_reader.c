@@ -45,9 +45,9 @@ static void check_lines(const char *path, const uint8_t *file, size_t length, si
     lines_release(&block);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
-    if (length < 2) return 0;
+    if (length < 2) return;
     size_t most = input[0] == 0 ? LINES_MAX : input[0], skipped_lines = 0, skipped = 0;
     const uint8_t *file = input + 2;
     length -= 2;
@@ -59,5 +59,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
         skipped_lines++;
     }
     if (skipped > 0) check_lines(path, file, length, most, skipped, skipped_lines);
-    return 0;
 }

@@ -6,7 +6,7 @@ static const char vocabulary[] =
     "\"aaaa\":10,\"\xC4\xA0\":11,\"\xC4\xA0""a\":12,\"ca\":13,\"bca\":14,\"abab\":15,\"\":16,"
     "\" \":17,\"#version\":18}";
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
     static bool has_vocabulary;
     if (!has_vocabulary) fuzz_write("vocab.json", vocabulary, sizeof vocabulary - 1);
@@ -21,5 +21,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
         fuzz_check_encode(tokenizer, &cache, words, sizeof words - 1);
     word_cache_free(&cache);
     tokenizer_close(tokenizer);
-    return 0;
 }

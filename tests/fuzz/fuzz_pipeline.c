@@ -32,7 +32,7 @@ static void check(const struct embedding_pipeline *pipeline)
     fuzz_claim(embedding_pipeline_prefix(pipeline, NULL) != NULL);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
     struct embedding_pipeline pipeline;
     fuzz_write_files(input, length, names);
@@ -42,5 +42,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
     else
         fuzz_claim_message(error_message(), fuzz_folder());
     embedding_pipeline_release(&pipeline);
-    return 0;
 }

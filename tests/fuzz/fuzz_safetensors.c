@@ -31,7 +31,7 @@ static void check_tensors(const struct safetensors *file, uint64_t file_size)
     fuzz_claim(safetensors_find(file, "") == NULL);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
     const char *path = fuzz_write("model.safetensors", input, length);
     struct safetensors *file = NULL;
@@ -43,5 +43,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
         fuzz_claim_message(error_message(), path);
     }
     safetensors_close(file);
-    return 0;
 }

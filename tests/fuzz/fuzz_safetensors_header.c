@@ -10,10 +10,10 @@
 
 static const char name[] = "large.safetensors";
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
     uint64_t data_bytes = 0;
-    if (length < SAFETENSORS_LENGTH_BYTES) return 0;
+    if (length < SAFETENSORS_LENGTH_BYTES) return;
     for (size_t i = SAFETENSORS_LENGTH_BYTES; i-- > 0;) data_bytes = data_bytes << 8 | input[i];
     data_bytes &= INT64_MAX >> 1; /* no file is larger than an off_t can say */
     uint64_t file_size = data_bytes + length;
@@ -37,5 +37,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
     }
     safetensors_header_free(&header);
     free(bytes);
-    return 0;
 }

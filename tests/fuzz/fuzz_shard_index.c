@@ -14,7 +14,7 @@ static void write_shard(const char *file, const char *tensor)
     fuzz_write(file, bytes, 8 + (size_t)n + 2);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
+static void fuzz_input(const uint8_t *input, size_t length)
 {
     static bool has_shards;
     if (!has_shards) {
@@ -39,5 +39,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
         fuzz_claim_message(error_message(), fuzz_folder());
     }
     checkpoint_close(checkpoint);
-    return 0;
 }
