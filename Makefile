@@ -88,14 +88,13 @@ CPU_SOURCES_avx512_vnni := $(filter-out $(INT8_SOURCES:_int8.c=_bf16.c),$(CPU_SO
 CPU_OBJECTS       := $(foreach isa,$(ISAS),$(patsubst kernels/cpu/%.c,$(BUILD)/kernels/cpu/$(isa)/%.o,$(CPU_SOURCES_$(isa))))
 REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
 EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
+BENCH_OBJECTS     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/embed_bench*.c))
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
                      $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch))) \
                      $(ONE_ARCH_TESTS:%=$(BUILD)/tests/%_sm_80)
 FULL_TESTS        := $(BUILD)/tests/test_real_mpnet $(BUILD)/tests/test_real_mpnet_cuda_sm_80
 EXAMPLES          := $(patsubst tools/%.c,$(BUILD)/%,$(wildcard tools/examples/*.c))
-PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/pool-bench $(BUILD)/kernel-bench \
-                     $(BUILD)/tokenizer-bench $(BUILD)/instance-table $(BUILD)/example $(BUILD)/demo \
-                     $(EXAMPLES)
+PROGRAMS          := $(BUILD)/embed $(BUILD)/embed-bench $(BUILD)/example $(BUILD)/demo $(EXAMPLES)
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -173,22 +172,17 @@ $(BUILD)/embed: $(EMBED_OBJECTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -ljansson
 # Sees the kernels from inside, beside the naive ones. Its roof is a loop of fused multiply-adds.
-$(BUILD)/bench/kernel_bench.o: CFLAGS += -O3 -ffp-contract=fast
-$(BUILD)/kernel-bench: $(BUILD)/bench/kernel_bench.o $(REFERENCE_OBJECTS) $(CPU_OBJECTS)
+$(BUILD)/embed-bench: $(BENCH_OBJECTS) $(REFERENCE_OBJECTS) $(CPU_OBJECTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
-	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lm
-$(BUILD)/embed-bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/embed_bench*.c)) $(BUILD)/libembed.so
-	@echo "  ld  $@"
-	$(Q)$(link_program)
-$(BUILD)/tokenizer-bench: $(BUILD)/bench/tokenizer_bench.o $(BUILD)/libembed.so
-	@echo "  ld  $@"
-	$(Q)$(link_program)
-$(BUILD)/pool-bench: $(BUILD)/bench/pool_bench.o $(BUILD)/libembed.so
-	@echo "  ld  $@"
-	$(Q)$(link_program)
-$(BUILD)/instance-table: $(BUILD)/bench/instance_table.o $(BUILD)/libembed.so
-	@echo "  ld  $@"
-	$(Q)$(link_program)
+	$(Q)$(link_program) -lm
+$(BUILD)/bench/embed_bench_roof.o: CFLAGS += -O3 -ffp-contract=fast
+# The commit stands beside every figure. Renewed where it has changed, and with it what names it.
+$(BUILD)/commit: FORCE
+	@mkdir -p $(@D)
+	@{ cat COMMIT || git describe --always --dirty || echo unknown; } 2>/dev/null >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(BUILD)/bench/embed_bench_machine.o: $(BUILD)/commit
+$(BUILD)/bench/embed_bench_machine.o: CPPFLAGS += -DCOMMIT='"$(shell cat $(BUILD)/commit)"'
 $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -lm
@@ -538,6 +532,6 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: fuzz fuzz-programs fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
-        install uninstall info fmt clean
+        install uninstall info fmt clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

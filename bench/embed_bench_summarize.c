@@ -10,7 +10,6 @@
  */
 #include "embed_bench.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* New tokens of a second run, which tells encoder and steps apart: on a GPU steps come in eights. */
@@ -22,9 +21,8 @@
  * at the end of the table, of which some tokenizers know less, are not among the others. */
 static int32_t *random_ids(size_t count, const embed_model_info *info)
 {
-    int32_t *ids = calloc(count, sizeof *ids);
+    int32_t *ids = allocate(count, sizeof *ids);
     uint32_t random = 1;
-    if (ids == NULL) die("out of memory");
     if (info->vocabulary < 300) die("a vocabulary of less than 300 tokens");
     for (size_t i = 0; i < count; i++) {
         random = random * 1664525u + 1013904223u; /* Numerical Recipes' */
@@ -35,8 +33,7 @@ static int32_t *random_ids(size_t count, const embed_model_info *info)
 
 static embed_text *make_documents(int32_t *ids, size_t documents, size_t tokens)
 {
-    embed_text *texts = calloc(documents, sizeof *texts);
-    if (texts == NULL) die("out of memory");
+    embed_text *texts = allocate(documents, sizeof *texts);
     for (size_t d = 0; d < documents; d++) {
         int32_t *own = ids + d * tokens;
         own[0] = 0;
@@ -100,20 +97,32 @@ static void print_row(const struct settings *settings, const embed_model_info *i
     double steps = (double)settings->new_tokens, documents = (double)settings->texts;
     double weights = step_weight_bytes(info);
     double cache = documents * step_cache_bytes(settings, info);
-    printf("device,instruction_set,threads,dtype,documents,source_tokens,new_tokens,beams,rounds,"
-           "seconds,encoder_s,step_ms,documents_per_s,tokens_per_s,step_weights_mb,step_cache_mb,"
-           "read_gb_per_s,step_floor_ms,share_of_floor\n");
-    printf("\"%s\",%s,%u,%s,%zu,%zu,%zu,%zu,%zu,", info->device_name, info->instruction_set,
-           info->threads, dtype_name(info->dtype), settings->texts, settings->tokens,
-           settings->new_tokens, settings->beams, rounds);
-    printf("%.4f,%.4f,%.3f,%.3f,%.1f,%.1f,%.1f,", seconds, seconds - steps * step, 1e3 * step,
-           documents / seconds, documents * steps / seconds, 1e-6 * weights, 1e-6 * cache);
+    struct table table;
+    table_start(&table, stdout, settings->json);
+    table_model(&table, info);
+    table_number(&table, "documents", "%zu", settings->texts);
+    table_number(&table, "source_tokens", "%zu", settings->tokens);
+    table_number(&table, "new_tokens", "%zu", settings->new_tokens);
+    table_number(&table, "beams", "%zu", settings->beams);
+    table_number(&table, "rounds", "%zu", rounds);
+    table_number(&table, "seconds", "%.4f", seconds);
+    table_number(&table, "encoder_s", "%.4f", seconds - steps * step);
+    table_number(&table, "step_ms", "%.3f", 1e3 * step);
+    table_number(&table, "documents_per_s", "%.3f", documents / seconds);
+    table_number(&table, "tokens_per_s", "%.1f", documents * steps / seconds);
+    table_number(&table, "step_weights_mb", "%.1f", 1e-6 * weights);
+    table_number(&table, "step_cache_mb", "%.1f", 1e-6 * cache);
     if (bandwidth > 0) {
         double floor = (weights + cache) / bandwidth;
-        printf("%.1f,%.3f,%.3f\n", 1e-9 * bandwidth, 1e3 * floor, floor / step);
+        table_number(&table, "read_gb_per_s", "%.1f", 1e-9 * bandwidth);
+        table_number(&table, "step_floor_ms", "%.3f", 1e3 * floor);
+        table_number(&table, "share_of_floor", "%.3f", floor / step);
     } else {
-        printf(",,\n");
+        table_none(&table, "read_gb_per_s");
+        table_none(&table, "step_floor_ms");
+        table_none(&table, "share_of_floor");
     }
+    table_end_row(&table);
 }
 
 static void time_rounds(const struct settings *settings, embed_instance *instance,
@@ -121,9 +130,8 @@ static void time_rounds(const struct settings *settings, embed_instance *instanc
                         const embed_model_info *info)
 {
     size_t rounds = settings->rounds > 0 ? settings->rounds : 3;
-    double *seconds = calloc(rounds, sizeof *seconds), *steps = calloc(rounds, sizeof *steps);
+    double *seconds = allocate(rounds, sizeof *seconds), *steps = allocate(rounds, sizeof *steps);
     double bandwidth = 0, few, rate;
-    if (seconds == NULL || steps == NULL) die("out of memory");
     generate(instance, texts, settings, options, FEW_TOKENS);
     for (size_t r = 0; r < rounds; r++) {
         few = generate(instance, texts, settings, options, FEW_TOKENS);
@@ -139,14 +147,13 @@ static void time_rounds(const struct settings *settings, embed_instance *instanc
     free(steps);
 }
 
-void summarize(const struct settings *settings, embed_model *model, const embed_model_info *info)
+static void summarize(const struct settings *settings, embed_model *model,
+                      const embed_model_info *info)
 {
     embed_instance *instance = NULL;
     embed_instance_options limits = EMBED_INSTANCE_OPTIONS_INIT;
     embed_generate_options options = EMBED_GENERATE_OPTIONS_INIT;
     check(embed_model_get_generation(model, &options));
-    if (settings->new_tokens <= FEW_TOKENS) die("--new-tokens must be more than 8");
-    if (settings->tokens < 2) die("--tokens must be 2 or more");
     options.num_beams = limits.num_beams = (unsigned)settings->beams;
     limits.documents = settings->texts;
     limits.max_length = settings->new_tokens + 1;
@@ -159,4 +166,19 @@ void summarize(const struct settings *settings, embed_model *model, const embed_
     embed_instance_destroy(instance);
     free(texts);
     free(ids);
+}
+
+int command_summarize(const struct settings *settings)
+{
+    embed_model_info info;
+    if (settings->texts == 0 || settings->tokens == 0 || settings->new_tokens == 0 ||
+        settings->beams == 0)
+        return wrong_call("summarize: takes --texts, --tokens, --new-tokens and --beams");
+    if (settings->new_tokens <= FEW_TOKENS)
+        return wrong_call("summarize: --new-tokens must be more than %d", FEW_TOKENS);
+    if (settings->tokens < 2) return wrong_call("summarize: --tokens must be 2 or more");
+    embed_model *model = open_model(settings, true, &info);
+    summarize(settings, model, &info);
+    embed_model_close(model);
+    return 0;
 }

@@ -15,7 +15,6 @@ Exit status 1 where none is left.
 """
 import argparse
 import csv
-import io
 import json
 import math
 import os
@@ -182,7 +181,8 @@ def measure_ours(wanted, engine):
             "--new-tokens", str(wanted.new_tokens), "--beams", str(wanted.beams), "--rounds", "1"])
         if said is None:
             return None
-        row = next(csv.DictReader(io.StringIO(said)))
+        rows = [line for line in said.splitlines() if not line.startswith("#")]
+        row = next(csv.DictReader(rows))
         found[batch] = {key: float(row[key]) for key in
                         ("seconds", "step_ms", "encoder_s", "read_gb_per_s", "step_floor_ms")
                         if row[key]}

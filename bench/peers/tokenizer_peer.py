@@ -73,9 +73,10 @@ def read_lines(path):
 
 
 def our_rate(build, model, path):
-    command = [os.path.join(build, "tokenizer-bench"), "-m", model, "--rounds", "10", path]
+    command = [os.path.join(build, "embed-bench"), "tokenizer", "-m", model, "--rounds", "10", path]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(list(csv.DictReader(out.splitlines()))[0]["mb_per_s"])
+    rows = [line for line in out.splitlines() if not line.startswith("#")]
+    return float(list(csv.DictReader(rows))[0]["mb_per_s"])
 
 
 def reference_rate(reference, lines):

@@ -1,85 +1,19 @@
-/* kernel_bench.c - kernel-bench: each CPU kernel on one core, right and fast in one row
+/* embed_bench_kernels.c - embed-bench kernels: each CPU kernel on one core, right and fast in one row
  *
- *   kernel-bench [INSTRUCTION_SET]
- *                       CSV: kernel, instruction set, shape, difference to the naive kernel,
- *                       microseconds, GFLOP/s, share of the machine's own roof
- *
- * The roof is a loop of multiply-adds (in BF16, of dot products of pairs) that touches registers
- * only, timed in the same run. Times are the best of many: the kernel's, not the neighbours'.
+ * Difference to the naive kernel, microseconds, GFLOP/s, share of the core's own roof, which is timed in
+ * the same run. Times are the best of many: the kernel's, not the neighbours'.
  */
+#include "embed_bench.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* ---- the roof ------------------------------------------------------------------------------ */
-
-#define ROOF_STEPS 100000 /* a third of a millisecond */
-
-/* Ten independent chains of multiply-adds: enough to hide a latency of 4 to 5 cycles at two a
- * cycle. Returns FLOP per second. */
-#define DEFINE_ROOF(name, bytes, attribute)                                                      \
-    attribute static double name(void)                                                           \
-    {                                                                                            \
-        typedef float vec __attribute__((vector_size(bytes)));                                   \
-        vec x = {0}, y = {0}, sum[10];                                                           \
-        for (size_t i = 0; i < bytes / 4; i++) x[i] = 0.999f, y[i] = 0.001f;                     \
-        for (int i = 0; i < 10; i++) sum[i] = x * (float)i;                                      \
-        double start = now();                                                                    \
-        for (long n = 0; n < ROOF_STEPS; n++) {                                                  \
-            _Pragma("GCC unroll 10") for (int i = 0; i < 10; i++) sum[i] = sum[i] * x + y;       \
-        }                                                                                        \
-        double seconds = now() - start;                                                          \
-        for (int i = 1; i < 10; i++) sum[0] += sum[i];                                           \
-        volatile float sink = sum[0][0];                                                         \
-        (void)sink;                                                                              \
-        return 2.0 * 10 * (bytes / 4) * ROOF_STEPS / seconds;                                    \
-    }
-
-DEFINE_ROOF(roof_scalar, 16, )
-#if defined(__x86_64__)
-DEFINE_ROOF(roof_avx2, 32, __attribute__((target("avx2,fma"))))
-DEFINE_ROOF(roof_avx512, 64, __attribute__((target("avx512f"))))
-
-/* The same with dot products of pairs (BF16) and quads (INT8), done after 6 cycles at most: each
- * adds two or four products to 16 lanes. */
-#define DOT(n, instruction) instruction " %%zmm12, %%zmm12, %%zmm" #n "\n\t"
-
-#define DEFINE_DOT_ROOF(name, instruction, products)                                             \
-    __attribute__((target("avx512f"))) static double name(void)                                  \
-    {                                                                                            \
-        double start = now();                                                                    \
-        for (long n = 0; n < ROOF_STEPS; n++)                                                    \
-            __asm__ volatile(                                                                    \
-                DOT(0, instruction) DOT(1, instruction) DOT(2, instruction) DOT(3, instruction)  \
-                    DOT(4, instruction) DOT(5, instruction) DOT(6, instruction)                  \
-                        DOT(7, instruction) DOT(8, instruction) DOT(9, instruction)              \
-                            DOT(10, instruction) DOT(11, instruction)                            \
-                :                                                                                \
-                :                                                                                \
-                : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",        \
-                  "xmm9", "xmm10", "xmm11");                                                     \
-        return 2.0 * products * 12 * 16 * ROOF_STEPS / (now() - start);                          \
-    }
-
-DEFINE_DOT_ROOF(roof_avx512_bf16, "vdpbf16ps", 2)
-DEFINE_DOT_ROOF(roof_avx512_vnni, "vpdpbusd", 4)
-#endif
 
 struct target {
     const struct cpu_kernels *kernels;
-    double (*roof)(void);
-    double flops;
+    double flops; /* its roof */
+    struct table *table;
 };
 
 /* ---- timing -------------------------------------------------------------------------------- */
@@ -99,7 +33,7 @@ struct target {
 static void *memory(size_t bytes)
 {
     void *block = aligned_alloc(64, (bytes + 1023) / 64 * 64);
-    if (block == NULL) exit(1);
+    if (block == NULL) die("out of memory");
     return memset(block, 0, (bytes + 1023) / 64 * 64);
 }
 
@@ -136,12 +70,29 @@ static double largest_difference(const struct cpu_kernels *k, const void *got,
     return largest;
 }
 
+#define NO_DIFFERENCE (-1.0)
+
+/* Without seconds, `flop` is of a second. */
 static void print_row(const char *kernel, const struct target *target, const char *shape,
                       double difference, double seconds, double flop)
 {
-    printf("%s,%s,%s,%.1e,%.2f,%.1f,%.3f\n", kernel, target->kernels->name, shape, difference,
-           1e6 * seconds, 1e-9 * flop / seconds, flop / seconds / target->flops);
-    fflush(stdout);
+    struct table *table = target->table;
+    table_text(table, "kernel", kernel);
+    table_text(table, "instruction_set", target->kernels->name);
+    table_text(table, "shape", shape);
+    if (difference >= 0) table_number(table, "difference", "%.1e", difference);
+    else table_none(table, "difference");
+    if (seconds > 0) table_number(table, "microseconds", "%.2f", 1e6 * seconds);
+    else table_none(table, "microseconds");
+    if (flop > 0) {
+        double flops = seconds > 0 ? flop / seconds : flop;
+        table_number(table, "gflops", "%.1f", 1e-9 * flops);
+        table_number(table, "share_of_roof", "%.3f", flops / target->flops);
+    } else {
+        table_none(table, "gflops");
+        table_none(table, "share_of_roof");
+    }
+    table_end_row(table);
 }
 
 static void bench_linear(const struct target *target, size_t N, size_t O, size_t I,
@@ -262,7 +213,8 @@ static void bench_linear_from_memory(const struct target *target)
     char *copies = copies_of(packed, bytes), shape[64];
     double mean;
     TIME_FROM_MEMORY(mean, copies, bytes, read_all(copy, bytes));
-    printf("read,%s,%zu bytes from memory,,%.2f,,\n", k->name, bytes, 1e6 * mean);
+    snprintf(shape, sizeof shape, "%zu bytes from memory", bytes);
+    print_row("read", target, shape, NO_DIFFERENCE, mean, 0);
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         size_t N = rows[r];
         TIME_FROM_MEMORY(mean, copies, bytes,
@@ -332,8 +284,9 @@ static void bench_target(struct target *target)
     static const size_t shapes[][2] = {{1152, 384}, {384, 384}, {384, 1536}, /* all-MiniLM-L6-v2 */
                                        {2304, 768}, {768, 768}, {768, 3072}}; /* all-mpnet-base-v2 */
     static const size_t rows[] = {1, 12, 512};
-    for (int i = 0; i < 400; i++) target->flops = fmax(target->flops, target->roof());
-    printf("roof,%s,registers only,,,%.1f,1\n", target->kernels->name, 1e-9 * target->flops);
+    for (int i = 0; i < 4; i++)
+        target->flops = fmax(target->flops, roof_flops(target->kernels->name, 1));
+    print_row("roof", target, "registers only", NO_DIFFERENCE, 0, target->flops);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
             bench_linear(target, rows[r], shapes[s][0], shapes[s][1], ACTIVATION_NONE);
@@ -354,28 +307,37 @@ static void bench_target(struct target *target)
     bench_choice(target);
 }
 
-static void bench_if_wanted(const char *wanted, struct target target)
+/* Those that this processor has, the best first, and NULL. */
+static void list_kernels(const struct cpu_kernels **list)
 {
-    if (wanted == NULL || strcmp(wanted, target.kernels->name) == 0) bench_target(&target);
-}
-
-int main(int argc, char **argv)
-{
-    const char *wanted = argc > 1 ? argv[1] : NULL;
-    printf("kernel,instruction_set,shape,difference,microseconds,gflops,share_of_roof\n");
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) {
         if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"))
-            bench_if_wanted(wanted,
-                            (struct target){&cpu_kernels_avx512_vnni, roof_avx512_vnni, 0});
-        if (__builtin_cpu_supports("avx512bf16"))
-            bench_if_wanted(wanted,
-                            (struct target){&cpu_kernels_avx512_bf16, roof_avx512_bf16, 0});
-        bench_if_wanted(wanted, (struct target){&cpu_kernels_avx512, roof_avx512, 0});
+            *list++ = &cpu_kernels_avx512_vnni;
+        if (__builtin_cpu_supports("avx512bf16")) *list++ = &cpu_kernels_avx512_bf16;
+        *list++ = &cpu_kernels_avx512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        bench_if_wanted(wanted, (struct target){&cpu_kernels_avx2, roof_avx2, 0});
+        *list++ = &cpu_kernels_avx2;
 #endif
-    bench_if_wanted(wanted, (struct target){&cpu_kernels_scalar, roof_scalar, 0});
+    *list++ = &cpu_kernels_scalar;
+    *list = NULL;
+}
+
+int command_kernels(const struct settings *settings)
+{
+    const char *wanted = settings->operand_count > 0 ? settings->operands[0] : NULL;
+    const struct cpu_kernels *list[8];
+    struct table table;
+    bool found = wanted == NULL;
+    list_kernels(list);
+    for (size_t i = 0; list[i] != NULL; i++)
+        if (!found) found = strcmp(wanted, list[i]->name) == 0;
+    if (!found) return wrong_call("kernels: '%s' is no instruction set of this processor", wanted);
+    table_start(&table, stdout, settings->json);
+    for (size_t i = 0; list[i] != NULL; i++) {
+        struct target target = {list[i], 0, &table};
+        if (wanted == NULL || strcmp(wanted, list[i]->name) == 0) bench_target(&target);
+    }
     return 0;
 }

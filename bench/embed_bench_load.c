@@ -1,61 +1,36 @@
-/* pool_bench.c - pool-bench: many small callers of one model, three ways
- *
- *   pool-bench -m FOLDER [--device auto|cpu|cuda] [--workers N] [--seconds S] FILE
+/* embed_bench_load.c - embed-bench load: many small callers of one model, three ways
  *
  * The lines of FILE are embedded by
  *   one call   all lines in one embed_instance_encode: what the machine can do;
  *   pool       N threads, each with requests of K lines, through one pool (K = 1, 4, 16);
  *   models     N processes, each with a model and an instance of its own, one line at a time: what
  *              such a service does without a pool.
- * Prints CSV with a header line. Resident memory is the processes' proportional share, weights
+ * Resident memory is the processes' proportional share, weights
  * included, from /proc/PID/smaps_rollup.
  */
-#include <embed.h>
+#include "embed_bench.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MOST_WORKERS = 64, MOST_SAMPLES = 1 << 20 };
 
 static embed_model_options model_options = EMBED_MODEL_OPTIONS_INIT;
 static const char *folder;
-static unsigned workers = 8;
-static double duration = 5;
-static embed_text *texts;
+static unsigned workers;
+static double duration;
+static const embed_text *texts;
 static size_t count, width;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "pool-bench: %s\n", what);
-    exit(1);
-}
-
-static void check(embed_status status)
-{
-    if (status != EMBED_OK) die(embed_error_message());
-}
 
 static float *rows_for(size_t n)
 {
-    float *rows = malloc(n * width * sizeof *rows);
-    if (rows == NULL) die("out of memory");
-    return rows;
+    return allocate(n * width, sizeof(float));
 }
 
 /* Kilobytes that a process has to itself, and its share of what it has in common with others. */
@@ -71,20 +46,18 @@ static size_t resident_kilobytes(pid_t pid)
     return kilobytes;
 }
 
-static int by_value(const void *a, const void *b)
+static void print_row(struct table *table, const char *way, unsigned callers, size_t in_request,
+                      double rate, double roof, double *latencies, size_t n, size_t kilobytes)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void print_row(const char *way, unsigned callers, size_t in_request, double rate,
-                      double roof, double *latencies, size_t n, size_t kilobytes)
-{
-    qsort(latencies, n, sizeof *latencies, by_value);
-    double p50 = n > 0 ? latencies[n / 2] : 0, p99 = n > 0 ? latencies[n - 1 - n / 100] : 0;
-    printf("%s,%u,%zu,%.1f,%.3f,%.2f,%.2f,%zu\n", way, callers, in_request, rate, rate / roof,
-           1e3 * p50, 1e3 * p99, kilobytes);
-    fflush(stdout);
+    table_text(table, "way", way);
+    table_number(table, "callers", "%u", callers);
+    table_number(table, "texts_per_request", "%zu", in_request);
+    table_number(table, "sentences_per_s", "%.1f", rate);
+    table_number(table, "share_of_one_call", "%.3f", rate / roof);
+    table_number(table, "p50_ms", "%.2f", n > 0 ? 1e3 * percentile(latencies, n, 0.5) : 0);
+    table_number(table, "p99_ms", "%.2f", n > 0 ? 1e3 * percentile(latencies, n, 0.99) : 0);
+    table_number(table, "resident_kb", "%zu", kilobytes);
+    table_end_row(table);
 }
 
 /* ---- one call ------------------------------------------------------------------------------ */
@@ -135,7 +108,7 @@ static void *run_worker(void *argument)
     return NULL;
 }
 
-static void run_pool(embed_model *model, size_t in_request, double roof)
+static void run_pool(struct table *table, embed_model *model, size_t in_request, double roof)
 {
     static struct worker all[MOST_WORKERS];
     static double latencies[MOST_SAMPLES];
@@ -146,8 +119,7 @@ static void run_pool(embed_model *model, size_t in_request, double roof)
     for (unsigned i = 0; i < workers; i++) {
         all[i] = (struct worker){.pool = pool, .rank = i, .in_request = in_request,
                                  .end = begin + duration};
-        all[i].latencies = malloc(MOST_SAMPLES * sizeof(double));
-        if (all[i].latencies == NULL) die("out of memory");
+        all[i].latencies = allocate(MOST_SAMPLES, sizeof(double));
         if (pthread_create(&all[i].thread, NULL, run_worker, &all[i]) != 0) die("no thread");
     }
     size_t kilobytes = 0;
@@ -161,7 +133,7 @@ static void run_pool(embed_model *model, size_t in_request, double roof)
     }
     double rate = (double)done / (now() - begin);
     embed_pool_destroy(pool);
-    print_row("pool", workers, in_request, rate, roof, latencies, samples, kilobytes);
+    print_row(table, "pool", workers, in_request, rate, roof, latencies, samples, kilobytes);
 }
 
 /* ---- a model for each ---------------------------------------------------------------------- */
@@ -227,55 +199,10 @@ static double run_processes(size_t *kilobytes, double *latency)
     return (double)done / took;
 }
 
-/* ---- the program --------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------- */
 
-static void read_lines(const char *path)
+static void run_all(struct table *table)
 {
-    FILE *file = fopen(path, "r");
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t length;
-    if (file == NULL) die("FILE cannot be read");
-    while ((length = getline(&line, &room, file)) >= 0) {
-        if (length > 0 && line[length - 1] == '\n') length--;
-        texts = realloc(texts, (count + 1) * sizeof *texts);
-        char *copy = strndup(line, (size_t)length);
-        if (texts == NULL || copy == NULL) die("out of memory");
-        texts[count++] = (embed_text){copy, NULL, (size_t)length};
-    }
-    free(line);
-    fclose(file);
-    if (count < 64) die("FILE has fewer than 64 lines");
-}
-
-static void take_arguments(int argc, char **argv)
-{
-    static const char *const devices[] = {"auto", "cpu", "cuda"};
-    const char *file = NULL;
-    for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
-        bool takes_value = true;
-        if (strcmp(argv[i], "-m") == 0) folder = value;
-        else if (strcmp(argv[i], "--workers") == 0) workers = (unsigned)strtoul(value, NULL, 10);
-        else if (strcmp(argv[i], "--seconds") == 0) duration = strtod(value, NULL);
-        else if (strcmp(argv[i], "--device") == 0)
-            while (model_options.device < 3 && strcmp(devices[model_options.device], value) != 0)
-                model_options.device++;
-        else file = argv[i], takes_value = false;
-        i += takes_value;
-    }
-    if (folder == NULL || file == NULL || workers < 1 || workers > MOST_WORKERS ||
-        !(duration > 0) || model_options.device > 2) {
-        fputs("usage: pool-bench -m FOLDER [--device auto|cpu|cuda] [--workers N] [--seconds S] FILE\n",
-              stderr);
-        exit(2);
-    }
-    read_lines(file);
-}
-
-int main(int argc, char **argv)
-{
-    take_arguments(argc, argv);
     width = 4096; /* until a model says */
     size_t kilobytes = 0;
     double latency = 0, separate = run_processes(&kilobytes, &latency);
@@ -286,10 +213,32 @@ int main(int argc, char **argv)
     check(embed_model_get_info(model, &info));
     width = info.width;
     double roof = run_one_call(model);
-    puts("way,callers,texts_per_request,sentences_per_s,share_of_one_call,p50_ms,p99_ms,resident_kb");
-    print_row("one call", 1, count, roof, roof, NULL, 0, resident_kilobytes(getpid()));
-    for (size_t in_request = 1; in_request <= 16; in_request *= 4) run_pool(model, in_request, roof);
-    print_row("models", workers, 1, separate, roof, &latency, 1, kilobytes);
+    table_start(table, stdout, table->json);
+    print_row(table, "one call", 1, count, roof, roof, NULL, 0, resident_kilobytes(getpid()));
+    for (size_t in_request = 1; in_request <= 16; in_request *= 4)
+        run_pool(table, model, in_request, roof);
+    print_row(table, "models", workers, 1, separate, roof, &latency, 1, kilobytes);
     embed_model_close(model);
+}
+
+int command_load(const struct settings *settings)
+{
+    struct lines lines = read_lines(settings->operands[0]);
+    struct table table = {.json = settings->json};
+    embed_memory plan = EMBED_MEMORY_INIT;
+    if (lines.count < 64) die("%s: has fewer than 64 lines", settings->operands[0]);
+    folder = settings->folder;
+    model_options.device = settings->device;
+    model_options.dtype = settings->dtype;
+    model_options.threads = (unsigned)settings->threads;
+    workers = settings->workers > 0 ? (unsigned)settings->workers : 8;
+    duration = settings->seconds > 0 ? settings->seconds : 5;
+    texts = lines.texts;
+    count = lines.count;
+    /* The children wait for each other: one that cannot open the model would hang the rest. */
+    check(embed_plan(folder, &model_options, NULL, &plan));
+    if (plan.kv > 0) die("%s: the model writes summaries, and gives no embeddings", folder);
+    run_all(&table);
+    free_lines(&lines);
     return 0;
 }

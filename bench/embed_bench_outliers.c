@@ -1,0 +1,133 @@
+/* embed_bench_outliers.c - points that are far off their neighbours
+ *
+ * Along the axis of batches a call's time is nearly a line: a part that every call has, and a part for
+ * each text. A point whose rate is more than a fifth off the line between its neighbours (at an end:
+ * whose texts take a fifth longer than the neighbour's) is measured again, together with them.
+ */
+#include "embed_bench_sweep.h"
+
+#include <math.h>
+#include <string.h>
+
+#define FAR 0.20
+
+/* The nearest measured point along the axis of batches: the next smaller (-1) or larger one (1). */
+static struct point *neighbour(const struct sweep *sweep, const struct point *point, int side)
+{
+    struct point *found = NULL;
+    for (size_t i = 0; i < sweep->count; i++) {
+        struct point *other = &sweep->points[i];
+        bool larger = other->batch > point->batch;
+        if (other->outcome != POINT_MEASURED || other->source != point->source ||
+            other->chunk != point->chunk || other->instances != point->instances ||
+            other->batch == point->batch || larger != (side > 0))
+            continue;
+        if (found == NULL || (larger ? other->batch < found->batch : other->batch > found->batch))
+            found = other;
+    }
+    return found;
+}
+
+static double call_seconds(const struct point *point)
+{
+    return (double)(point->batch * point->instances) / point->result.rate;
+}
+
+/* The rate that the neighbours lead to expect; 0: none. */
+static double expected_rate(const struct point *point, const struct point *smaller,
+                            const struct point *larger)
+{
+    double b = (double)point->batch, texts = b * (double)point->instances;
+    if (smaller != NULL && larger != NULL) {
+        double b0 = (double)smaller->batch, t0 = call_seconds(smaller);
+        double b1 = (double)larger->batch, t1 = call_seconds(larger);
+        return texts / (t0 + (t1 - t0) * (b - b0) / (b1 - b0));
+    }
+    if (smaller != NULL) return smaller->result.rate; /* or more */
+    if (larger != NULL && call_seconds(point) > call_seconds(larger))
+        return texts / call_seconds(larger);
+    return 0;
+}
+
+/* How far off: 0.3 is 30 % faster than expected. */
+static double deviation(const struct sweep *sweep, const struct point *point)
+{
+    const struct point *smaller = neighbour(sweep, point, -1), *larger = neighbour(sweep, point, 1);
+    double expected = expected_rate(point, smaller, larger);
+    double off = expected > 0 ? point->result.rate / expected - 1 : 0;
+    return (smaller == NULL || larger == NULL) && off > 0 ? 0 : off;
+}
+
+/* What a text takes of a stage, as the mean of the neighbours. */
+static double stage_of(const struct point *point, int stage)
+{
+    const struct result *result = &point->result;
+    double seconds = stage == 0 ? result->tokenize : result->compute;
+    return seconds / (double)(point->batch * point->instances);
+}
+
+/* The stage whose time is most off, and by how much. */
+static void name_stage(char *out, size_t capacity, const struct sweep *sweep,
+                       const struct point *point)
+{
+    const struct point *sides[2] = {neighbour(sweep, point, -1), neighbour(sweep, point, 1)};
+    static const char *const names[] = {"tokenizing", "computing"};
+    double most = -1, more = 0, others = 0;
+    int worst = 1, count = 0;
+    for (int s = 0; s < 2; s++) {
+        double mean = 0;
+        count = 0;
+        others = 0;
+        for (int i = 0; i < 2; i++) {
+            if (sides[i] == NULL) continue;
+            mean += stage_of(sides[i], s);
+            others += sides[i]->result.others;
+            count++;
+        }
+        mean /= count;
+        others /= count;
+        double difference = stage_of(point, s) - mean;
+        if (fabs(difference) <= most) continue;
+        most = fabs(difference);
+        worst = s;
+        more = mean > 0 ? difference / mean : 0;
+    }
+    snprintf(out, capacity, "%s takes %.0f %% %s a text; other processes had %.0f %% of the "
+             "processors, at its neighbours %.0f %%", names[worst], 100 * fabs(more),
+             more > 0 ? "longer" : "less", 100 * point->result.others, 100 * others);
+}
+
+static void check_point(struct sweep *sweep, struct point *point)
+{
+    double first = deviation(sweep, point), again;
+    if (fabs(first) <= FAR) return;
+    char stage[160];
+    struct point *points[3];
+    size_t count = 0;
+    name_stage(stage, sizeof stage, sweep, point);
+    for (int side = -1; side <= 1; side++) {
+        struct point *one = side == 0 ? point : neighbour(sweep, point, side);
+        if (one != NULL) points[count++] = one;
+    }
+    double seconds = 0, given = sweep->settings->seconds;
+    for (size_t i = 0; i < count; i++) seconds += points[i]->seconds * (double)sweep->rounds;
+    if (given > 0 && now() - sweep->began + seconds > given) {
+        snprintf(point->note, sizeof point->note, "%+.0f %% off its neighbours, no time is left to "
+                 "measure it again: %s", 100 * first, stage);
+        return;
+    }
+    fprintf(stderr, "embed-bench: %zu texts a call: %+.0f %% off its neighbours, measured again\n",
+            point->batch, 100 * first);
+    rounds_again(sweep, points, count);
+    if (sweep_signal() != 0) return;
+    again = deviation(sweep, point);
+    if (fabs(again) > FAR) name_stage(stage, sizeof stage, sweep, point);
+    snprintf(point->note, sizeof point->note, "%+.0f %% off its neighbours%s: %s", 100 * first,
+             fabs(again) > FAR ? " and so again" : " at first and not again", stage);
+}
+
+void outliers_check(struct sweep *sweep)
+{
+    for (size_t i = 0; i < sweep->count && sweep_signal() == 0; i++)
+        if (sweep->points[i].outcome == POINT_MEASURED) check_point(sweep, &sweep->points[i]);
+}

@@ -1,0 +1,168 @@
+/* embed_bench_plot.c - a sweep as a picture, drawn by gnuplot
+ *
+ * Three panels above the same axis of texts in a call: rate, latency, memory. A line for each length,
+ * chunk and number of instances.
+ */
+#include "embed_bench_sweep.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MOST_LINES 64
+
+const char *plot_objection(void)
+{
+    const char *path = getenv("PATH");
+    char name[4096];
+    while (path != NULL && *path != '\0') {
+        size_t length = strcspn(path, ":");
+        snprintf(name, sizeof name, "%.*s/gnuplot", (int)length, path);
+        if (length > 0 && access(name, X_OK) == 0) return NULL;
+        path += length + (path[length] == ':');
+    }
+    return "gnuplot is not installed (Debian: apt-get install gnuplot-nox)";
+}
+
+/* Points that differ in their batch only; those of a line follow each other. */
+static bool same_line(const struct point *a, const struct point *b)
+{
+    return a->source == b->source && a->chunk == b->chunk && a->instances == b->instances;
+}
+
+/* The names of lines tell what varies. */
+static void put_title(FILE *out, const struct sweep *sweep, const struct point *point)
+{
+    const struct settings *settings = sweep->settings;
+    const char *between = "";
+    if (sweep->source_count > 1 || (settings->chunks.count == 1 && settings->instances.count == 1)) {
+        if (point->source->tokens > 0) fprintf(out, "%zu tokens", point->source->tokens);
+        else fprintf(out, "lines of %.0f tokens in the mean", point->source->mean_tokens);
+        between = ", ";
+    }
+    if (settings->instances.count > 1) {
+        fprintf(out, "%s%zu instance%s", between, point->instances,
+                point->instances > 1 ? "s" : "");
+        between = ", ";
+    }
+    if (settings->chunks.count > 1) fprintf(out, "%schunks of %zu", between, point->chunk);
+}
+
+/* batch rate low high p50 p95 p99 peak, for each line of the picture as $lineN. */
+static size_t put_data(FILE *out, const struct sweep *sweep, const struct point **firsts)
+{
+    size_t lines = 0;
+    for (size_t i = 0; i < sweep->count && lines < MOST_LINES; i++) {
+        const struct point *first = &sweep->points[i];
+        bool known = first->outcome != POINT_MEASURED || first->rounds == 0;
+        for (size_t l = 0; l < lines && !known; l++) known = same_line(firsts[l], first);
+        if (known) continue;
+        fprintf(out, "$line%zu << END\n", lines);
+        for (size_t j = i; j < sweep->count; j++) {
+            const struct point *point = &sweep->points[j];
+            double sorted[MOST_ROUNDS];
+            if (point->outcome != POINT_MEASURED || point->rounds == 0 || !same_line(first, point))
+                continue;
+            memcpy(sorted, point->rates, point->rounds * sizeof *sorted);
+            fprintf(out, "%zu %.3f %.3f %.3f %.5f %.5f %.3f\n", point->batch, point->result.rate,
+                    percentile(sorted, point->rounds, 0), percentile(sorted, point->rounds, 1),
+                    1e3 * point->result.p50, 1e3 * point->result.p99, 1e-6 * (double)point->peak);
+        }
+        fputs("END\n", out);
+        firsts[lines++] = first;
+    }
+    return lines;
+}
+
+static void put_lines(FILE *out, const struct sweep *sweep, const struct point *const *firsts,
+                      size_t lines, const char *columns, const char *style, bool named)
+{
+    for (size_t l = 0; l < lines; l++) {
+        fprintf(out, "%s$line%zu using %s %s linecolor %zu ", l > 0 ? ", " : "plot ", l, columns,
+                style, l + 1);
+        if (!named) {
+            fputs("notitle", out);
+            continue;
+        }
+        fputs("title \"", out);
+        put_title(out, sweep, firsts[l]);
+        fputs("\"", out);
+    }
+}
+
+/* In a string of gnuplot's between double quotes. */
+static void put_quoted(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\') fputc('\\', out);
+        if ((unsigned char)*text >= 0x20) fputc(*text, out);
+    }
+}
+
+static void put_heading(FILE *out, const struct sweep *sweep)
+{
+    const char *slash = strrchr(sweep->settings->folder, '/');
+    const embed_model_info *info = &sweep->info;
+    fputs("set multiplot layout 3,1 title \"", out);
+    put_quoted(out, slash != NULL && slash[1] != '\0' ? slash + 1 : sweep->settings->folder);
+    fprintf(out, ", %s, ", dtype_name(info->dtype));
+    put_quoted(out, info->device_name);
+    if (info->device == EMBED_DEVICE_CPU) fprintf(out, ", %u threads", info->threads);
+    fputs("\" noenhanced\n", out);
+}
+
+static void put_script(FILE *out, const struct sweep *sweep, const char *path)
+{
+    const struct point *firsts[MOST_LINES];
+    size_t height = 900;
+    fprintf(out, "set terminal svg size 800,%zu font 'sans-serif,14' background 'white'\n", height);
+    fputs("set output \"", out);
+    put_quoted(out, path);
+    fputs("\"\n", out);
+    size_t lines = put_data(out, sweep, firsts);
+    put_heading(out, sweep);
+    fputs("set logscale x 2\nset grid\nset border 3\nset tics nomirror out\n"
+          "set lmargin 11\nset rmargin 3\nset xtics format '%.0f'\n"
+          "set offsets graph 0.03, graph 0.03, 0, 0\n"
+          "set key noenhanced bottom right samplen 2\nset yrange [0:*]\nset format y '%.0f'\n"
+          "set ylabel 'sentences/s'\n", out);
+    put_lines(out, sweep, firsts, lines, "1:2:3:4", "with yerrorlines linewidth 2 pointtype 7 "
+              "pointsize 0.5", true);
+    fputs("\nset logscale y\nset yrange [*:*]\nset format y '%g'\n"
+          "set ylabel 'latency of a call, ms'\nset key top left\n", out);
+    put_lines(out, sweep, firsts, lines, "1:5", "with linespoints linewidth 2 pointtype 7 "
+              "pointsize 0.5", false);
+    fputs(", NaN with lines linewidth 2 linecolor 'black' title 'median', "
+          "NaN with lines linewidth 1 dashtype 2 linecolor 'black' title '99th percentile'", out);
+    for (size_t l = 0; l < lines; l++)
+        fprintf(out, ", $line%zu using 1:6 with lines linewidth 1 dashtype 2 linecolor %zu notitle",
+                l, l + 1);
+    fputs("\nunset logscale y\nset yrange [0:*]\nset format y '%.0f'\nunset key\n", out);
+    fprintf(out, "set ylabel 'memory, MB (%s)'\nset xlabel 'texts in a call'\n",
+            sweep->info.device == EMBED_DEVICE_CPU ? "the process, peak" : "of the GPU");
+    put_lines(out, sweep, firsts, lines, "1:7", "with linespoints linewidth 2 pointtype 7 "
+              "pointsize 0.5", false);
+    fputs("\nunset multiplot\nset output\n", out);
+}
+
+bool plot_write(const char *path, const struct sweep *sweep)
+{
+    char name[4096];
+    signal(SIGPIPE, SIG_IGN);
+    if ((size_t)snprintf(name, sizeof name, "%s.partial-%ld", path, (long)getpid()) >= sizeof name)
+        return false;
+    FILE *gnuplot = popen("gnuplot", "w");
+    if (gnuplot == NULL) {
+        wrong_call("gnuplot cannot be started");
+        return false;
+    }
+    put_script(gnuplot, sweep, name);
+    int status = pclose(gnuplot);
+    if (status == 0 && rename(name, path) == 0) return true;
+    unlink(name);
+    wrong_call("%s: gnuplot could not draw it: exit status %d", path,
+               WIFEXITED(status) ? WEXITSTATUS(status) : status);
+    return false;
+}
