@@ -74,10 +74,12 @@ struct cuda_kernels {
      * taken for more than batch->beams has room for, or most_sources. */
 
     /* x (D * K, C) = layernorm(word (V, C)[last token of each beam] +
-     * position (., C)[first_position + its position]). */
-    cudaError_t (*embed_beams)(void *x, const struct decode_batch *batch, const void *word,
-                               const void *position, const float *weight, const float *bias,
-                               size_t first_position, size_t C, float eps, cudaStream_t stream);
+     * position (., C)[first_position + its position]). residual (D * K, C) is the same in FP32;
+     * NULL: there is none. */
+    cudaError_t (*embed_beams)(void *x, float *residual, const struct decode_batch *batch,
+                               const void *word, const void *position, const float *weight,
+                               const float *bias, size_t first_position, size_t C, float eps,
+                               cudaStream_t stream);
 
     /* context (D * K, C) = softmax(q k^T * scale) v of every head, over the tokens of each beam.
      * qkv (D * K, 3C) is that of their last tokens; their keys and values are first appended to
@@ -95,6 +97,12 @@ struct cuda_kernels {
 
 extern const struct cuda_kernels cuda_kernels_f16;
 extern const struct cuda_kernels cuda_kernels_f32; /* slow and plain: for checking */
+
+/* residual (N, C) = layernorm(x (N, C) + residual (N, C)), x and residual in FP32; y (N, C) is the
+ * same in FP16. */
+cudaError_t cuda_residual_layernorm_f16(void *y, float *residual, const float *x,
+                                        const float *weight, const float *bias, size_t N, size_t C,
+                                        float eps, cudaStream_t stream);
 
 /* ---- linear layers ------------------------------------------------------------------------- */
 

@@ -7,7 +7,8 @@
 static void embed(struct step *step, const struct backend *op, struct execution *execution)
 {
     assert_int_equal(
-        op->embed_beams(step->out, &step->batch, step->weights, 2, C, 1e-5f, execution), EMBED_OK);
+        op->embed_beams(step->out, step->out, &step->batch, step->weights, 2, C, 1e-5f, execution),
+        EMBED_OK);
 }
 
 static void *check_embed(const struct device *device, size_t *bytes)
@@ -132,9 +133,9 @@ static void *check_logits(const struct device *device, size_t *bytes)
     struct matrix x = matrix(device, R * C), w = matrix(device, V * C);
     float *bias = random_floats(V), *none = zeros(V), *got = zeros(R * V), *expected = zeros(R * V);
     void *weight = zero_bytes(backend->weight_bytes(backend, WEIGHT_MATRIX, V, C));
-    void *packed_bias = zero_bytes(backend->weight_bytes(backend, WEIGHT_LOGITS_BIAS, 1, V));
+    void *packed_bias = zero_bytes(backend->weight_bytes(backend, WEIGHT_WIDE_BIAS, 1, V));
     backend->weight_store(backend, weight, WEIGHT_MATRIX, w.floats, 0, V, C);
-    backend->weight_store(backend, packed_bias, WEIGHT_LOGITS_BIAS, bias, 0, 1, V);
+    backend->weight_store(backend, packed_bias, WEIGHT_WIDE_BIAS, bias, 0, 1, V);
     for (int with_bias = 0; with_bias < 2; with_bias++) {
         struct linear layer = {weight, with_bias ? packed_bias : NULL, V, C};
         struct step step = step_of(device, &slots);

@@ -27,7 +27,7 @@ static void check_rows(const char *what, const struct batch *batch, const float 
     }
 }
 
-/* ---- the first kernel of a step ------------------------------------------------------------ */
+/* ---- the residual stream ------------------------------------------------------------------- */
 
 enum { WORDS = 11, POSITIONS = 40, FIRST_POSITION = 2 };
 
@@ -57,15 +57,23 @@ static void check_embed_beams(const struct cuda_kernels *k, size_t K, size_t C)
                                       device_input(word, WORDS * C, k->element_bytes),
                                       device_input(position, POSITIONS * C, k->element_bytes),
                                       device_input(weight, C, sizeof(float)),
-                                      device_input(bias, C, sizeof(float))};
-    CHECK_CUDA(k->embed_beams(buffers[0].data, &batch.device, buffers[1].data, buffers[2].data,
-                              buffers[3].data, buffers[4].data, FIRST_POSITION, C, 1e-5f, NULL));
+                                      device_input(bias, C, sizeof(float)),
+                                      device_output(N * C, sizeof(float))};
     const char *what = shape_name("embed_beams %s K %zu C %zu", k->name, K, C);
-    float *got = device_read(what, buffers[0]);
-    check_rows(what, &batch, got, expected, C, ABSOLUTE, RELATIVE(k));
+    for (int i = 0; i < 2; i++) {
+        float *residual = i == 0 ? NULL : buffers[5].data;
+        CHECK_CUDA(k->embed_beams(buffers[0].data, residual, &batch.device, buffers[1].data,
+                                  buffers[2].data, buffers[3].data, buffers[4].data,
+                                  FIRST_POSITION, C, 1e-5f, NULL));
+        float *got = device_read(what, buffers[0]);
+        check_rows(what, &batch, got, expected, C, ABSOLUTE, RELATIVE(k));
+        free(got);
+    }
+    float *residual = device_read(what, buffers[5]);
+    check_rows(what, &batch, residual, expected, C, ABSOLUTE, 0);
     for (size_t i = 0; i < COUNT(buffers); i++) device_free(buffers[i]);
     batch_free(&batch);
-    free(word); free(position); free(weight); free(bias); free(expected); free(got);
+    free(word); free(position); free(weight); free(bias); free(expected); free(residual);
 }
 
 static void test_embed_beams(void **state)
@@ -77,6 +85,42 @@ static void test_embed_beams(void **state)
         for (size_t c = 0; c < COUNT(widths); c++)
             for (size_t i = 0; i < COUNT(beams); i++) check_embed_beams(k, beams[i], widths[c]);
     }
+}
+
+/* What goes on is not rounded, what the next product gets once; and a row of NaN stays alone. */
+static void check_residual_layernorm(size_t N, size_t C)
+{
+    float *x = random_floats(N * C), *residual = random_floats(N * C), *expected = zeros(N * C);
+    float *weight = random_floats(C), *bias = random_floats(C);
+    x[(N - 1) * C] = N > 1 ? NAN : x[0];
+    reference->add_layernorm(expected, x, residual, weight, bias, N, C, 1e-5f);
+    struct device_buffer y = device_output(N * C, 2);
+    struct device_buffer stream = device_output(N * C, sizeof(float));
+    struct device_buffer buffers[] = {device_input(x, N * C, sizeof(float)),
+                                      device_input(weight, C, sizeof(float)),
+                                      device_input(bias, C, sizeof(float))};
+    device_write(stream, residual);
+    CHECK_CUDA(cuda_residual_layernorm_f16(y.data, stream.data, buffers[0].data, buffers[1].data,
+                                           buffers[2].data, N, C, 1e-5f, NULL));
+    const char *what = shape_name("residual_layernorm N %zu C %zu", N, C);
+    float *got = device_read(what, stream), *rounded = device_read(what, y);
+    size_t finite = N > 1 ? N - 1 : 1;
+    assert_close(what, got, expected, finite, C, ABSOLUTE, 0);
+    assert_close(what, rounded, got, finite, C, 0x1p-25, 0x1p-11); /* to the nearest of FP16 */
+    for (size_t i = finite * C; i < N * C; i++) assert_true(isnan(got[i]) && isnan(rounded[i]));
+
+    for (size_t i = 0; i < COUNT(buffers); i++) device_free(buffers[i]);
+    device_free(y);
+    device_free(stream);
+    free(x); free(residual); free(expected); free(weight); free(bias); free(got); free(rounded);
+}
+
+static void test_residual_layernorm(void **state)
+{
+    (void)state;
+    static const size_t widths[] = {1, 24, 36, 768, 1000, 1024}, rows[] = {1, 3, 4, 65};
+    for (size_t c = 0; c < COUNT(widths); c++)
+        for (size_t n = 0; n < COUNT(rows); n++) check_residual_layernorm(rows[n], widths[c]);
 }
 
 /* ---- attention ----------------------------------------------------------------------------- */
@@ -319,6 +363,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_embed_beams),
+        cmocka_unit_test(test_residual_layernorm),
         cmocka_unit_test(test_self_attention),
         cmocka_unit_test(test_cross_attention),
         cmocka_unit_test(test_documents_are_apart),

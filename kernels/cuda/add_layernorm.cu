@@ -40,7 +40,8 @@ add_layernorm_any_width(T *y, const T *x, const T *residual, const float *__rest
     if (n >= N) return;
     size_t first = n * C;
     auto h = [=](size_t i) { return to_float(x[first + i]) + to_float(residual[first + i]); };
-    layernorm_any_width(y + first, h, weight, bias, C, eps);
+    auto write = [=](size_t i, float value) { y[first + i] = from_float<T>(value); };
+    layernorm_any_width(write, h, weight, bias, C, eps);
 }
 
 /* ---- launchers ----------------------------------------------------------------------------- */

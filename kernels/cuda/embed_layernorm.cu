@@ -49,7 +49,9 @@ embed_layernorm_any_width(T *__restrict__ y, const int32_t *__restrict__ ids,
     auto h = [=](size_t i) {
         return to_float(a[i]) + to_float(b[i]) + (type != NULL ? type[i] : 0);
     };
-    layernorm_any_width(y + n * C, h, weight, bias, C, eps);
+    T *row = y + n * C;
+    auto write = [=](size_t i, float value) { row[i] = from_float<T>(value); };
+    layernorm_any_width(write, h, weight, bias, C, eps);
 }
 
 /* ---- launchers ----------------------------------------------------------------------------- */

@@ -26,9 +26,9 @@ extern "C" {
                                  size_t C, enum pooling pooling, size_t D, bool normalize,        \
                                  cudaStream_t stream);                                            \
     cudaError_t cuda_embed_beams_##type(                                                          \
-        void *x, const struct decode_batch *batch, const void *word, const void *position,        \
-        const float *weight, const float *bias, size_t first_position, size_t C, float eps,       \
-        cudaStream_t stream);                                                                     \
+        void *x, float *residual, const struct decode_batch *batch, const void *word,             \
+        const void *position, const float *weight, const float *bias, size_t first_position,      \
+        size_t C, float eps, cudaStream_t stream);                                                \
     cudaError_t cuda_self_attention_##type(void *context, const void *qkv, void *cache,           \
                                            const struct decode_batch *batch, size_t NH,           \
                                            size_t HS, float scale, cudaStream_t stream);          \

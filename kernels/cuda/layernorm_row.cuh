@@ -49,13 +49,13 @@ template <typename T, int C> struct layernorm_row {
         return (v * WARP + (int)threadIdx.x % WARP) * WIDTH;
     }
 
-    __device__ __forceinline__ void load(const T *x)
+    /* h = x, and h += x: of the element type or FP32 */
+    template <typename X> __device__ __forceinline__ void load(const X *x)
     {
 #pragma unroll
         for (int v = 0; v < VECTORS; v++) load_vector(h[v], x + first_of(v));
     }
 
-    /* h += x, of the element type or FP32 */
     template <typename X> __device__ __forceinline__ void add(const X *x)
     {
 #pragma unroll
@@ -89,7 +89,7 @@ template <typename T, int C> struct layernorm_row {
         return warp_sum(squares) * (1.0f / C);
     }
 
-    /* y = layernorm(h) */
+    /* y = h = layernorm(h) */
     __device__ __forceinline__ void normalize(T *y, const float *__restrict__ weight,
                                               const float *__restrict__ bias, float eps)
     {
@@ -104,17 +104,23 @@ template <typename T, int C> struct layernorm_row {
             store_vector(y + first_of(v), h[v]);
         }
     }
+
+    /* y = h */
+    __device__ __forceinline__ void store(float *y) const
+    {
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) store_vector(y + first_of(v), h[v]);
+    }
 };
 
 /* ---- a row of any width -------------------------------------------------------------------- */
 
-/* y (C) = layernorm(h), where h(i) reads number i. A lane writes what it alone reads, after all
- * have read theirs, so y may be where h reads from. */
-template <typename T, typename Read>
-static __device__ __forceinline__ void layernorm_any_width(T *y, const Read &h,
-                                                           const float *__restrict__ weight,
-                                                           const float *__restrict__ bias, size_t C,
-                                                           float eps)
+/* layernorm(h), where h(i) reads number i, and write(i, value) takes that of the result. A lane
+ * writes what it alone reads, after all have read theirs, so it may be where h reads from. */
+template <typename Write, typename Read>
+static __device__ __forceinline__ void
+layernorm_any_width(const Write &write, const Read &h, const float *__restrict__ weight,
+                    const float *__restrict__ bias, size_t C, float eps)
 {
     size_t lane = threadIdx.x % WARP;
     float sum = 0, squares = 0;
@@ -123,7 +129,7 @@ static __device__ __forceinline__ void layernorm_any_width(T *y, const Read &h,
     for (size_t i = lane; i < C; i += WARP) squares += (h(i) - mean) * (h(i) - mean);
     float scale = rsqrtf(warp_sum(squares) / (float)C + eps);
     for (size_t i = lane; i < C; i += WARP)
-        y[i] = from_float<T>((h(i) - mean) * scale * weight[i] + bias[i]);
+        write(i, (h(i) - mean) * scale * weight[i] + bias[i]);
 }
 
 #endif

@@ -29,7 +29,8 @@ enum weight_kind {
     WEIGHT_VECTOR, /* one row, added or multiplied: LayerNorm (1, columns) */
     WEIGHT_MATRIX, /* of a linear layer (O = rows, I = columns) */
     WEIGHT_BIAS,   /* of a linear layer (1, O = columns) */
-    WEIGHT_LOGITS_BIAS, /* of the layer that gives logits (1, O = columns): FP32 in any dtype */
+    WEIGHT_WIDE_BIAS, /* of one whose result is logits, or added to a residual stream (1, O =
+                       * columns): on a GPU FP32 in any dtype */
     WEIGHT_SCORES  /* added to attention's scores: a relative_bias (NH = rows, columns) */
 };
 
@@ -109,6 +110,7 @@ struct backend {
     char device_name[128];
     char instruction_set[16];
     size_t activation_bytes;
+    size_t residual_bytes; /* of a number of a decoder's residual stream: see residual_layernorm */
     size_t chunk_tokens; /* of a chunk, where the caller has no wish */
     unsigned workers;    /* chunks of an executor that are under way at the same time */
     bool is_queue;       /* they are computed one after another, while `run` has long returned */
@@ -196,10 +198,19 @@ struct backend {
     embed_status (*beam_start)(const struct beam_slots *beams, const struct beam_document *documents,
                                size_t D, struct execution *execution);
     /* x (D * K, C) = layernorm(word[last token of each beam] + position[first_position + its
-     * position]). */
-    embed_status (*embed_beams)(void *x, const struct decode_batch *batch,
+     * position]), and `residual` as in residual_layernorm. */
+    embed_status (*embed_beams)(void *x, void *residual, const struct decode_batch *batch,
                                 const struct embeddings *embeddings, size_t first_position,
                                 size_t C, float eps, struct execution *execution);
+    /* y (N, O), of residual_bytes a number, = x @ layer, without an activation. The bias is a
+     * WEIGHT_WIDE_BIAS. */
+    embed_status (*residual_linear)(void *y, const void *x, const struct linear *layer, size_t N,
+                                    struct execution *execution);
+    /* residual (N, C) = layernorm(more (N, C) + residual (N, C)), both of residual_bytes a number; x
+     * is the same as activations, and residual itself where those are as wide. */
+    embed_status (*residual_layernorm)(void *x, void *residual, const void *more,
+                                       const struct layernorm *norm, size_t N, size_t C, float eps,
+                                       struct execution *execution);
     /* Causal self-attention of the beams' last tokens. qkv (D * K, 3C). Their keys and values are
      * first appended to the layer's cache (P, K, T, 2C), a key and its value side by side: row k of
      * slot p, position length - 1. */
@@ -211,7 +222,7 @@ struct backend {
     embed_status (*cross_attention)(void *context, const void *q, const void *cache,
                                     size_t most_sources, const struct decode_batch *batch,
                                     size_t NH, size_t HS, struct execution *execution);
-    /* y (N, O) in FP32 = x @ layer, without an activation. The bias is a WEIGHT_LOGITS_BIAS; NULL:
+    /* y (N, O) in FP32 = x @ layer, without an activation. The bias is a WEIGHT_WIDE_BIAS; NULL:
      * none. */
     embed_status (*logits)(float *y, const void *x, const struct linear *layer, size_t N,
                            struct execution *execution);

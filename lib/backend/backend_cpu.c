@@ -77,7 +77,7 @@ static size_t cpu_weight_bytes(const struct backend *backend, enum weight_kind k
     case WEIGHT_TABLE: return rows * columns * kernels->element_bytes;
     case WEIGHT_MATRIX: return kernels->linear_weight_bytes(rows, columns);
     case WEIGHT_BIAS:
-    case WEIGHT_LOGITS_BIAS: return kernels->linear_bias_size(columns) * sizeof(float);
+    case WEIGHT_WIDE_BIAS: return kernels->linear_bias_size(columns) * sizeof(float);
     default: return rows * columns * sizeof(float);
     }
 }
@@ -98,7 +98,7 @@ static embed_status cpu_weight_store(struct backend *backend, void *weight, enum
     }
     float *floats = weight;
     memcpy(floats + first * columns, values, count * columns * sizeof(float));
-    if (kind == WEIGHT_BIAS || kind == WEIGHT_LOGITS_BIAS) {
+    if (kind == WEIGHT_BIAS || kind == WEIGHT_WIDE_BIAS) {
         size_t padded = kernels->linear_bias_size(columns);
         memset(floats + columns, 0, (padded - columns) * sizeof(float));
     }
@@ -365,6 +365,20 @@ static embed_status cpu_add_layernorm(void *y, const void *x, const void *residu
     return cpu_compute(add_layernorm_part, &arguments, N, execution);
 }
 
+/* A decoder's residual stream is made of activations: x is residual. */
+static embed_status cpu_residual_linear(void *y, const void *x, const struct linear *layer,
+                                        size_t N, struct execution *execution)
+{
+    return cpu_linear(y, x, layer, N, ACTIVATION_NONE, execution);
+}
+
+static embed_status cpu_residual_layernorm(void *x, void *residual, const void *more,
+                                           const struct layernorm *norm, size_t N, size_t C,
+                                           float eps, struct execution *execution)
+{
+    return cpu_add_layernorm(x, more, residual, norm, N, C, eps, execution);
+}
+
 struct pool_arguments {
     float *rows;
     const void *x;
@@ -417,6 +431,7 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .device = EMBED_DEVICE_CPU,
         .dtype = cpu_kernels_dtype(kernels),
         .activation_bytes = kernels->element_bytes,
+        .residual_bytes = kernels->element_bytes,
         .chunk_tokens = CHUNK_TOKENS,
         .workers = threads,
         .steps = 1,
@@ -445,6 +460,8 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .pool = cpu_pool,
         .beam_start = cpu_beam_start,
         .embed_beams = cpu_embed_beams,
+        .residual_linear = cpu_residual_linear,
+        .residual_layernorm = cpu_residual_layernorm,
         .self_attention = cpu_self_attention,
         .cross_attention = cpu_cross_attention,
         .logits = cpu_logits,

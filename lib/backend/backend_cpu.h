@@ -37,7 +37,7 @@ embed_status cpu_begin_steps(struct decode_batch *device, const struct decode_ba
                              struct execution *execution);
 embed_status cpu_beam_start(const struct beam_slots *beams, const struct beam_document *documents,
                             size_t D, struct execution *execution);
-embed_status cpu_embed_beams(void *x, const struct decode_batch *batch,
+embed_status cpu_embed_beams(void *x, void *residual, const struct decode_batch *batch,
                              const struct embeddings *embeddings, size_t first_position, size_t C,
                              float eps, struct execution *execution);
 embed_status cpu_self_attention(void *context, const void *qkv, void *cache,

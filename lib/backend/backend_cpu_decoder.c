@@ -64,10 +64,11 @@ static void embed_part(const struct operation *operation, size_t first, size_t l
     }
 }
 
-embed_status cpu_embed_beams(void *x, const struct decode_batch *batch,
+embed_status cpu_embed_beams(void *x, void *residual, const struct decode_batch *batch,
                              const struct embeddings *embeddings, size_t first_position, size_t C,
                              float eps, struct execution *execution)
 {
+    (void)residual; /* is x */
     struct embed_arguments arguments = {x, batch, embeddings, first_position, C, eps};
     return cpu_compute(embed_part, &arguments, batch->D * batch->K, execution);
 }

@@ -76,7 +76,7 @@ static size_t taken_memory(const struct backend *backend, size_t bytes)
 bool cuda_weight_is_float(const struct backend *backend, enum weight_kind kind)
 {
     return backend->dtype == EMBED_DTYPE_F32 || kind == WEIGHT_VECTOR || kind == WEIGHT_SCORES ||
-           kind == WEIGHT_LOGITS_BIAS;
+           kind == WEIGHT_WIDE_BIAS;
 }
 
 static size_t weight_bytes(const struct backend *backend, enum weight_kind kind, size_t rows,
@@ -98,6 +98,7 @@ embed_status cuda_layout(struct backend *backend, int index, embed_dtype dtype)
     backend->device_index = index;
     backend->dtype = dtype;
     backend->activation_bytes = dtype == EMBED_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+    backend->residual_bytes = sizeof(float);
     backend->chunk_tokens = CHUNK_TOKENS;
     backend->workers = CUDA_SLOTS;
     backend->is_queue = true;

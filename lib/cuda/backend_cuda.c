@@ -247,6 +247,8 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     backend->pool = cuda_pool;
     backend->beam_start = decoder_beam_start;
     backend->embed_beams = decoder_embed_beams;
+    backend->residual_linear = linear_residual;
+    backend->residual_layernorm = decoder_residual_layernorm;
     backend->self_attention = decoder_self_attention;
     backend->cross_attention = decoder_cross_attention;
     backend->logits = linear_logits;

@@ -24,17 +24,32 @@ embed_status decoder_beam_start(const struct beam_slots *beams,
     return EMBED_OK;
 }
 
-embed_status decoder_embed_beams(void *x, const struct decode_batch *batch,
+/* In FP32, x is the residual stream itself. */
+embed_status decoder_embed_beams(void *x, void *residual, const struct decode_batch *batch,
                                  const struct embeddings *embeddings, size_t first_position,
                                  size_t C, float eps, struct execution *execution)
 {
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
     const struct embeddings *w = embeddings;
     TRY_CUDA(execution->device,
-             execution->kernels->embed_beams(x, batch, w->word, w->position, w->norm.weight,
-                                             w->norm.bias, first_position, C, eps,
-                                             execution->stream),
+             execution->kernels->embed_beams(x, residual == x ? NULL : residual, batch, w->word,
+                                             w->position, w->norm.weight, w->norm.bias,
+                                             first_position, C, eps, execution->stream),
              "embed_beams");
+    return EMBED_OK;
+}
+
+embed_status decoder_residual_layernorm(void *x, void *residual, const void *more,
+                                        const struct layernorm *norm, size_t N, size_t C,
+                                        float eps, struct execution *execution)
+{
+    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
+    cudaError_t error =
+        residual == x ? execution->kernels->add_layernorm(x, more, residual, norm->weight,
+                                                          norm->bias, N, C, eps, execution->stream)
+                      : cuda_residual_layernorm_f16(x, residual, more, norm->weight, norm->bias, N,
+                                                    C, eps, execution->stream);
+    TRY_CUDA(execution->device, error, "residual_layernorm");
     return EMBED_OK;
 }
 

@@ -57,17 +57,30 @@ embed_status linear_run(void *y, const void *x, const struct linear *layer, size
     return EMBED_OK;
 }
 
-embed_status linear_logits(float *y, const void *x, const struct linear *layer, size_t N,
-                           struct execution *execution)
+/* y and the bias are FP32, whatever x is. */
+static embed_status run_to_f32(float *y, const void *x, const struct linear *layer, size_t N,
+                               const char *what, struct execution *execution)
 {
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
     if (is_own(layer, execution)) {
         TRY_CUDA(execution->device,
                  cuda_logits_f16(y, x, layer->weight, layer->bias, N, layer->O, layer->I,
                                  own_sums(execution), execution->stream),
-                 "logits");
+                 what);
         return EMBED_OK;
     }
     const struct matmul_kind kind = {execution->rows, layer->bias != NULL, true};
     return matmul_run(execution->matmul, y, x, layer, N, kind, execution->stream);
+}
+
+embed_status linear_residual(void *y, const void *x, const struct linear *layer, size_t N,
+                             struct execution *execution)
+{
+    return run_to_f32(y, x, layer, N, "residual_linear", execution);
+}
+
+embed_status linear_logits(float *y, const void *x, const struct linear *layer, size_t N,
+                           struct execution *execution)
+{
+    return run_to_f32(y, x, layer, N, "logits", execution);
 }

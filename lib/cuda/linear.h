@@ -16,9 +16,11 @@
 /* EMBED_INVALID_ARGUMENT where the variable is set to another word. */
 embed_status linear_path_choose(enum linear_path *path);
 
-/* The functions of struct backend: `linear`, and `logits`. */
+/* The functions of struct backend: `linear`, `residual_linear` and `logits`. */
 embed_status linear_run(void *y, const void *x, const struct linear *layer, size_t N,
                         enum activation activation, struct execution *execution);
+embed_status linear_residual(void *y, const void *x, const struct linear *layer, size_t N,
+                             struct execution *execution);
 embed_status linear_logits(float *y, const void *x, const struct linear *layer, size_t N,
                            struct execution *execution);
 

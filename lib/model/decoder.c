@@ -26,12 +26,14 @@ size_t decoder_cache_place(struct decoder_cache *cache, void *base,
 
 size_t decoder_activations_place(struct decoder_activations *a, void *base,
                                  const struct transformer_config *config, size_t element_bytes,
-                                 size_t R, size_t K)
+                                 size_t residual_bytes, size_t R, size_t K)
 {
     size_t C = config->C, F = config->decoder.F, wide = 3 * C > F ? 3 * C : F;
     struct placement memory = {base, 0};
     a->x = placement_take(&memory, R, C, element_bytes);
-    a->context = placement_take(&memory, R, C, element_bytes);
+    a->residual = residual_bytes == element_bytes ? a->x
+                                                  : placement_take(&memory, R, C, residual_bytes);
+    a->context = placement_take(&memory, R, C, residual_bytes); /* at least an element's */
     a->qkv = placement_take(&memory, R, wide, element_bytes);
     a->logits = placement_take(&memory, R, config->V, sizeof *a->logits);
     a->candidates = placement_take(&memory, R, BEAM_CANDIDATES(K), sizeof *a->candidates);
@@ -61,7 +63,8 @@ embed_status decoder_forward(const struct decoder *decoder, const struct transfo
 {
     size_t R = batch->D * batch->K, C = m->C, NH = m->decoder.NH, HS = m->decoder.HS;
 
-    TRY(op->embed_beams(a->x, batch, &decoder->embeddings, m->first_position, C, m->epsilon, e));
+    TRY(op->embed_beams(a->x, a->residual, batch, &decoder->embeddings, m->first_position, C,
+                        m->epsilon, e));
 
     for (size_t l = 0; l < m->decoder.L; l++) {
         const struct decoder_layer *w = &decoder->layers[l];
@@ -70,17 +73,20 @@ embed_status decoder_forward(const struct decoder *decoder, const struct transfo
 
         TRY(op->linear(a->qkv, a->x, &w->qkv, R, ACTIVATION_NONE, e));
         TRY(op->self_attention(a->context, a->qkv, self, batch, NH, HS, e));
-        TRY(op->linear(a->projected, a->context, &w->attention_output, R, ACTIVATION_NONE, e));
-        TRY(op->add_layernorm(a->x, a->projected, a->x, &w->attention_norm, R, C, m->epsilon, e));
+        TRY(op->residual_linear(a->projected, a->context, &w->attention_output, R, e));
+        TRY(op->residual_layernorm(a->x, a->residual, a->projected, &w->attention_norm, R, C,
+                                   m->epsilon, e));
 
         TRY(op->linear(a->query, a->x, &w->cross_query, R, ACTIVATION_NONE, e));
         TRY(op->cross_attention(a->context, a->query, cross, cache->most_sources, batch, NH, HS, e));
-        TRY(op->linear(a->projected, a->context, &w->cross_output, R, ACTIVATION_NONE, e));
-        TRY(op->add_layernorm(a->x, a->projected, a->x, &w->cross_norm, R, C, m->epsilon, e));
+        TRY(op->residual_linear(a->projected, a->context, &w->cross_output, R, e));
+        TRY(op->residual_layernorm(a->x, a->residual, a->projected, &w->cross_norm, R, C,
+                                   m->epsilon, e));
 
         TRY(op->linear(a->inner, a->x, &w->feed_forward_in, R, ACTIVATION_GELU, e));
-        TRY(op->linear(a->narrowed, a->inner, &w->feed_forward_out, R, ACTIVATION_NONE, e));
-        TRY(op->add_layernorm(a->x, a->narrowed, a->x, &w->feed_forward_norm, R, C, m->epsilon, e));
+        TRY(op->residual_linear(a->narrowed, a->inner, &w->feed_forward_out, R, e));
+        TRY(op->residual_layernorm(a->x, a->residual, a->narrowed, &w->feed_forward_norm, R, C,
+                                   m->epsilon, e));
     }
     return op->logits(a->logits, a->x, &decoder->head, R, e);
 }

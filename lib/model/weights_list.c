@@ -33,8 +33,10 @@ static void name(struct slot *slot, size_t part, const char *pattern, size_t lay
     snprintf(slot->names[part], NAME_SIZE, "%.100s.%s", base, suffix);
 }
 
-static void add_linear(struct slot_list *list, struct linear *linear, const char *const *patterns,
-                       size_t parts, size_t layer, size_t O, size_t I)
+/* The bias. */
+static struct slot *add_linear(struct slot_list *list, struct linear *linear,
+                               const char *const *patterns, size_t parts, size_t layer, size_t O,
+                               size_t I)
 {
     linear->O = O * parts;
     linear->I = I;
@@ -45,6 +47,7 @@ static void add_linear(struct slot_list *list, struct linear *linear, const char
         name(weight, p, patterns[p], layer, "weight");
         name(bias, p, patterns[p], layer, "bias");
     }
+    return bias;
 }
 
 static void add_layernorm(struct slot_list *list, struct layernorm *norm, const char *pattern,
@@ -121,7 +124,7 @@ static void add_head(struct slot_list *list, struct linear *head, const char *wo
         weight->need = SLOT_WORDS_AGAIN;
         name(weight, 0, words, 0, "weight");
     }
-    struct slot *bias = add(list, &head->bias, WEIGHT_LOGITS_BIAS, 1, V);
+    struct slot *bias = add(list, &head->bias, WEIGHT_WIDE_BIAS, 1, V);
     bias->need = SLOT_OR_ZEROS;
     snprintf(bias->names[0], NAME_SIZE, "%s", names->logits_bias);
     for (size_t i = 0; names->other_words[i] != NULL; i++) {
@@ -129,6 +132,13 @@ static void add_head(struct slot_list *list, struct linear *head, const char *wo
         copy->need = SLOT_WORDS_COPY;
         name(copy, 0, names->other_words[i], 0, "weight");
     }
+}
+
+/* One whose result is added to the residual stream. */
+static void add_residual_linear(struct slot_list *list, struct linear *linear,
+                                const char *const *pattern, size_t layer, size_t O, size_t I)
+{
+    add_linear(list, linear, pattern, 1, layer, O, I)->kind = WEIGHT_WIDE_BIAS;
 }
 
 static void add_decoder_layer(struct slot_list *list, struct decoder_layer *layer, size_t l,
@@ -139,14 +149,14 @@ static void add_decoder_layer(struct slot_list *list, struct decoder_layer *laye
     const char *const qkv[] = {names->query, names->key, names->value};
     const char *const cross[] = {names->cross_key, names->cross_value};
     add_linear(list, &layer->qkv, qkv, 3, l, C, C);
-    add_linear(list, &layer->attention_output, &names->attention_output, 1, l, C, C);
+    add_residual_linear(list, &layer->attention_output, &names->attention_output, l, C, C);
     add_layernorm(list, &layer->attention_norm, names->attention_norm, l, C);
     add_linear(list, &layer->cross_query, &names->cross_query, 1, l, C, C);
     add_linear(list, &layer->cross_key_value, cross, 2, l, C, C);
-    add_linear(list, &layer->cross_output, &names->cross_output, 1, l, C, C);
+    add_residual_linear(list, &layer->cross_output, &names->cross_output, l, C, C);
     add_layernorm(list, &layer->cross_norm, names->cross_norm, l, C);
     add_linear(list, &layer->feed_forward_in, &names->feed_forward_in, 1, l, F, C);
-    add_linear(list, &layer->feed_forward_out, &names->feed_forward_out, 1, l, C, F);
+    add_residual_linear(list, &layer->feed_forward_out, &names->feed_forward_out, l, C, F);
     add_layernorm(list, &layer->feed_forward_norm, names->feed_forward_norm, l, C);
 }
 
