@@ -31,9 +31,9 @@ static void check_cut(const struct tokenizer *tokenizer, const char *name, size_
 }
 
 /* Every text gives the ids of the file, whole and cut. */
-static void check_vectors(const char *folder, const char *ids_file)
+static void check_texts(const char *texts_file, const char *folder, const char *ids_file)
 {
-    struct texts texts = load_texts(FOLDER "texts.hex");
+    struct texts texts = load_texts(texts_file);
     struct vector_ids expected = vector_ids_load(ids_file);
     struct tokenizer *tokenizer = open_tokenizer(folder);
     assert_int_equal(texts.count, expected.count);
@@ -53,6 +53,11 @@ static void check_vectors(const char *folder, const char *ids_file)
     tokenizer_close(tokenizer);
     vector_ids_free(&expected);
     free_texts(&texts);
+}
+
+static void check_vectors(const char *folder, const char *ids_file)
+{
+    check_texts(FOLDER "texts.hex", folder, ids_file);
 }
 
 static void test_uncased(void **state)
@@ -222,6 +227,16 @@ static void test_early_stop(void **state)
     }
 }
 
+/* Those of whole model folders, as transformers makes them. */
+static void test_families(void **state)
+{
+    (void)state;
+    check_texts(FOLDER "bpe-texts.hex", VECTORS "tiny-roberta", FOLDER "tiny-roberta.ids");
+    check_vectors(VECTORS "tiny-distilbert", FOLDER "tiny-distilbert.ids");
+    check_vectors(VECTORS "tiny-e5", FOLDER "tiny-e5.ids");
+    check_vectors(VECTORS "tiny-arctic", FOLDER "tiny-arctic.ids");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +245,7 @@ int main(void)
         cmocka_unit_test(test_vocab_txt),
         cmocka_unit_test(test_added_tokens),
         cmocka_unit_test(test_other_options),
+        cmocka_unit_test(test_families),
         cmocka_unit_test(test_minilm),
         cmocka_unit_test(test_minilm_vocab_txt),
         cmocka_unit_test(test_invalid_bytes),

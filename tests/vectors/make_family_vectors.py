@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.torch
 import tokenizers
 import torch
+import transformers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from transformers import BertConfig, DistilBertConfig, RobertaConfig
 
@@ -90,6 +91,18 @@ def make_vectors(name, texts, max_tokens, ids=None, prompts=(None,)):
         rows = encode(model, texts, **({"prompt_name": prompt} if prompt else {}))
         write_rows(f"{name}{suffix}.f32", rows)
     return model
+
+
+def make_odd_ids(name, texts_file):
+    """tokenizer/NAME.ids: of texts that tokenizers get wrong, not cut."""
+    folder = HERE / "tokenizer"
+    config = json.loads((HERE / name / "tokenizer_config.json").read_text())
+    tokenizer = getattr(transformers, config["tokenizer_class"]).from_pretrained(HERE / name)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    texts = [bytes.fromhex(line) for line in (folder / texts_file).read_text().split("\n")[:-1]]
+    write_ids(f"tokenizer/{name}.ids", [
+        tokenizer.backend_tokenizer.encode(text.decode(errors="replace")).ids for text in texts])
 
 
 # ---- RoBERTa ---------------------------------------------------------------------------------
@@ -265,6 +278,9 @@ def main():
     make_tiny_distilbert(lines, tiny_lines)
     make_tiny_e5(lines, tiny_lines)
     make_tiny_arctic(lines, tiny_lines)
+    make_odd_ids("tiny-roberta", "bpe-texts.hex")
+    for name in "tiny-distilbert", "tiny-e5", "tiny-arctic":
+        make_odd_ids(name, "texts.hex")
 
 
 if __name__ == "__main__":
