@@ -6,6 +6,7 @@
 #include "test_models.h"
 
 #include "emulated_test.h"
+#include "families_test.h"
 #include "test_folder.h"
 
 #include "model/model.h"
@@ -34,6 +35,21 @@ static void test_tiny_models_f32(void **state)
     (void)state;
     tested.dtype = EMBED_DTYPE_F32;
     check_tiny_models(0.999999, 1e-5);
+}
+
+/* RoBERTa, DistilBERT, and the BERTs of today's embedders. */
+static void test_families_f16(void **state)
+{
+    (void)state;
+    check_families(SIZE_MAX, 0.9999, 4e-3);
+    check_invariance(ROBERTA, PADDED, 6);
+}
+
+static void test_families_f32(void **state)
+{
+    (void)state;
+    tested.dtype = EMBED_DTYPE_F32;
+    check_families(20, 0.999999, 1e-5);
 }
 
 static void test_real_model(void **state)
@@ -356,6 +372,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tiny_models_f16, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_tiny_models_f32, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_families_f16, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_families_f32, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_real_model, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_own_linear_layers, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_same_bits_in_any_batch, begin, end_emulated),
