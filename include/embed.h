@@ -163,10 +163,10 @@ typedef struct embed_model_options {
     }
 
 /* Reads the model folder (config.json, tokenizer.json or vocab.txt, model.safetensors, and the
- * sentence-transformers files where there are any) and prepares its weights. Where a model of the
- * same weight files is open on the same device in the same dtype, its weights are shared. On
- * success the caller owns *model. EMBED_IO, EMBED_BAD_FILE and EMBED_UNSUPPORTED name the file and the
- * cause. */
+ * sentence-transformers files where there are any) and prepares its weights. Models are BERT,
+ * RoBERTa, DistilBERT or MPNet, or BART for summaries. Where a model of the same weight files is open
+ * on the same device in the same dtype, its weights are shared. On success the caller owns *model.
+ * EMBED_IO, EMBED_BAD_FILE and EMBED_UNSUPPORTED name the file and the cause. */
 EMBED_API embed_status embed_model_open(embed_model **model, const char *folder,
                                         const embed_model_options *options);
 
@@ -184,7 +184,7 @@ typedef enum embed_pooling {
 
 typedef struct embed_model_info {
     size_t size;
-    char family[16]; /* "bert" */
+    char family[16]; /* "bert", "roberta", "distilbert", "mpnet", "bart", ... */
     embed_device device;
     int device_index;
     char device_name[128];
