@@ -2,7 +2,8 @@
  *
  * Along the axis of batches a call's time is nearly a line: a part that every call has, and a part for
  * each text. A point whose rate is more than a fifth off the line between its neighbours (at an end:
- * whose texts take a fifth longer than the neighbour's) is measured again, together with them.
+ * whose texts take a fifth longer than the neighbour's) is measured again, together with them: the worst
+ * first, since it makes its neighbours look odd. One that stays so is nobody's neighbour any more.
  */
 #include "embed_bench_sweep.h"
 
@@ -18,7 +19,7 @@ static struct point *neighbour(const struct sweep *sweep, const struct point *po
     for (size_t i = 0; i < sweep->count; i++) {
         struct point *other = &sweep->points[i];
         bool larger = other->batch > point->batch;
-        if (other->outcome != POINT_MEASURED || other->source != point->source ||
+        if (other->outcome != POINT_MEASURED || other->is_odd || other->source != point->source ||
             other->chunk != point->chunk || other->instances != point->instances ||
             other->batch == point->batch || larger != (side > 0))
             continue;
@@ -58,7 +59,7 @@ static double deviation(const struct sweep *sweep, const struct point *point)
     return (smaller == NULL || larger == NULL) && off > 0 ? 0 : off;
 }
 
-/* What a text takes of a stage, as the mean of the neighbours. */
+/* What a text takes of a stage: 0 tokenizing, 1 computing. */
 static double stage_of(const struct point *point, int stage)
 {
     const struct result *result = &point->result;
@@ -97,10 +98,17 @@ static void name_stage(char *out, size_t capacity, const struct sweep *sweep,
              more > 0 ? "longer" : "less", 100 * point->result.others, 100 * others);
 }
 
+static bool is_time_left(const struct sweep *sweep, struct point *const *points, size_t count)
+{
+    double seconds = 0, given = sweep->settings->seconds;
+    for (size_t i = 0; i < count; i++) seconds += points[i]->seconds * (double)sweep->rounds;
+    return given <= 0 || now() - sweep->began + seconds <= given;
+}
+
 static void check_point(struct sweep *sweep, struct point *point)
 {
-    double first = deviation(sweep, point), again;
-    if (fabs(first) <= FAR) return;
+    double first = deviation(sweep, point), again = first;
+    const char *outcome = "no time is left to measure it again";
     char stage[160];
     struct point *points[3];
     size_t count = 0;
@@ -109,25 +117,35 @@ static void check_point(struct sweep *sweep, struct point *point)
         struct point *one = side == 0 ? point : neighbour(sweep, point, side);
         if (one != NULL) points[count++] = one;
     }
-    double seconds = 0, given = sweep->settings->seconds;
-    for (size_t i = 0; i < count; i++) seconds += points[i]->seconds * (double)sweep->rounds;
-    if (given > 0 && now() - sweep->began + seconds > given) {
-        snprintf(point->note, sizeof point->note, "%+.0f %% off its neighbours, no time is left to "
-                 "measure it again: %s", 100 * first, stage);
-        return;
+    if (is_time_left(sweep, points, count)) {
+        fprintf(stderr, "embed-bench: %zu texts a call: %+.0f %% off its neighbours, measured "
+                "again\n", point->batch, 100 * first);
+        rounds_again(sweep, points, count);
+        if (sweep_signal() != 0) return;
+        again = deviation(sweep, point);
+        outcome = fabs(again) > FAR ? "and so again" : "at first and not again";
+        if (fabs(again) > FAR) name_stage(stage, sizeof stage, sweep, point);
     }
-    fprintf(stderr, "embed-bench: %zu texts a call: %+.0f %% off its neighbours, measured again\n",
-            point->batch, 100 * first);
-    rounds_again(sweep, points, count);
-    if (sweep_signal() != 0) return;
-    again = deviation(sweep, point);
-    if (fabs(again) > FAR) name_stage(stage, sizeof stage, sweep, point);
-    snprintf(point->note, sizeof point->note, "%+.0f %% off its neighbours%s: %s", 100 * first,
-             fabs(again) > FAR ? " and so again" : " at first and not again", stage);
+    point->is_odd = fabs(again) > FAR;
+    snprintf(point->note, sizeof point->note, "%+.0f %% off its neighbours, %s: %s", 100 * first,
+             outcome, stage);
 }
 
 void outliers_check(struct sweep *sweep)
 {
-    for (size_t i = 0; i < sweep->count && sweep_signal() == 0; i++)
-        if (sweep->points[i].outcome == POINT_MEASURED) check_point(sweep, &sweep->points[i]);
+    while (sweep_signal() == 0) {
+        struct point *worst = NULL;
+        double most = FAR;
+        for (size_t i = 0; i < sweep->count; i++) {
+            struct point *point = &sweep->points[i];
+            if (point->outcome != POINT_MEASURED || point->checked) continue;
+            double off = fabs(deviation(sweep, point));
+            if (off <= most) continue;
+            most = off;
+            worst = point;
+        }
+        if (worst == NULL) return;
+        worst->checked = true;
+        check_point(sweep, worst);
+    }
 }

@@ -109,15 +109,14 @@ static void put_heading(FILE *out, const struct sweep *sweep)
     put_quoted(out, slash != NULL && slash[1] != '\0' ? slash + 1 : sweep->settings->folder);
     fprintf(out, ", %s, ", dtype_name(info->dtype));
     put_quoted(out, info->device_name);
-    if (info->device == EMBED_DEVICE_CPU) fprintf(out, ", %u threads", info->threads);
+    if (info->device == EMBED_DEVICE_CPU) fprintf(out, ", %u thread%s", info->threads, info->threads > 1 ? "s" : "");
     fputs("\" noenhanced\n", out);
 }
 
 static void put_script(FILE *out, const struct sweep *sweep, const char *path)
 {
     const struct point *firsts[MOST_LINES];
-    size_t height = 900;
-    fprintf(out, "set terminal svg size 800,%zu font 'sans-serif,14' background 'white'\n", height);
+    fputs("set terminal svg size 800,900 font 'sans-serif,14' background 'white'\n", out);
     fputs("set output \"", out);
     put_quoted(out, path);
     fputs("\"\n", out);
@@ -131,7 +130,7 @@ static void put_script(FILE *out, const struct sweep *sweep, const char *path)
     put_lines(out, sweep, firsts, lines, "1:2:3:4", "with yerrorlines linewidth 2 pointtype 7 "
               "pointsize 0.5", true);
     fputs("\nset logscale y\nset yrange [*:*]\nset format y '%g'\n"
-          "set ylabel 'latency of a call, ms'\nset key top left\n", out);
+          "set ylabel 'latency of a call, ms'\nset key bottom right\n", out);
     put_lines(out, sweep, firsts, lines, "1:5", "with linespoints linewidth 2 pointtype 7 "
               "pointsize 0.5", false);
     fputs(", NaN with lines linewidth 2 linecolor 'black' title 'median', "
@@ -140,8 +139,8 @@ static void put_script(FILE *out, const struct sweep *sweep, const char *path)
         fprintf(out, ", $line%zu using 1:6 with lines linewidth 1 dashtype 2 linecolor %zu notitle",
                 l, l + 1);
     fputs("\nunset logscale y\nset yrange [0:*]\nset format y '%.0f'\nunset key\n", out);
-    fprintf(out, "set ylabel 'memory, MB (%s)'\nset xlabel 'texts in a call'\n",
-            sweep->info.device == EMBED_DEVICE_CPU ? "the process, peak" : "of the GPU");
+    fprintf(out, "set ylabel '%s, MB'\nset xlabel 'texts in a call'\n",
+            sweep->info.device == EMBED_DEVICE_CPU ? "peak memory" : "GPU memory");
     put_lines(out, sweep, firsts, lines, "1:7", "with linespoints linewidth 2 pointtype 7 "
               "pointsize 0.5", false);
     fputs("\nunset multiplot\nset output\n", out);

@@ -51,6 +51,15 @@ static double compare(const struct sweep *sweep, size_t chunk_a, size_t instance
     return count > 0 ? exp(sum / count) : 0;
 }
 
+/* One that has been measured. Points that do not fit or take too long have no rate to compare. */
+static const struct point *any_measured(const struct sweep *sweep)
+{
+    for (size_t i = 0; i < sweep->count; i++)
+        if (sweep->points[i].outcome == POINT_MEASURED && sweep->points[i].rounds > 0)
+            return &sweep->points[i];
+    return NULL;
+}
+
 /* The value of an axis that is as good as the best, `first` where that is, else the smallest. */
 static size_t choose(const double *rates, const struct axis *axis, size_t first, size_t *best)
 {
@@ -69,9 +78,11 @@ static void choose_chunk(struct recommendation *out, const struct sweep *sweep)
     const struct axis *chunks = &sweep->settings->chunks;
     size_t library = sweep->info.device == EMBED_DEVICE_CPU ? LIBRARY_CHUNK_CPU : LIBRARY_CHUNK_GPU;
     double rates[MOST_VALUES] = {0};
-    size_t best, instances = sweep->settings->instances.values[0];
+    const struct point *base = any_measured(sweep);
+    size_t best;
     for (size_t i = 0; i < chunks->count; i++)
-        rates[i] = compare(sweep, chunks->values[i], instances, chunks->values[0], instances);
+        rates[i] =
+            compare(sweep, chunks->values[i], base->instances, base->chunk, base->instances);
     size_t at = choose(rates, chunks, library, &best);
     out->chunk = chunks->values[at];
     const char *which = out->chunk == library ? "the library's own" : "the smallest";
@@ -89,9 +100,9 @@ static void choose_instances(struct recommendation *out, const struct sweep *swe
 {
     const struct axis *axis = &sweep->settings->instances;
     double rates[MOST_VALUES] = {0};
-    size_t best;
+    size_t best, base = any_measured(sweep)->instances;
     for (size_t i = 0; i < axis->count; i++)
-        rates[i] = compare(sweep, out->chunk, axis->values[i], out->chunk, axis->values[0]);
+        rates[i] = compare(sweep, out->chunk, axis->values[i], out->chunk, base);
     size_t at = choose(rates, axis, 0, &best);
     out->instances = axis->values[at];
     if (axis->count == 1)
@@ -107,33 +118,66 @@ static void choose_instances(struct recommendation *out, const struct sweep *swe
 
 /* ---- batch --------------------------------------------------------------------------------- */
 
-/* Rates of the chosen chunk and instances by batch, each as a share of the best of its length, in the
- * mean of all lengths that have it; 0 where there is none. */
-static void batch_curve(double *curve, const struct sweep *sweep, const struct recommendation *out)
+/* The points of a curve: one length, the chosen chunk and instances, by batch; NULL where there is none. */
+static size_t find_curve(const struct point **curve, const struct sweep *sweep,
+                         const struct recommendation *out, const struct source *source)
 {
     const struct axis *batches = &sweep->settings->batch;
-    double counts[MOST_VALUES] = {0};
-    for (size_t b = 0; b < batches->count; b++) curve[b] = 0;
-    for (size_t s = 0; s < sweep->source_count; s++) {
-        const struct source *source = &sweep->sources[s];
-        double rates[MOST_VALUES] = {0}, sorted[MOST_VALUES] = {0}, best = 0;
-        size_t count = 0;
-        for (size_t b = 0; b < batches->count; b++) {
-            const struct point *point =
-                find(sweep, batches->values[b], out->chunk, out->instances, source);
-            rates[b] = point != NULL ? point->result.rate : 0;
-            if (point != NULL) sorted[count++] = rates[b];
+    size_t count = 0;
+    for (size_t b = 0; b < batches->count; b++) {
+        curve[b] = find(sweep, batches->values[b], out->chunk, out->instances, source);
+        count += curve[b] != NULL;
+    }
+    return count;
+}
+
+/* The lowest rate that is one of the best few. */
+static double best_few(const struct point *const *curve, size_t count, size_t batches)
+{
+    double sorted[MOST_VALUES] = {0};
+    size_t found = 0;
+    for (size_t b = 0; b < batches; b++)
+        if (curve[b] != NULL) sorted[found++] = curve[b]->result.rate;
+    percentile(sorted, found, 1);
+    return sorted[count > BEST_OF ? count - BEST_OF : 0];
+}
+
+/* A point's rate as a share of what the best few had in the same round: a slow minute of the machine
+ * hits both. The median of all rounds. */
+static double share_of_best(const struct point *point, const struct point *const *curve,
+                            double least, size_t batches)
+{
+    double shares[MOST_ROUNDS] = {0};
+    for (size_t r = 0; r < point->rounds; r++) {
+        double sum = 0, count = 0;
+        for (size_t b = 0; b < batches; b++) {
+            if (curve[b] == NULL || curve[b]->result.rate < least || r >= curve[b]->rounds) continue;
+            sum += curve[b]->rates[r];
+            count++;
         }
+        shares[r] = count > 0 ? point->rates[r] * count / sum : 1;
+    }
+    return percentile(shares, point->rounds, 0.5);
+}
+
+/* By batch, in the mean of all lengths that have it; 0 where there is none. */
+static void batch_curve(double *shares, const struct sweep *sweep, const struct recommendation *out)
+{
+    size_t batches = sweep->settings->batch.count;
+    double counts[MOST_VALUES] = {0};
+    for (size_t b = 0; b < batches; b++) shares[b] = 0;
+    for (size_t s = 0; s < sweep->source_count; s++) {
+        const struct point *curve[MOST_VALUES] = {0};
+        size_t count = find_curve(curve, sweep, out, &sweep->sources[s]);
         if (count == 0) continue;
-        percentile(sorted, count, 1);
-        size_t few = count < BEST_OF ? count : BEST_OF;
-        for (size_t i = count - few; i < count; i++) best += sorted[i] / (double)few;
-        for (size_t b = 0; b < batches->count; b++) {
-            if (rates[b] > 0) counts[b]++;
-            curve[b] += rates[b] / best;
+        double least = best_few(curve, count, batches);
+        for (size_t b = 0; b < batches; b++) {
+            if (curve[b] == NULL) continue;
+            shares[b] += share_of_best(curve[b], curve, least, batches);
+            counts[b]++;
         }
     }
-    for (size_t b = 0; b < batches->count; b++) curve[b] = counts[b] > 0 ? curve[b] / counts[b] : 0;
+    for (size_t b = 0; b < batches; b++) shares[b] = counts[b] > 0 ? shares[b] / counts[b] : 0;
 }
 
 /* Of all lengths: the most tokens that a call of so many texts has had. */
@@ -154,20 +198,24 @@ static size_t most_tokens(const struct sweep *sweep, const struct recommendation
 static void choose_batch(struct recommendation *out, const struct sweep *sweep)
 {
     const struct axis *batches = &sweep->settings->batch;
-    double curve[MOST_VALUES], best = 0;
-    batch_curve(curve, sweep, out);
+    double shares[MOST_VALUES], best = 0;
+    char before[64] = "";
+    batch_curve(shares, sweep, out);
     for (size_t b = 0; b < batches->count; b++) {
         size_t tokens = most_tokens(sweep, out, batches->values[b]);
         if (tokens > out->largest_tokens) out->largest_tokens = tokens;
-        best = fmax(best, curve[b]);
+        best = fmax(best, shares[b]);
     }
     size_t at = 0;
-    while (at < batches->count && curve[at] < AS_GOOD && curve[at] < best) at++;
+    while (shares[at] < AS_GOOD && shares[at] < best) at++;
     out->batch = batches->values[at];
     out->batch_tokens = most_tokens(sweep, out, out->batch);
+    if (at > 0 && shares[at - 1] > 0)
+        snprintf(before, sizeof before, "; %zu: %.1f %%", batches->values[at - 1],
+                 100 * shares[at - 1]);
     snprintf(out->batch_reason, sizeof out->batch_reason,
-             "the smallest within 3 %% of the best (%.1f %% of the mean of the best %d)",
-             100 * curve[at], BEST_OF);
+             "the smallest within 3 %% of the best (%.1f %% of the mean of the best %d%s)",
+             100 * shares[at], BEST_OF, before);
 }
 
 /* ---- delay --------------------------------------------------------------------------------- */
@@ -218,9 +266,7 @@ static void choose_delay(struct recommendation *out, const struct sweep *sweep)
 void recommend(struct recommendation *out, const struct sweep *sweep)
 {
     *out = (struct recommendation){0};
-    for (size_t i = 0; i < sweep->count; i++)
-        if (sweep->points[i].outcome == POINT_MEASURED && sweep->points[i].rounds > 0)
-            out->found = true;
+    out->found = any_measured(sweep) != NULL;
     if (!out->found) return;
     choose_chunk(out, sweep);
     choose_instances(out, sweep);

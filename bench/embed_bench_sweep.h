@@ -47,6 +47,7 @@ struct point {
     size_t call_count;
     double others_seconds, processor_seconds;
     uint64_t weights, own, peak;
+    bool checked, is_odd; /* against its neighbours */
     struct result result;
 };
 
