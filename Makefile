@@ -7,6 +7,7 @@
 ##                 nvcc is found, build/libembed-cuda.so
 ## make install    install below PREFIX (/usr/local): embed, libembed, embed.h, manual pages
 ## make uninstall  remove what `make install` with the same variables installs
+## make bench-quick  measure MiniLM on this machine, in four minutes: table, plot and batch profile
 ## make info       what was found on this machine
 ## make layers     check who includes whom
 ## make gpu-bundle  pack the check on a real GPU (tests/gpu/run) for another machine
@@ -103,6 +104,7 @@ help:
 # Each stamp is made once; tools/packages installs what is missing, or says what to type.
 BUILD_PACKAGES := cc:gcc stdio.h:libc6-dev utf8proc.h:libutf8proc-dev jansson.h:libjansson-dev
 CHECK_PACKAGES := cmocka.h:libcmocka-dev g++:g++ pkg-config:pkg-config mandoc:mandoc
+BENCH_PACKAGES := gnuplot:gnuplot-nox
 
 $(BUILD)/.packages: tools/packages Makefile
 	@mkdir -p $(BUILD)
@@ -111,6 +113,10 @@ $(BUILD)/.packages: tools/packages Makefile
 
 $(BUILD)/.packages-check: tools/packages Makefile $(BUILD)/.packages
 	@sh tools/packages $(CHECK_PACKAGES)
+	@touch $@
+
+$(BUILD)/.packages-bench: tools/packages Makefile $(BUILD)/.packages
+	@sh tools/packages $(BENCH_PACKAGES)
 	@touch $@
 
 # ---- build ---------------------------------------------------------------------------------
@@ -339,6 +345,7 @@ $(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BU
 $(addprefix $(BUILD)/tests/test_cli_,faults resume journal kills): | $(BUILD)/tests/fault_preload.so
 $(BUILD)/tests/test_out_of_memory $(BUILD)/tests/test_examples: | $(BUILD)/emulated/sm_80/libembed-cuda.so
 $(BUILD)/tests/test_examples: | $(EXAMPLES)
+$(BUILD)/tests/test_bench: | $(BUILD)/embed-bench
 
 check: layers $(TESTS) all model-for-tests
 	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/run $(TESTS)
@@ -407,6 +414,16 @@ fuzz-coverage: $(BUILD)/libembed.so
 	$(Q)sh tests/fuzz/run check $(CLANG)
 	$(Q)$(MAKE) $(with_clang) BUILD=$(BUILD)/cover CFLAGS="$(COVER_CFLAGS)" $(BUILD)/cover/tests/test_fuzz_corpus
 	$(Q)CLANG=$(CLANG) sh tests/fuzz/coverage $(BUILD)/cover
+
+# ---- measurements --------------------------------------------------------------------------
+# Real lines, and what a service would set by them. Twice in a row it should recommend the same.
+QUICK := $(BUILD)/bench-quick
+bench-quick: $(BUILD)/embed-bench weights/$(MODEL)/.complete | $(BUILD)/.packages-bench
+	@mkdir -p $(QUICK)
+	$(BUILD)/embed-bench sweep -m weights/$(MODEL) --text tests/vectors/lines.txt --device cpu \
+	    --batch 1..128 --chunk 256,512,1024 --seconds 240 --csv $(QUICK)/$(MODEL).csv \
+	    --plot $(QUICK)/$(MODEL).svg --profile $(QUICK)/$(MODEL).json
+	@ls -l $(QUICK)
 
 # ---- the check on a real GPU ---------------------------------------------------------------
 # What tests/gpu/run runs. The kernels come as a library of their own, and a second time, in gpu/ptx, as
@@ -531,7 +548,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: fuzz fuzz-programs fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: bench-quick fuzz fuzz-programs fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
