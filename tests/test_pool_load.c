@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { THREADS = 32, INSTANCES = 4, MOST_TEXTS = 4 };
+enum { THREADS = 32, INSTANCES = 4, MOST_TEXTS = 4, PHASES = 4 };
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { REQUESTS = 4000, IS_INSTRUMENTED = 1 };
@@ -160,22 +160,27 @@ static void test_many_threads(void **state)
     options.queue_requests = 48; /* fewer than are under way: some wait for room */
     embed_pool *pool = create(&options);
 
-    size_t all = requests_in_all() / THREADS * THREADS, warm = all / 4 / THREADS * THREADS;
+    size_t all = 0, cancelled = 0, drift = SIZE_MAX;
     double before = seconds();
-    size_t cancelled = run_clients(pool, warm);
-    size_t resident = resident_bytes();
-    cancelled += run_clients(pool, all - warm);
-    size_t drift = resident_bytes() > resident ? resident_bytes() - resident : 0;
+    for (int phase = 0; phase < PHASES; phase++) {
+        size_t resident = resident_bytes(), requests = requests_in_all() / PHASES / THREADS * THREADS;
+        cancelled += run_clients(pool, requests);
+        all += requests;
+        size_t growth = resident_bytes() > resident ? resident_bytes() - resident : 0;
+        if (growth < drift) drift = growth;
+    }
     embed_metrics metrics = metrics_of(pool);
     print_message("%zu requests of %u threads in %.1f s: %llu texts in %llu batches, %zu cancelled, "
-                  "resident memory grew by %zu KiB\n",
+                  "in the calmest quarter resident memory grew by %zu KiB\n",
                   all, THREADS, seconds() - before, (unsigned long long)metrics.texts,
                   (unsigned long long)metrics.batches, cancelled, drift / 1024);
     assert_int_equal(metrics.requests[EMBED_OK] + metrics.requests[EMBED_CANCELLED], all);
     assert_int_equal(metrics.requests[EMBED_CANCELLED], cancelled);
     assert_int_equal(metrics.queued_requests + metrics.queued_tokens + metrics.computing_texts, 0);
     assert_true(metrics.batches < metrics.texts);
-    if (!IS_INSTRUMENTED) assert_true(drift < 1 << 20);
+    /* What leaked with each request would show in every phase: here 11 bytes would. The cache of words of
+     * a list of tokens, which gets its full 256 KiB at some time, shows in one. */
+    if (!IS_INSTRUMENTED) assert_true(drift < 256 << 10);
     embed_pool_destroy(pool);
     assert_int_equal(count_entries("/proc/self/fd"), files);
     assert_int_equal(count_entries("/proc/self/task"), threads);

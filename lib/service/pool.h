@@ -33,8 +33,9 @@ struct room_waiter {
     struct room_waiter *next;
 };
 
-/* The lists of tokens of threads that submit, kept for the next. */
-enum { SPARE_TOKEN_BATCHES = 64 };
+/* The lists of tokens of threads that submit, kept for the next: up to 300 KiB each, nearly all of it
+ * the cache of words. */
+enum { SPARE_TOKEN_BATCHES = 8 };
 
 struct embed_pool {
     atomic_uint holders; /* the caller, and each request */
