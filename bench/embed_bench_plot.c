@@ -150,8 +150,7 @@ bool plot_write(const char *path, const struct sweep *sweep)
 {
     char name[4096];
     signal(SIGPIPE, SIG_IGN);
-    if ((size_t)snprintf(name, sizeof name, "%s.partial-%ld", path, (long)getpid()) >= sizeof name)
-        return false;
+    if (!output_name(name, sizeof name, path)) return false;
     FILE *gnuplot = popen("gnuplot", "w");
     if (gnuplot == NULL) {
         wrong_call("gnuplot cannot be started");
@@ -159,8 +158,8 @@ bool plot_write(const char *path, const struct sweep *sweep)
     }
     put_script(gnuplot, sweep, name);
     int status = pclose(gnuplot);
-    if (status == 0 && rename(name, path) == 0) return true;
-    unlink(name);
+    if (status == 0) return output_rename(path);
+    output_drop(path);
     wrong_call("%s: gnuplot could not draw it: exit status %d", path,
                WIFEXITED(status) ? WEXITSTATUS(status) : status);
     return false;

@@ -95,10 +95,13 @@ static uint64_t read_kilobytes(const char *path, const char *name)
 
 /* ---- streams ------------------------------------------------------------------------------- */
 
+/* Without a prompt: texts are to have the tokens that were counted. */
 static embed_status encode(struct stream *stream, size_t at, size_t texts)
 {
-    return embed_instance_encode(stream->instance, stream->texts + at, texts, NULL, stream->rows,
-                                 texts * stream->width, NULL);
+    embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
+    options.prompt_name = "";
+    return embed_instance_encode(stream->instance, stream->texts + at, texts, &options,
+                                 stream->rows, texts * stream->width, NULL);
 }
 
 static void keep_call(struct stream *stream, double seconds)

@@ -8,14 +8,12 @@
 
 #include <math.h>
 
-#define LIBRARY_CHUNK_CPU 512 /* tokens, that libembed takes without being told */
-#define LIBRARY_CHUNK_GPU 8448
-#define AS_GOOD           0.97 /* of the best */
-#define BEST_OF           3    /* the best is the mean of so many: one is luck */
+#define AS_GOOD          0.97 /* of the best */
+#define BEST_OF          3    /* the best is the mean of so many: one is luck */
 /* A pool's instance waits for company for a sixteenth of what its last batch took, 500 us at most,
  * without being told. */
-#define POOL_WAITS_SHARE  16
-#define POOL_WAITS_MOST   500e-6
+#define POOL_WAITS_SHARE 16
+#define POOL_WAITS_MOST  500e-6
 
 static const struct point *find(const struct sweep *sweep, size_t batch, size_t chunk,
                                 size_t instances, const struct source *source)

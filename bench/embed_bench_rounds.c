@@ -46,16 +46,14 @@ static void catch_signals(void)
 static void try_source(const struct sweep *sweep, struct source *source)
 {
     embed_instance *instance = NULL;
-    embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
     size_t texts = sweep->info.device == EMBED_DEVICE_CPU ? FIRST_TEXTS : FIRST_ON_A_GPU;
     double best = INFINITY;
     if (texts > source->count) texts = source->count;
     float *rows = allocate(texts * sweep->info.width, sizeof *rows);
-    options.batch_tokens = sweep->settings->chunks.values[0];
-    check(embed_instance_create(&instance, sweep->model, &options));
+    check(embed_instance_create(&instance, sweep->model, NULL));
     for (int i = 0; i < 2; i++) {
         double start = now();
-        check(embed_instance_encode(instance, source->texts, texts, NULL, rows,
+        check(embed_instance_encode(instance, source->ids, texts, NULL, rows,
                                     texts * sweep->info.width, NULL));
         best = fmin(best, now() - start);
     }

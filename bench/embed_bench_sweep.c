@@ -49,7 +49,7 @@ static void set_axis(struct axis *axis, size_t first, size_t last, size_t factor
 static void complete(struct settings *settings, const embed_model_info *info)
 {
     bool on_cpu = info->device == EMBED_DEVICE_CPU;
-    size_t chunk = on_cpu ? 512 : 8448;
+    size_t chunk = on_cpu ? LIBRARY_CHUNK_CPU : LIBRARY_CHUNK_GPU;
     set_axis(&settings->batch, 1, on_cpu ? 256 : 32768, 2);
     set_axis(&settings->instances, 1, 1, 2);
     if (chunk < info->max_tokens) chunk = info->max_tokens;

@@ -11,6 +11,10 @@
 
 #define MOST_ROUNDS 64
 
+/* Tokens of a chunk that the library takes without being told, but at least a text of the longest. */
+#define LIBRARY_CHUNK_CPU 512
+#define LIBRARY_CHUNK_GPU 8192
+
 /* Texts of one length, or the lines of a file in an order of chance; after the last the first comes
  * again, as far as the largest call reaches. */
 struct source {
@@ -106,9 +110,13 @@ bool profile_write(const char *path, const struct sweep *sweep,
 const char *plot_objection(void);
 bool plot_write(const char *path, const struct sweep *sweep);
 
-/* A file that appears under its name when it is whole: NULL where it cannot be made, after saying why. */
+/* A file that appears under its name when it is whole (embed_bench_output.c). On failure they say why. */
 FILE *output_begin(const char *path);
 bool output_commit(FILE *file, const char *path);
+/* The same for one that another program writes: under which name; then it is whole, or nothing. */
+bool output_name(char *out, size_t capacity, const char *path);
+bool output_rename(const char *path);
+void output_drop(const char *path);
 /* Whether a file of that name could be made. */
 bool output_check(const char *option, const char *path);
 
