@@ -179,7 +179,9 @@ typedef enum embed_pooling {
     EMBED_POOLING_CLS = 2,  /* the first token's */
     EMBED_POOLING_MAX = 3,  /* the largest of each component */
     EMBED_POOLING_MEAN_SQRT_LENGTH = 4, /* their sum divided by the root of their number */
-    EMBED_POOLING_LAST_TOKEN = 5
+    EMBED_POOLING_LAST_TOKEN = 5,
+    EMBED_POOLING_WEIGHTED_MEAN = 6, /* mean with weights 1, 2, ... from the first token on */
+    EMBED_POOLING_SEVERAL = 7        /* several side by side: embed_model_get_facts tells which */
 } embed_pooling;
 
 typedef struct embed_model_info {

@@ -31,12 +31,17 @@
 
 enum activation {
     ACTIVATION_NONE,
-    ACTIVATION_GELU /* x * Phi(x) = x / 2 * (1 + erf(x / sqrt(2))); not the tanh approximation */
+    ACTIVATION_GELU, /* x * Phi(x) = x / 2 * (1 + erf(x / sqrt(2))); not the tanh approximation */
+    /* Of `dense` alone: */
+    ACTIVATION_TANH,
+    ACTIVATION_RELU,   /* max(x, 0) */
+    ACTIVATION_SIGMOID /* 1 / (1 + e^-x) */
 };
 
 enum pooling {
     POOLING_MEAN,             /* sum over the T rows / T */
     POOLING_MEAN_SQRT_LENGTH, /* sum over the T rows / sqrt(T) */
+    POOLING_WEIGHTED_MEAN,    /* sum over the T rows of (t + 1) * row t / sum of t + 1 */
     POOLING_MAX,
     POOLING_CLS, /* the first row */
     POOLING_LAST /* the last row */
@@ -121,8 +126,15 @@ struct cpu_kernels {
      * of equal ones the first come first. x holds no NaN; -infinity is a value like any other. */
     void (*largest)(float *values, int32_t *indices, size_t count, const float *x, size_t V);
 
-    /* y (C) from the T rows of one sequence, x (T, C). */
-    void (*pool)(float *y, const void *x, size_t T, size_t C, enum pooling pooling);
+    /* y (C) from rows [first, T) of one sequence, x (T, C); a row's weight is that of its place
+     * among all T. Where there are none, sums are 0, the largest is -infinity, and the first is
+     * row 0 of x. */
+    void (*pool)(float *y, const void *x, size_t first, size_t T, size_t C, enum pooling pooling);
+
+    /* y (B, O) = activation(x (B, I) @ w (O, I)^T + bias (O)), columns [first, last) of it: one row
+     * a sequence. All in FP32 in any table, w as PyTorch stores it; bias may be NULL: none. */
+    void (*dense)(float *y, const float *x, const float *w, const float *bias, size_t B, size_t O,
+                  size_t I, size_t first, size_t last, enum activation activation);
 
     /* y (C) = x (C) / max(|x|, 1e-12), as torch.nn.functional.normalize; y may be x. */
     void (*l2_normalize)(float *y, const float *x, size_t C);

@@ -63,11 +63,13 @@ struct cuda_kernels {
                              size_t zero, const int32_t *offsets, size_t B, size_t longest,
                              size_t NH, size_t HS, float scale, cudaStream_t stream);
 
-    /* rows (B, C) in FP32 from x (N, C): each sequence's tokens pooled to one row, of which the
-     * first D components are written; with `normalize`, divided by max(|first D|, 1e-12). The
-     * row of a sequence without tokens is left as it is. */
-    cudaError_t (*pool)(float *rows, const void *x, const int32_t *offsets, size_t B, size_t C,
-                        enum pooling pooling, size_t D, bool normalize, cudaStream_t stream);
+    /* A row for each sequence, in FP32, row b at rows + b * stride, from x (N, C): its tokens, but
+     * for the first skipped[b], pooled to one row, of which the first D components are written;
+     * with `normalize`, divided by max(|first D|, 1e-12). skipped (B) may be NULL: none. The row
+     * of a sequence without tokens is left as it is. */
+    cudaError_t (*pool)(float *rows, size_t stride, const void *x, const int32_t *offsets,
+                        const int32_t *skipped, size_t B, size_t C, enum pooling pooling, size_t D,
+                        bool normalize, cudaStream_t stream);
 
     /* ---- one step of a decoder; states and letters: kernels/beam_search.h ----
      * What a slot says of its document (length, source, ancestors) is read on the device, and never
@@ -134,6 +136,16 @@ cudaError_t cuda_linear_f16_tiled(void *y, const void *x, const void *weight, co
 cudaError_t cuda_logits_f16(float *y, const void *x, const void *weight, const float *bias,
                             size_t N, size_t O, size_t I, enum cuda_sums sums,
                             cudaStream_t stream);
+
+/* ---- pooled rows, in FP32 with any table ---------------------------------------------------- */
+
+/* y (B, O) = activation(x (B, I) @ w (O, I)^T + bias (O)); bias may be NULL: none. O and I are up
+ * to CUDA_WIDEST_LAYER. */
+cudaError_t cuda_dense(float *y, const float *x, const float *w, const float *bias, size_t B,
+                       size_t O, size_t I, enum activation activation, cudaStream_t stream);
+
+/* The first D components of rows (B, W) are divided by max(|first D|, 1e-12), in place. */
+cudaError_t cuda_l2_normalize(float *rows, size_t B, size_t W, size_t D, cudaStream_t stream);
 
 /* ---- beam search, in FP32 with any table --------------------------------------------------- */
 

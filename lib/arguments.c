@@ -80,7 +80,7 @@ embed_status check_max_tokens(size_t *max_tokens, const embed_model *model)
 /* Zeros become what they stand for; limits are checked against the model. */
 static embed_status complete(embed_encode_options *options, const embed_model *model)
 {
-    size_t width = model->encoder.config.C;
+    size_t width = model_width(model);
     TRY(check_max_tokens(&options->max_tokens, model));
     if (options->dimensions == 0) options->dimensions = width;
     if (options->dimensions > width)

@@ -143,7 +143,7 @@ static embed_status tokenize_all(embed_tokens *out, const embed_model *model,
     for (size_t first = 0, count; first < n; first += count) {
         count = n - first < TOKEN_BATCH_TEXTS ? n - first : TOKEN_BATCH_TEXTS;
         struct token_source source = {model->tokenizer, "", max_tokens, model->encoder.config.V,
-                                      max_tokens, first};
+                                      max_tokens, first, 0, NULL};
         TRY(token_batch_fill(batch, spans, texts + first, count, &source, model->team));
         TRY(append_spans(out, &capacity, spans, count));
     }
@@ -231,8 +231,8 @@ embed_status embed_instances_that_fit(const embed_model *model,
     embed_instance_options all;
     struct instance_plan plan;
     TRY(take_instance_options(&all, options));
-    TRY(plan_instance(&plan, &model->encoder.config, &model->generation, model->max_tokens,
-                      model->backend, &all));
+    TRY(plan_instance(&plan, &model->encoder.config, &model->generation, &model->pipeline,
+                      model->max_tokens, model->backend, &all));
     return plan_instances_that_fit(count, &plan, model->backend, reserve_bytes);
 }
 
@@ -249,7 +249,7 @@ embed_status embed_instance_encode(embed_instance *instance, const embed_text *t
     embed_encode_options all;
     TRY(take_encode(&all, options, instance_model(instance), texts, n, out, capacity));
     const struct row_places rows = {.out = out, .D = all.dimensions};
-    return n == 0 ? EMBED_OK : instance_encode(instance, texts, n, &all, &rows, items);
+    return n == 0 ? EMBED_OK : instance_encode(instance, texts, n, &all, NULL, &rows, items);
 }
 
 embed_status embed_instance_get_memory(const embed_instance *instance, embed_memory *memory)

@@ -282,22 +282,22 @@ static size_t load_tables(bool *shares, const char *folder, bool matrices_are_ta
 {
     struct thread_team *team;
     struct backend *backend;
-    struct checkpoint *checkpoint;
+    struct weight_files files = {0};
     struct transformer_config config;
     struct weights weights, measured;
     assert_int_equal(thread_team_create(&team, 2), EMBED_OK);
     assert_int_equal(backend_cpu_open(&backend, team, 2, EMBED_DTYPE_F32), EMBED_OK);
     assert_int_equal(transformer_config_read(&config, folder), EMBED_OK);
-    assert_int_equal(checkpoint_open(&checkpoint, folder), EMBED_OK);
+    assert_int_equal(checkpoint_open(&files.transformer, folder), EMBED_OK);
     backend->matrices_are_tables = matrices_are_tables;
-    assert_int_equal(weights_load(&weights, &config, backend, checkpoint, team), EMBED_OK);
-    assert_int_equal(weights_measure(&measured, &config, backend, checkpoint), EMBED_OK);
+    assert_int_equal(weights_load(&weights, &config, backend, &files, team), EMBED_OK);
+    assert_int_equal(weights_measure(&measured, &config, backend, &files), EMBED_OK);
     size_t bytes = weights.bytes;
     assert_int_equal(measured.bytes, bytes);
     assert_int_equal(measured.parameters, weights.parameters);
     *shares = weights.decoder.head.weight == weights.encoder.embeddings.word;
     weights_release(&weights, backend);
-    checkpoint_close(checkpoint);
+    weight_files_close(&files);
     backend_release(backend);
     thread_team_destroy(team);
     return bytes;

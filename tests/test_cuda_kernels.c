@@ -321,6 +321,8 @@ static void test_gelu_of_what_is_not_finite(void **state)
 struct batch {
     const int32_t *offsets;
     size_t B, C;
+    const int32_t *skipped; /* NULL: none */
+    size_t more;            /* numbers that follow a row */
 };
 
 #define UNTOUCHED 42.0f /* what rows hold before */
@@ -328,18 +330,22 @@ struct batch {
 static float *run_pool(const struct cuda_kernels *k, const float *x, const struct batch *batch,
                        enum pooling pooling, size_t D, bool normalize)
 {
-    size_t N = (size_t)batch->offsets[batch->B], B = batch->B, C = batch->C;
-    float *before = zeros(B * C);
-    for (size_t i = 0; i < B * C; i++) before[i] = UNTOUCHED;
+    size_t N = (size_t)batch->offsets[batch->B], B = batch->B, C = batch->C, stride = C + batch->more;
+    float *before = zeros(B * stride);
+    for (size_t i = 0; i < B * stride; i++) before[i] = UNTOUCHED;
+    struct device_buffer skipped = {0};
+    if (batch->skipped != NULL) skipped = device_integers(batch->skipped, B);
     struct device_buffer tokens = device_input(x, N * C, k->element_bytes);
     struct device_buffer offsets = device_integers(batch->offsets, B + 1);
-    struct device_buffer rows = device_output(B * C, sizeof(float));
+    struct device_buffer rows = device_output(B * stride, sizeof(float));
     device_write(rows, before);
-    CHECK_CUDA(k->pool(rows.data, tokens.data, offsets.data, B, C, pooling, D, normalize, NULL));
+    CHECK_CUDA(k->pool(rows.data, stride, tokens.data, offsets.data, skipped.data, B, C, pooling, D,
+                       normalize, NULL));
     float *got = device_read(shape_name("pool %s B %zu C %zu", k->name, B, C), rows);
     device_free(tokens);
     device_free(offsets);
     device_free(rows);
+    if (batch->skipped != NULL) device_free(skipped);
     free(before);
     return got;
 }
@@ -350,9 +356,14 @@ static void check_pool(const struct cuda_kernels *k, const float *x, const struc
     size_t C = batch->C;
     float *got = run_pool(k, x, batch, pooling, D, normalize), *expected = zeros(C);
     for (size_t b = 0; b < batch->B; b++) {
-        const float *tokens = x + (size_t)batch->offsets[b] * C, *row = got + b * C;
+        const float *tokens = x + (size_t)batch->offsets[b] * C, *row = got + b * (C + batch->more);
         size_t T = (size_t)(batch->offsets[b + 1] - batch->offsets[b]);
-        reference->pool(expected, tokens, T, C, pooling);
+        size_t skipped = batch->skipped != NULL ? (size_t)batch->skipped[b] : 0;
+        reference->pool(expected, tokens, skipped, T, C, pooling);
+        if (pooling == POOLING_MAX && skipped >= T) { /* a difference of infinities is none */
+            assert_true(row[0] == -INFINITY && row[D - 1] == -INFINITY);
+            continue;
+        }
         if (normalize) reference->l2_normalize(expected, expected, D);
 
         /* T roundings of 6e-8 of a partial sum near sqrt(T) / 2, in random directions, divided by
@@ -361,7 +372,7 @@ static void check_pool(const struct cuda_kernels *k, const float *x, const struc
         const char *what = shape_name("pool %s C %zu D %zu pooling %d normalize %d T %zu", k->name,
                                       C, D, (int)pooling, normalize, T);
         assert_close(what, row, expected, 1, D, exact ? 0 : 3e-6, 0);
-        for (size_t c = D; c < C; c++) {
+        for (size_t c = D; c < C + batch->more; c++) {
             if (row[c] != UNTOUCHED) fail_msg("%s: component %zu was written", what, c);
         }
     }
@@ -394,9 +405,17 @@ static void test_pool(void **state)
     FOR_EACH_TABLE(k)
     {
         for (size_t c = 0; c < COUNT(narrow); c++)
-            check_poolings(k, &(struct batch){mixed, COUNT(mixed) - 1, narrow[c]});
+            check_poolings(k, &(struct batch){mixed, COUNT(mixed) - 1, narrow[c], NULL, 0});
         for (size_t c = 0; c < COUNT(wide); c++)
-            check_poolings(k, &(struct batch){few, COUNT(few) - 1, wide[c]});
+            check_poolings(k, &(struct batch){few, COUNT(few) - 1, wide[c], NULL, 0});
+        static const int32_t skipped[] = {1, 7, 2, 16, 0, 100}; /* all, some, all, all but one, ... */
+        for (size_t c = 0; c < COUNT(narrow); c += 3) {
+            const struct batch batch = {mixed, COUNT(mixed) - 1, narrow[c], skipped, 5};
+            float *x = random_elements((size_t)mixed[COUNT(mixed) - 1] * batch.C, k->element_bytes);
+            for (int pooling = POOLING_MEAN; pooling <= POOLING_LAST; pooling++)
+                check_pool(k, x, &batch, (enum pooling)pooling, batch.C, false);
+            free(x);
+        }
     }
 }
 
@@ -407,13 +426,13 @@ static void test_pool_is_batch_invariant(void **state)
     FOR_EACH_TABLE(k)
     {
         for (size_t c = 0; c < COUNT(Cs); c++) {
-            struct batch all = {mixed, COUNT(mixed) - 1, Cs[c]};
+            struct batch all = {mixed, COUNT(mixed) - 1, Cs[c], NULL, 0};
             size_t C = Cs[c];
             float *x = random_elements((size_t)mixed[all.B] * C, k->element_bytes);
             float *rows = run_pool(k, x, &all, POOLING_MEAN, C, true);
             for (size_t b = 0; b < all.B; b++) {
                 int32_t offsets[] = {0, mixed[b + 1] - mixed[b]};
-                struct batch one = {offsets, 1, C};
+                struct batch one = {offsets, 1, C, NULL, 0};
                 float *row = run_pool(k, x + (size_t)mixed[b] * C, &one, POOLING_MEAN, C, true);
                 assert_same_bits("pool", row, rows + b * C, 1, C);
                 free(row);
@@ -429,7 +448,7 @@ static void test_pool_of_no_tokens(void **state)
 {
     (void)state;
     static const int32_t offsets[] = {0, 5, 9, 9, 9};
-    struct batch padded = {offsets, 4, 384}, batch = {offsets, 2, 384};
+    struct batch padded = {offsets, 4, 384, NULL, 0}, batch = {offsets, 2, 384, NULL, 0};
     size_t C = batch.C;
     FOR_EACH_TABLE(k)
     {
@@ -451,7 +470,7 @@ static void test_pool_of_nan_and_zeros(void **state)
 {
     (void)state;
     static const int32_t offsets[] = {0, 3, 40, 41};
-    struct batch batch = {offsets, 3, 36};
+    struct batch batch = {offsets, 3, 36, NULL, 0};
     size_t C = batch.C, count = 41 * C, column = 7;
     FOR_EACH_TABLE(k)
     {

@@ -3,11 +3,10 @@
  * The library opens the emulated plug-in as it would the real one; what the tests ask of the device
  * besides is in tests/emu/emulator.h. Built once for each architecture the kernels have code for.
  */
-#include "test_models.h"
+#include "pipelines_test.h"
 
 #include "emulated_test.h"
 #include "families_test.h"
-#include "test_folder.h"
 
 #include "model/model.h"
 
@@ -35,6 +34,12 @@ static void test_tiny_models_f32(void **state)
     (void)state;
     tested.dtype = EMBED_DTYPE_F32;
     check_tiny_models(0.999999, 1e-5);
+}
+
+static void test_pipelines_f16(void **state)
+{
+    (void)state;
+    check_pipelines(0.9999, 4e-3);
 }
 
 /* RoBERTa, DistilBERT, and the BERTs of today's embedders. */
@@ -372,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tiny_models_f16, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_tiny_models_f32, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_pipelines_f16, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_families_f16, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_families_f32, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_real_model, begin, end_emulated),

@@ -115,14 +115,14 @@ static void compute(struct document *d, const int32_t *source, size_t S)
     memcpy(arrays, source, S * sizeof *source);
     for (size_t t = 0; t < S; t++) positions[t] = (int32_t)(t + config->first_position);
     offsets[1] = (int32_t)S;
-    d->source = (struct packed_batch){S, 1, S, 0, arrays, positions, offsets};
+    d->source = (struct packed_batch){S, 1, S, 0, arrays, positions, offsets, NULL};
     d->hidden = calloc(S * config->C, sizeof(float));
     d->logits = calloc(STEPS * BEAMS * config->V, sizeof(float));
     assert_non_null(d->hidden);
     assert_non_null(d->logits);
 
     PLACED(backend, memory[0],
-           activations_place(&d->encoding, base, config, sizeof(float), S, 1));
+           activations_place(&d->encoding, base, config, sizeof(float), S));
     PLACED(backend, memory[1],
            decoder_cache_place(&d->cache, base, config, sizeof(float), 1, BEAMS, STEPS, S));
     PLACED(backend, memory[2],

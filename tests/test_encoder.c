@@ -47,18 +47,18 @@ static float *hidden_after(struct embed_model *model, size_t layers, const int32
     memcpy(arrays, ids, N * sizeof *ids);
     for (size_t t = 0; t < N; t++) positions[t] = (int32_t)t;
     offsets[1] = (int32_t)N;
-    struct stage stage = {.model = model, .batch = {N, 1, N, 0, arrays, positions, offsets}};
+    struct stage stage = {.model = model, .batch = {N, 1, N, 0, arrays, positions, offsets, NULL}};
     struct chunk_limits limits = {N, 1, N, config->HS, config->F, 0, 0};
     stage.hidden = calloc(N * config->C, sizeof *stage.hidden);
     assert_non_null(stage.hidden);
 
     struct activations none;
-    size_t bytes = activations_place(&none, NULL, config, sizeof(float), N, 1);
+    size_t bytes = activations_place(&none, NULL, config, sizeof(float), N);
     void *memory;
     struct executor *executor;
     size_t all_layers = config->L;
     assert_int_equal(backend->allocate(backend, &memory, bytes, "a test"), EMBED_OK);
-    activations_place(&stage.activations, memory, config, sizeof(float), N, 1);
+    activations_place(&stage.activations, memory, config, sizeof(float), N);
     assert_int_equal(backend->executor_create(&executor, backend, &limits), 0);
     config->L = layers;
     const struct chunk_work work = {&stage, stage_chunk, stage_deliver};

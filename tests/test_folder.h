@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char test_folder_from[512], test_folder_to[512];
+static char test_folder_from[1024], test_folder_to[512];
 
 static inline char *test_read_file(const char *path, size_t *length)
 {
@@ -63,6 +63,14 @@ static inline const char *test_copy_folder(const char *from)
     assert_non_null(mkdtemp(test_folder_to));
     assert_int_equal(nftw(from, test_copy_one, 16, FTW_PHYS), 0);
     return test_folder_to;
+}
+
+/* Adds the files of `from` to a copy, in the place of its own of the same names. */
+static inline void test_add_files(const char *folder, const char *from)
+{
+    snprintf(test_folder_from, sizeof test_folder_from, "%s", from);
+    assert_string_equal(folder, test_folder_to);
+    assert_int_equal(nftw(from, test_copy_one, 16, FTW_PHYS), 0);
 }
 
 static inline int test_remove_one(const char *path, const struct stat *facts, int type,

@@ -185,10 +185,14 @@ static void test_pool(void **state)
             for (size_t T = 1; T < 20; T += 3) {
                 size_t C = Cs[c];
                 float *x = random_floats(T * C), *got = zeros(C), *expected = zeros(C);
+                static const size_t skips[] = {0, 1, 3, 100}; /* and of all tokens */
                 for (int mode = POOLING_MEAN; mode <= POOLING_LAST; mode++) {
-                    reference->pool(expected, x, T, C, (enum pooling)mode);
-                    k->pool(got, x, T, C, (enum pooling)mode);
-                    assert_close("pool", got, expected, C, 1e-6);
+                    for (size_t s = 0; s < sizeof skips / sizeof *skips; s++) {
+                        if (mode == POOLING_MAX && skips[s] >= T) continue; /* -infinity */
+                        reference->pool(expected, x, skips[s], T, C, (enum pooling)mode);
+                        k->pool(got, x, skips[s], T, C, (enum pooling)mode);
+                        assert_close("pool", got, expected, C, 1e-6);
+                    }
                 }
                 reference->l2_normalize(expected, x, C);
                 k->l2_normalize(got, x, C);
@@ -199,6 +203,36 @@ static void test_pool(void **state)
         float zero[3] = {0, 0, 0}, out[3];
         k->l2_normalize(out, zero, 3);
         assert_memory_equal(out, zero, sizeof zero);
+    }
+}
+
+/* Rows and outputs that do not fill a block, alone and among others: the same bits. */
+static void test_dense(void **state)
+{
+    (void)state;
+    static const size_t shapes[][3] = {{1, 1, 1},   {2, 4, 16},  {3, 5, 17},  {5, 49, 64},
+                                       {4, 33, 150}, {7, 150, 31}, {2, 768, 384}};
+    FOR_EACH_KERNELS(k)
+    {
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            size_t B = shapes[s][0], O = shapes[s][1], I = shapes[s][2];
+            float *x = random_floats(B * I), *w = random_floats(O * I), *bias = random_floats(O);
+            float *got = zeros(B * O), *expected = zeros(B * O), *alone = zeros(O);
+            for (int activation = ACTIVATION_NONE; activation <= ACTIVATION_SIGMOID; activation++) {
+                enum activation a = (enum activation)activation;
+                const float *shift = activation % 2 == 0 ? bias : NULL;
+                reference->dense(expected, x, w, shift, B, O, I, 0, O, a);
+                k->dense(got, x, w, shift, B, O, I, 0, O / 3, a);
+                k->dense(got, x, w, shift, B, O, I, O / 3, O, a);
+                assert_close("dense", got, expected, B * O, 1e-6 * (2 + sqrt((double)I)));
+                k->dense(alone, x + (B - 1) * I, w, shift, 1, O, I, 0, O, a);
+                assert_memory_equal(alone, got + (B - 1) * O, O * sizeof *alone);
+            }
+            x[0] = NAN;
+            k->dense(got, x, w, NULL, B, O, I, 0, O, ACTIVATION_RELU);
+            for (size_t o = 0; o < O; o++) assert_true(isnan(got[o]));
+            free(x); free(w); free(bias); free(got); free(expected); free(alone);
+        }
     }
 }
 
@@ -218,7 +252,7 @@ static void test_nan_is_not_lost(void **state)
             for (size_t i = 0; i < T * HS; i++) seen |= isnan(out[i]);
             assert_true(seen);
             for (int mode = POOLING_MEAN; mode <= POOLING_MAX; mode++) {
-                k->pool(row, out, T, HS, (enum pooling)mode);
+                k->pool(row, out, 0, T, HS, (enum pooling)mode);
                 k->l2_normalize(row, row, HS);
                 seen = false;
                 for (size_t i = 0; i < HS; i++) seen |= isnan(row[i]);
@@ -245,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_dense),
         cmocka_unit_test(test_nan_is_not_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,7 +85,8 @@ static void test_pipeline(void **state)
     static const struct edit edits[] = {
         {"modules.json", "models.Pooling\"", "models.WeightedLayerPooling\"", EMBED_UNSUPPORTED, NULL,
          "WeightedLayerPooling"},
-        {"modules.json", "models.Normalize\"", "models.Dense\"", EMBED_UNSUPPORTED, NULL, "Dense"},
+        {"modules.json", "models.Normalize\"", "models.Dense\"", EMBED_IO,
+         "2_Normalize/config.json", "No such file"},
         {"modules.json", "\"1_Pooling\"", "\"../1_Pooling\"", EMBED_BAD_FILE, NULL,
          "must be the name of a folder"},
         {"modules.json", "\"1_Pooling\"", "\"9_Pooling\"", EMBED_IO, "9_Pooling/config.json",

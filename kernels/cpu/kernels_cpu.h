@@ -34,7 +34,9 @@ void KERNEL(logits)(float *y, const void *x, const void *w, const float *bias, s
                     size_t I, size_t first, size_t last, void *scratch);
 void KERNEL(log_softmax_sums)(float *largest, float *log_sum, const float *x, size_t V);
 void KERNEL(largest)(float *values, int32_t *indices, size_t count, const float *x, size_t V);
-void KERNEL(pool)(float *y, const void *x, size_t T, size_t C, enum pooling pooling);
+void KERNEL(pool)(float *y, const void *x, size_t first, size_t T, size_t C, enum pooling pooling);
+void KERNEL(dense)(float *y, const float *x, const float *w, const float *bias, size_t B, size_t O,
+                   size_t I, size_t first, size_t last, enum activation activation);
 void KERNEL(l2_normalize)(float *y, const float *x, size_t C);
 
 #endif

@@ -31,5 +31,6 @@ const struct cpu_kernels JOIN(cpu_kernels, ISA) = {
     .log_softmax_sums = KERNEL(log_softmax_sums),
     .largest = KERNEL(largest),
     .pool = KERNEL(pool),
+    .dense = KERNEL(dense),
     .l2_normalize = KERNEL(l2_normalize),
 };

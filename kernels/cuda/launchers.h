@@ -22,7 +22,8 @@ extern "C" {
         void *context, const void *qkv, const float *relative, size_t columns, size_t zero,       \
         const int32_t *offsets, size_t B, size_t longest, size_t NH, size_t HS, float scale,      \
         cudaStream_t stream);                                                                     \
-    cudaError_t cuda_pool_##type(float *rows, const void *x, const int32_t *offsets, size_t B,    \
+    cudaError_t cuda_pool_##type(float *rows, size_t stride, const void *x,                       \
+                                 const int32_t *offsets, const int32_t *skipped, size_t B,        \
                                  size_t C, enum pooling pooling, size_t D, bool normalize,        \
                                  cudaStream_t stream);                                            \
     cudaError_t cuda_embed_beams_##type(                                                          \

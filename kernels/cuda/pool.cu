@@ -1,5 +1,6 @@
-/* pool.cu - rows (B, C) in FP32 from x (N, C): each sequence's tokens become one row, of which the
- * first D components are written, divided by max(|first D|, 1e-12) if asked
+/* pool.cu - a row in FP32 for each sequence of x (N, C): its tokens, but for the first skipped,
+ * become one row, of which the first D components are written, divided by max(|first D|, 1e-12) if
+ * asked
  *
  *   work    a block a sequence. Its threads are groups, each of which has all columns in vectors of
  *           16 bytes (C = 384 in FP16: 10 groups of 48 threads); group g takes the tokens g,
@@ -20,27 +21,33 @@ enum { THREADS = 512, WARPS = THREADS / WARP };
 
 /* ---- kernel -------------------------------------------------------------------------------- */
 
+enum kind { SUM, WEIGHTED_SUM, LARGEST };
+
 /* The sum, or the larger; NaN on either side wins: it must be seen, not dropped. */
-template <bool LARGEST> static __device__ __forceinline__ float combine(float y, float x)
+template <enum kind KIND> static __device__ __forceinline__ float combine(float y, float x)
 {
-    if (LARGEST) return x <= y || y != y ? y : x;
+    if (KIND == LARGEST) return x <= y || y != y ? y : x;
     return y + x;
 }
 
-/* combine over tokens first, first + step, ... of the `count` at x, in each of WIDTH columns */
-template <bool LARGEST, int WIDTH, typename T>
+/* combine over tokens first, first + step, ... of the `count` at x, in each of WIDTH columns; token t
+ * has the weight t + weight */
+template <enum kind KIND, int WIDTH, typename T>
 static __device__ __forceinline__ void combine_tokens(float (&y)[WIDTH], const T *__restrict__ x,
                                                       size_t C, unsigned first, unsigned count,
-                                                      unsigned step)
+                                                      unsigned step, unsigned weight)
 {
 #pragma unroll
-    for (int i = 0; i < WIDTH; i++) y[i] = LARGEST ? -INFINITY : 0;
+    for (int i = 0; i < WIDTH; i++) y[i] = KIND == LARGEST ? -INFINITY : 0;
 #pragma unroll 4
     for (unsigned t = first; t < count; t += step) {
         float token[WIDTH];
         load_vector(token, x + t * C);
 #pragma unroll
-        for (int i = 0; i < WIDTH; i++) y[i] = combine<LARGEST>(y[i], token[i]);
+        for (int i = 0; i < WIDTH; i++) {
+            if (KIND == WEIGHTED_SUM) token[i] *= (float)(t + weight);
+            y[i] = combine<KIND>(y[i], token[i]);
+        }
     }
 }
 
@@ -55,11 +62,24 @@ static __device__ __forceinline__ float block_sum(float value, float *scratch)
     return sum;
 }
 
+/* What the combined tokens, `count` from number `skipped` on, are divided by. */
+static __device__ __forceinline__ float divisor_of(enum pooling pooling, unsigned skipped,
+                                                   unsigned count)
+{
+    if (count == 0) return 1; /* the sum is 0 */
+    if (pooling == POOLING_MEAN) return (float)count;
+    if (pooling == POOLING_MEAN_SQRT_LENGTH) return sqrtf((float)count);
+    if (pooling == POOLING_WEIGHTED_MEAN)
+        return (float)count * (float)(2 * skipped + 1 + count) * 0.5f;
+    return 1;
+}
+
 /* Column c of the row is put together, normalised and written by thread c % THREADS. */
-template <typename T, int WIDTH, bool LARGEST>
+template <typename T, int WIDTH, enum kind KIND>
 static __global__ void __launch_bounds__(THREADS, 2)
-pool_kernel(float *__restrict__ rows, const T *__restrict__ x, const int32_t *__restrict__ offsets,
-            unsigned C, enum pooling pooling, unsigned D, bool normalize)
+pool_kernel(float *__restrict__ rows, unsigned stride, const T *__restrict__ x,
+            const int32_t *__restrict__ offsets, const int32_t *__restrict__ skips, unsigned C,
+            enum pooling pooling, unsigned D, bool normalize)
 {
     SHARED_MEMORY(shared);
     float *parts = (float *)shared; /* (groups, columns) */
@@ -70,25 +90,31 @@ pool_kernel(float *__restrict__ rows, const T *__restrict__ x, const int32_t *__
 
     unsigned first = (unsigned)offsets[blockIdx.x], last = (unsigned)offsets[blockIdx.x + 1];
     if (first == last) return; /* the whole block */
-    float divisor = pooling == POOLING_MEAN               ? (float)(last - first)
-                    : pooling == POOLING_MEAN_SQRT_LENGTH ? sqrtf((float)(last - first))
-                                                          : 1;
-    if (pooling == POOLING_CLS) last = first + 1; /* the sum of one token */
-    if (pooling == POOLING_LAST) first = last - 1;
+    unsigned skipped = skips != NULL ? (unsigned)skips[blockIdx.x] : 0;
+    if (skipped > last - first) skipped = last - first;
+    unsigned count = last - first - skipped, all = first;
+    float divisor = divisor_of(pooling, skipped, count);
+    first += skipped;
+    if (pooling == POOLING_CLS) { /* the sum of one token */
+        if (count == 0) first = all;
+        last = first + 1;
+    }
+    if (pooling == POOLING_LAST && count > 0) first = last - 1;
     const T *tokens = x + (size_t)first * C;
-    float *row = rows + (size_t)blockIdx.x * C;
+    float *row = rows + (size_t)blockIdx.x * stride;
 
     float squares = 0;
     for (unsigned base = 0; base < D; base += columns) { /* more than once for the widest C alone */
         if (group < groups && base + own < D) {
             float y[WIDTH];
-            combine_tokens<LARGEST>(y, tokens + base + own, C, group, last - first, groups);
+            combine_tokens<KIND>(y, tokens + base + own, C, group, last - first, groups,
+                                 skipped + 1);
             for (int i = 0; i < WIDTH; i++) parts[group * columns + own + i] = y[i];
         }
         __syncthreads();
         for (unsigned c = threadIdx.x; c < columns && base + c < D; c += THREADS) {
             float y = parts[c];
-            for (unsigned g = 1; g < groups; g++) y = combine<LARGEST>(y, parts[g * columns + c]);
+            for (unsigned g = 1; g < groups; g++) y = combine<KIND>(y, parts[g * columns + c]);
             y /= divisor;
             row[base + c] = y;
             squares += y * y;
@@ -105,34 +131,41 @@ pool_kernel(float *__restrict__ rows, const T *__restrict__ x, const int32_t *__
 /* ---- launchers ----------------------------------------------------------------------------- */
 
 template <typename T, int WIDTH>
-static cudaError_t launch_width(float *rows, const T *x, const int32_t *offsets, size_t B, size_t C,
-                                enum pooling pooling, size_t D, bool normalize, cudaStream_t stream)
+static cudaError_t launch_width(float *rows, size_t stride, const T *x, const int32_t *offsets,
+                                const int32_t *skipped, size_t B, size_t C, enum pooling pooling,
+                                size_t D, bool normalize, cudaStream_t stream)
 {
-    auto kernel = pooling == POOLING_MAX ? pool_kernel<T, WIDTH, true>
-                                         : pool_kernel<T, WIDTH, false>;
+    auto kernel = pooling == POOLING_MAX             ? pool_kernel<T, WIDTH, LARGEST>
+                  : pooling == POOLING_WEIGHTED_MEAN ? pool_kernel<T, WIDTH, WEIGHTED_SUM>
+                                                     : pool_kernel<T, WIDTH, SUM>;
     return launch(kernel, dim3((unsigned)B), dim3(THREADS), THREADS * WIDTH * sizeof(float), stream,
-                  rows, x, offsets, (unsigned)C, pooling, (unsigned)D, normalize);
+                  rows, (unsigned)stride, x, offsets, skipped, (unsigned)C, pooling, (unsigned)D,
+                  normalize);
 }
 
 template <typename T>
-static cudaError_t pool(float *rows, const void *x, const int32_t *offsets, size_t B, size_t C,
-                        enum pooling pooling, size_t D, bool normalize, cudaStream_t stream)
+static cudaError_t pool(float *rows, size_t stride, const void *x, const int32_t *offsets,
+                        const int32_t *skipped, size_t B, size_t C, enum pooling pooling, size_t D,
+                        bool normalize, cudaStream_t stream)
 {
     const int WIDTH = 16 / sizeof(T); /* every token is then 16-byte aligned */
     if (C % WIDTH == 0)
-        return launch_width<T, WIDTH>(rows, (const T *)x, offsets, B, C, pooling, D, normalize,
-                                      stream);
-    return launch_width<T, 1>(rows, (const T *)x, offsets, B, C, pooling, D, normalize, stream);
+        return launch_width<T, WIDTH>(rows, stride, (const T *)x, offsets, skipped, B, C, pooling,
+                                      D, normalize, stream);
+    return launch_width<T, 1>(rows, stride, (const T *)x, offsets, skipped, B, C, pooling, D,
+                              normalize, stream);
 }
 
-cudaError_t cuda_pool_f16(float *rows, const void *x, const int32_t *offsets, size_t B, size_t C,
-                          enum pooling pooling, size_t D, bool normalize, cudaStream_t stream)
+cudaError_t cuda_pool_f16(float *rows, size_t stride, const void *x, const int32_t *offsets,
+                          const int32_t *skipped, size_t B, size_t C, enum pooling pooling, size_t D,
+                          bool normalize, cudaStream_t stream)
 {
-    return pool<__half>(rows, x, offsets, B, C, pooling, D, normalize, stream);
+    return pool<__half>(rows, stride, x, offsets, skipped, B, C, pooling, D, normalize, stream);
 }
 
-cudaError_t cuda_pool_f32(float *rows, const void *x, const int32_t *offsets, size_t B, size_t C,
-                          enum pooling pooling, size_t D, bool normalize, cudaStream_t stream)
+cudaError_t cuda_pool_f32(float *rows, size_t stride, const void *x, const int32_t *offsets,
+                          const int32_t *skipped, size_t B, size_t C, enum pooling pooling, size_t D,
+                          bool normalize, cudaStream_t stream)
 {
-    return pool<float>(rows, x, offsets, B, C, pooling, D, normalize, stream);
+    return pool<float>(rows, stride, x, offsets, skipped, B, C, pooling, D, normalize, stream);
 }

@@ -32,7 +32,10 @@ void reference_logits(float *y, const void *x, const void *w, const float *bias,
                       size_t I, size_t first, size_t last, void *scratch);
 void reference_log_softmax_sums(float *largest, float *log_sum, const float *x, size_t V);
 void reference_largest(float *values, int32_t *indices, size_t count, const float *x, size_t V);
-void reference_pool(float *y, const void *x, size_t T, size_t C, enum pooling pooling);
+void reference_pool(float *y, const void *x, size_t first, size_t T, size_t C,
+                    enum pooling pooling);
+void reference_dense(float *y, const float *x, const float *w, const float *bias, size_t B,
+                     size_t O, size_t I, size_t first, size_t last, enum activation activation);
 void reference_l2_normalize(float *y, const float *x, size_t C);
 
 /* x (N, I) and w (O, I) become what a linear layer in INT8 multiplies. */

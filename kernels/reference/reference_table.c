@@ -22,5 +22,6 @@ const struct cpu_kernels cpu_kernels_reference = {
     .log_softmax_sums = reference_log_softmax_sums,
     .largest = reference_largest,
     .pool = reference_pool,
+    .dense = reference_dense,
     .l2_normalize = reference_l2_normalize,
 };

@@ -26,7 +26,7 @@ struct execution;
 
 enum weight_kind {
     WEIGHT_TABLE,  /* rows that are looked up: embeddings (rows, columns) */
-    WEIGHT_VECTOR, /* one row, added or multiplied: LayerNorm (1, columns) */
+    WEIGHT_VECTOR, /* FP32 in any dtype, rows as they are: LayerNorm (1, columns), a struct dense */
     WEIGHT_MATRIX, /* of a linear layer (O = rows, I = columns) */
     WEIGHT_BIAS,   /* of a linear layer (1, O = columns) */
     WEIGHT_WIDE_BIAS, /* of one whose result is logits, or added to a residual stream (1, O =
@@ -37,6 +37,13 @@ enum weight_kind {
 struct linear {
     void *weight, *bias;
     size_t O, I;
+};
+
+/* Of pooled rows, in FP32 in any dtype. */
+struct dense {
+    void *weight, *bias; /* (O, I) and (O), WEIGHT_VECTORs; bias NULL: none */
+    size_t O, I;
+    enum activation activation;
 };
 
 struct layernorm {
@@ -61,7 +68,7 @@ struct relative_bias {
 #define NEVER_AGAIN SIZE_MAX
 
 /* Sequence b is tokens offsets[b] to offsets[b + 1] - 1; the last sequences may be empty, and the
- * last tokens in none. The three arrays follow each other in memory without a gap. */
+ * last tokens in none. The four arrays follow each other in memory without a gap. */
 struct packed_batch {
     size_t N, B, longest;
     size_t variant; /* batches of one shape and variant are followed by the same operations, on the
@@ -69,12 +76,13 @@ struct packed_batch {
     const int32_t *ids;       /* (N) */
     const int32_t *positions; /* (N), rows of the position table */
     const int32_t *offsets;   /* (B + 1) */
+    const int32_t *skipped;   /* (B) first tokens that are not pooled; NULL: all are */
 };
 
 /* Numbers in the arrays of a batch. */
 static inline size_t packed_batch_size(size_t N, size_t B)
 {
-    return 2 * N + B + 1;
+    return 2 * N + B + 1 + B;
 }
 
 /* What an executor must be large enough for: chunks of up to N tokens and B sequences, sequences of
@@ -186,10 +194,16 @@ struct backend {
                                   const struct layernorm *norm, size_t N, size_t C, float eps,
                                   struct execution *execution);
     /* rows (B, C) from x (N, C), of which the first D components are wanted, with L2 norm 1 where
-     * `normalize` says so. Rows are floats in any dtype. */
-    embed_status (*pool)(float *rows, const void *x, const struct packed_batch *batch, size_t C,
-                         enum pooling pooling, size_t D, bool normalize,
-                         struct execution *execution);
+     * `normalize` says so; row b at rows + b * stride. Rows are floats in any dtype. */
+    embed_status (*pool)(float *rows, size_t stride, const void *x,
+                         const struct packed_batch *batch, size_t C, enum pooling pooling, size_t D,
+                         bool normalize, struct execution *execution);
+    /* y (B, O) from rows x (B, I). */
+    embed_status (*dense)(float *y, const float *x, const struct dense *layer, size_t B,
+                          struct execution *execution);
+    /* The first D components of rows (B, W) get an L2 norm of 1, in place. */
+    embed_status (*l2_normalize)(float *rows, size_t B, size_t W, size_t D,
+                                 struct execution *execution);
 
     /* ---- operations of a decoder; states and letters: kernels/beam_search.h ---- */
     /* The slots of documents (D), which is staging memory, begin: one token each. In the chunk that

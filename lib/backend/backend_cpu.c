@@ -381,6 +381,7 @@ static embed_status cpu_residual_layernorm(void *x, void *residual, const void *
 
 struct pool_arguments {
     float *rows;
+    size_t stride;
     const void *x;
     const struct packed_batch *batch;
     size_t C;
@@ -395,18 +396,64 @@ static void pool_part(const struct operation *operation, size_t first, size_t la
     const struct pool_arguments *a = operation->arguments;
     for (size_t b = first; b < last; b++) {
         size_t begin = (size_t)a->batch->offsets[b], T = (size_t)a->batch->offsets[b + 1] - begin;
-        float *row = a->rows + b * a->C;
-        operation->kernels->pool(row, row_of(operation, a->x, begin, a->C), T, a->C, a->pooling);
+        size_t skipped = a->batch->skipped != NULL ? (size_t)a->batch->skipped[b] : 0;
+        float *row = a->rows + b * a->stride;
+        operation->kernels->pool(row, row_of(operation, a->x, begin, a->C), skipped, T, a->C,
+                                 a->pooling);
         if (a->normalize) operation->kernels->l2_normalize(row, row, a->D);
     }
 }
 
-static embed_status cpu_pool(float *rows, const void *x, const struct packed_batch *batch, size_t C,
-                             enum pooling pooling, size_t D, bool normalize,
-                             struct execution *execution)
+static embed_status cpu_pool(float *rows, size_t stride, const void *x,
+                             const struct packed_batch *batch, size_t C, enum pooling pooling,
+                             size_t D, bool normalize, struct execution *execution)
 {
-    struct pool_arguments arguments = {rows, x, batch, C, pooling, D, normalize};
+    struct pool_arguments arguments = {rows, stride, x, batch, C, pooling, D, normalize};
     return cpu_compute(pool_part, &arguments, batch->B, execution);
+}
+
+struct dense_arguments {
+    float *y;
+    const float *x;
+    const struct dense *layer;
+    size_t B;
+};
+
+static void dense_part(const struct operation *operation, size_t first, size_t last, void *scratch)
+{
+    (void)scratch;
+    const struct dense_arguments *a = operation->arguments;
+    const struct dense *layer = a->layer;
+    operation->kernels->dense(a->y, a->x, layer->weight, layer->bias, a->B, layer->O, layer->I,
+                              first, last, layer->activation);
+}
+
+static embed_status cpu_dense(float *y, const float *x, const struct dense *layer, size_t B,
+                              struct execution *execution)
+{
+    struct dense_arguments arguments = {y, x, layer, B};
+    return cpu_compute(dense_part, &arguments, layer->O, execution);
+}
+
+struct l2_normalize_arguments {
+    float *rows;
+    size_t W, D;
+};
+
+static void l2_normalize_part(const struct operation *operation, size_t first, size_t last,
+                              void *scratch)
+{
+    (void)scratch;
+    const struct l2_normalize_arguments *a = operation->arguments;
+    for (size_t b = first; b < last; b++)
+        operation->kernels->l2_normalize(a->rows + b * a->W, a->rows + b * a->W, a->D);
+}
+
+static embed_status cpu_l2_normalize(float *rows, size_t B, size_t W, size_t D,
+                                     struct execution *execution)
+{
+    struct l2_normalize_arguments arguments = {rows, W, D};
+    return cpu_compute(l2_normalize_part, &arguments, B, execution);
 }
 
 /* ---- open and close ------------------------------------------------------------------------ */
@@ -458,6 +505,8 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .attention = cpu_attention,
         .add_layernorm = cpu_add_layernorm,
         .pool = cpu_pool,
+        .dense = cpu_dense,
+        .l2_normalize = cpu_l2_normalize,
         .beam_start = cpu_beam_start,
         .embed_beams = cpu_embed_beams,
         .residual_linear = cpu_residual_linear,

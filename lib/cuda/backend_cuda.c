@@ -173,15 +173,35 @@ static embed_status cuda_add_layernorm(void *y, const void *x, const void *resid
     return EMBED_OK;
 }
 
-static embed_status cuda_pool(float *rows, const void *x, const struct packed_batch *batch,
-                              size_t C, enum pooling pooling, size_t D, bool normalize,
+static embed_status cuda_pool(float *rows, size_t stride, const void *x,
+                              const struct packed_batch *batch, size_t C, enum pooling pooling,
+                              size_t D, bool normalize, struct execution *execution)
+{
+    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
+    TRY_CUDA(execution->device,
+             execution->kernels->pool(rows, stride, x, batch->offsets, batch->skipped, batch->B, C,
+                                      pooling, D, normalize, execution->stream),
+             "pool");
+    return EMBED_OK;
+}
+
+static embed_status dense_run(float *y, const float *x, const struct dense *layer, size_t B,
                               struct execution *execution)
 {
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
     TRY_CUDA(execution->device,
-             execution->kernels->pool(rows, x, batch->offsets, batch->B, C, pooling, D,
-                                      normalize, execution->stream),
-             "pool");
+             cuda_dense(y, x, layer->weight, layer->bias, B, layer->O, layer->I, layer->activation,
+                        execution->stream),
+             "dense");
+    return EMBED_OK;
+}
+
+static embed_status l2_normalize_run(float *rows, size_t B, size_t W, size_t D,
+                                     struct execution *execution)
+{
+    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
+    TRY_CUDA(execution->device, cuda_l2_normalize(rows, B, W, D, execution->stream),
+             "l2_normalize");
     return EMBED_OK;
 }
 
@@ -245,6 +265,8 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     backend->attention = cuda_attention;
     backend->add_layernorm = cuda_add_layernorm;
     backend->pool = cuda_pool;
+    backend->dense = dense_run;
+    backend->l2_normalize = l2_normalize_run;
     backend->beam_start = decoder_beam_start;
     backend->embed_beams = decoder_embed_beams;
     backend->residual_linear = linear_residual;

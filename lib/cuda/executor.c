@@ -198,6 +198,7 @@ embed_status executor_begin(struct packed_batch *device, const struct packed_bat
     device->ids = ids;
     device->positions = ids + host->N;
     device->offsets = ids + 2 * host->N;
+    device->skipped = device->offsets + host->B + 1;
     execution->rows = MATMUL_ROWS;
     return begin(execution, &shape, host->ids, packed_batch_size(host->N, host->B));
 }

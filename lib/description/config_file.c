@@ -18,18 +18,17 @@
 #define MAX_BYTES ((size_t)8 << 20)
 #define MAX_DEPTH 64
 
-/* A value. Its strings point into the file's text. */
+/* A value: 48 bytes, where the file may have no more than two. Its strings point into the text. */
 struct config_object {
     enum json_kind kind;
     bool boolean;
-    bool whole; /* a number without sign, fraction and exponent */
+    bool whole;            /* a number without sign, fraction and exponent */
     double number;
-    uint64_t integer;    /* where it is whole; UINT64_MAX: that or more */
-    const char *key;     /* in an object */
-    const char *text;    /* a string; a number as it is written */
-    size_t length;       /* of the text */
-    size_t count;        /* values in it, an array or an object */
-    size_t first, after; /* the first of these; the next value beside this one; 0: none */
+    const char *key;       /* in an object */
+    const char *text;      /* a string; a number as it is written */
+    uint32_t length;       /* of the text */
+    uint32_t count;        /* values in it, an array or an object */
+    uint32_t first, after; /* the first of these; the next value beside this one; 0: none */
 };
 
 struct config_file {
@@ -40,44 +39,45 @@ struct config_file {
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-static embed_status new_value(struct config_file *file, size_t *index)
+/* Room for as many values as the text can have: each but the first stands behind one of these
+ * signs, and has, unless it is not closed, a byte of its own. So nothing grows, and the values take
+ * 24 times the file's size at most. */
+static embed_status make_room(struct config_file *file, size_t length)
 {
-    if (file->count == file->capacity) {
-        size_t capacity = file->capacity > 0 ? 2 * file->capacity : 64;
-        void *values = memory_resize(file->values, capacity, sizeof *file->values, file->path);
-        if (values == NULL) return EMBED_OUT_OF_MEMORY;
-        file->values = values;
-        file->capacity = capacity;
-    }
+    size_t signs = 0;
+    for (size_t i = 0; i < length; i++)
+        signs += file->text[i] == ',' || file->text[i] == '[' || file->text[i] == '{';
+    size_t most = length / 2 + MAX_DEPTH;
+    file->capacity = 1 + (signs < most ? signs : most);
+    file->values = memory_allocate(file->capacity, sizeof *file->values, file->path);
+    return file->values != NULL ? EMBED_OK : EMBED_OUT_OF_MEMORY;
+}
+
+static embed_status new_value(struct config_file *file, const struct json_reader *json,
+                              size_t *index)
+{
+    if (file->count == file->capacity) return json_fail(json, "more values than bytes for them");
     *index = file->count++;
-    file->values[*index] = (struct config_object){0};
     return EMBED_OK;
 }
 
-static embed_status read_text(struct json_reader *json, const char **text, size_t *length)
+static embed_status read_text(struct config_object *value, struct json_reader *json)
 {
     struct json_string string;
     TRY(json_read_string(json, &string));
-    *length = string.length;
-    *text = json_string_terminate(json, string);
-    return *text != NULL ? EMBED_OK : json_fail(json, "a NUL in a string");
+    value->length = (uint32_t)string.length;
+    value->text = json_string_terminate(json, string);
+    return value->text != NULL ? EMBED_OK : json_fail(json, "a NUL in a string");
 }
 
 static embed_status read_number(struct config_object *value, struct json_reader *json)
 {
     value->text = json->text + json->position;
     TRY(json_read_number(json, &value->number));
-    value->length = (size_t)(json->text + json->position - value->text);
+    value->length = (uint32_t)(json->text + json->position - value->text);
     value->whole = true;
-    for (size_t i = 0; i < value->length; i++) {
-        if (value->text[i] < '0' || value->text[i] > '9') {
-            value->whole = false;
-            return EMBED_OK;
-        }
-        unsigned digit = (unsigned)(value->text[i] - '0');
-        bool fits = value->integer <= (UINT64_MAX - digit) / 10;
-        value->integer = fits ? value->integer * 10 + digit : UINT64_MAX;
-    }
+    for (size_t i = 0; i < value->length; i++)
+        if (value->text[i] < '0' || value->text[i] > '9') value->whole = false;
     return EMBED_OK;
 }
 
@@ -110,24 +110,24 @@ static embed_status read_children(struct config_file *file, struct json_reader *
 {
     bool is_object = file->values[index].kind == JSON_OBJECT;
     TRY(is_object ? json_enter_object(json) : json_enter_array(json));
-    for (size_t last = 0, child;; last = child) {
+    for (size_t last = 0, child = 0;; last = child) {
         bool more;
         struct json_string key = {0};
         TRY(is_object ? json_next_key(json, &more, &key) : json_next_element(json, &more));
         if (!more) break;
-        TRY(new_value(file, &child));
+        TRY(new_value(file, json, &child));
         if (is_object) {
             file->values[child].key = json_string_terminate(json, key);
             if (file->values[child].key == NULL) return json_fail(json, "a NUL in a key");
         }
-        *(last == 0 ? &file->values[index].first : &file->values[last].after) = child;
+        *(last == 0 ? &file->values[index].first : &file->values[last].after) = (uint32_t)child;
         file->values[index].count++;
         TRY(read_value(file, json, child));
     }
     return is_object ? check_keys(file, &file->values[index], json) : EMBED_OK;
 }
 
-/* Into file->values[index], which may move meanwhile. */
+/* Into file->values[index]. */
 static embed_status read_value(struct config_file *file, struct json_reader *json, size_t index)
 {
     struct config_object *value = &file->values[index];
@@ -136,7 +136,7 @@ static embed_status read_value(struct config_file *file, struct json_reader *jso
     case JSON_NULL: return json_read_null(json);
     case JSON_BOOLEAN: return json_read_boolean(json, &value->boolean);
     case JSON_NUMBER: return read_number(value, json);
-    case JSON_STRING: return read_text(json, &value->text, &value->length);
+    case JSON_STRING: return read_text(value, json);
     case JSON_ARRAY:
     case JSON_OBJECT: break;
     }
@@ -146,10 +146,11 @@ static embed_status read_value(struct config_file *file, struct json_reader *jso
 static embed_status parse(struct config_file *file)
 {
     struct json_reader json;
-    size_t length, root;
+    size_t length, root = 0;
     TRY(file_read(&file->text, &length, file->path, MAX_BYTES));
     json_reader_init(&json, file->path, file->text, length, MAX_DEPTH);
-    TRY(new_value(file, &root));
+    TRY(make_room(file, length));
+    TRY(new_value(file, &json, &root));
     TRY(read_value(file, &json, root));
     return json_finish(&json);
 }
@@ -291,26 +292,38 @@ static embed_status find_sole(const struct config_file *file, const struct confi
     TRY(find(file, object, key, false, &value));
     if (value != NULL && value->kind == JSON_ARRAY) {
         if (value->count > 1)
-            return fail(EMBED_UNSUPPORTED, "%s: \"%s\" has %zu values, this version runs one",
-                        file->path, key, value->count);
+            return fail(EMBED_UNSUPPORTED, "%s: \"%s\" has %u values, this version runs one",
+                        file->path, key, (unsigned)value->count);
         value = value->count == 0 ? NULL : &file->values[value->first];
     }
     *out = value;
     return EMBED_OK;
 }
 
+/* Of a whole number; UINT64_MAX: that or more. */
+static uint64_t integer_of(const struct config_object *value)
+{
+    uint64_t integer = 0;
+    for (size_t i = 0; i < value->length; i++) {
+        unsigned digit = (unsigned)(value->text[i] - '0');
+        bool fits = integer <= (UINT64_MAX - digit) / 10;
+        integer = fits ? integer * 10 + digit : UINT64_MAX;
+    }
+    return integer;
+}
+
 static embed_status get_size(const struct config_file *file, const struct config_object *value,
                              const char *key, size_t least, size_t most, size_t *out)
 {
     if (value == NULL) return EMBED_OK;
-    if (value->kind != JSON_NUMBER || !value->whole || value->integer < least ||
-        value->integer > most) {
+    bool is_whole = value->kind == JSON_NUMBER && value->whole;
+    if (!is_whole || integer_of(value) < least || integer_of(value) > most) {
         char objection[96];
         snprintf(objection, sizeof objection, "must be a whole number from %zu to %zu", least,
                  most);
         return wrong(file, key, value, objection);
     }
-    *out = (size_t)value->integer;
+    *out = (size_t)integer_of(value);
     return EMBED_OK;
 }
 
@@ -410,6 +423,46 @@ embed_status config_must_be_off(const struct config_file *file, const struct con
     return object_to(EMBED_UNSUPPORTED, file, key, value, "which this version does not run");
 }
 
+embed_status config_must_be(const struct config_file *file, const struct config_object *object,
+                            const char *key, const char *text)
+{
+    const struct config_object *value = value_of(file, object, key);
+    if (value == NULL || value->kind == JSON_NULL) return EMBED_OK;
+    if (value->kind == JSON_STRING && strcmp(value->text, text) == 0) return EMBED_OK;
+    return object_to(EMBED_UNSUPPORTED, file, key, value, "which this version does not run");
+}
+
+embed_status config_known_keys(const struct config_file *file, const struct config_object *object,
+                               const char *const *keys)
+{
+    for (size_t i = object->first; i != 0; i = file->values[i].after) {
+        const struct config_object *value = &file->values[i];
+        size_t k = 0;
+        while (keys[k] != NULL && strcmp(keys[k], value->key) != 0) k++;
+        if (keys[k] == NULL)
+            return object_to(EMBED_UNSUPPORTED, file, value->key, value,
+                             "a setting that this version does not know");
+    }
+    return EMBED_OK;
+}
+
+embed_status config_texts(const struct config_file *file, const struct config_object *object,
+                          const char *key, embed_status (*each)(void *context, const char *text),
+                          void *context)
+{
+    const struct config_object *value = NULL;
+    TRY(find(file, object, key, false, &value));
+    if (value == NULL) return EMBED_OK;
+    bool is_array = value->kind == JSON_ARRAY;
+    size_t first = is_array ? value->first : (size_t)(value - file->values);
+    for (size_t i = first; i != 0; i = is_array ? file->values[i].after : 0) {
+        if (file->values[i].kind != JSON_STRING)
+            return wrong(file, key, &file->values[i], "must be a text, or texts");
+        TRY(each(context, file->values[i].text));
+    }
+    return EMBED_OK;
+}
+
 embed_status config_child(const struct config_file *file, const struct config_object *object,
                           const char *key, const struct config_object **out)
 {
@@ -428,8 +481,10 @@ embed_status config_each_text(const struct config_file *file, const struct confi
 {
     for (size_t i = object->first; i != 0; i = file->values[i].after) {
         const struct config_object *value = &file->values[i];
-        if (value->kind != JSON_STRING) return wrong(file, value->key, value, "must be a text");
-        TRY(each(context, value->key, value->text));
+        bool none = value->kind == JSON_NULL;
+        if (!none && value->kind != JSON_STRING)
+            return wrong(file, value->key, value, "must be a text");
+        TRY(each(context, value->key, none ? "" : value->text));
     }
     return EMBED_OK;
 }

@@ -58,11 +58,21 @@ bool config_is_text(const struct config_file *file, const struct config_object *
  * absent, null, false, empty, or the number `off`. */
 embed_status config_must_be_off(const struct config_file *file, const struct config_object *object,
                                 const char *key, double off);
+/* EMBED_UNSUPPORTED, likewise, unless the value is absent, null, or this text. */
+embed_status config_must_be(const struct config_file *file, const struct config_object *object,
+                            const char *key, const char *text);
+/* EMBED_UNSUPPORTED where there is a key that is not in `keys`, whose last is NULL. */
+embed_status config_known_keys(const struct config_file *file, const struct config_object *object,
+                               const char *const *keys);
+/* Calls each(context, text) for a text, or for every text of an array; absent or null: not once. */
+embed_status config_texts(const struct config_file *file, const struct config_object *object,
+                          const char *key, embed_status (*each)(void *context, const char *text),
+                          void *context);
 /* An object below this one; absent: *out = NULL. */
 embed_status config_child(const struct config_file *file, const struct config_object *object,
                           const char *key, const struct config_object **out);
 
-/* Calls each(context, key, text) for every member, all of which must be texts. */
+/* Calls each(context, key, text) for every member, all of which must be texts; null is "". */
 embed_status config_each_text(const struct config_file *file, const struct config_object *object,
                               embed_status (*each)(void *context, const char *key,
                                                    const char *text),

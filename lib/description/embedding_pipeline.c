@@ -5,6 +5,7 @@
  */
 #include "description/embedding_pipeline.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "description/config_file.h"
@@ -12,91 +13,35 @@
 
 #include <string.h>
 
-/* ---- pooling ------------------------------------------------------------------------------- */
-
-static const struct {
-    const char *mode; /* since sentence-transformers 5.4: "pooling_mode": MODE */
-    const char *key;  /* before: KEY: true */
-    enum pooling pooling;
-    bool supported;
-} pooling_modes[] = {
-    {"cls", "pooling_mode_cls_token", POOLING_CLS, true},
-    {"max", "pooling_mode_max_tokens", POOLING_MAX, true},
-    {"mean", "pooling_mode_mean_tokens", POOLING_MEAN, true},
-    {"mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", POOLING_MEAN_SQRT_LENGTH, true},
-    {"weightedmean", "pooling_mode_weightedmean_tokens", POOLING_MEAN, false},
-    {"lasttoken", "pooling_mode_lasttoken", POOLING_LAST, true},
-};
-
-#define MODES (sizeof pooling_modes / sizeof *pooling_modes)
-
-static embed_status pooling_by_name(struct embedding_pipeline *pipeline,
-                                    const struct config_file *file, const char *mode)
-{
-    for (size_t i = 0; i < MODES; i++) {
-        if (strcmp(mode, pooling_modes[i].mode) != 0 || !pooling_modes[i].supported) continue;
-        pipeline->pooling = pooling_modes[i].pooling;
-        return EMBED_OK;
-    }
-    return fail(EMBED_UNSUPPORTED, "%s: \"pooling_mode\" is \"%s\", which this version does not run",
-                config_file_path(file), mode);
-}
-
-static embed_status pooling_by_flags(struct embedding_pipeline *pipeline,
-                                     const struct config_file *file,
-                                     const struct config_object *object)
-{
-    size_t chosen = 0;
-    for (size_t i = 0; i < MODES; i++) {
-        bool on = false;
-        TRY(config_boolean(file, object, pooling_modes[i].key, false, &on));
-        if (!on) continue;
-        if (!pooling_modes[i].supported)
-            return fail(EMBED_UNSUPPORTED, "%s: \"%s\", which this version does not run",
-                        config_file_path(file), pooling_modes[i].key);
-        pipeline->pooling = pooling_modes[i].pooling;
-        chosen++;
-    }
-    if (chosen > 1)
-        return fail(EMBED_UNSUPPORTED, "%s: %zu pooling modes at once, this version runs one",
-                    config_file_path(file), chosen);
-    return EMBED_OK; /* none: mean */
-}
-
-static embed_status read_pooling(struct embedding_pipeline *pipeline, const char *folder,
-                                 const char *path)
-{
-    char *name = folder_path(path, "config.json");
-    if (name == NULL) return EMBED_OUT_OF_MEMORY;
-    struct config_file *file;
-    embed_status status = config_file_open(&file, folder, name, true);
-    memory_free(name);
-    if (status != EMBED_OK) return status;
-
-    const struct config_object *object;
-    const char *mode = NULL;
-    bool include_prompt = true;
-    status = config_file_object(file, &object);
-    if (status == EMBED_OK) status = config_text(file, object, "pooling_mode", false, &mode);
-    if (status == EMBED_OK)
-        status = mode != NULL ? pooling_by_name(pipeline, file, mode)
-                              : pooling_by_flags(pipeline, file, object);
-    if (status == EMBED_OK)
-        status = config_boolean(file, object, "include_prompt", false, &include_prompt);
-    if (status == EMBED_OK && !include_prompt)
-        status = fail(EMBED_UNSUPPORTED,
-                      "%s: \"include_prompt\" is false, which this version does not run",
-                      config_file_path(file));
-    config_file_close(file);
-    return status;
-}
-
 /* ---- modules ------------------------------------------------------------------------------- */
 
-/* A module's path comes from a file: it may name a folder below the model's, nothing else. */
-static bool plain_name(const char *path)
+static embed_status read_transformer(struct embedding_pipeline *pipeline, const char *folder,
+                                     const char *path)
 {
-    return strchr(path, '/') == NULL && strcmp(path, "..") != 0 && strcmp(path, ".") != 0;
+    if (path[0] == '\0') return EMBED_OK;
+    memory_free(pipeline->transformer_folder);
+    pipeline->transformer_folder = folder_path(folder, path);
+    return pipeline->transformer_folder != NULL ? EMBED_OK : EMBED_OUT_OF_MEMORY;
+}
+
+/* Any number of Dense and Normalize, in any order. Dropout does nothing but in training. */
+static embed_status read_step(struct embedding_pipeline *pipeline, const char *folder,
+                              const char *path, const char *class)
+{
+    if (strcmp(class, "Dropout") == 0) return EMBED_OK;
+    struct pipeline_step *step = &pipeline->steps[pipeline->step_count++];
+    step->dense = pipeline->dense_count;
+    step->kind = strcmp(class, "Dense") == 0 ? STEP_DENSE : STEP_NORMALIZE;
+    return step->kind == STEP_DENSE ? dense_config_read(pipeline, folder, path)
+                                    : normalize_config_read(folder, path);
+}
+
+static bool follows_pooling(const struct embedding_pipeline *pipeline, const char *class)
+{
+    if (strcmp(class, "Dense") == 0 && pipeline->dense_count == MOST_DENSE) return false;
+    return pipeline->step_count < MOST_STEPS &&
+           (strcmp(class, "Dense") == 0 || strcmp(class, "Normalize") == 0 ||
+            strcmp(class, "Dropout") == 0);
 }
 
 static embed_status read_module(struct embedding_pipeline *pipeline, const char *folder,
@@ -107,7 +52,7 @@ static embed_status read_module(struct embedding_pipeline *pipeline, const char 
     TRY(config_file_element(file, i, &module));
     TRY(config_text(file, module, "type", true, &type));
     TRY(config_text(file, module, "path", true, &path));
-    if (!plain_name(path))
+    if (*path != '\0' && !folder_is_plain_name(path))
         return fail(EMBED_BAD_FILE, "%s: \"path\" is \"%s\", must be the name of a folder",
                     config_file_path(file), path);
 
@@ -115,27 +60,27 @@ static embed_status read_module(struct embedding_pipeline *pipeline, const char 
      * sentence_transformer.modules.pooling.Pooling: the class at the end is the same. */
     const char *dot = strrchr(type, '.');
     const char *class = dot != NULL ? dot + 1 : type;
-    const char *const order[] = {"Transformer", "Pooling", "Normalize"};
-    if (i >= 3 || strcmp(class, order[i]) != 0)
-        return fail(EMBED_UNSUPPORTED,
-                    "%s: module %zu is \"%s\"; this version runs Transformer, Pooling and, "
-                    "optionally, Normalize, in this order",
-                    config_file_path(file), i, type);
-    if (i == 0 && path[0] != '\0') {
-        memory_free(pipeline->transformer_folder);
-        pipeline->transformer_folder = folder_path(folder, path);
-        if (pipeline->transformer_folder == NULL) return EMBED_OUT_OF_MEMORY;
-    }
-    if (i == 1) return read_pooling(pipeline, folder, path);
-    if (i == 2) pipeline->normalize = true;
-    return EMBED_OK;
+    if (i == 0 && strcmp(class, "Transformer") == 0)
+        return read_transformer(pipeline, folder, path);
+    if (i == 1 && strcmp(class, "Pooling") == 0)
+        return pooling_config_read(pipeline, folder, path);
+    if (i > 1 && follows_pooling(pipeline, class)) return read_step(pipeline, folder, path, class);
+    return fail(EMBED_UNSUPPORTED,
+                "%s: module %zu is \"%s\"; this version runs Transformer, Pooling and then Dense "
+                "and Normalize, up to %d of them and %d Dense",
+                config_file_path(file), i, type, MOST_STEPS, MOST_DENSE);
 }
 
 static embed_status read_modules(struct embedding_pipeline *pipeline, const char *folder)
 {
     struct config_file *file;
     TRY(config_file_open(&file, folder, "modules.json", false));
-    if (file == NULL) return EMBED_OK;
+    if (file == NULL) {
+        log_message(EMBED_LOG_INFO, "%s: no modules.json, so mean pooling and no normalisation",
+                    folder);
+        return EMBED_OK;
+    }
+    pipeline->has_modules = true;
     size_t count = 0;
     embed_status status = config_file_array(file, &count);
     if (status == EMBED_OK && count < 2)
@@ -147,52 +92,41 @@ static embed_status read_modules(struct embedding_pipeline *pipeline, const char
     return status;
 }
 
-/* ---- token limit --------------------------------------------------------------------------- */
-
-#define MAX_TOKENS ((size_t)1 << 20)
-
-/* tokenizer_config.json writes "no limit" as 1e30, an integer of 31 digits or a real. */
-static embed_status read_model_max_length(struct embedding_pipeline *pipeline,
-                                          const struct config_file *file)
+/* Normalize as the last module is what rows are asked for with or without. But rows that the folder
+ * wants cut are cut after it, and do not get their norm of 1 back. */
+static void settle_normalize(struct embedding_pipeline *pipeline)
 {
-    const struct config_object *object;
-    double limit = 1e30;
-    TRY(config_file_object(file, &object));
-    TRY(config_number(file, object, "model_max_length", 0, 1e300, false, &limit));
-    if (limit <= (double)MAX_TOKENS) pipeline->max_tokens = (size_t)limit;
-    return EMBED_OK;
+    if (pipeline->dimensions > 0) return;
+    size_t *count = &pipeline->step_count;
+    for (; *count > 0 && pipeline->steps[*count - 1].kind == STEP_NORMALIZE; --*count)
+        pipeline->normalize = true;
 }
 
-static embed_status read_max_seq_length(struct embedding_pipeline *pipeline,
-                                        const struct config_file *file)
+/* ---- widths -------------------------------------------------------------------------------- */
+
+size_t embedding_pipeline_pooled_width(const struct embedding_pipeline *pipeline, size_t C)
 {
-    const struct config_object *object;
-    bool lower = false;
-    TRY(config_file_object(file, &object));
-    TRY(config_size(file, object, "max_seq_length", 1, MAX_TOKENS, false, &pipeline->max_tokens));
-    TRY(config_boolean(file, object, "do_lower_case", false, &lower));
-    if (lower)
-        return fail(EMBED_UNSUPPORTED,
-                    "%s: \"do_lower_case\" is true, which this version does not run",
-                    config_file_path(file));
-    return EMBED_OK;
+    return pipeline->pooling_modes * C;
 }
 
-static embed_status read_max_tokens(struct embedding_pipeline *pipeline)
+size_t embedding_pipeline_width(const struct embedding_pipeline *pipeline, size_t C)
 {
-    /* The later one wins: max_seq_length, where there is one, sets the limit by itself. */
-    static const struct {
-        const char *name;
-        embed_status (*read)(struct embedding_pipeline *, const struct config_file *);
-    } files[] = {{"tokenizer_config.json", read_model_max_length},
-                 {"sentence_bert_config.json", read_max_seq_length}};
-    for (size_t i = 0; i < 2; i++) {
-        struct config_file *file;
-        TRY(config_file_open(&file, pipeline->transformer_folder, files[i].name, false));
-        if (file == NULL) continue;
-        embed_status status = files[i].read(pipeline, file);
-        config_file_close(file);
-        TRY(status);
+    size_t dense = pipeline->dense_count;
+    return dense > 0 ? pipeline->dense[dense - 1].O : embedding_pipeline_pooled_width(pipeline, C);
+}
+
+embed_status embedding_pipeline_check(const struct embedding_pipeline *pipeline, size_t C)
+{
+    size_t width = embedding_pipeline_pooled_width(pipeline, C);
+    if (pipeline->pooling_width > 0 && pipeline->pooling_width != C)
+        return fail(EMBED_BAD_FILE, "%s: the embedding dimension is %zu, the transformer's width %zu",
+                    pipeline->pooling_file, pipeline->pooling_width, C);
+    for (size_t i = 0; i < pipeline->dense_count; i++) {
+        const struct dense_config *dense = &pipeline->dense[i];
+        if (dense->I != width)
+            return fail(EMBED_BAD_FILE, "%s/config.json: \"in_features\" is %zu, what comes in has "
+                        "%zu", dense->folder, dense->I, width);
+        width = dense->O;
     }
     return EMBED_OK;
 }
@@ -219,16 +153,13 @@ static embed_status read_prompt_file(struct embedding_pipeline *pipeline,
 {
     const struct config_object *object, *prompts;
     const char *name = NULL;
-    size_t truncated = 0; /* not set, or null */
     TRY(config_file_object(file, &object));
     TRY(config_child(file, object, "prompts", &prompts));
     if (prompts != NULL) TRY(config_each_text(file, prompts, add_prompt, pipeline));
     TRY(config_text(file, object, "default_prompt_name", false, &name));
-    TRY(config_size(file, object, "truncate_dim", 1, MAX_TOKENS, false, &truncated));
-    if (truncated != 0)
-        return fail(EMBED_UNSUPPORTED,
-                    "%s: \"truncate_dim\" is %zu, which this version does not run",
-                    config_file_path(file), truncated);
+    TRY(config_size(file, object, "truncate_dim", 1, MOST_IN_A_FILE, false,
+                    &pipeline->dimensions));
+    TRY(config_must_be(file, object, "model_type", "SentenceTransformer"));
     if (name == NULL) return EMBED_OK;
     pipeline->default_prompt = embedding_pipeline_prompt(pipeline, name);
     if (pipeline->default_prompt == NULL)
@@ -252,7 +183,7 @@ const char *embedding_pipeline_prompt(const struct embedding_pipeline *pipeline,
     for (size_t i = 0; i < pipeline->prompt_count; i++) {
         if (strcmp(pipeline->prompts[i].name, name) == 0) return pipeline->prompts[i].text;
     }
-    return NULL;
+    return strcmp(name, "query") == 0 || strcmp(name, "document") == 0 ? "" : NULL;
 }
 
 const char *embedding_pipeline_prefix(const struct embedding_pipeline *pipeline,
@@ -267,12 +198,15 @@ const char *embedding_pipeline_prefix(const struct embedding_pipeline *pipeline,
 
 embed_status embedding_pipeline_read(struct embedding_pipeline *pipeline, const char *folder)
 {
-    *pipeline = (struct embedding_pipeline){.pooling = POOLING_MEAN};
+    *pipeline = (struct embedding_pipeline){
+        .pooling = {POOLING_MEAN}, .pooling_modes = 1, .include_prompt = true};
     pipeline->transformer_folder = memory_copy_text(folder, strlen(folder), "a path");
     if (pipeline->transformer_folder == NULL) return EMBED_OUT_OF_MEMORY;
     TRY(read_modules(pipeline, folder));
-    TRY(read_max_tokens(pipeline));
-    return read_prompts(pipeline, folder);
+    TRY(transformer_settings_read(pipeline));
+    TRY(read_prompts(pipeline, folder));
+    settle_normalize(pipeline);
+    return EMBED_OK;
 }
 
 void embedding_pipeline_release(struct embedding_pipeline *pipeline)
@@ -282,6 +216,8 @@ void embedding_pipeline_release(struct embedding_pipeline *pipeline)
         memory_free(pipeline->prompts[i].text);
     }
     memory_free(pipeline->prompts);
+    for (size_t i = 0; i < pipeline->dense_count; i++) memory_free(pipeline->dense[i].folder);
+    memory_free(pipeline->pooling_file);
     memory_free(pipeline->transformer_folder);
     *pipeline = (struct embedding_pipeline){0};
 }

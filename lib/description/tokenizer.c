@@ -125,8 +125,11 @@ static embed_status set_up_texts(struct tokenizer *tokenizer)
 {
     const struct tokenizer_parts *parts = &tokenizer->parts;
     const struct vocabulary *vocabulary = &parts->vocabulary;
-    if (vocabulary->largest_id > TOKEN_TEXTS_MAX_ID)
-        return fail(EMBED_BAD_FILE, "%s: a token id above %d", parts->file, TOKEN_TEXTS_MAX_ID);
+    /* A table by id: one large id in a small file must not take megabytes. */
+    size_t most = 4 * vocabulary->count + 65536;
+    if (vocabulary->largest_id > TOKEN_TEXTS_MAX_ID || (size_t)vocabulary->largest_id > most)
+        return fail(EMBED_BAD_FILE, "%s: the token id %d in a vocabulary of %zu tokens", parts->file,
+                    (int)vocabulary->largest_id, vocabulary->count);
     for (size_t i = 0; i < (size_t)1 << vocabulary->slot_bits; i++) {
         const struct vocabulary_slot *slot = &vocabulary->slots[i];
         if (slot->tag == 0) continue;
@@ -248,10 +251,15 @@ static void set_up_plain(struct tokenizer *tokenizer)
         tokenizer->plain[code] = plain_id(tokenizer, code);
 }
 
-static embed_status set_up(struct tokenizer *tokenizer, const char *folder)
+static embed_status set_up(struct tokenizer *tokenizer, const char *folder, bool lowercase)
 {
     TRY(read_files(&tokenizer->parts, folder));
     bool is_byte_bpe = tokenizer->parts.is_byte_bpe;
+    if (lowercase && is_byte_bpe)
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: byte-level BPE of lower-cased texts (\"do_lower_case\") is not supported",
+                    tokenizer->parts.file);
+    if (lowercase) tokenizer->parts.normalizer.lowercase = true;
     TRY(is_byte_bpe ? set_up_byte_bpe(tokenizer) : set_up_wordpiece(tokenizer));
     if (!is_byte_bpe)
         TRY(normalizer_create(&tokenizer->normalizer, tokenizer->parts.normalizer));
@@ -262,17 +270,28 @@ static embed_status set_up(struct tokenizer *tokenizer, const char *folder)
     return EMBED_OK;
 }
 
-embed_status tokenizer_open(struct tokenizer **tokenizer, const char *folder)
+static embed_status open_tokenizer(struct tokenizer **tokenizer, const char *folder,
+                                   bool lowercase)
 {
     struct tokenizer *fresh = memory_allocate(1, sizeof *fresh, "a tokenizer");
     if (fresh == NULL) return EMBED_OUT_OF_MEMORY;
-    embed_status status = set_up(fresh, folder);
+    embed_status status = set_up(fresh, folder, lowercase);
     if (status != EMBED_OK) {
         tokenizer_close(fresh);
         return status;
     }
     *tokenizer = fresh;
     return EMBED_OK;
+}
+
+embed_status tokenizer_open(struct tokenizer **tokenizer, const char *folder)
+{
+    return open_tokenizer(tokenizer, folder, false);
+}
+
+embed_status tokenizer_open_lowercase(struct tokenizer **tokenizer, const char *folder)
+{
+    return open_tokenizer(tokenizer, folder, true);
 }
 
 void tokenizer_close(struct tokenizer *tokenizer)
@@ -324,4 +343,9 @@ embed_status tokenizer_limit_added(struct tokenizer *tokenizer, size_t rows)
 size_t tokenizer_added_tokens(const struct tokenizer *tokenizer)
 {
     return tokenizer->parts.before_count + tokenizer->parts.after_count;
+}
+
+bool tokenizer_ends_texts(const struct tokenizer *tokenizer)
+{
+    return tokenizer->parts.after_count > 0;
 }

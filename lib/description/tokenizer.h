@@ -23,6 +23,9 @@ struct tokenizer;
  * special_tokens_map.json, of a RoBERTa or BART. What it cannot reproduce exactly is
  * EMBED_UNSUPPORTED and named. */
 embed_status tokenizer_open(struct tokenizer **tokenizer, const char *folder);
+/* The same, but texts become lower case first, if they do not anyway. Byte-level BPE:
+ * EMBED_UNSUPPORTED. */
+embed_status tokenizer_open_lowercase(struct tokenizer **tokenizer, const char *folder);
 void tokenizer_close(struct tokenizer *tokenizer); /* NULL is fine */
 
 /* One more than the largest id it can give: must not exceed the rows of the embedding table. */
@@ -32,6 +35,8 @@ size_t tokenizer_id_limit(const struct tokenizer *tokenizer);
 embed_status tokenizer_limit_added(struct tokenizer *tokenizer, size_t rows);
 /* Special tokens added to every text: the least that max_tokens can be. */
 size_t tokenizer_added_tokens(const struct tokenizer *tokenizer);
+/* Is one of them the last of every text? */
+bool tokenizer_ends_texts(const struct tokenizer *tokenizer);
 
 struct tokenizer_facts {
     size_t tokens;        /* appended, special tokens included */

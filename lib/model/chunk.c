@@ -31,9 +31,12 @@ struct packed_batch chunk_pack(const struct embed_instance *instance, size_t fir
         backend->round_up(&instance->plan.limits, &N, &B, &longest);
 
     int32_t *ids = worker->staging.batch, *positions = ids + N, *offsets = positions + N;
+    int32_t *skipped = offsets + B + 1;
+    memset(skipped, 0, B * sizeof *skipped);
     for (size_t i = first; i < last; i++) {
         size_t T = spans[i].count;
         offsets[i - first] = (int32_t)n;
+        skipped[i - first] = (int32_t)spans[i].skipped;
         memcpy(ids + n, spans[i].ids, T * sizeof(int32_t));
         number_positions(positions + n, spans[i].ids, T, &instance->model->encoder.config);
         n += T;
@@ -41,7 +44,7 @@ struct packed_batch chunk_pack(const struct embed_instance *instance, size_t fir
     for (size_t b = last - first; b <= B; b++) offsets[b] = (int32_t)n;
     memset(ids + n, 0, (N - n) * sizeof(int32_t)); /* tokens of no sequence: any that exist */
     memset(positions + n, 0, (N - n) * sizeof(int32_t));
-    return (struct packed_batch){N, B, longest, 0, ids, positions, offsets};
+    return (struct packed_batch){N, B, longest, 0, ids, positions, offsets, skipped};
 }
 
 size_t chunk_cut(struct embed_instance *instance, size_t n, size_t tokens)

@@ -10,6 +10,7 @@
 #include "model/chunk.h"
 #include "model/finite.h"
 #include "model/instance_parts.h"
+#include "model/prompt_tokens.h"
 #include "model/retry_f32.h"
 
 #include <stdatomic.h>
@@ -53,6 +54,8 @@ static embed_status compute_chunk(void *argument, size_t i, unsigned index,
     struct worker *worker = &instance->workers[index];
     const struct activations *a = &worker->activations;
     size_t C = model->encoder.config.C, D = encode->options->dimensions;
+    const struct embedding_head head = {&model->pipeline, model->weights->dense, C, D,
+                                        encode->normalize};
 
     size_t first = instance->chunks[i], last = instance->chunks[i + 1];
     struct packed_batch host = chunk_pack(instance, first, last, worker), batch;
@@ -61,9 +64,10 @@ static embed_status compute_chunk(void *argument, size_t i, unsigned index,
 
     TRY(op->begin(&batch, &host, execution));
     TRY(encoder_forward(&model->encoder, op, a, &batch, execution));
-    TRY(op->pool(a->rows, a->x, &batch, C, model->pipeline.pooling, D, encode->normalize,
-                 execution));
-    return op->fetch(worker->staging.rows, a->rows, batch.B * C * sizeof(float), execution);
+    float *rows;
+    TRY(embedding_head_forward(&rows, &head, op, &worker->head_rows, a->x, &batch, execution));
+    size_t bytes = batch.B * instance->plan.row_width * sizeof *rows;
+    return op->fetch(worker->staging.rows, rows, bytes, execution);
 }
 
 /* A chunk's rows to their places in the caller's memory. */
@@ -71,9 +75,9 @@ static void deliver_chunk(void *argument, unsigned index)
 {
     struct encode *encode = argument;
     const struct worker *worker = &encode->instance->workers[index];
-    size_t C = encode->instance->model->encoder.config.C, D = encode->options->dimensions;
+    size_t width = encode->instance->plan.row_width, D = encode->options->dimensions;
     for (size_t i = 0; i < worker->texts; i++) {
-        const float *row = worker->staging.rows + i * C;
+        const float *row = worker->staging.rows + i * width;
         memcpy(row_place(encode->rows, worker->first + i), row, D * sizeof(float));
         if (all_finite(row, D)) continue;
         atomic_fetch_add(&encode->not_finite, 1);
@@ -95,17 +99,20 @@ static size_t piece_texts(const struct embed_instance *instance, size_t left, si
 }
 
 static embed_status encode_all(struct encode *encode, const struct chunk_work *work,
-                               const embed_text *texts, size_t n)
+                               const embed_text *texts, size_t n, const size_t *skipped)
 {
     struct embed_instance *instance = encode->instance;
     const struct embed_model *model = instance->model;
     const embed_encode_options *options = encode->options;
     const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
     size_t count = 1, tokens = 32; /* a guess before the first piece */
+    size_t of_prompt;
+    TRY(prompt_tokens(&of_prompt, model, prompt, options->max_tokens));
     for (size_t first = 0; first < n; first += count) {
         count = piece_texts(instance, n - first, count, tokens);
         struct token_source source = {model->tokenizer, prompt, options->max_tokens,
-                                      model->encoder.config.V, options->max_tokens, first};
+                                      model->encoder.config.V, options->max_tokens, first,
+                                      of_prompt, skipped != NULL ? skipped + first : NULL};
         TRY(token_batch_fill(instance->tokens, instance->spans, texts + first, count, &source,
                              model->team));
         tokens = 0;
@@ -117,8 +124,8 @@ static embed_status encode_all(struct encode *encode, const struct chunk_work *w
 }
 
 embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
-                             const embed_encode_options *options, const struct row_places *rows,
-                             embed_item *items)
+                             const embed_encode_options *options, const size_t *skipped,
+                             const struct row_places *rows, embed_item *items)
 {
     const struct embedding_pipeline *pipeline = &instance->model->pipeline;
     struct encode encode = {
@@ -131,12 +138,12 @@ embed_status instance_encode(struct embed_instance *instance, const embed_text *
     };
     const struct chunk_work work = {&encode, compute_chunk, deliver_chunk};
     struct first_failure failure = {0};
-    first_failure_note(&failure, encode_all(&encode, &work, texts, n));
+    first_failure_note(&failure, encode_all(&encode, &work, texts, n, skipped));
     first_failure_note(&failure, instance->model->backend->finish(instance->executor, &work));
     TRY(first_failure_result(&failure));
     size_t not_finite = atomic_load(&encode.not_finite);
     if (not_finite > 0 && instance->model->backend->dtype != EMBED_DTYPE_F32)
-        not_finite = retry_f32(instance->model, texts, n, options, rows, items, not_finite);
+        not_finite = retry_f32(instance->model, texts, n, options, skipped, rows, items, not_finite);
     if (not_finite > 0)
         return fail(EMBED_NOT_FINITE, "%zu of %zu embeddings hold NaN or infinity", not_finite, n);
     return EMBED_OK;

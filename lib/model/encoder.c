@@ -5,14 +5,13 @@
 #include "base/status.h"
 
 size_t activations_place(struct activations *a, void *base, const struct transformer_config *config,
-                         size_t element_bytes, size_t N, size_t B)
+                         size_t element_bytes, size_t N)
 {
     size_t C = config->C, wide = 3 * C > config->F ? 3 * C : config->F;
     struct placement memory = {base, 0};
     a->x = placement_take(&memory, N, C, element_bytes);
     a->context = placement_take(&memory, N, C, element_bytes);
     a->qkv = placement_take(&memory, N, wide, element_bytes);
-    a->rows = placement_take(&memory, B, C, sizeof(float));
     a->projected = a->inner = a->qkv;
     a->narrowed = a->context;
     return memory.bytes;

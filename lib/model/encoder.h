@@ -37,15 +37,13 @@ struct activations {
     void *projected; /* (N, C) in the place of qkv */
     void *inner;     /* (N, F) in the place of qkv */
     void *narrowed;  /* (N, C) in the place of context */
-    float *rows;     /* (B, C) pooled */
 };
 
-/* Places the activations for chunks of N tokens and B sequences in memory that begins at `base`,
+/* Places the activations for chunks of N tokens in memory that begins at `base`,
  * and returns how many bytes they take. With base = NULL it only counts: what is reported before
  * and what is used after cannot differ. SIZE_MAX where the bytes do not fit. */
 size_t activations_place(struct activations *activations, void *base,
-                         const struct transformer_config *config, size_t element_bytes, size_t N,
-                         size_t B);
+                         const struct transformer_config *config, size_t element_bytes, size_t N);
 
 /* activations->x (N, C) = the last layer's hidden states of the batch. */
 embed_status encoder_forward(const struct encoder *encoder, const struct backend *backend,

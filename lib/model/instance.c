@@ -16,8 +16,10 @@ static void place_worker(struct embed_instance *instance, size_t index)
     struct worker *worker = &instance->workers[index];
     char *activations = (char *)instance->activations;
     if (!model->backend->is_queue) activations += index * plan->worker_activations;
-    activations_place(&worker->activations, activations, config, model->backend->activation_bytes,
-                      plan->limits.N, plan->limits.B);
+    size_t encoder = activations_place(&worker->activations, activations, config,
+                                       model->backend->activation_bytes, plan->limits.N);
+    head_rows_place(&worker->head_rows, activations + encoder, &model->pipeline, config->C,
+                    plan->limits.B);
     worker_staging_place(&worker->staging, (char *)instance->staging + index * plan->worker_staging,
                          plan);
 }
@@ -30,7 +32,8 @@ static embed_status create_buffers(struct embed_instance *instance,
     struct backend *backend = model->backend;
     struct instance_plan *plan = &instance->plan;
 
-    TRY(plan_instance(plan, config, &model->generation, model->max_tokens, backend, options));
+    TRY(plan_instance(plan, config, &model->generation, &model->pipeline, model->max_tokens, backend,
+                      options));
     TRY(backend->allocate(backend, &instance->activations, plan->activations, "activations"));
     TRY(backend->staging_allocate(backend, &instance->staging, plan->staging, "a chunk's staging"));
     TRY(backend->executor_create(&instance->executor, backend, &plan->limits));

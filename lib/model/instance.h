@@ -22,9 +22,10 @@ static inline float *row_place(const struct row_places *places, size_t i)
 embed_status instance_create(struct embed_instance **instance, struct embed_model *model,
                              const embed_instance_options *options);
 void instance_destroy(struct embed_instance *instance);
+/* Of texts that are given as ids, the first skipped[i] tokens are not pooled; NULL: all are. */
 embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
-                             const embed_encode_options *options, const struct row_places *rows,
-                             embed_item *items);
+                             const embed_encode_options *options, const size_t *skipped,
+                             const struct row_places *rows, embed_item *items);
 embed_status instance_generate(struct embed_instance *instance, const embed_text *texts, size_t n,
                                const embed_generate_options *options, embed_strings *strings);
 void instance_get_memory(const struct embed_instance *instance, embed_memory *memory);

@@ -2,6 +2,7 @@
 #ifndef LIB_MODEL_INSTANCE_PARTS_H
 #define LIB_MODEL_INSTANCE_PARTS_H
 
+#include "model/embedding_head.h"
 #include "model/instance.h"
 #include "model/plan.h"
 #include "model/token_batch.h"
@@ -9,6 +10,7 @@
 /* What a worker needs for one chunk, and where the chunk's results belong. */
 struct worker {
     struct activations activations;
+    struct head_rows head_rows;
     struct worker_staging staging;
     size_t first, texts; /* of the call's */
 };

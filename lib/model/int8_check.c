@@ -39,11 +39,11 @@ static embed_status embed_texts(float *rows, struct embed_model *model)
     embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
     embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
     struct embed_instance *instance;
-    options.dimensions = model->encoder.config.C;
+    options.dimensions = model_width(model);
     options.max_tokens = model->max_tokens;
     const struct row_places places = {.out = rows, .D = options.dimensions};
     TRY(instance_create(&instance, model, &instance_options));
-    embed_status status = instance_encode(instance, texts, TEXTS, &options, &places, NULL);
+    embed_status status = instance_encode(instance, texts, TEXTS, &options, NULL, &places, NULL);
     instance_destroy(instance);
     return status;
 }
@@ -71,7 +71,7 @@ static double cosine(const float *a, const float *b, size_t count)
 static embed_status compare(const float *got, const float *expected,
                             const struct embed_model *model)
 {
-    size_t C = model->encoder.config.C, worst = 0;
+    size_t C = model_width(model), worst = 0;
     double least = 1;
     for (size_t i = 0; i < TEXTS; i++) {
         double c = cosine(got + i * C, expected + i * C, C);
@@ -89,10 +89,10 @@ static embed_status compare(const float *got, const float *expected,
 
 embed_status int8_check(struct embed_model *model)
 {
-    float *rows = memory_allocate(2 * TEXTS * model->encoder.config.C, sizeof *rows,
+    float *rows = memory_allocate(2 * TEXTS * model_width(model), sizeof *rows,
                                   "the rows of a check");
     if (rows == NULL) return EMBED_OUT_OF_MEMORY;
-    float *expected = rows + TEXTS * model->encoder.config.C;
+    float *expected = rows + TEXTS * model_width(model);
     embed_status status = embed_in_bf16(expected, model);
     if (status == EMBED_OK) status = embed_texts(rows, model);
     if (status == EMBED_OK) status = compare(rows, expected, model);

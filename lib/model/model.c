@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "description/generation_config.h"
-#include "formats/checkpoint.h"
 #include "model/int8_check.h"
 #include "model/plan.h"
 
@@ -51,22 +50,22 @@ static embed_status check_limits(struct embed_model *model)
 }
 
 static embed_status open_weights(struct embed_model *model, const embed_model_options *options,
-                                 const struct checkpoint *checkpoint)
+                                 const struct weight_files *files)
 {
     TRY(backend_open(&model->backend, options, model->team));
     if (model->backend->dtype == EMBED_DTYPE_INT8 && model->encoder.config.decoder.L > 0)
         return fail(EMBED_UNSUPPORTED, "%s: a model that generates is not run in int8",
                     model->folder);
-    return shared_weights_open(&model->weights, &model->encoder.config, model->backend, checkpoint,
+    return shared_weights_open(&model->weights, &model->encoder.config, model->backend, files,
                                model->team);
 }
 
 /* A GPU that is too full, that fails, or whose f16 is too small for the weights is not used unless it
  * was asked for by name. */
 static embed_status open_device(struct embed_model *model, const embed_model_options *options,
-                                const struct checkpoint *checkpoint)
+                                const struct weight_files *files)
 {
-    embed_status status = open_weights(model, options, checkpoint);
+    embed_status status = open_weights(model, options, files);
     bool other = status == EMBED_OUT_OF_MEMORY || status == EMBED_DEVICE_FAILED ||
                  status == EMBED_DEVICE_LOST || status == EMBED_UNSUPPORTED;
     if (!other || options->device != EMBED_DEVICE_AUTO || model->backend == NULL ||
@@ -78,7 +77,7 @@ static embed_status open_device(struct embed_model *model, const embed_model_opt
     embed_model_options cpu = *options;
     cpu.device = EMBED_DEVICE_CPU;
     cpu.device_index = 0;
-    return open_weights(model, &cpu, checkpoint);
+    return open_weights(model, &cpu, files);
 }
 
 static embed_status load(struct embed_model *model, const char *folder,
@@ -96,14 +95,16 @@ static embed_status load(struct embed_model *model, const char *folder,
     TRY(transformer_config_read(&model->encoder.config, transformer));
     if (model->encoder.config.decoder.L > 0)
         TRY(generation_config_read(&model->generation, &model->encoder.config, transformer));
-    TRY(tokenizer_open(&model->tokenizer, transformer));
+    TRY(embedding_pipeline_check(&model->pipeline, model->encoder.config.C));
+    TRY(model->pipeline.lowercase ? tokenizer_open_lowercase(&model->tokenizer, transformer)
+                                  : tokenizer_open(&model->tokenizer, transformer));
     TRY(check_limits(model));
 
-    struct checkpoint *checkpoint;
+    struct weight_files files;
     TRY(thread_team_create(&model->team, options->threads));
-    TRY(checkpoint_open(&checkpoint, transformer));
-    embed_status status = open_device(model, options, checkpoint);
-    checkpoint_close(checkpoint);
+    embed_status status = weight_files_open(&files, &model->pipeline);
+    if (status == EMBED_OK) status = open_device(model, options, &files);
+    weight_files_close(&files);
     if (status != EMBED_OK) return status;
     struct transformer_config config = model->encoder.config;
     model->encoder = model->weights->encoder;
@@ -179,9 +180,17 @@ static embed_pooling public_pooling(enum pooling pooling)
     case POOLING_MEAN_SQRT_LENGTH: return EMBED_POOLING_MEAN_SQRT_LENGTH;
     case POOLING_MAX: return EMBED_POOLING_MAX;
     case POOLING_CLS: return EMBED_POOLING_CLS;
+    case POOLING_WEIGHTED_MEAN: return EMBED_POOLING_WEIGHTED_MEAN;
     case POOLING_LAST: break;
     }
     return EMBED_POOLING_LAST_TOKEN;
+}
+
+size_t model_width(const struct embed_model *model)
+{
+    size_t width = embedding_pipeline_width(&model->pipeline, model->encoder.config.C);
+    size_t wanted = model->pipeline.dimensions;
+    return wanted > 0 && wanted < width ? wanted : width;
 }
 
 void model_get_info(const struct embed_model *model, embed_model_info *info)
@@ -195,13 +204,14 @@ void model_get_info(const struct embed_model *model, embed_model_info *info)
     snprintf(info->instruction_set, sizeof info->instruction_set, "%s", backend->instruction_set);
     info->dtype = backend->dtype;
     info->threads = thread_team_size(model->team);
-    info->width = config->C;
+    info->width = model_width(model);
     info->max_tokens = model->max_tokens;
     info->layers = config->L;
     info->heads = config->NH;
     info->feed_forward = config->F;
     info->vocabulary = config->V;
-    info->pooling = public_pooling(model->pipeline.pooling);
+    info->pooling = model->pipeline.pooling_modes > 1 ? EMBED_POOLING_SEVERAL
+                                                      : public_pooling(model->pipeline.pooling[0]);
     info->normalizes = model->pipeline.normalize;
     info->parameters = model->weights->parameters;
     info->weight_bytes = model->weights->bytes;

@@ -40,6 +40,9 @@ embed_status model_open_on_cpu(struct embed_model **out, const struct embed_mode
 void model_hold(struct embed_model *model);
 void model_release(struct embed_model *model);
 
+/* Numbers in a row: what the folder leaves of the last module's. */
+size_t model_width(const struct embed_model *model);
+
 void model_get_info(const struct embed_model *model, embed_model_info *info);
 
 #endif

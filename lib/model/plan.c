@@ -5,23 +5,27 @@
 #include "base/placement.h"
 #include "base/status.h"
 #include "description/generation_config.h"
-#include "formats/checkpoint.h"
 #include "model/decoder.h"
+#include "model/embedding_head.h"
 #include "model/encoder.h"
 #include "model/generator.h"
 #include "model/model.h"
+#include "model/weight_files.h"
 #include "model/weights.h"
 
 embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline *pipeline,
                              const struct transformer_config *config)
 {
     size_t positions = transformer_config_max_tokens(config);
+    size_t tokenizer = pipeline->tokenizer_max_tokens;
     if (pipeline->max_tokens > positions)
         return fail(EMBED_BAD_FILE,
                     "%s: texts of up to %zu tokens, but config.json has "
                     "\"max_position_embeddings\" for %zu",
                     pipeline->transformer_folder, pipeline->max_tokens, positions);
-    *max_tokens = pipeline->max_tokens > 0 ? pipeline->max_tokens : positions;
+    *max_tokens = pipeline->max_tokens > 0                   ? pipeline->max_tokens
+                  : tokenizer > 0 && tokenizer < positions ? tokenizer
+                                                             : positions;
     return EMBED_OK;
 }
 
@@ -80,8 +84,20 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* The device's memory for a chunk: hidden states, and rows where there are to be any. */
+static size_t plan_worker(const struct chunk_limits *limits, const struct transformer_config *config,
+                          const struct embedding_pipeline *pipeline, const struct backend *backend)
+{
+    struct activations none;
+    struct head_rows no_rows;
+    size_t encoder = activations_place(&none, NULL, config, backend->activation_bytes, limits->N);
+    size_t rows = head_rows_place(&no_rows, NULL, pipeline, config->C, limits->B), both;
+    return size_add(encoder, rows, &both) ? both : SIZE_MAX;
+}
+
 embed_status plan_instance(struct instance_plan *plan, const struct transformer_config *config,
-                           const struct generation_rules *generation, size_t max_tokens,
+                           const struct generation_rules *generation,
+                           const struct embedding_pipeline *pipeline, size_t max_tokens,
                            const struct backend *backend, const embed_instance_options *options)
 {
     size_t N = options->batch_tokens > 0 ? options->batch_tokens : backend->chunk_tokens;
@@ -93,15 +109,12 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
                                               .HS = config->HS, .I = larger(config->F, config->C)}};
     if (generates) TRY(plan_decoding(plan, config, generation, backend, options));
 
-    struct activations none;
-    size_t B = plan->limits.B;
-    plan->worker_activations =
-        activations_place(&none, NULL, config, backend->activation_bytes, N, B);
+    plan->worker_activations = plan_worker(&plan->limits, config, pipeline, backend);
     plan->workspace = backend->executor_bytes(backend, &plan->limits);
     plan->stream = backend->costs.stream;
     plan->graphs = backend->graph_bytes;
     struct worker_staging nowhere;
-    plan->row_width = generates ? 0 : config->C;
+    plan->row_width = generates ? 0 : embedding_pipeline_width(pipeline, config->C);
     plan->worker_staging = worker_staging_place(&nowhere, NULL, plan);
     if (!size_multiply(plan->worker_staging, backend->workers, &plan->staging))
         plan->staging = SIZE_MAX;
@@ -171,8 +184,8 @@ embed_status plan_instance_bytes(uint64_t *bytes, const struct embed_model *mode
                                  const embed_instance_options *options)
 {
     struct instance_plan plan;
-    TRY(plan_instance(&plan, &model->encoder.config, &model->generation, model->max_tokens,
-                      model->backend, options));
+    TRY(plan_instance(&plan, &model->encoder.config, &model->generation, &model->pipeline,
+                      model->max_tokens, model->backend, options));
     *bytes = taken_bytes(&plan, model->backend);
     return EMBED_OK;
 }
@@ -202,13 +215,14 @@ static embed_status plan_with(embed_memory *memory, const struct embedding_pipel
     if (config.decoder.L > 0)
         TRY(generation_config_read(&generation, &config, pipeline->transformer_folder));
     TRY(plan_max_tokens(&max_tokens, pipeline, &config));
-    TRY(plan_instance(&plan, &config, &generation, max_tokens, backend, options));
+    TRY(embedding_pipeline_check(pipeline, config.C));
+    TRY(plan_instance(&plan, &config, &generation, pipeline, max_tokens, backend, options));
 
-    struct checkpoint *checkpoint;
+    struct weight_files files;
     struct weights weights;
-    TRY(checkpoint_open(&checkpoint, pipeline->transformer_folder));
-    embed_status status = weights_measure(&weights, &config, backend, checkpoint);
-    checkpoint_close(checkpoint);
+    embed_status status = weight_files_open(&files, pipeline);
+    if (status == EMBED_OK) status = weights_measure(&weights, &config, backend, &files);
+    weight_files_close(&files);
     if (status == EMBED_OK) plan_report(memory, &plan, weights.bytes, backend);
     return status;
 }

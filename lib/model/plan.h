@@ -43,7 +43,8 @@ size_t worker_staging_place(struct worker_staging *staging, void *base,
 /* `generation` is not looked at where the config has no decoder. EMBED_INVALID_ARGUMENT where the
  * options ask for more than the model can; EMBED_OUT_OF_MEMORY where the bytes fit no memory. */
 embed_status plan_instance(struct instance_plan *plan, const struct transformer_config *config,
-                           const struct generation_rules *generation, size_t max_tokens,
+                           const struct generation_rules *generation,
+                           const struct embedding_pipeline *pipeline, size_t max_tokens,
                            const struct backend *backend, const embed_instance_options *options);
 
 /* An instance's report: its own bytes by the plan, and the weights it shares. */

@@ -17,8 +17,8 @@ static embed_status open_f32(struct embed_instance **instance, const struct embe
 }
 
 size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
-                 const embed_encode_options *options, const struct row_places *rows,
-                 embed_item *items, size_t not_finite)
+                 const embed_encode_options *options, const size_t *skipped,
+                 const struct row_places *rows, embed_item *items, size_t not_finite)
 {
     const embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
     size_t left = not_finite;
@@ -32,7 +32,9 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
         const struct row_places place = {.out = row_place(rows, i), .D = options->dimensions};
         if (all_finite(place.out, place.D)) continue;
         embed_item *item = items == NULL ? NULL : &items[i];
-        if (instance_encode(instance, &texts[i], 1, options, &place, item) == EMBED_OK) left--;
+        if (instance_encode(instance, &texts[i], 1, options, skipped != NULL ? &skipped[i] : NULL,
+                            &place, item) == EMBED_OK)
+            left--;
         if (item != NULL) item->path = EMBED_PATH_F32;
     }
     instance_destroy(instance);

@@ -5,11 +5,11 @@
 #include "model/generator.h"
 
 /* Computes the texts whose rows hold NaN or infinity again, in FP32 on the CPU: there are not_finite
- * of them. Returns how many still do. items may be NULL. The weights are read again and released
+ * of them. Returns how many still do. skipped and items may be NULL. The weights are read again and released
  * again: this is slow, and rare. Where they cannot be read, the rows stay as they are. */
 size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
-                 const embed_encode_options *options, const struct row_places *rows,
-                 embed_item *items, size_t not_finite);
+                 const embed_encode_options *options, const size_t *skipped,
+                 const struct row_places *rows, embed_item *items, size_t not_finite);
 
 /* Likewise those of the n summaries whose status is EMBED_NOT_FINITE; calls options->done for each of
  * them. Returns how many still have it. */

@@ -46,11 +46,11 @@ static bool same_file(struct safetensors_identity a, struct safetensors_identity
            a.seconds == b.seconds && a.nanoseconds == b.nanoseconds;
 }
 
-static bool same_files(const struct shared_weights *shared, const struct checkpoint *checkpoint)
+static bool same_files(const struct shared_weights *shared, const struct weight_files *files)
 {
-    if (shared->file_count != checkpoint_file_count(checkpoint)) return false;
+    if (shared->file_count != weight_files_count(files)) return false;
     for (size_t i = 0; i < shared->file_count; i++) {
-        if (!same_file(shared->files[i], safetensors_identity(checkpoint_file(checkpoint, i))))
+        if (!same_file(shared->files[i], safetensors_identity(weight_files_at(files, i))))
             return false;
     }
     return true;
@@ -76,7 +76,7 @@ static void destroy(struct shared_weights *shared)
 }
 
 static embed_status load(struct shared_weights **out, const struct transformer_config *config,
-                         struct backend *backend, const struct checkpoint *checkpoint,
+                         struct backend *backend, const struct weight_files *files,
                          struct thread_team *team)
 {
     struct shared_weights *shared = memory_allocate(1, sizeof *shared, "shared weights");
@@ -84,13 +84,13 @@ static embed_status load(struct shared_weights **out, const struct transformer_c
     backend_hold(backend);
     shared->backend = backend;
     shared->references = 1;
-    shared->file_count = checkpoint_file_count(checkpoint);
+    shared->file_count = weight_files_count(files);
     shared->files = memory_allocate(shared->file_count, sizeof *shared->files, "shared weights");
     embed_status status = EMBED_OUT_OF_MEMORY;
     if (shared->files != NULL) {
         for (size_t i = 0; i < shared->file_count; i++)
-            shared->files[i] = safetensors_identity(checkpoint_file(checkpoint, i));
-        status = weights_load(&shared->weights, config, backend, checkpoint, team);
+            shared->files[i] = safetensors_identity(weight_files_at(files, i));
+        status = weights_load(&shared->weights, config, backend, files, team);
     }
     if (status != EMBED_OK) {
         destroy(shared);
@@ -102,19 +102,19 @@ static embed_status load(struct shared_weights **out, const struct transformer_c
 
 embed_status shared_weights_open(const struct weights **weights,
                                  const struct transformer_config *config, struct backend *backend,
-                                 const struct checkpoint *checkpoint, struct thread_team *team)
+                                 const struct weight_files *files, struct thread_team *team)
 {
     embed_status status = EMBED_OK;
     pthread_mutex_lock(&lock);
     struct shared_weights *shared = list;
     while (shared != NULL &&
            !(same_config(&shared->weights.encoder.config, config) &&
-             same_device(shared->backend, backend) && same_files(shared, checkpoint)))
+             same_device(shared->backend, backend) && same_files(shared, files)))
         shared = shared->next;
     if (shared != NULL) {
         shared->references++;
     } else {
-        status = load(&shared, config, backend, checkpoint, team);
+        status = load(&shared, config, backend, files, team);
         if (status == EMBED_OK) {
             shared->next = list;
             list = shared;

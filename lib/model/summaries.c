@@ -34,7 +34,7 @@ struct token_source summaries_source(const embed_generate_options *options,
 {
     size_t most = options->long_texts == EMBED_LONG_SPLIT ? 0 : options->max_tokens;
     return (struct token_source){model->tokenizer, "", most, model->encoder.config.V, most,
-                                 first_text};
+                                 first_text, 0, NULL};
 }
 
 /* ---- pieces -------------------------------------------------------------------------------- */

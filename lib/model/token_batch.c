@@ -105,7 +105,9 @@ static embed_status fill_one(struct fill *fill, size_t i, unsigned rank)
 
     if (text->ids != NULL) {
         TRY(check_given(text, source, source->first_text + i));
-        *span = (struct token_span){.ids = text->ids, .count = text->length};
+        *span = (struct token_span){.ids = text->ids,
+                                    .count = text->length,
+                                    .skipped = source->skipped != NULL ? source->skipped[i] : 0};
         return EMBED_OK;
     }
     const char *data = text->data;
@@ -119,7 +121,8 @@ static embed_status fill_one(struct fill *fill, size_t i, unsigned rank)
     fill->batch->start_of[i] = lane->list.count;
     TRY(tokenizer_encode(source->tokenizer, &lane->cache, data, length, source->max_tokens,
                          &lane->list, &facts));
-    *span = (struct token_span){NULL, facts.tokens, facts.invalid_bytes, facts.truncated};
+    *span = (struct token_span){NULL, facts.tokens, facts.invalid_bytes, facts.truncated,
+                                source->prompt_tokens};
     return EMBED_OK;
 }
 

@@ -16,6 +16,7 @@ struct token_span {
     size_t count;
     size_t invalid_bytes;
     bool truncated;
+    size_t skipped; /* first tokens that are not pooled */
 };
 
 struct token_batch;
@@ -31,6 +32,8 @@ struct token_source {
     size_t vocabulary;     /* ids that are given must be below this */
     size_t max_given;      /* as many ids may be given for one text; 0: no limit */
     size_t first_text;     /* number of texts[0] in the caller's array, for messages */
+    size_t prompt_tokens;  /* first tokens, of texts that the prompt is put before, to skip */
+    const size_t *skipped; /* (n) those of texts that are given as ids; NULL: none */
 };
 
 /* spans[i] of texts[i] for i below n <= TOKEN_BATCH_TEXTS. Without a team it is this thread's work

@@ -17,7 +17,7 @@ struct warm_up {
 static embed_status encode(const struct warm_up *w, const embed_text *texts, size_t n)
 {
     const struct row_places rows = {NULL, w->options.dimensions, w->places};
-    embed_status status = instance_encode(w->instance, texts, n, &w->options, &rows, NULL);
+    embed_status status = instance_encode(w->instance, texts, n, &w->options, NULL, &rows, NULL);
     return status == EMBED_NOT_FINITE ? EMBED_OK : status; /* of such texts; others may be */
 }
 
@@ -120,7 +120,7 @@ embed_status instance_warm_up(struct embed_instance *instance, unsigned passes)
                         .longest = model->max_tokens,
                         .n = generates ? limits->D : limits->N / model->max_tokens};
     w.options.max_tokens = model->max_tokens;
-    w.options.dimensions = model->encoder.config.C;
+    w.options.dimensions = model_width(model);
     embed_status status = allocate(&w, model);
     if (status == EMBED_OK) status = generates ? generate_passes(&w, passes) : encode_passes(&w, passes);
     memory_free(w.ids);

@@ -238,20 +238,20 @@ static embed_status load_all(struct slot_list *list, struct backend *backend,
 /* The slots of all weights, with their tensors found, checked and placed. */
 static embed_status describe(struct weights *weights, struct slot_list *list,
                              const struct transformer_config *config,
-                             const struct backend *backend, const struct checkpoint *checkpoint)
+                             const struct backend *backend, const struct weight_files *files)
 {
     *weights = (struct weights){.encoder.config = *config};
     *list = (struct slot_list){0};
-    TRY(weights_list(list, weights, backend));
-    TRY(weights_find(list, &weights->parameters, checkpoint, weight_names_of(config->family)));
+    TRY(weights_list(list, weights, backend, files));
+    TRY(weights_find(list, &weights->parameters, files, weight_names_of(config->family)));
     return place(weights, list, backend);
 }
 
 embed_status weights_measure(struct weights *weights, const struct transformer_config *config,
-                             const struct backend *backend, const struct checkpoint *checkpoint)
+                             const struct backend *backend, const struct weight_files *files)
 {
     struct slot_list list;
-    embed_status status = describe(weights, &list, config, backend, checkpoint);
+    embed_status status = describe(weights, &list, config, backend, files);
     memory_free(list.slots);
     memory_free(weights->encoder.layers);
     memory_free(weights->decoder.layers);
@@ -261,11 +261,11 @@ embed_status weights_measure(struct weights *weights, const struct transformer_c
 }
 
 embed_status weights_load(struct weights *weights, const struct transformer_config *config,
-                          struct backend *backend, const struct checkpoint *checkpoint,
+                          struct backend *backend, const struct weight_files *files,
                           struct thread_team *team)
 {
     struct slot_list list;
-    embed_status status = describe(weights, &list, config, backend, checkpoint);
+    embed_status status = describe(weights, &list, config, backend, files);
     if (status == EMBED_OK) status = allocate(weights, &list, backend);
     if (status == EMBED_OK) status = load_all(&list, backend, team);
     memory_free(list.slots);

@@ -45,6 +45,7 @@ static bool find(const struct checkpoint *checkpoint, const struct weight_names 
     if (need == SLOT_LAYERNORM) return find_layernorm(checkpoint, names, plain, out);
     if (need == SLOT_WORDS || need == SLOT_WORDS_AGAIN)
         return find_words(checkpoint, names, plain, out);
+    if (need == SLOT_DENSE) return checkpoint_find(checkpoint, plain, out);
     return find_name(checkpoint, names, plain, out);
 }
 
@@ -70,11 +71,28 @@ static embed_status check_shape(const struct slot *slot, const struct checkpoint
     return EMBED_OK;
 }
 
-embed_status weights_find(struct slot_list *list, uint64_t *parameters,
-                          const struct checkpoint *checkpoint, const struct weight_names *names)
+/* A bias that config.json does not want would be left out in silence. */
+static embed_status check_biases(const struct weight_files *files)
 {
+    for (size_t i = 0; i < files->dense_count; i++) {
+        struct checkpoint_tensor bias;
+        if (files->dense[i].has_bias) continue;
+        if (checkpoint_find(files->dense_files[i], "linear.bias", &bias))
+            return fail(EMBED_BAD_FILE,
+                        "%s: has tensor \"linear.bias\", but \"bias\" is false in config.json",
+                        safetensors_path(bias.file));
+    }
+    return EMBED_OK;
+}
+
+embed_status weights_find(struct slot_list *list, uint64_t *parameters,
+                          const struct weight_files *files, const struct weight_names *names)
+{
+    TRY(check_biases(files));
     for (size_t i = 0; i < list->count; i++) {
         struct slot *slot = &list->slots[i];
+        const struct checkpoint *checkpoint =
+            slot->need == SLOT_DENSE ? files->dense_files[slot->dense] : files->transformer;
         bool optional = slot->need == SLOT_OR_ZEROS || slot->need == SLOT_WORDS_COPY;
         bool counts = slot->need != SLOT_WORDS_AGAIN && slot->need != SLOT_WORDS_COPY;
         for (size_t p = 0; p < slot->parts; p++) {

@@ -10,6 +10,7 @@
 #define LAYER_SLOTS         12
 #define DECODER_SLOTS       8
 #define DECODER_LAYER_SLOTS 20
+#define DENSE_SLOTS         2
 
 static struct slot *add(struct slot_list *list, void **weight, enum weight_kind kind, size_t rows,
                         size_t columns)
@@ -173,10 +174,31 @@ static void add_decoder(struct slot_list *list, struct decoder *decoder,
         add_decoder_layer(list, &decoder->layers[l], l, config, own);
 }
 
+/* ---- Dense modules ------------------------------------------------------------------------- */
+
+/* Pooled rows are computed in FP32 in any dtype. */
+static void add_dense(struct slot_list *list, struct dense *dense, const struct weight_files *files,
+                      size_t i)
+{
+    const struct dense_config *config = &files->dense[i];
+    dense->O = config->O;
+    dense->I = config->I;
+    dense->activation = config->activation;
+    struct slot *weight = add(list, &dense->weight, WEIGHT_VECTOR, config->O, config->I);
+    weight->need = SLOT_DENSE;
+    weight->dense = i;
+    name(weight, 0, "linear", 0, "weight");
+    if (!config->has_bias) return;
+    struct slot *bias = add(list, &dense->bias, WEIGHT_VECTOR, 1, config->O);
+    bias->need = SLOT_DENSE;
+    bias->dense = i;
+    name(bias, 0, "linear", 0, "bias");
+}
+
 /* ---- all of it ----------------------------------------------------------------------------- */
 
 embed_status weights_list(struct slot_list *list, struct weights *weights,
-                          const struct backend *backend)
+                          const struct backend *backend, const struct weight_files *files)
 {
     struct encoder *encoder = &weights->encoder;
     struct decoder *decoder = &weights->decoder;
@@ -185,7 +207,8 @@ embed_status weights_list(struct slot_list *list, struct weights *weights,
     encoder->layers = memory_allocate(config->L, sizeof *encoder->layers, "the layers");
     decoder->layers = memory_allocate(config->decoder.L, sizeof *decoder->layers, "the layers");
     list->slots = memory_allocate(MODEL_SLOTS + LAYER_SLOTS * config->L + DECODER_SLOTS +
-                                      DECODER_LAYER_SLOTS * config->decoder.L,
+                                      DECODER_LAYER_SLOTS * config->decoder.L +
+                                      DENSE_SLOTS * files->dense_count,
                                   sizeof *list->slots, "the list of weights");
     if (encoder->layers == NULL || decoder->layers == NULL || list->slots == NULL)
         return EMBED_OUT_OF_MEMORY;
@@ -194,5 +217,6 @@ embed_status weights_list(struct slot_list *list, struct weights *weights,
     add_relative_bias(list, &encoder->relative_bias, config, names);
     for (size_t l = 0; l < config->L; l++) add_layer(list, &encoder->layers[l], l, config, names);
     if (config->decoder.L > 0) add_decoder(list, decoder, config, backend, names);
+    for (size_t i = 0; i < files->dense_count; i++) add_dense(list, &weights->dense[i], files, i);
     return EMBED_OK;
 }

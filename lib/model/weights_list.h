@@ -14,7 +14,8 @@ enum slot_need {
     SLOT_WORDS,       /* other names are accepted, where a decoder has the words too */
     SLOT_WORDS_AGAIN, /* the tensor that SLOT_WORDS has found, in another layout */
     SLOT_WORDS_COPY,  /* no weight: a tensor that must equal the words, if it is there */
-    SLOT_OR_ZEROS     /* zeros where the checkpoint does not have the tensor */
+    SLOT_OR_ZEROS,    /* zeros where the checkpoint does not have the tensor */
+    SLOT_DENSE        /* in the files of a Dense module */
 };
 
 struct slot {
@@ -23,6 +24,7 @@ struct slot {
     enum slot_need need;
     size_t parts;         /* tensors that follow each other along the rows */
     size_t rows, columns; /* read from each part */
+    size_t dense;         /* of SLOT_DENSE: which of them */
     size_t tensor_rows;   /* each part's shape is (tensor_rows, columns); one row: or (columns) */
     float scale;          /* what the tensor's numbers are multiplied by */
     char names[MAX_PARTS][NAME_SIZE];
@@ -35,10 +37,11 @@ struct slot_list {
     size_t count;
 };
 
-/* The slots of all weights of weights->encoder.config; layers are allocated. The caller releases
+/* The slots of all weights of weights->encoder.config and files->dense; layers are allocated. The
+ * caller releases
  * list->slots and the weights, also after a failure. */
 embed_status weights_list(struct slot_list *list, struct weights *weights,
-                          const struct backend *backend);
+                          const struct backend *backend, const struct weight_files *files);
 
 /* Is the table of words in memory as the head of a decoder wants its matrix? Then it has none of
  * its own. */
@@ -46,6 +49,6 @@ bool weights_share_words(const struct transformer_config *config, const struct b
 
 /* Finds the tensors and checks their shapes. *parameters: their numbers, each tensor once. */
 embed_status weights_find(struct slot_list *list, uint64_t *parameters,
-                          const struct checkpoint *checkpoint, const struct weight_names *names);
+                          const struct weight_files *files, const struct weight_names *names);
 
 #endif

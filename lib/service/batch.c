@@ -10,10 +10,11 @@ embed_status batch_create(struct batch **out, size_t most_texts)
     batch->most_texts = most_texts;
     batch->part = memory_allocate(most_texts, sizeof *batch->part, "a batch");
     batch->text = memory_allocate(most_texts, sizeof *batch->text, "a batch");
+    batch->skipped = memory_allocate(most_texts, sizeof *batch->skipped, "a batch");
     batch->row = memory_allocate(most_texts, sizeof *batch->row, "a batch");
     batch->item = memory_allocate(most_texts, sizeof *batch->item, "a batch");
     batch->path = memory_allocate(most_texts, sizeof *batch->path, "a batch");
-    if (batch->part == NULL || batch->text == NULL || batch->row == NULL || batch->item == NULL ||
+    if (batch->part == NULL || batch->text == NULL || batch->skipped == NULL || batch->row == NULL || batch->item == NULL ||
         batch->path == NULL) {
         batch_destroy(batch);
         return EMBED_OUT_OF_MEMORY;
@@ -27,6 +28,7 @@ void batch_destroy(struct batch *batch)
     if (batch == NULL) return;
     memory_free(batch->part);
     memory_free(batch->text);
+    memory_free(batch->skipped);
     memory_free(batch->row);
     memory_free(batch->item);
     memory_free(batch->path);
@@ -61,6 +63,7 @@ void batch_append(struct batch *batch, struct request *request, size_t first, si
         size_t at = batch->texts++;
         batch->text[at] =
             (embed_text){.ids = request->ids + text->first, .length = text->count};
+        batch->skipped[at] = text->skipped;
         batch->row[at] = request->out == NULL ? NULL : request->out + i * request->dimensions;
         batch->item[at] = (embed_item){.status = EMBED_PENDING};
         batch->path[at] = 0;

@@ -28,6 +28,7 @@ struct batch {
     uint64_t computed; /* nanoseconds, from then on */
     struct batch_part *part; /* (parts) */
     embed_text *text;        /* (texts), as ids */
+    size_t *skipped;         /* (texts), first tokens that are not pooled */
     float **row;             /* (texts), where they go */
     embed_item *item;        /* (texts) */
     unsigned char *path;     /* (texts), embed_path bits */

@@ -16,8 +16,9 @@ static embed_status encode(struct member *member, struct batch *batch, size_t fi
     options.max_tokens = member->model->max_tokens;
     options.dimensions = batch->dimensions;
     options.normalize = batch->normalize;
-    embed_status status = instance_encode(member->instance, batch->text + first, last - first,
-                                          &options, &rows, batch->item + first);
+    embed_status status =
+        instance_encode(member->instance, batch->text + first, last - first, &options,
+                        batch->skipped + first, &rows, batch->item + first);
     if (status == EMBED_OK || status == EMBED_NOT_FINITE) return EMBED_OK;
     for (size_t i = first; i < last; i++) batch->item[i].status = EMBED_PENDING;
     return status;

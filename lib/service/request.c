@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "model/prompt_tokens.h"
 #include "service/pool.h"
 
 #include <stdio.h>
@@ -27,7 +28,8 @@ static embed_status append(struct request *request, size_t first, size_t n,
     for (size_t i = 0; i < n; i++) {
         const struct token_span *span = &spans[i];
         request->texts[first + i] =
-            (struct request_text){*used, span->count, span->invalid_bytes, span->truncated, 0, 0};
+            (struct request_text){*used, span->count, span->invalid_bytes, span->truncated,
+                                  span->skipped, 0, 0};
         memcpy(request->ids + *used, span->ids, span->count * sizeof(int32_t));
         *used += span->count;
     }
@@ -41,13 +43,15 @@ static embed_status tokenize(struct request *request, const embed_request *given
     const embed_encode_options *options = given->options;
     const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
     struct token_span spans[PIECE];
-    size_t used = 0, capacity = 0, count;
+    size_t used = 0, capacity = 0, count, of_prompt;
+    TRY(prompt_tokens(&of_prompt, model, prompt, options->max_tokens));
     request->texts = memory_allocate(given->n, sizeof *request->texts, "a request's texts");
     if (request->texts == NULL) return EMBED_OUT_OF_MEMORY;
     for (size_t first = 0; first < given->n; first += count) {
         count = given->n - first < PIECE ? given->n - first : PIECE;
         struct token_source source = {model->tokenizer, prompt, options->max_tokens,
-                                      model->encoder.config.V, options->max_tokens, number + first};
+                                      model->encoder.config.V, options->max_tokens, number + first,
+                                      of_prompt, NULL};
         TRY(token_batch_fill(batch, spans, given->texts + first, count, &source, NULL));
         TRY(append(request, first, count, spans, &used, &capacity));
     }

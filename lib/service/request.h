@@ -21,6 +21,7 @@ struct request_text {
     size_t count;
     size_t invalid_bytes;
     bool truncated;
+    size_t skipped;        /* first tokens that are not pooled */
     size_t summary, piece; /* that a document is of */
 };
 

@@ -108,8 +108,8 @@ static void feed_forward_out(struct bench *b)
 
 static void pool(struct bench *b)
 {
-    CHECK(b->kernels->pool(b->rows, b->x, b->offsets, b->N / b->T, b->shape->C, POOLING_MEAN,
-                           b->shape->C, true, b->stream));
+    CHECK(b->kernels->pool(b->rows, b->shape->C, b->x, b->offsets, NULL, b->N / b->T, b->shape->C,
+                           POOLING_MEAN, b->shape->C, true, b->stream));
 }
 
 /* Our own linear layers, beside cuBLASLt's. The one of feed forward in has its bias and GELU

@@ -1,0 +1,21 @@
+/* prompt_tokens.c - how many of a text's first tokens are its prompt's, and not pooled */
+#include "model/prompt_tokens.h"
+
+#include "base/status.h"
+
+#include <string.h>
+
+embed_status prompt_tokens(size_t *count, const struct embed_model *model, const char *prompt,
+                           size_t max_tokens)
+{
+    struct token_list list = {0};
+    struct tokenizer_facts facts;
+    *count = 0;
+    if (model->pipeline.include_prompt || prompt[0] == '\0') return EMBED_OK;
+    embed_status status = tokenizer_encode(model->tokenizer, NULL, prompt, strlen(prompt),
+                                           max_tokens, &list, &facts);
+    token_list_free(&list);
+    if (status != EMBED_OK) return status;
+    *count = facts.tokens - (tokenizer_ends_texts(model->tokenizer) ? 1 : 0);
+    return EMBED_OK;
+}
