@@ -12,11 +12,13 @@
 ## make layers     check who includes whom
 ## make gpu-bundle  pack the check on a real GPU (tests/gpu/run) for another machine
 ## make spills     build the CUDA kernels and check that none keeps registers in memory
+## make figures    the tables of README.md and bench/README.md, and plots, from bench/results/*.csv
 ## make gpu-table  what every CUDA kernel should take, from its launch: bench/results/gpu-table.csv
 ## make asan       run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 ## make tsan       run the threaded tests under ThreadSanitizer
 ## make memcheck   run the tests under valgrind
 ## make fuzz       every reader of files and texts, SECONDS=60 each; TARGET=json: that one alone
+## make malformed  some 60,000 malformed model files through the readers, under sanitizers
 ## make fuzz-coverage  the lines of the readers that the fuzz corpora reach
 ## make fmt        format all C files with clang-format
 ## make clean      remove build/ (fetched models stay in weights/)
@@ -246,6 +248,9 @@ gpu-table: $(BUILD)/gpu-table
 	$(Q)$< $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.report) >$(BUILD)/gpu-table.csv
 	$(Q)mv $(BUILD)/gpu-table.csv bench/results/gpu-table.csv
 
+figures:
+	$(Q)bench/figures
+
 ifneq ($(NVCC),)
 all: $(BUILD)/libembed-cuda.so
 endif
@@ -356,9 +361,10 @@ check-full: layers $(TESTS) $(FULL_TESTS) all model-for-tests weights/$(MPNET)/.
 layers:
 	@sh tests/layers
 
+ASAN_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 asan:
 	$(Q)$(MAKE) check-tiny BUILD=$(BUILD)/asan \
-	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+	    CFLAGS="$(ASAN_CFLAGS)"
 tsan:
 	$(Q)$(MAKE) check-threads BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread"
 # Without the real model, whose numbers take too long there: its tests are skipped, and counted.
@@ -409,6 +415,19 @@ fuzz: $(BUILD)/libembed.so
 	$(Q)$(MAKE) $(with_clang) BUILD=$(BUILD)/fuzz CFLAGS="$(FUZZ_CFLAGS)" \
 	    $(if $(TARGET),$(BUILD)/fuzz/fuzz_$(TARGET),fuzz-programs)
 	$(Q)sh tests/fuzz/run $(BUILD)/fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_NAMES))
+
+# tests/malformed: all its files, through the readers alone, which are instrumented quickly.
+WRAPPED := malloc calloc realloc posix_memalign free
+$(BUILD)/tests/test_malformed: tests/test_malformed.c $(filter $(BUILD)/lib/%,$(FUZZ_OBJECTS)) \
+    | $(BUILD)/.packages-check
+	@mkdir -p $(@D)
+	@echo "  cc  $<"
+	$(Q)$(CC) $(BASE) -Itests $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $< \
+	    $(filter %.o,$^) -lcmocka $(LIBS)
+malformed:
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="$(ASAN_CFLAGS)" \
+	    $(BUILD)/asan/tests/test_malformed
+	$(Q)python3 tests/malformed/cases.py | $(BUILD)/asan/tests/test_malformed -
 
 fuzz-coverage: $(BUILD)/libembed.so
 	$(Q)sh tests/fuzz/run check $(CLANG)
@@ -548,7 +567,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: bench-quick fuzz fuzz-programs fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: bench-quick figures fuzz fuzz-programs fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

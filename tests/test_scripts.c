@@ -268,6 +268,36 @@ static void test_spills(void **state)
     check_says("no kernel in any report");
 }
 
+/* ---- bench/figures ----------------------------------------------------------------------- */
+
+#define FIGURES "cd \"$D/tree\" && PYTHONDONTWRITEBYTECODE=1 python3 bench/figures "
+#define POOL    "bench/results/epyc-zen4-2core-minilm-pool.csv"
+
+/* The tables in the documents are what the CSVs say; one changed number shows, and is written. */
+static void test_figures(void **state)
+{
+    (void)state;
+    if (shell("command -v python3 >/dev/null") != 0) {
+        print_message("skipped: no python3 on this machine\n");
+        skip();
+    }
+    check("mkdir \"$D/tree\" && cp -r \"$R/bench\" \"$R/README.md\" \"$D/tree\"", 0);
+    check(FIGURES "--check 2>&1", 0);
+    assert_string_equal(output, "");
+    check("cd \"$D/tree\" && sed -i 's/^pool,8,4,[0-9.]*/pool,8,4,123.4/' " POOL, 0);
+    check(FIGURES "--check 2>&1", 1);
+    check_says("figures: README.md is not as bench/results says");
+    check(FIGURES "2>&1 && grep -F 'requests of 4 texts | 123 |' README.md && bench/figures", 0);
+    check(FIGURES "--check 2>&1 && diff -r \"$R/bench\" bench", 1);
+    check_says("pool,8,4,123.4");
+    check("rm \"$D/tree/" POOL "\"", 0);
+    check(FIGURES "2>&1", 1);
+    check_says("figures: there is no " POOL);
+    check("cd \"$D/tree\" && sed -i '0,/<!-- end of figures -->/s///' README.md", 0);
+    check(FIGURES "2>&1", 1);
+    check_says("figures: README.md: a table's first or last line is missing");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
 
 int main(void)
@@ -276,7 +306,7 @@ int main(void)
         TEST(test_layers),          TEST(test_spills),        TEST(test_run),
         TEST(test_packages),        TEST(test_fetch),
         TEST(test_fetch_continues), TEST(test_fetch_refuses_wrong_files),
-        TEST(test_fetch_runs_once),
+        TEST(test_fetch_runs_once), TEST(test_figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

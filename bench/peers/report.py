@@ -5,6 +5,7 @@ import datetime
 import math
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -136,9 +137,22 @@ def machine(wanted):
            f"libembed {version}, commit {commit}; {datetime.date.today()}"
 
 
+def command():
+    """The command line, without what is the machine's own: folders of the build and the text, the CSV."""
+    kept, arguments = ["bench/peers/compare"], iter(sys.argv[1:])
+    for argument in arguments:
+        if argument in ("--csv", "--build", "--work"):
+            next(arguments)
+        elif argument == "--text":
+            kept += [argument, pathlib.Path(next(arguments)).name]
+        else:
+            kept.append(argument)
+    return shlex.join(kept)
+
+
 def write(wanted, rows):
     with open(wanted.csv, "w", encoding="utf-8", newline="") as file:
-        file.write(machine(wanted) + "\n")
+        file.write(f"{machine(wanted)}\n# {command()}\n")
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -41,7 +41,8 @@ def write(wanted):
     if not lines:
         sys.exit(f"compare: {wanted.text} has no such line")
     if wanted.lines:
-        lines = (lines * math.ceil(wanted.lines / len(lines)))[:wanted.lines]
+        lines *= math.ceil(wanted.lines / len(lines))
+        lines = [lines[i * len(lines) // wanted.lines] for i in range(wanted.lines)]
     path = wanted.work / f"lines-{os.getpid()}.txt"
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
     return path, len(lines), sum(token_counts(wanted, lines))
