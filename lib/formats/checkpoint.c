@@ -18,7 +18,6 @@
 #define MAX_INDEX_BYTES ((size_t)16 << 20)
 #define MAX_INDEX_DEPTH 8
 #define MAX_SHARDS      512 /* each keeps a file open */
-#define MAX_FILE_NAME   255
 
 struct checkpoint {
     struct safetensors **files;
@@ -54,14 +53,6 @@ static embed_status add_entry(struct shard_index *index, const char *tensor, con
     return EMBED_OK;
 }
 
-/* Must name a file of the folder itself: no index may lead the reader elsewhere. */
-static bool is_plain_file_name(const char *name)
-{
-    size_t length = strlen(name);
-    return length > 0 && length <= MAX_FILE_NAME && strpbrk(name, "/\\") == NULL &&
-           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-}
-
 static embed_status read_weight_map(struct shard_index *index, struct json_reader *json)
 {
     struct json_string key, value;
@@ -76,7 +67,7 @@ static embed_status read_weight_map(struct shard_index *index, struct json_reade
         if (tensor == NULL) return json_fail(json, "a NUL in a tensor name");
         TRY(json_read_string(json, &value));
         const char *shard = json_string_terminate(json, value);
-        if (shard == NULL || !is_plain_file_name(shard))
+        if (shard == NULL || !folder_is_plain_name(shard))
             return json_fail(
                 json, "tensor \"%s\" is in a file whose name is no plain file name", tensor);
         TRY(add_entry(index, tensor, shard));

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,6 +18,13 @@ char *folder_path(const char *folder, const char *name)
     char *path = memory_allocate(length, 1, "a path");
     if (path != NULL) snprintf(path, length, "%s/%s", folder, name);
     return path;
+}
+
+bool folder_is_plain_name(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 0 && length <= NAME_MAX && strpbrk(name, "/\\") == NULL &&
+           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 embed_status folder_has(bool *has, const char *folder, const char *name)

@@ -10,6 +10,10 @@
 /* "FOLDER/NAME", to be released with memory_free; NULL when out of memory. */
 char *folder_path(const char *folder, const char *name);
 
+/* Is it the name of something in a folder itself? What a file says may lead nowhere else. Links in
+ * the folder are followed: whoever made it has put them there, as the caches of downloads do. */
+bool folder_is_plain_name(const char *name);
+
 /* Is there anything of that name? A link that leads nowhere counts: its opening then names it.
  * What cannot be looked at is EMBED_IO and never "no": the model would be opened without it, and
  * give other results. */
