@@ -427,7 +427,7 @@ $(BUILD)/tests/test_malformed: tests/test_malformed.c $(filter $(BUILD)/lib/%,$(
 malformed:
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="$(ASAN_CFLAGS)" \
 	    $(BUILD)/asan/tests/test_malformed
-	$(Q)python3 tests/malformed/cases.py | $(BUILD)/asan/tests/test_malformed -
+	$(Q)python3 -B tests/malformed/cases.py | $(BUILD)/asan/tests/test_malformed -
 
 fuzz-coverage: $(BUILD)/libembed.so
 	$(Q)sh tests/fuzz/run check $(CLANG)

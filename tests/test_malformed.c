@@ -24,7 +24,7 @@
 
 #include "test_folder.h"
 
-#define MAKER "python3 tests/malformed/cases.py"
+#define MAKER "python3 -B tests/malformed/cases.py"
 
 #define MOST_SECONDS   1.0
 /* What tables of the same size for every tokenizer take, and what a byte of the file may take. */
