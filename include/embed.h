@@ -219,6 +219,25 @@ typedef struct embed_model_info {
 
 EMBED_API embed_status embed_model_get_info(const embed_model *model, embed_model_info *info);
 
+/* Which part of what decides a model's rows. */
+typedef enum embed_fingerprint_part {
+    EMBED_FINGERPRINT_ALL = 0,       /* the three below, the dtype it computes in, and a number that is
+                                        raised when rows change by more than rounding */
+    EMBED_FINGERPRINT_WEIGHTS = 1,   /* the tensors that are used, as they are in the files */
+    EMBED_FINGERPRINT_TOKENIZER = 2, /* all that decides token ids */
+    EMBED_FINGERPRINT_PIPELINE = 3   /* config.json, prompts, pooling and what follows it, limits */
+} embed_fingerprint_part;
+
+#define EMBED_FINGERPRINT_SIZE 33
+
+/* 32 hexadecimal digits and a NUL: models with the same fingerprint give the same rows, up to rounding,
+ * wherever their folders are and whatever device computes; rows of two that differ belong in no index
+ * together. Not a signature: it is against accidents. The first call for all or for the weights reads
+ * the weight files again, and remembers it. EMBED_BAD_FILE where they are not those any more that were
+ * opened. Any thread. */
+EMBED_API embed_status embed_model_get_fingerprint(embed_model *model, embed_fingerprint_part part,
+                                                   char out[EMBED_FINGERPRINT_SIZE]);
+
 /* ---- texts and tokens ---------------------------------------------------------------------- */
 
 /* One text: `length` bytes of UTF-8. Any bytes are accepted: NUL is one like any other, and each

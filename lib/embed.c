@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/version.h"
+#include "model/fingerprint.h"
 #include "model/instance.h"
 #include "model/model.h"
 #include "model/plan.h"
@@ -110,6 +111,20 @@ embed_status embed_model_get_info(const embed_model *model, embed_model_info *in
     embed_model_info all = EMBED_MODEL_INFO_INIT;
     model_get_info(model, &all);
     return give_struct(info, &all, sizeof all, "embed_model_info");
+}
+
+embed_status embed_model_get_fingerprint(embed_model *model, embed_fingerprint_part part,
+                                         char out[EMBED_FINGERPRINT_SIZE])
+{
+    REQUIRE(model);
+    REQUIRE(out);
+    if (part < EMBED_FINGERPRINT_ALL || part > EMBED_FINGERPRINT_PIPELINE)
+        return fail(EMBED_INVALID_ARGUMENT, "part is %d, which is no embed_fingerprint_part",
+                    (int)part);
+    struct hash hash;
+    TRY(fingerprint(&hash, model, part));
+    hash_text(out, hash);
+    return EMBED_OK;
 }
 
 /* ---- tokens -------------------------------------------------------------------------------- */

@@ -298,7 +298,7 @@ static void test_changed_weights(void **state)
     job.model = folder;
     half_a_job(&job);
     change_byte(weights, FROM_END);
-    refuse_job(&job, "is of a job with \"probe ");
+    refuse_job(&job, "is of a job with \"embedder ");
     change_byte(weights, FROM_END);
     job.model = TINY_BERT; /* the same weights elsewhere */
     finish_job(&job, "another folder");

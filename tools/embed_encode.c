@@ -42,6 +42,7 @@ typedef struct encoding {
     atomic_int stop;      /* the other end of reader.stop; -1: closed */
     checkpoint done;      /* what has been written */
     resume resume;        /* with --resume alone */
+    struct json_t *metadata; /* with --metadata alone */
 } encoding;
 
 static bool is_standard(const char *path)
@@ -237,11 +238,17 @@ static void report(const encoding *e)
 static bool encode(encoding *e)
 {
     if (!open_files(e) || !open_model(e) || !start_rows(e)) return false;
+    const char *metadata = e->settings->metadata;
+    if (metadata != NULL) {
+        e->metadata = metadata_describe(e->model, e->settings, format_of(e->settings), e->width);
+        if (e->metadata == NULL) return false;
+    }
     if (e->done.complete)
         tool_notice("%s: is complete, nothing is left to do", e->settings->output);
     else if (!encode_lines(e))
         return false;
     report(e);
+    if (metadata != NULL && !metadata_write(e->metadata, metadata, e->done.rows)) return false;
     return e->done.not_finite == 0;
 }
 
@@ -259,6 +266,7 @@ int command_encode(const tool_settings *settings)
         return EXIT_WRONG_CALL;
     }
     bool done = encode(&e);
+    metadata_release(e.metadata);
     release_blocks(&e);
     rows_close(&e.writer);
     output_close(&e.output);

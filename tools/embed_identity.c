@@ -1,8 +1,9 @@
 /* embed_identity.c - what the rows of a job depend on, as lines of text
  *
  * Two jobs with the same lines give a text the same row, bit by bit. Most of it is for people, who
- * are told which line is the first that differs. What a folder's weights, tokenizer and prompt
- * really make of a text is in `probe`: the hash of one text's row, computed as all others will be.
+ * are told which line is the first that differs. `embedder` is the model's fingerprint: weights,
+ * tokenizer, pipeline and dtype. What the machine really makes of them is in `probe`: the hash of one
+ * text's row, computed as all others will be.
  * Neither threads nor the size of batches are in it, which change no bit.
  */
 #include "embed_resume.h"
@@ -64,14 +65,16 @@ static size_t quoted_length(const char *text)
     return text != NULL ? 4 * strlen(text) : 0;
 }
 
-char *job_identity(const embed_model *model, embed_instance *instance,
+char *job_identity(embed_model *model, embed_instance *instance,
                    const embed_encode_options *options, const tool_settings *settings,
                    tool_format format, size_t width)
 {
     enum { LINES_BYTES = 1024 }; /* of all that has a bounded length */
     embed_model_info info = EMBED_MODEL_INFO_INIT;
     uint64_t probe;
-    if (embed_model_get_info(model, &info) != EMBED_OK) {
+    char embedder[EMBED_FINGERPRINT_SIZE];
+    if (embed_model_get_info(model, &info) != EMBED_OK ||
+        embed_model_get_fingerprint(model, EMBED_FINGERPRINT_ALL, embedder) != EMBED_OK) {
         tool_error("%s", embed_error_message());
         return NULL;
     }
@@ -89,13 +92,14 @@ char *job_identity(const embed_model *model, embed_instance *instance,
         "%" PRIu64 " parameters\n"
         "device %s %s\n"
         "dtype %s\n"
+        "embedder %s\n"
         "format %s\n"
         "dimensions %zu\n"
         "max-tokens %zu\n"
         "normalize %s\n",
         embed_version(), info.family, info.layers, info.width, info.heads, info.feed_forward,
         info.vocabulary, info.parameters, info.device == EMBED_DEVICE_CUDA ? "cuda" : "cpu",
-        info.instruction_set, dtype_word(info.dtype), format_word(format), width,
+        info.instruction_set, dtype_word(info.dtype), embedder, format_word(format), width,
         settings->max_tokens > 0 ? settings->max_tokens : info.max_tokens,
         !settings->no_normalize && info.normalizes ? "on" : "off");
     n += put_setting(out + n, "prompt", settings->prompt, "the model's");

@@ -63,8 +63,22 @@ static json_t *describe_output(const embed_model *model, const embed_model_info 
                      stopping_word(options.early_stopping));
 }
 
+/* The whole, and its parts: where two models differ, these tell in what. False after a message. */
+static bool add_fingerprints(json_t *facts, embed_model *model)
+{
+    static const char *const keys[] = {"fingerprint", "weights_fingerprint", "tokenizer_fingerprint",
+                                       "pipeline_fingerprint"};
+    for (int part = EMBED_FINGERPRINT_ALL; part <= EMBED_FINGERPRINT_PIPELINE; part++) {
+        char digits[EMBED_FINGERPRINT_SIZE];
+        if (embed_model_get_fingerprint(model, (embed_fingerprint_part)part, digits) != EMBED_OK)
+            return tool_error("%s", embed_error_message());
+        json_object_set_new(facts, keys[part], json_string(digits));
+    }
+    return true;
+}
+
 /* What is known of the model, in the order it is told; NULL: failed, or out of memory. */
-static json_t *describe(const embed_model *model, const embed_model_info *info)
+static json_t *describe(embed_model *model, const embed_model_info *info)
 {
     char device[DEVICE_WORD];
     put_device(device, info->device, info->device_index);
@@ -91,6 +105,10 @@ static json_t *describe(const embed_model *model, const embed_model_info *info)
     }
     if (facts != NULL)
         json_object_set_new(facts, "load_seconds", json_real(info->load_seconds));
+    if (facts != NULL && !add_fingerprints(facts, model)) {
+        json_decref(facts);
+        facts = NULL;
+    }
     return facts;
 }
 
@@ -111,7 +129,7 @@ static void print_fact(const char *key, const json_t *value)
     for (char *c = label; *c != '\0'; c++) {
         if (*c == '_') *c = ' ';
     }
-    printf("%-21s", label);
+    printf("%-22s", label);
     if (strstr(key, "_bytes") != NULL || strcmp(key, "gpu_memory") == 0) {
         put_bytes(bytes, sizeof bytes, (uint64_t)json_integer_value(value));
         printf("%" JSON_INTEGER_FORMAT " (%s)\n", json_integer_value(value), bytes);

@@ -110,6 +110,8 @@ static const tool_option options[] = {
      "each summary's score and a tab before it (default: not)", NULL},
     {"--documents", "N", IS_NUMBER, FIELD(documents), TAKEN_BY_SUMMARIZE,
      "documents under way at the same time (default: chosen for the device)", NULL},
+    {"--metadata", "FILE", IS_TEXT, FIELD(metadata), TAKEN_BY_ENCODE,
+     "what made the rows, as a line of JSON (default: not written)", NULL},
     {"--resume", NULL, IS_FLAG, FIELD(resume), TAKEN_BY_ENCODE,
      "go on where a run with --resume was ended (default: begin)", NULL},
     {"--progress", "auto|always|never", IS_WORD, FIELD(progress), OF_A_FILE,

@@ -71,7 +71,7 @@ void journal_close(journal *j);
 
 /* Lines on which the bytes of every row depend, the text of the input aside. The caller frees it;
  * NULL: failed. */
-char *job_identity(const embed_model *model, embed_instance *instance,
+char *job_identity(embed_model *model, embed_instance *instance,
                    const embed_encode_options *options, const tool_settings *settings,
                    tool_format format, size_t width);
 

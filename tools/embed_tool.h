@@ -50,6 +50,7 @@ typedef struct tool_settings {
     const char *output;
     const char *jsonl_field;
     const char *prompt;
+    const char *metadata;
     int format;    /* tool_format */
     int progress;  /* tool_progress_mode */
     int log_level; /* embed_log_level; 0: warnings */
@@ -303,6 +304,16 @@ size_t rows_header(char *out, tool_format format, uint64_t rows, size_t width);
 bool rows_write(row_writer *writer, const float *row, const embed_item *item);
 bool rows_finish(row_writer *writer); /* after the last row */
 void rows_close(row_writer *writer);
+
+/* ---- what made the rows (embed_metadata.c) -------------------------------------------------
+ */
+
+/* NULL: failed. */
+struct json_t *metadata_describe(embed_model *model, const tool_settings *settings,
+                                 tool_format format, size_t width);
+/* As a file that is whole or not there. */
+bool metadata_write(struct json_t *facts, const char *path, uint64_t rows);
+void metadata_release(struct json_t *facts); /* NULL is fine */
 
 #define FLOAT_TEXT_MAX 16
 

@@ -4,9 +4,12 @@
 #include "base/memory.h"
 #include "base/status.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FIRST_CAPACITY 256
+#define MOST_PRINTED   512
 
 embed_status text_buffer_add(struct text_buffer *buffer, const char *text, size_t length)
 {
@@ -23,6 +26,16 @@ embed_status text_buffer_add(struct text_buffer *buffer, const char *text, size_
     if (length > 0) memcpy(buffer->data + buffer->length, text, length);
     buffer->length += length;
     return EMBED_OK;
+}
+
+embed_status text_buffer_print(struct text_buffer *buffer, const char *format, ...)
+{
+    char text[MOST_PRINTED];
+    va_list values;
+    va_start(values, format);
+    int length = vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    return text_buffer_add(buffer, text, length < MOST_PRINTED ? (size_t)length : MOST_PRINTED - 1);
 }
 
 void text_buffer_free(struct text_buffer *buffer)

@@ -14,6 +14,9 @@ struct text_buffer {
 
 /* Appends text[0..length), which is not a part of the buffer. */
 embed_status text_buffer_add(struct text_buffer *buffer, const char *text, size_t length);
+/* As printf: at most 511 bytes. */
+embed_status text_buffer_print(struct text_buffer *buffer, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* Leaves an empty buffer. */
 void text_buffer_free(struct text_buffer *buffer);
 

@@ -266,6 +266,7 @@ static embed_status set_up(struct tokenizer *tokenizer, const char *folder, bool
     set_up_id_limit(tokenizer);
     TRY(set_up_added_tokens(tokenizer));
     if (!is_byte_bpe) set_up_plain(tokenizer);
+    tokenizer->vocabulary_hash = vocabulary_hash(&tokenizer->parts.vocabulary);
     vocabulary_free(&tokenizer->parts.vocabulary); /* the trie, or the merges, have it all */
     return EMBED_OK;
 }

@@ -7,6 +7,7 @@
 #ifndef LIB_DESCRIPTION_TOKENIZER_H
 #define LIB_DESCRIPTION_TOKENIZER_H
 
+#include "base/hash.h"
 #include "base/text_buffer.h"
 #include "description/token_list.h"
 #include "description/word_cache.h"
@@ -37,6 +38,10 @@ embed_status tokenizer_limit_added(struct tokenizer *tokenizer, size_t rows);
 size_t tokenizer_added_tokens(const struct tokenizer *tokenizer);
 /* Is one of them the last of every text? */
 bool tokenizer_ends_texts(const struct tokenizer *tokenizer);
+
+/* A number for all that ids depend on: equal for two tokenizers that give the same ids, however their
+ * files say it. */
+embed_status tokenizer_hash(struct hash *hash, const struct tokenizer *tokenizer);
 
 struct tokenizer_facts {
     size_t tokens;        /* appended, special tokens included */

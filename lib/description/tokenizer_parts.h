@@ -41,7 +41,7 @@ struct added_token_part {
     struct token_flags flags;
 };
 
-/* What the files say. Starts zeroed; release with tokenizer_parts_free. */
+/* What the files say; what of it decides ids is in tokenizer_hash too. Starts zeroed; release with tokenizer_parts_free. */
 struct tokenizer_parts {
     char *file; /* for messages: the path that most of it comes from */
     bool is_byte_bpe, has_normalizer, has_byte_level_words;
@@ -59,6 +59,9 @@ struct tokenizer_parts {
     int32_t before[TEMPLATE_MAX_IDS], after[TEMPLATE_MAX_IDS];
     size_t before_count, after_count;
 };
+
+/* What is in it, in no order. */
+struct hash vocabulary_hash(const struct vocabulary *vocabulary);
 
 /* Adds a token, or changes the one with the same text. Takes a copy of `text`. */
 embed_status tokenizer_parts_add_token(struct tokenizer_parts *parts, const char *text,
@@ -99,6 +102,7 @@ struct tokenizer {
     struct wordpiece model;
     struct added_tokens raw, normalized;
     size_t id_limit;
+    struct hash vocabulary_hash; /* of parts.vocabulary, which is released when the tokenizer is set up */
     /* Do ASCII letters and digits make words, of themselves or their lower case, and does no
      * token of the normalized set begin with one? */
     bool has_plain_words;

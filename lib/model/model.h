@@ -12,6 +12,13 @@
 
 #include <stdatomic.h>
 
+/* Computed when it is first asked for, and kept by the first thread that has it. */
+struct kept_hash {
+    atomic_int state; /* NOT_KEPT, BEING_KEPT, KEPT */
+    struct hash hash; /* to be read when it is KEPT */
+};
+enum { NOT_KEPT, BEING_KEPT, KEPT };
+
 struct embed_model {
     atomic_size_t references; /* the caller's, and one for each instance */
     char *folder;             /* its canonical path */
@@ -25,6 +32,7 @@ struct embed_model {
     struct generation_rules generation; /* what the folder wants, there */
     size_t max_tokens;
     double load_seconds;
+    struct kept_hash weights_hash; /* see fingerprint.h */
 };
 
 /* With complete options: threads is not 0. */

@@ -67,6 +67,11 @@ bool shared_weights_same_files(const struct weights *a, const struct weights *b)
     return true;
 }
 
+bool shared_weights_are_of(const struct weights *weights, const struct weight_files *files)
+{
+    return same_files((const struct shared_weights *)weights, files);
+}
+
 static void destroy(struct shared_weights *shared)
 {
     weights_release(&shared->weights, shared->backend);

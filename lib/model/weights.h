@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "backend/thread_team.h"
+#include "base/hash.h"
 #include "model/decoder.h"
 #include "model/encoder.h"
 #include "model/weight_files.h"
@@ -32,6 +33,12 @@ void weights_release(struct weights *weights, struct backend *backend);
 embed_status weights_measure(struct weights *weights, const struct transformer_config *config,
                              const struct backend *backend, const struct weight_files *files);
 
+/* A number for the tensors in these files that weights_load reads, their dtypes and shapes: the same for
+ * any device and dtype, and for any way to divide them into files. */
+embed_status weights_hash(struct hash *hash, const struct transformer_config *config,
+                          const struct backend *backend, const struct weight_files *files,
+                          struct thread_team *team);
+
 /* Weights by their files, device and dtype, kept once in a process for all models that are
  * open: loads them, or takes part in those that are there. Any thread. The result is read-only;
  * give it back with shared_weights_close. */
@@ -42,5 +49,7 @@ void shared_weights_close(const struct weights *weights); /* NULL is fine */
 
 /* Were both read from the same files? */
 bool shared_weights_same_files(const struct weights *a, const struct weights *b);
+/* Were they read from these files, and have these not been written to since? */
+bool shared_weights_are_of(const struct weights *weights, const struct weight_files *files);
 
 #endif
