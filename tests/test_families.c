@@ -139,7 +139,8 @@ static void test_settings_of_tokenizer(void **state)
     (void)state;
     check_setting(E5, "\"do_lower_case\": true", "\"do_lower_case\": false");
     check_setting(E5, "\"strip_accents\": null", "\"strip_accents\": false");
-    check_setting(E5, "\"tokenize_chinese_chars\": true", "\"tokenize_chinese_chars\": false");
+    check_setting(E5, "\"tokenize_chinese_chars\": true",
+                  "\"tokenize_chinese_chars\": false");
     check_setting(ROBERTA, "\"add_prefix_space\": false", "\"add_prefix_space\": true");
 
     /* A class that takes all of tokenizer.json. */
@@ -152,8 +153,8 @@ static void test_settings_of_tokenizer(void **state)
     test_remove_folder(folder);
 }
 
-/* Puts `after` in the place of every `before` in the header of a safetensors file. Before the tensors
- * stand eight bytes that say how long it is. */
+/* Puts `after` in the place of every `before` in the header of a safetensors file. The first eight
+ * bytes say how long that is. */
 static void rename_tensors(const char *folder, const char *name, const char *before,
                            const char *after)
 {
@@ -189,7 +190,8 @@ static void check_same_rows(const char *folder, const char *other)
     struct vector_lines lines = vector_lines_load(PADDED);
     embed_text *texts = texts_of(&lines);
     struct opened a = open_model(folder, 0, 0), b = open_model(other, 0, 0);
-    float *expected = encode(&a, texts, lines.count, NULL), *rows = encode(&b, texts, lines.count, NULL);
+    float *expected = encode(&a, texts, lines.count, NULL);
+    float *rows = encode(&b, texts, lines.count, NULL);
     assert_int_equal(a.width, b.width);
     assert_memory_equal(rows, expected, lines.count * a.width * sizeof *rows);
     free(rows);
@@ -286,7 +288,8 @@ static void test_config(void **state)
     } edits[] = {
         {ROBERTA, "\"pad_token_id\": 1", "\"pad_token_id\": 800", EMBED_BAD_FILE,
          "\"pad_token_id\" is 800, must be"},
-        {ROBERTA, "\"pad_token_id\": 1", "\"pad_token_id\": -1", EMBED_BAD_FILE, "\"pad_token_id\""},
+        {ROBERTA, "\"pad_token_id\": 1", "\"pad_token_id\": -1", EMBED_BAD_FILE,
+         "\"pad_token_id\""},
         {ROBERTA, "\"pad_token_id\": 1", "\"pad_token_id\": 65", EMBED_BAD_FILE,
          "\"max_position_embeddings\" is 66, must be 67 or more"},
         {ROBERTA, "\"pad_token_id\": 1", "\"pad_token_id\": 6", EMBED_BAD_FILE,

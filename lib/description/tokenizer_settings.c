@@ -1,8 +1,8 @@
 /* tokenizer_settings.c - what tokenizer_config.json says otherwise than tokenizer.json
  *
- * transformers makes the tokenizers of its BERT and RoBERTa classes anew: of tokenizer.json it takes
- * the vocabulary, of tokenizer_config.json how texts are normalized and split. A class that says
- * nothing of the kind, as PreTrainedTokenizerFast, takes all of tokenizer.json.
+ * transformers makes the tokenizers of its BERT and RoBERTa classes anew: of tokenizer.json it
+ * takes the vocabulary, of tokenizer_config.json how texts are normalized and split. A class that
+ * says nothing of the kind, as PreTrainedTokenizerFast, takes all of tokenizer.json.
  */
 #include "base/log.h"
 #include "base/status.h"
@@ -17,8 +17,9 @@ static bool class_has_settings(const char *name)
                                         "Roberta", "Bart"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t length = strlen(known[i]);
+        const char *rest = name + length;
         if (strncmp(name, known[i], length) == 0 &&
-            (strcmp(name + length, "Tokenizer") == 0 || strcmp(name + length, "TokenizerFast") == 0))
+            (strcmp(rest, "Tokenizer") == 0 || strcmp(rest, "TokenizerFast") == 0))
             return true;
     }
     return false;
@@ -54,7 +55,7 @@ static embed_status read_normalizer(struct normalizer_options *options,
 static embed_status read_settings(struct tokenizer_parts *parts, const struct config_file *file)
 {
     const struct config_object *object;
-    const char *class = "BertTokenizer"; /* where none is named, transformers takes the model's own */
+    const char *class = "BertTokenizer"; /* none named: transformers takes the model's own */
     TRY(config_file_object(file, &object));
     TRY(config_text(file, object, "tokenizer_class", false, &class));
     if (!class_has_settings(class)) return EMBED_OK;

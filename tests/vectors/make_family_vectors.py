@@ -194,8 +194,8 @@ def distilbert_weights(config, seed, spread):
 
 def make_tiny_distilbert(lines, tiny_lines):
     """distilbert-base-uncased and what was made of it with transformers alone: no modules.json, so
-    mean pooling and no Normalize; no tokenizer.json.
-    F32 in three shards."""
+    mean pooling and no Normalize; no tokenizer.json; a tokenizer for 512 tokens where there are 50
+    positions. F32 in three shards."""
     tokenizer, vocabulary = make_tokenizer(lines, 900, lowercase=True)
     config = DistilBertConfig(vocab_size=len(vocabulary), dim=40, n_layers=2, n_heads=5,
                               hidden_dim=72, max_position_embeddings=50,
@@ -203,7 +203,7 @@ def make_tiny_distilbert(lines, tiny_lines):
     folder = start("tiny-distilbert", config, "DistilBertModel")
     write_weights(folder, tensors(distilbert_weights(config, 13, 0.25), "float32"), shards=3)
     write_bert_tokenizer(folder, None, vocabulary, {
-        "model_max_length": 50, "tokenizer_class": "DistilBertTokenizer"})
+        "model_max_length": 512, "tokenizer_class": "DistilBertTokenizer"})
     tokenizer.enable_truncation(50)
     ids = [tokenizer.encode(line).ids for line in tiny_lines]
     make_vectors("tiny-distilbert", tiny_lines, 50, ids)
@@ -248,7 +248,8 @@ def make_tiny_arctic(lines, tiny_lines):
     write_weights(folder, tensors(make_weights(config, 15, 0.2), "bfloat16"))
     write_bert_tokenizer(folder, tokenizer, vocabulary, {
         "model_max_length": 48, "tokenizer_class": "BertTokenizer"})
-    base, kind = "sentence_transformers.base.modules.", "sentence_transformers.sentence_transformer."
+    base = "sentence_transformers.base.modules."
+    kind = "sentence_transformers.sentence_transformer."
     write_json(folder / "modules.json", [
         {"idx": 0, "name": "0", "path": "", "type": base + "transformer.Transformer"},
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": kind + "modules.pooling.Pooling"},
