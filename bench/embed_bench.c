@@ -1,7 +1,7 @@
 /* embed_bench.c - embed-bench: how fast libembed is on this machine, and what to set for it
  *
- * This file finds the command and explains the commands; each is one file of its own. Rows are CSV with
- * a header, below a line that says what the machine is, or JSON.
+ * This file finds the command and explains the commands; each is one file of its own. Rows are CSV
+ * with a header, below a line that says what the machine is, or JSON.
  */
 #include "embed_bench.h"
 
@@ -39,7 +39,7 @@ static const struct command commands[] = {
     {"summarize", command_summarize, OF_SUMMARIZE,
      "-m FOLDER --texts N --tokens N --new-tokens N --beams N [options]",
      "a batch of documents through a model that generates",
-     "N documents of so many random ids, all under way at once, summaries of exactly so many tokens.",
+     "N documents of so many random ids, all under way at once; summaries of exactly N tokens.",
      "embed-bench summarize -m bart-large-cnn --texts 4 --tokens 512 --new-tokens 60 --beams 4", 0,
      0},
 };

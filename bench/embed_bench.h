@@ -1,7 +1,8 @@
 /* embed_bench.h - what the parts of embed-bench share
  *
- * A measurement that cannot go on ends the program: die() says why in one line, and exit status 1. What
- * is wrong with a call is told before anything is opened, with exit status 2 and the usage line.
+ * A measurement that cannot go on ends the program: die() says why in one line, and exit status 1.
+ * What is wrong with a call is told before anything is opened, with exit status 2 and the usage
+ * line.
  */
 #ifndef BENCH_EMBED_BENCH_H
 #define BENCH_EMBED_BENCH_H
@@ -103,8 +104,8 @@ int32_t any_id(size_t i, const embed_model_info *info);
 
 #define MOST_COLUMNS 40
 
-/* CSV: a comment with the machine, a header, rows. JSON: the machine and each row an object on a line of
- * its own. Columns are named as the first row is written. */
+/* CSV: a comment with the machine, a header, rows. JSON: the machine and each row an object on a
+ * line of its own. Columns are named as the first row is written. */
 struct table {
     FILE *out;
     bool json, has_header;
@@ -129,8 +130,8 @@ void table_model(struct table *table, const embed_model_info *info); /* device t
 /* "CPU ..., cores ..., instruction sets ..., GPU ..., driver ..., libembed ..., commit ...". */
 void machine_line(char *out, size_t capacity); /* (embed_bench_machine.c) */
 
-/* FLOP per second of multiply-adds in registers, or of what takes their place in BF16 and INT8, on so
- * many threads at a time (embed_bench_roof.c); 0 where the instruction set is not known. */
+/* FLOP per second of multiply-adds in registers, or of what takes their place in BF16 and INT8, on
+ * so many threads at a time (embed_bench_roof.c); 0 where the instruction set is not known. */
 double roof_flops(const char *instruction_set, unsigned threads);
 
 /* Bytes a second that so many threads read, from a block that no cache holds: one pass over it

@@ -1,7 +1,8 @@
 /* embed_bench_bandwidth.c - how fast this machine's memory is read
  *
  * A plain loop over 1 GiB, each thread its own part: what a step of generation, which reads all
- * weights of the decoder, cannot be faster than. A third-level cache of 384 MiB is the largest known.
+ * weights of the decoder, cannot be faster than. A third-level cache of 384 MiB is the largest
+ * known.
  */
 #include "embed_bench.h"
 

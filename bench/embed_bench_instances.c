@@ -1,10 +1,10 @@
 /* embed_bench_instances.c - embed-bench instances: how many fit GPUs of 8 to 24 GiB, by plan
  *
- * Of a model that generates: instances of 1, 4, 16 and 64 documents under way, with beams
- * and lengths as the folder sets them; `documents_in_all` are those of all instances, and
- * `documents_of_one` how many a single instance can have instead. Beside the rule of systems that keep
- * a model in each instance: (free - 2.0 GB) / 1.5 GB, free being the whole memory. Needs no GPU; of the
- * weights only the headers are read.
+ * Of a model that generates: instances of 1, 4, 16 and 64 documents under way, with beams and
+ * lengths as the folder sets them; `documents_in_all` are those of all instances, and
+ * `documents_of_one` how many a single instance can have instead. Beside the rule of systems that
+ * keep a model in each instance: (free - 2.0 GB) / 1.5 GB, free being the whole memory. Needs no
+ * GPU; of the weights only the headers are read.
  */
 #include "embed_bench.h"
 

@@ -1,7 +1,7 @@
-/* embed_bench_kernels.c - embed-bench kernels: each CPU kernel on one core, right and fast in one row
+/* embed_bench_kernels.c - embed-bench kernels: each CPU kernel on one core, its error and its time
  *
- * Difference to the naive kernel, microseconds, GFLOP/s, share of the core's own roof, which is timed in
- * the same run. Times are the best of many: the kernel's, not the neighbours'.
+ * Difference to the naive kernel, microseconds, GFLOP/s, share of the core's own roof, which is
+ * timed in the same run. Times are the best of many: the kernel's, not the neighbours'.
  */
 #include "embed_bench.h"
 #include "kernels/kernels.h"

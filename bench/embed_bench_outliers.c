@@ -1,9 +1,10 @@
 /* embed_bench_outliers.c - points that are far off their neighbours
  *
- * Along the axis of batches a call's time is nearly a line: a part that every call has, and a part for
- * each text. A point whose rate is more than a fifth off the line between its neighbours (at an end:
- * whose texts take a fifth longer than the neighbour's) is measured again, together with them: the worst
- * first, since it makes its neighbours look odd. One that stays so is nobody's neighbour any more.
+ * Along the axis of batches a call's time is nearly a line: a part that every call has, and a part
+ * for each text. A point whose rate is more than a fifth off the line between its neighbours (at an
+ * end: whose texts take a fifth longer than the neighbour's) is measured again, together with them:
+ * the worst first, since it makes its neighbours look odd. One that stays so is nobody's neighbour
+ * any more.
  */
 #include "embed_bench_sweep.h"
 

@@ -1,7 +1,8 @@
 /* embed_bench_plot.c - a sweep as a picture, drawn by gnuplot
  *
- * Three panels above the same axis of texts in a call: rate, latency, memory. A line for each length,
- * chunk and number of instances.
+ * Three panels above the same axis: rate, latency, memory. The axis is texts in a call, or, where
+ * only one number of these was measured, tokens in a chunk or instances; what else varies are
+ * lines.
  */
 #include "embed_bench_sweep.h"
 
@@ -26,47 +27,73 @@ const char *plot_objection(void)
     return "gnuplot is not installed (Debian: apt-get install gnuplot-nox)";
 }
 
-/* Points that differ in their batch only; those of a line follow each other. */
-static bool same_line(const struct point *a, const struct point *b)
+/* ---- axis and lines ------------------------------------------------------------------------ */
+
+enum x_axis { BY_BATCH, BY_CHUNK, BY_INSTANCES };
+
+static enum x_axis choose_axis(const struct settings *settings)
 {
-    return a->source == b->source && a->chunk == b->chunk && a->instances == b->instances;
+    if (settings->batch.count > 1) return BY_BATCH;
+    if (settings->chunks.count > 1) return BY_CHUNK;
+    return settings->instances.count > 1 ? BY_INSTANCES : BY_BATCH;
 }
 
-/* The names of lines tell what varies. */
-static void put_title(FILE *out, const struct sweep *sweep, const struct point *point)
+static size_t x_of(const struct point *point, enum x_axis axis)
+{
+    return axis == BY_BATCH ? point->batch : axis == BY_CHUNK ? point->chunk : point->instances;
+}
+
+static bool same_line(const struct point *a, const struct point *b, enum x_axis axis)
+{
+    return a->source == b->source && (axis == BY_BATCH || a->batch == b->batch) &&
+           (axis == BY_CHUNK || a->chunk == b->chunk) &&
+           (axis == BY_INSTANCES || a->instances == b->instances);
+}
+
+/* The names of lines tell what varies among them. */
+static void put_title(FILE *out, const struct sweep *sweep, const struct point *point,
+                      enum x_axis axis)
 {
     const struct settings *settings = sweep->settings;
+    bool by_chunk = settings->chunks.count > 1 && axis != BY_CHUNK;
+    bool by_instances = settings->instances.count > 1 && axis != BY_INSTANCES;
     const char *between = "";
-    if (sweep->source_count > 1 || (settings->chunks.count == 1 && settings->instances.count == 1)) {
+    if (sweep->source_count > 1 || (!by_chunk && !by_instances)) {
         if (point->source->tokens > 0) fprintf(out, "%zu tokens", point->source->tokens);
         else fprintf(out, "lines of %.0f tokens in the mean", point->source->mean_tokens);
         between = ", ";
     }
-    if (settings->instances.count > 1) {
+    if (by_instances) {
         fprintf(out, "%s%zu instance%s", between, point->instances,
                 point->instances > 1 ? "s" : "");
         between = ", ";
     }
-    if (settings->chunks.count > 1) fprintf(out, "%schunks of %zu", between, point->chunk);
+    if (by_chunk) fprintf(out, "%schunks of %zu", between, point->chunk);
 }
 
-/* batch rate low high p50 p95 p99 peak, for each line of the picture as $lineN. */
-static size_t put_data(FILE *out, const struct sweep *sweep, const struct point **firsts)
+/* ---- the script ---------------------------------------------------------------------------- */
+
+/* x, rate, its least and largest, median and 99th percentile, peak: each line of the picture as
+ * $lineN. */
+static size_t put_data(FILE *out, const struct sweep *sweep, const struct point **firsts,
+                       enum x_axis axis)
 {
     size_t lines = 0;
     for (size_t i = 0; i < sweep->count && lines < MOST_LINES; i++) {
         const struct point *first = &sweep->points[i];
         bool known = first->outcome != POINT_MEASURED || first->rounds == 0;
-        for (size_t l = 0; l < lines && !known; l++) known = same_line(firsts[l], first);
+        for (size_t l = 0; l < lines && !known; l++) known = same_line(firsts[l], first, axis);
         if (known) continue;
         fprintf(out, "$line%zu << END\n", lines);
         for (size_t j = i; j < sweep->count; j++) {
             const struct point *point = &sweep->points[j];
             double sorted[MOST_ROUNDS];
-            if (point->outcome != POINT_MEASURED || point->rounds == 0 || !same_line(first, point))
+            if (point->outcome != POINT_MEASURED || point->rounds == 0 ||
+                !same_line(first, point, axis))
                 continue;
             memcpy(sorted, point->rates, point->rounds * sizeof *sorted);
-            fprintf(out, "%zu %.3f %.3f %.3f %.5f %.5f %.3f\n", point->batch, point->result.rate,
+            fprintf(out, "%zu %.3f %.3f %.3f %.5f %.5f %.3f\n", x_of(point, axis),
+                    point->result.rate,
                     percentile(sorted, point->rounds, 0), percentile(sorted, point->rounds, 1),
                     1e3 * point->result.p50, 1e3 * point->result.p99, 1e-6 * (double)point->peak);
         }
@@ -77,17 +104,18 @@ static size_t put_data(FILE *out, const struct sweep *sweep, const struct point 
 }
 
 static void put_lines(FILE *out, const struct sweep *sweep, const struct point *const *firsts,
-                      size_t lines, const char *columns, const char *style, bool named)
+                      size_t lines, const char *columns, const char *style,
+                      const enum x_axis *named)
 {
     for (size_t l = 0; l < lines; l++) {
         fprintf(out, "%s$line%zu using %s %s linecolor %zu ", l > 0 ? ", " : "plot ", l, columns,
                 style, l + 1);
-        if (!named) {
+        if (named == NULL) {
             fputs("notitle", out);
             continue;
         }
         fputs("title \"", out);
-        put_title(out, sweep, firsts[l]);
+        put_title(out, sweep, firsts[l], *named);
         fputs("\"", out);
     }
 }
@@ -109,40 +137,47 @@ static void put_heading(FILE *out, const struct sweep *sweep)
     put_quoted(out, slash != NULL && slash[1] != '\0' ? slash + 1 : sweep->settings->folder);
     fprintf(out, ", %s, ", dtype_name(info->dtype));
     put_quoted(out, info->device_name);
-    if (info->device == EMBED_DEVICE_CPU) fprintf(out, ", %u thread%s", info->threads, info->threads > 1 ? "s" : "");
+    if (info->device == EMBED_DEVICE_CPU)
+        fprintf(out, ", %u thread%s", info->threads, info->threads > 1 ? "s" : "");
     fputs("\" noenhanced\n", out);
 }
 
 static void put_script(FILE *out, const struct sweep *sweep, const char *path)
 {
+    static const char *const names[] = {"texts in a call", "tokens in a chunk", "instances"};
     const struct point *firsts[MOST_LINES];
+    enum x_axis axis = choose_axis(sweep->settings);
     fputs("set terminal svg size 800,900 font 'sans-serif,14' background 'white'\n", out);
     fputs("set output \"", out);
     put_quoted(out, path);
     fputs("\"\n", out);
-    size_t lines = put_data(out, sweep, firsts);
+    size_t lines = put_data(out, sweep, firsts, axis);
     put_heading(out, sweep);
+    if (sweep->count == sweep->source_count) { /* one value of x: gnuplot has no range for it */
+        double x = (double)x_of(sweep->points, axis);
+        fprintf(out, "set xrange [%g:%g]\n", x / 2, 2 * x);
+    }
     fputs("set logscale x 2\nset grid\nset border 3\nset tics nomirror out\n"
           "set lmargin 11\nset rmargin 3\nset xtics format '%.0f'\n"
           "set offsets graph 0.03, graph 0.03, 0, 0\n"
           "set key noenhanced bottom right samplen 2\nset yrange [0:*]\nset format y '%.0f'\n"
           "set ylabel 'sentences/s'\n", out);
     put_lines(out, sweep, firsts, lines, "1:2:3:4", "with yerrorlines linewidth 2 pointtype 7 "
-              "pointsize 0.5", true);
+              "pointsize 0.5", &axis);
     fputs("\nset logscale y\nset yrange [*:*]\nset format y '%g'\n"
           "set ylabel 'latency of a call, ms'\nset key bottom right\n", out);
     put_lines(out, sweep, firsts, lines, "1:5", "with linespoints linewidth 2 pointtype 7 "
-              "pointsize 0.5", false);
+              "pointsize 0.5", NULL);
     fputs(", NaN with lines linewidth 2 linecolor 'black' title 'median', "
           "NaN with lines linewidth 1 dashtype 2 linecolor 'black' title '99th percentile'", out);
     for (size_t l = 0; l < lines; l++)
         fprintf(out, ", $line%zu using 1:6 with lines linewidth 1 dashtype 2 linecolor %zu notitle",
                 l, l + 1);
     fputs("\nunset logscale y\nset yrange [0:*]\nset format y '%.0f'\nunset key\n", out);
-    fprintf(out, "set ylabel '%s, MB'\nset xlabel 'texts in a call'\n",
-            sweep->info.device == EMBED_DEVICE_CPU ? "peak memory" : "GPU memory");
+    fprintf(out, "set ylabel '%s, MB'\nset xlabel '%s'\n",
+            sweep->info.device == EMBED_DEVICE_CPU ? "peak memory" : "GPU memory", names[axis]);
     put_lines(out, sweep, firsts, lines, "1:7", "with linespoints linewidth 2 pointtype 7 "
-              "pointsize 0.5", false);
+              "pointsize 0.5", NULL);
     fputs("\nunset multiplot\nset output\n", out);
 }
 

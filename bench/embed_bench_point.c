@@ -1,17 +1,17 @@
 /* embed_bench_point.c - one round of one point
  *
- * Each instance has a thread and embeds texts in calls of the point's size for so many seconds, after one
- * call that is not counted (on the CPU of no more texts than touch all its memory).
+ * Each instance has a thread and embeds texts in calls of the point's size for so many seconds,
+ * after one call that is not counted (on the CPU of no more texts than touch all its memory).
  *
- * Where the time goes. Tokenizing is timed by itself, by embed_tokenize of the same texts in the same
- * pieces. On the CPU a call first tokenizes, then computes, and copies nothing: the rest is computing.
- * On a GPU tokenizing goes on while the GPU computes; there the calls are made once more with ids in
- * place of texts, and what they take is copying in, computing and copying out together: embed.h does not
- * tell these apart, and neither does this.
+ * Where the time goes. Tokenizing is timed by itself, by embed_tokenize of the same texts in the
+ * same pieces. On the CPU a call first tokenizes, then computes, and copies nothing: the rest is
+ * computing. On a GPU tokenizing goes on while the GPU computes; there the calls are made once more
+ * with ids in place of texts, and what they take is copying in, computing and copying out together:
+ * embed.h does not tell these apart, and neither does this.
  *
- * Memory. On the CPU the peak is the process's resident high-water mark, set back before each round; it
- * has the weights' file pages, texts and rows in it. On a GPU it is what embed_memory reports: context,
- * library, weights and all instances.
+ * Memory. On the CPU the peak is the process's resident high-water mark, set back before each
+ * round; it has the weights' file pages, texts and rows in it. On a GPU it is what embed_memory
+ * reports: context, library, weights and all instances.
  */
 #include "embed_bench_sweep.h"
 

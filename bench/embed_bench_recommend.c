@@ -116,7 +116,8 @@ static void choose_instances(struct recommendation *out, const struct sweep *swe
 
 /* ---- batch --------------------------------------------------------------------------------- */
 
-/* The points of a curve: one length, the chosen chunk and instances, by batch; NULL where there is none. */
+/* The points of a curve: one length, the chosen chunk and instances, by batch; NULL where there is
+ * none. */
 static size_t find_curve(const struct point **curve, const struct sweep *sweep,
                          const struct recommendation *out, const struct source *source)
 {
@@ -140,8 +141,8 @@ static double best_few(const struct point *const *curve, size_t count, size_t ba
     return sorted[count > BEST_OF ? count - BEST_OF : 0];
 }
 
-/* A point's rate as a share of what the best few had in the same round: a slow minute of the machine
- * hits both. The median of all rounds. */
+/* A point's rate as a share of what the best few had in the same round: a slow minute of the
+ * machine hits both. The median of all rounds. */
 static double share_of_best(const struct point *point, const struct point *const *curve,
                             double least, size_t batches)
 {
@@ -149,7 +150,8 @@ static double share_of_best(const struct point *point, const struct point *const
     for (size_t r = 0; r < point->rounds; r++) {
         double sum = 0, count = 0;
         for (size_t b = 0; b < batches; b++) {
-            if (curve[b] == NULL || curve[b]->result.rate < least || r >= curve[b]->rounds) continue;
+            if (curve[b] == NULL || curve[b]->result.rate < least || r >= curve[b]->rounds)
+                continue;
             sum += curve[b]->rates[r];
             count++;
         }
@@ -218,8 +220,8 @@ static void choose_batch(struct recommendation *out, const struct sweep *sweep)
 
 /* ---- delay --------------------------------------------------------------------------------- */
 
-/* What a call takes besides its texts: of the smallest, by what texts take in the recommended one. In
- * the mean of all lengths. */
+/* What a call takes besides its texts: of the smallest, by what texts take in the recommended one.
+ * In the mean of all lengths. */
 static double call_overhead(const struct sweep *sweep, const struct recommendation *out,
                             double *batch_seconds)
 {
@@ -231,7 +233,7 @@ static double call_overhead(const struct sweep *sweep, const struct recommendati
                                          out->instances, source);
         const struct point *point = find(sweep, out->batch, out->chunk, out->instances, source);
         if (small == NULL || point == NULL) continue;
-        sum += (double)small->batch / small->result.rate - (double)small->batch / point->result.rate;
+        sum += (double)small->batch * (1 / small->result.rate - 1 / point->result.rate);
         *batch_seconds += (double)point->batch / point->result.rate;
         count++;
     }
@@ -239,8 +241,8 @@ static double call_overhead(const struct sweep *sweep, const struct recommendati
     return count > 0 ? fmax(0, sum * (double)out->instances / count) : 0;
 }
 
-/* To wait as long as a call costs besides its texts: longer costs more than it saves. In steps of 1, 2
- * and 5. */
+/* To wait as long as a call costs besides its texts: longer costs more than it saves. In steps of
+ * 1, 2 and 5. */
 static void choose_delay(struct recommendation *out, const struct sweep *sweep)
 {
     static const size_t steps[] = {5000, 2000, 1000, 500, 200, 100, 50, 20, 10};

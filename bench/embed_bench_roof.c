@@ -1,8 +1,8 @@
 /* embed_bench_roof.c - what the processor can multiply and add at most
  *
- * A loop of multiply-adds (in BF16 and INT8, of dot products of pairs and quads) that touches registers
- * only, on as many threads as asked, each of which takes the best of its times: no kernel on them is
- * faster. Compiled with contraction to fused multiply-adds.
+ * A loop of multiply-adds (in BF16 and INT8, of dot products of pairs and quads) that touches
+ * registers only, on as many threads as asked, each of which takes the best of its times: no kernel
+ * on them is faster. Compiled with contraction to fused multiply-adds.
  */
 #include "embed_bench.h"
 

@@ -1,7 +1,7 @@
 /* embed_bench_rounds.c - all points of a sweep, in rounds, within the time that was given
  *
- * A round measures every point once, the next one in the opposite order: what grows slower or faster
- * with time, as a shared machine does, hits all points alike.
+ * A round measures every point once, the next one in the opposite order: what grows slower or
+ * faster with time, as a shared machine does, hits all points alike.
  */
 #include "embed_bench_sweep.h"
 
@@ -73,24 +73,24 @@ static double plan(struct sweep *sweep, double window)
         bool real = point->source->tokens == 0;
         double call = (double)(point->batch * point->instances) / point->source->rate;
         point->seconds = fmax(window, call);
-        if (on_cpu) point->seconds *= real ? 1.1 : 1;   /* with tokenizing */
-        else point->seconds = (real ? 2 : 1) * point->seconds + call; /* with ids, and the warm-up */
+        if (on_cpu) point->seconds *= real ? 1.1 : 1; /* with tokenizing */
+        else point->seconds = (real ? 2 : 1) * point->seconds + call; /* with ids, and warm-up */
         if (point->outcome == POINT_WAITS) sum += point->seconds;
     }
     return sum * (double)sweep->rounds;
 }
 
-/* Leaves the points out that take longest, until the others fit. What these take. */
+/* Leaves the points out that take longest, until the others fit or one is left. What these take. */
 static double leave_out(struct sweep *sweep, double all, double given)
 {
-    while (all > given) {
-        struct point *longest = NULL;
+    for (size_t left = sweep->count; all > given && left > 1; left--) {
+        struct point *longest = &sweep->points[0];
         for (size_t i = 0; i < sweep->count; i++) {
             struct point *point = &sweep->points[i];
             if (point->outcome != POINT_WAITS) continue;
-            if (longest == NULL || point->seconds >= longest->seconds) longest = point;
+            if (longest->outcome != POINT_WAITS || point->seconds >= longest->seconds)
+                longest = point;
         }
-        if (longest == NULL) break;
         longest->outcome = POINT_TAKES_TOO_LONG;
         snprintf(longest->note, sizeof longest->note,
                  "takes too long: about %.1f s a round, of %g s for all", longest->seconds,

@@ -1,12 +1,12 @@
 /* embed_bench_summarize.c - embed-bench summarize: documents through encoder and decoder
  *
- * All documents are under way at once, as a batch; each is of so many random ids, and gets a summary
- * of exactly so many new tokens: what is timed does not depend on what the weights are.
+ * All documents are under way at once, as a batch; each is of so many random ids, and gets a
+ * summary of exactly so many new tokens: what is timed does not depend on what the weights are.
  *
  * A step of the decoder cannot take less time than the memory needs to give what it reads: its
  * weights once (the layers without the projections of cross keys and values, which each document
- * needs once, and the head) and the keys and values of the documents and beams. On a CPU the memory's
- * rate is measured in the same run, the best of the rounds.
+ * needs once, and the head) and the keys and values of the documents and beams. On a CPU the
+ * memory's rate is measured in the same run, the best of the rounds.
  */
 #include "embed_bench.h"
 

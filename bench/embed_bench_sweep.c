@@ -2,10 +2,10 @@
  *
  * Every combination of the axes is a point (embed_bench_point.c), all are measured in rounds
  * (embed_bench_rounds.c), what is odd is measured again (embed_bench_outliers.c), and what to set
- * follows (embed_bench_recommend.c). Share of the roof: FLOP of the linear layers and of attention, of
- * what a loop in registers reaches on as many threads, measured after each round in the same run
- * (embed_bench_roof.c); in INT8 of the roof of INT8, though attention is not. Of a GPU there is none:
- * embed.h gives no way to measure it, tests/gpu/run speed does it by kernel.
+ * follows (embed_bench_recommend.c). Share of the roof: FLOP of the linear layers and of attention,
+ * of what a loop in registers reaches on as many threads, measured after each round in the same run
+ * (embed_bench_roof.c); in INT8 of the roof of INT8, though attention is not. Of a GPU there is
+ * none: embed.h gives no way to measure it, tests/gpu/run speed does it by kernel.
  */
 #include "embed_bench_sweep.h"
 

@@ -1,8 +1,8 @@
 /* embed_bench_sweep.h - what the parts of embed-bench sweep share
  *
- * A point is one combination of the axes. It is measured in rounds, for so many seconds in each. Which
- * lines of a file come in that time differs from point to point: a rate of texts is that of tokens, by
- * the mean length of all lines.
+ * A point is one combination of the axes. It is measured in rounds, for so many seconds in each.
+ * Which lines of a file come in that time differs from point to point: a rate of texts is that of
+ * tokens, by the mean length of all lines.
  */
 #ifndef BENCH_EMBED_BENCH_SWEEP_H
 #define BENCH_EMBED_BENCH_SWEEP_H
@@ -110,7 +110,8 @@ bool profile_write(const char *path, const struct sweep *sweep,
 const char *plot_objection(void);
 bool plot_write(const char *path, const struct sweep *sweep);
 
-/* A file that appears under its name when it is whole (embed_bench_output.c). On failure they say why. */
+/* A file that appears under its name when it is whole (embed_bench_output.c). On failure they say
+ * why. */
 FILE *output_begin(const char *path);
 bool output_commit(FILE *file, const char *path);
 /* The same for one that another program writes: under which name; then it is whole, or nothing. */

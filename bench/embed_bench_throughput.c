@@ -55,7 +55,8 @@ static void measure(const struct settings *settings, const struct work *work,
     for (size_t i = 0; i < work->count; i++) tokens += items[i].tokens;
     for (size_t r = 0; r < rounds; r++) {
         double start = now();
-        check(embed_instance_encode(instance, work->texts, work->count, NULL, rows, capacity, NULL));
+        check(
+            embed_instance_encode(instance, work->texts, work->count, NULL, rows, capacity, NULL));
         times[r] = now() - start;
     }
     print_row(settings, info, work, tokens, rounds, percentile(times, rounds, 0.5));

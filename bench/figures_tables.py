@@ -76,8 +76,7 @@ def rates(name):
     """Every number of a run that a reader might ask for, and its plot."""
     comments, rows = read(name)
     head = [texts_of(rows[0]), "", "sentences/s", "tokens/s", "ratio", "worst cosine", "peak MiB"]
-    held = any("--isa avx2" in comment for comment in comments)
-    body = [[engine_of(row) + (" (not held to AVX2)" if held and not row["instruction_set"] else ""),
+    body = [[engine_of(row) + (f" ({row['instruction_set']} to AVX2)" if "held" in row["instruction_set"] else ""),
              DTYPES[row["dtype"]], rate(row), f"{int(row['tokens_per_s']):,}", row["ratio"],
              row["worst_cosine"], row["peak_mib"]] for row in rows]
     return f"![sentences/s](results/{name}.svg)\n\n" + table(head, body) + source(name, comments)

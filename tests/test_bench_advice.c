@@ -1,4 +1,5 @@
-/* test_bench_advice.c - what embed-bench sweep recommends, and what it measures again, from made-up points
+/* test_bench_advice.c - what embed-bench sweep recommends, and what it measures again, from made-up
+ * points
  *
  * The sources are compiled into this test: a sweep of real figures cannot be told what to find.
  */
@@ -222,7 +223,8 @@ static void test_tokenizing(void **state)
     (void)state;
     make(9, one_chunk, 1, 1);
     set_line(4e-3);
-    double call = (double)points[5].batch / points[5].result.rate, compute = points[5].result.compute;
+    double call = (double)points[5].batch / points[5].result.rate;
+    double compute = points[5].result.compute;
     set_rate(&points[5], 0.6 * points[5].result.rate);
     points[5].result.compute = compute;
     points[5].result.tokenize = call / 0.6 - call;

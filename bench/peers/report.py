@@ -10,6 +10,8 @@ import statistics
 import subprocess
 import sys
 
+import engines
+
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16")
 
 
@@ -58,14 +60,15 @@ def baseline_of(wanted, ready):
     return ready[0]
 
 
-def held(wanted, engine):
-    """The instruction set: as the engine names it, else as it was held to."""
-    return engine.facts["isa"] or (wanted.isa if wanted.isa and engine.can_be_held() else "")
+def instruction_set(wanted, engine):
+    """As the engine names it, else as it was held to; nothing where neither is known."""
+    held = engines.NOT_HELD.get(engine.name, wanted.isa) if wanted.isa else ""
+    return engine.facts["isa"] or held
 
 
 def common(wanted, engine):
     return {"engine": engine.name, "version": engine.facts["version"], "dtype": engine.dtype,
-            "instruction_set": held(wanted, engine), "threads": wanted.threads}
+            "instruction_set": instruction_set(wanted, engine), "threads": wanted.threads}
 
 
 def quality(engine):
