@@ -12,7 +12,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MOST_LINES 64
+enum {
+    MOST_LINES = 64,
+    FEW_LINES = 4, /* whose names have room inside a panel */
+    NAME_HEIGHT = 18
+};
 
 const char *plot_objection(void)
 {
@@ -142,16 +146,55 @@ static void put_heading(FILE *out, const struct sweep *sweep)
     fputs("\" noenhanced\n", out);
 }
 
-static void put_script(FILE *out, const struct sweep *sweep, const char *path)
+#define POINTS "linewidth 2 pointtype 7 pointsize 0.5"
+
+/* With the least and the largest of the rounds. */
+static void put_rates(FILE *out, const struct sweep *sweep, const struct point *const *firsts,
+                      size_t lines, enum x_axis axis)
+{
+    double most = 0;
+    for (size_t i = 0; i < sweep->count; i++)
+        if (sweep->points[i].result.rate > most) most = sweep->points[i].result.rate;
+    fprintf(out, "set yrange [0:*]\nset format y '%s'\nset ylabel 'sentences/s'\n",
+            most < 10 ? "%g" : "%.0f");
+    put_lines(out, sweep, firsts, lines, "1:2:3:4", "with yerrorlines " POINTS, &axis);
+}
+
+static void put_latencies(FILE *out, const struct sweep *sweep, const struct point *const *firsts,
+                          size_t lines)
+{
+    fputs("\nset key inside vertical maxcols 1 width 0 bottom right font ',14'\nset logscale y\nset yrange [*:*]\n"
+          "set format y '%g'\n"
+          "set ylabel 'latency of a call, ms'\n", out);
+    put_lines(out, sweep, firsts, lines, "1:5", "with linespoints " POINTS, NULL);
+    fputs(", NaN with lines linewidth 2 linecolor 'black' title 'median', "
+          "NaN with lines linewidth 1 dashtype 2 linecolor 'black' title '99th percentile'", out);
+    for (size_t l = 0; l < lines; l++)
+        fprintf(out, ", $line%zu using 1:6 with lines linewidth 1 dashtype 2 linecolor %zu notitle",
+                l, l + 1);
+}
+
+static void put_memory(FILE *out, const struct sweep *sweep, const struct point *const *firsts,
+                       size_t lines, enum x_axis axis)
 {
     static const char *const names[] = {"texts in a call", "tokens in a chunk", "instances"};
+    fputs("\nunset logscale y\nset yrange [0:*]\nunset key\n", out);
+    fprintf(out, "set ylabel '%s, MB'\nset xlabel '%s'\n",
+            sweep->info.device == EMBED_DEVICE_CPU ? "peak memory" : "GPU memory", names[axis]);
+    put_lines(out, sweep, firsts, lines, "1:7", "with linespoints " POINTS, NULL);
+}
+
+static void put_script(FILE *out, const struct sweep *sweep, const char *path)
+{
     const struct point *firsts[MOST_LINES];
     enum x_axis axis = choose_axis(sweep->settings);
-    fputs("set terminal svg size 800,900 font 'sans-serif,14' background 'white'\n", out);
+    size_t lines = put_data(out, sweep, firsts, axis);
+    bool above = lines > FEW_LINES; /* many names go above the panel, in two columns */
+    size_t height = 900 + (above ? 3 * NAME_HEIGHT * ((lines + 1) / 2) : 0);
+    fprintf(out, "set terminal svg size 800,%zu font 'sans-serif,14' background 'white'\n", height);
     fputs("set output \"", out);
     put_quoted(out, path);
     fputs("\"\n", out);
-    size_t lines = put_data(out, sweep, firsts, axis);
     put_heading(out, sweep);
     if (sweep->count == sweep->source_count) { /* one value of x: gnuplot has no range for it */
         double x = (double)x_of(sweep->points, axis);
@@ -160,24 +203,11 @@ static void put_script(FILE *out, const struct sweep *sweep, const char *path)
     fputs("set logscale x 2\nset grid\nset border 3\nset tics nomirror out\n"
           "set lmargin 11\nset rmargin 3\nset xtics format '%.0f'\n"
           "set offsets graph 0.03, graph 0.03, 0, 0\n"
-          "set key noenhanced bottom right samplen 2\nset yrange [0:*]\nset format y '%.0f'\n"
-          "set ylabel 'sentences/s'\n", out);
-    put_lines(out, sweep, firsts, lines, "1:2:3:4", "with yerrorlines linewidth 2 pointtype 7 "
-              "pointsize 0.5", &axis);
-    fputs("\nset logscale y\nset yrange [*:*]\nset format y '%g'\n"
-          "set ylabel 'latency of a call, ms'\nset key bottom right\n", out);
-    put_lines(out, sweep, firsts, lines, "1:5", "with linespoints linewidth 2 pointtype 7 "
-              "pointsize 0.5", NULL);
-    fputs(", NaN with lines linewidth 2 linecolor 'black' title 'median', "
-          "NaN with lines linewidth 1 dashtype 2 linecolor 'black' title '99th percentile'", out);
-    for (size_t l = 0; l < lines; l++)
-        fprintf(out, ", $line%zu using 1:6 with lines linewidth 1 dashtype 2 linecolor %zu notitle",
-                l, l + 1);
-    fputs("\nunset logscale y\nset yrange [0:*]\nset format y '%.0f'\nunset key\n", out);
-    fprintf(out, "set ylabel '%s, MB'\nset xlabel '%s'\n",
-            sweep->info.device == EMBED_DEVICE_CPU ? "peak memory" : "GPU memory", names[axis]);
-    put_lines(out, sweep, firsts, lines, "1:7", "with linespoints linewidth 2 pointtype 7 "
-              "pointsize 0.5", NULL);
+          "set key noenhanced bottom right samplen 2\n", out);
+    if (above) fputs("set key above horizontal maxcols 2 width -6 font ',12'\n", out);
+    put_rates(out, sweep, firsts, lines, axis);
+    put_latencies(out, sweep, firsts, lines);
+    put_memory(out, sweep, firsts, lines, axis);
     fputs("\nunset multiplot\nset output\n", out);
 }
 

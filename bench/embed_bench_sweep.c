@@ -168,6 +168,23 @@ static void put_recommendation(struct table *table, const struct recommendation 
     put_advice(table, "recommended delay", advice->delay_microseconds, "us", advice->delay_reason);
 }
 
+#define BUSY 0.1 /* of the processors, that others have */
+
+static void warn_of_others(struct table *table, const struct sweep *sweep)
+{
+    char text[160];
+    double others = 0, all = 0;
+    for (size_t i = 0; i < sweep->count; i++) {
+        others += sweep->points[i].others_seconds;
+        all += sweep->points[i].processor_seconds;
+    }
+    if (all <= 0 || others / all <= BUSY) return;
+    snprintf(text, sizeof text, "other processes had %.0f %% of the processors meanwhile: this is "
+             "not what the machine can do", 100 * others / all);
+    if (table != NULL) table_remark(table, "warning", text);
+    else fprintf(stderr, "embed-bench: warning: %s\n", text);
+}
+
 static void put_table(FILE *out, bool json, const struct sweep *sweep,
                       const struct recommendation *advice)
 {
@@ -180,23 +197,10 @@ static void put_table(FILE *out, bool json, const struct sweep *sweep,
                  sweep->info.instruction_set, sweep->info.threads);
         table_remark(&table, "roof", roof);
     }
+    warn_of_others(&table, sweep);
     put_recommendation(&table, advice);
     for (size_t i = 0; i < sweep->count; i++)
         if (sweep->points[i].outcome != POINT_WAITS) put_row(&table, sweep, &sweep->points[i]);
-}
-
-#define BUSY 0.1 /* of the processors, that others have */
-
-static void warn_of_others(const struct sweep *sweep)
-{
-    double others = 0, all = 0;
-    for (size_t i = 0; i < sweep->count; i++) {
-        others += sweep->points[i].others_seconds;
-        all += sweep->points[i].processor_seconds;
-    }
-    if (all > 0 && others / all > BUSY)
-        fprintf(stderr, "embed-bench: warning: other processes had %.0f %% of the processors "
-                "meanwhile: this is not what the machine can do\n", 100 * others / all);
 }
 
 /* Everything that was asked for, of what there is. */
@@ -207,7 +211,7 @@ static bool write_all(const struct sweep *sweep)
     bool good = true;
     recommend(&advice, sweep);
     put_recommendation(NULL, &advice);
-    warn_of_others(sweep);
+    warn_of_others(NULL, sweep);
     if (settings->csv != NULL) {
         FILE *file = output_begin(settings->csv);
         if (file != NULL) put_table(file, false, sweep, &advice);
