@@ -238,6 +238,20 @@ typedef enum embed_fingerprint_part {
 EMBED_API embed_status embed_model_get_fingerprint(embed_model *model, embed_fingerprint_part part,
                                                    char out[EMBED_FINGERPRINT_SIZE]);
 
+/* What was understood of the model folder: "pooling" is "mean", by "1_Pooling/config.json". No size of
+ * its own: the array's element may grow only in a new major version. */
+typedef struct embed_fact {
+    const char *name;
+    const char *value;
+    const char *file; /* that says so, below the folder; NULL: none does, and it is the default */
+} embed_fact;
+
+/* Writes the first `capacity` facts to out[] and their whole number to *count, for people to read:
+ * names and values may become others in a new version. The texts are valid as long as the model is
+ * open. out may be NULL where capacity is 0. */
+EMBED_API embed_status embed_model_get_facts(const embed_model *model, embed_fact *out,
+                                             size_t capacity, size_t *count);
+
 /* ---- texts and tokens ---------------------------------------------------------------------- */
 
 /* One text: `length` bytes of UTF-8. Any bytes are accepted: NUL is one like any other, and each

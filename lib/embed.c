@@ -113,6 +113,17 @@ embed_status embed_model_get_info(const embed_model *model, embed_model_info *in
     return give_struct(info, &all, sizeof all, "embed_model_info");
 }
 
+embed_status embed_model_get_facts(const embed_model *model, embed_fact *out, size_t capacity,
+                                   size_t *count)
+{
+    REQUIRE(model);
+    REQUIRE(count);
+    if (out == NULL && capacity > 0) return fail(EMBED_INVALID_ARGUMENT, "out is NULL");
+    *count = model->facts.count;
+    for (size_t i = 0; i < capacity && i < *count; i++) out[i] = model->facts.items[i];
+    return EMBED_OK;
+}
+
 embed_status embed_model_get_fingerprint(embed_model *model, embed_fingerprint_part part,
                                          char out[EMBED_FINGERPRINT_SIZE])
 {

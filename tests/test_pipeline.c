@@ -30,6 +30,53 @@ static void test_info(void **state)
     }
 }
 
+/* What was understood, and by which file. */
+static void test_facts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *folder, *name, *value, *file;
+    } expected[] = {
+        {"new-files", "tokenizer", "WordPiece", "tokenizer.json"},
+        {"new-files", "max_tokens", "30", "tokenizer_config.json"},
+        {"new-files", "default prompt query", "represent this for the query: ",
+         "config_sentence_transformers.json"},
+        {"new-files", "prompt nothing", "", "config_sentence_transformers.json"},
+        {"new-files", "pooling", "last_token, cls", "1_Pooling/config.json"},
+        {"new-files", "pools_prompt", "no", "1_Pooling/config.json"},
+        {"new-files", "dense", "128 to 40, bias, relu", "2_Dense/config.json"},
+        {"new-files", "dimensions", "24", "config_sentence_transformers.json"},
+        {"new-files", "weights", "F32", "2_Dense/model.safetensors"},
+        {"dense-twice", "dense", "128 to 150, no bias, gelu", "3_Dense/config.json"},
+        {"dense-twice", "normalization", "yes", "modules.json"},
+        {"dense-twice", "weights", "F16", "3_Dense/model.safetensors"},
+        {"dense-twice", "weights", "BF16", "5_Dense/model.safetensors"},
+        {"lowercase", "max_tokens", "20", "sentence_roberta_config.json"},
+        {"lowercase", "lower_case", "yes", "sentence_roberta_config.json"},
+        {"no-mode", "max_tokens", "64", "tokenizer_config.json"},
+        {"no-mode", "normalization", "no", "modules.json"},
+        {"no-mode", "weights", "F32", "model.safetensors"},
+    };
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const char *folder = pipeline_folder(expected[i].folder);
+        struct opened opened = open_model(folder, 1, 0);
+        embed_fact facts[32];
+        size_t count = 0;
+        bool found = false;
+        assert_int_equal(embed_model_get_facts(opened.model, facts, 32, &count), EMBED_OK);
+        assert_true(count <= 32);
+        for (size_t k = 0; k < count; k++)
+            found |= strcmp(facts[k].name, expected[i].name) == 0 &&
+                     strcmp(facts[k].value, expected[i].value) == 0 && facts[k].file != NULL &&
+                     strcmp(facts[k].file, expected[i].file) == 0;
+        if (!found)
+            fail_msg("%s: no fact %s %s (%s)", expected[i].folder, expected[i].name,
+                     expected[i].value, expected[i].file);
+        close_model(&opened);
+        test_remove_folder(folder);
+    }
+}
+
 /* The same bits in any batch, on any number of threads, in any order, and from a pool, whose texts
  * are ids by then. */
 static void test_invariance(void **state)
@@ -283,6 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_info),
+        cmocka_unit_test(test_facts),
         cmocka_unit_test(test_invariance),
         cmocka_unit_test(test_dimensions_and_ids),
         cmocka_unit_test(test_plan),

@@ -15,6 +15,8 @@ static const char *pooling_word(embed_pooling pooling)
     case EMBED_POOLING_MAX: return "max";
     case EMBED_POOLING_MEAN_SQRT_LENGTH: return "mean_sqrt_length";
     case EMBED_POOLING_LAST_TOKEN: return "last_token";
+    case EMBED_POOLING_WEIGHTED_MEAN: return "weighted_mean";
+    case EMBED_POOLING_SEVERAL: return "several";
     }
     return "?";
 }
@@ -122,12 +124,36 @@ static void put_bytes(char *out, size_t capacity, uint64_t bytes)
     snprintf(out, capacity, unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
 }
 
+/* Prompts as JSON writes them: they may have line ends. */
+static void print_folder(const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *fact = json_array_get(list, i), *value = json_object_get(fact, "value");
+        const char *name = json_string_value(json_object_get(fact, "name"));
+        const char *file = json_string_value(json_object_get(fact, "file"));
+        bool is_prompt = strstr(name, "prompt ") != NULL;
+        char *quoted = is_prompt ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+        char label[64];
+        snprintf(label, sizeof label, "%s", name);
+        for (char *c = label; !is_prompt && *c != '\0'; c++)
+            if (*c == '_') *c = ' ';
+        printf("  %-24s%s (%s)\n", label, quoted != NULL ? quoted : json_string_value(value),
+               file != NULL ? file : "no file says so");
+        free(quoted);
+    }
+}
+
 static void print_fact(const char *key, const json_t *value)
 {
     char label[32], bytes[32];
     snprintf(label, sizeof label, "%s", key);
     for (char *c = label; *c != '\0'; c++) {
         if (*c == '_') *c = ' ';
+    }
+    if (json_is_array(value)) {
+        printf("%s\n", label);
+        print_folder(value);
+        return;
     }
     printf("%-22s", label);
     if (strstr(key, "_bytes") != NULL || strcmp(key, "gpu_memory") == 0) {
@@ -200,6 +226,22 @@ static bool add_gpu(json_t *facts, const tool_settings *settings)
     return true;
 }
 
+/* What was understood of the folder, and from which file; false after a message. */
+static bool add_folder(json_t *facts, const embed_model *model)
+{
+    size_t count = 0;
+    if (embed_model_get_facts(model, NULL, 0, &count) != EMBED_OK)
+        return tool_error("%s", embed_error_message());
+    embed_fact *told = tool_resize(NULL, count, sizeof *told);
+    json_t *list = json_array();
+    if (embed_model_get_facts(model, told, count, &count) != EMBED_OK) count = 0;
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s?}", "name", told[i].name, "value",
+                                              told[i].value, "file", told[i].file));
+    free(told);
+    return json_object_set_new(facts, "folder", list) == 0 || tool_error("out of memory");
+}
+
 int command_info(const tool_settings *settings)
 {
     embed_model *model;
@@ -210,7 +252,7 @@ int command_info(const tool_settings *settings)
         tool_error("%s", embed_error_message());
     else if ((facts = describe(model, &info)) == NULL)
         tool_error("info: what the model says of itself is not UTF-8, or memory is short");
-    bool told = facts != NULL && add_instances(facts, model, settings) &&
+    bool told = facts != NULL && add_folder(facts, model) && add_instances(facts, model, settings) &&
                 (settings->device_memory == 0 || add_gpu(facts, settings));
     embed_model_close(model);
     if (!told) {

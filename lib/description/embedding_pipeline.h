@@ -53,6 +53,7 @@ struct embedding_pipeline {
     size_t max_tokens;           /* by max_seq_length; 0: not set */
     size_t tokenizer_max_tokens; /* by model_max_length, where that is not; 0: not set */
     const char *max_tokens_file; /* of max_seq_length, a constant; NULL: not set */
+    const char *settings_file;   /* sentence_bert_config.json, under its name here; likewise */
     bool lowercase;              /* of texts, before the tokenizer: do_lower_case */
 
     struct prompt *prompts;

@@ -346,6 +346,16 @@ size_t tokenizer_added_tokens(const struct tokenizer *tokenizer)
     return tokenizer->parts.before_count + tokenizer->parts.after_count;
 }
 
+const char *tokenizer_kind(const struct tokenizer *tokenizer)
+{
+    return tokenizer->parts.is_byte_bpe ? "byte-level BPE" : "WordPiece";
+}
+
+const char *tokenizer_file(const struct tokenizer *tokenizer)
+{
+    return tokenizer->parts.file;
+}
+
 bool tokenizer_ends_texts(const struct tokenizer *tokenizer)
 {
     return tokenizer->parts.after_count > 0;

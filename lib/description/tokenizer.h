@@ -34,6 +34,9 @@ size_t tokenizer_id_limit(const struct tokenizer *tokenizer);
 /* Of byte-level BPE, before anyone encodes with it: added tokens whose ids are not below `rows` are
  * no tokens any more, but text like any other. */
 embed_status tokenizer_limit_added(struct tokenizer *tokenizer, size_t rows);
+/* "WordPiece" or "byte-level BPE", and the path of the file that most of it comes from. */
+const char *tokenizer_kind(const struct tokenizer *tokenizer);
+const char *tokenizer_file(const struct tokenizer *tokenizer);
 /* Special tokens added to every text: the least that max_tokens can be. */
 size_t tokenizer_added_tokens(const struct tokenizer *tokenizer);
 /* Is one of them the last of every text? */

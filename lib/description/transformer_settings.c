@@ -99,6 +99,7 @@ embed_status transformer_settings_read(struct embedding_pipeline *pipeline)
         TRY(config_file_open(&file, folder, names[i], false));
     if (file == NULL) return EMBED_OK;
     status = read_settings(pipeline, file);
+    pipeline->settings_file = names[i - 1];
     if (pipeline->max_tokens > 0) pipeline->max_tokens_file = names[i - 1];
     config_file_close(file);
     return status;

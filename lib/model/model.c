@@ -104,6 +104,9 @@ static embed_status load(struct embed_model *model, const char *folder,
     TRY(thread_team_create(&model->team, options->threads));
     embed_status status = weight_files_open(&files, &model->pipeline);
     if (status == EMBED_OK) status = open_device(model, options, &files);
+    if (status == EMBED_OK)
+        status = folder_facts_make(&model->facts, &model->pipeline, model->tokenizer, &files,
+                                   model->max_tokens, model->encoder.config.decoder.L > 0);
     weight_files_close(&files);
     if (status != EMBED_OK) return status;
     struct transformer_config config = model->encoder.config;
@@ -120,6 +123,7 @@ static void destroy(struct embed_model *model)
     thread_team_destroy(model->team);
     tokenizer_close(model->tokenizer);
     embedding_pipeline_release(&model->pipeline);
+    folder_facts_free(&model->facts);
     memory_free(model->folder);
     memory_free(model);
 }

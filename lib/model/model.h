@@ -8,6 +8,7 @@
 #include "description/tokenizer.h"
 #include "model/decoder.h"
 #include "model/encoder.h"
+#include "model/folder_facts.h"
 #include "model/weights.h"
 
 #include <stdatomic.h>
@@ -31,6 +32,7 @@ struct embed_model {
     struct decoder decoder;        /* likewise, where config.decoder has layers */
     struct generation_rules generation; /* what the folder wants, there */
     size_t max_tokens;
+    struct folder_facts facts;
     double load_seconds;
     struct kept_hash weights_hash; /* see fingerprint.h */
 };

@@ -1,0 +1,21 @@
+/* folder_facts.h - what was understood of a model folder, and from which file, for people to read */
+#ifndef LIB_MODEL_FOLDER_FACTS_H
+#define LIB_MODEL_FOLDER_FACTS_H
+
+#include "description/embedding_pipeline.h"
+#include "description/tokenizer.h"
+#include "model/weight_files.h"
+
+struct folder_facts {
+    embed_fact *items;
+    size_t count;
+};
+
+/* Of a model whose texts may have max_tokens, and that gives rows unless it `generates`. Release with folder_facts_free, also after a failure. */
+embed_status folder_facts_make(struct folder_facts *facts,
+                               const struct embedding_pipeline *pipeline,
+                               const struct tokenizer *tokenizer, const struct weight_files *files,
+                               size_t max_tokens, bool generates);
+void folder_facts_free(struct folder_facts *facts);
+
+#endif
