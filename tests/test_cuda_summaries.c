@@ -3,7 +3,9 @@
  * Against the summaries of transformers in FP32. In FP32 all are the same. In FP16 the logits are
  * off by some thousandths, and a summary may be another where the reference itself was about to
  * choose it. Of the reference's summaries under these settings 3 % have a margin below 0.01, 1 %
- * one below 0.002.
+ * one below 0.002. Of all 3,328 summaries of 208 documents, 268 have a margin below 0.03, and 20 of
+ * those are others in FP16: 6 of tiny-bart's, whose weights are FP16, 14 of tiny-bart-uneven's,
+ * whose weights are rounded.
  */
 #include "summaries_test.h"
 
@@ -11,12 +13,17 @@
 
 #include <cuda_runtime_api.h>
 
-/* What FP16 may change: two of a hundred summaries, and none with a larger margin. */
-#define SAME_F16   0.98
+/* What FP16 may change: one of a hundred summaries, and none with a larger margin. */
 #define MARGIN_F16 0.01
 
-/* Every STEP-th document, under the first SETTINGS settings. */
-enum { DOCUMENTS = 20, STEP = 10, SETTINGS = 8 };
+/* Every STEP-th document, under the first SETTINGS settings. Turing's kernels differ by mma and
+ * cp.async alone: there a sample will do, in which one of a hundred may be two. */
+enum { DOCUMENTS = 20, STEP = 10 };
+#if EMULATED_ARCH == 750
+enum { SETTINGS = 2, OTHERS_F16 = 2 };
+#else
+enum { SETTINGS = 8, OTHERS_F16 = 2 * SETTINGS * DOCUMENTS / 100 };
+#endif
 
 /* Every test begins with a fresh device, and must leave nothing on it. */
 static int begin(void **state)
@@ -97,11 +104,11 @@ static void test_f16(void **state)
 {
     (void)state;
     const struct agreement a = agreement_of("tiny-bart", 0, SETTINGS, DOCUMENTS);
-    const struct agreement b = agreement_of("tiny-bart-uneven", 0, SETTINGS / 2, DOCUMENTS);
+    const struct agreement b = agreement_of("tiny-bart-uneven", 0, SETTINGS, DOCUMENTS);
     size_t same = a.same + b.same, all = a.summaries + b.summaries;
     print_message("in f16: %zu of %zu the same\n", same, all);
-    assert_int_equal(all, (SETTINGS + SETTINGS / 2) * DOCUMENTS);
-    assert_true((double)same >= SAME_F16 * (double)all);
+    assert_int_equal(all, 2 * SETTINGS * DOCUMENTS);
+    assert_true(all - same <= OTHERS_F16);
     assert_true(a.largest_margin < MARGIN_F16 && b.largest_margin < MARGIN_F16);
 }
 

@@ -15,10 +15,23 @@
 #include "kernels/cuda/running.cuh"
 
 #include <math.h>
+#include <string.h>
 
 enum { MOST_THREADS = 1024, AHEAD = 4 /* loads of a thread under way */ };
 static_assert(MOST_THREADS / (int)WARP <= (int)WARP, "the warps' results are one a lane");
 static_assert(BEAM_CANDIDATES((int)MOST_BEAMS) <= (int)WARP, "candidates are one a lane");
+
+/* Two words of 4 bytes, as lane `source` has them. */
+template <typename Pair>
+static __device__ __forceinline__ Pair shuffle_pair(Pair pair, int source)
+{
+    unsigned long long bits;
+    static_assert(sizeof pair == sizeof bits, "a pair is two words");
+    memcpy(&bits, &pair, sizeof bits);
+    bits = __shfl_sync(0xFFFFFFFFu, bits, source);
+    memcpy(&pair, &bits, sizeof bits);
+    return pair;
+}
 
 /* ---- softmax ------------------------------------------------------------------------------- */
 
@@ -41,11 +54,9 @@ static __device__ __forceinline__ exponentials together(exponentials a, exponent
 
 static __device__ __forceinline__ exponentials over_warp(exponentials own)
 {
-    for (int mask = WARP / 2; mask > 0; mask /= 2) {
-        const exponentials other = {__shfl_xor_sync(0xFFFFFFFFu, own.largest, mask),
-                                    __shfl_xor_sync(0xFFFFFFFFu, own.sum, mask)};
-        own = together(own, other);
-    }
+    const int lane = threadIdx.x % WARP;
+    for (int mask = WARP / 2; mask > 0; mask /= 2)
+        own = together(own, shuffle_pair(own, lane ^ mask));
     return own;
 }
 
@@ -104,11 +115,6 @@ static __device__ __forceinline__ bool is_better(struct beam_candidate a, struct
            (a.score == b.score && (unsigned)a.token < (unsigned)b.token); /* NO_TOKEN is the last */
 }
 
-static __device__ __forceinline__ struct beam_candidate of_lane(struct beam_candidate own, int lane)
-{
-    return {__shfl_sync(0xFFFFFFFFu, own.score, lane), __shfl_sync(0xFFFFFFFFu, own.token, lane)};
-}
-
 /* A warp's list of what it has seen, the best in lane 0; the first `count` are wanted. */
 struct best_of_warp {
     struct beam_candidate own, last; /* this lane's; that of lane count - 1 */
@@ -124,7 +130,7 @@ struct best_of_warp {
     {
         const int lane = threadIdx.x % WARP;
         const int place = WARP - __popc(__ballot_sync(0xFFFFFFFFu, is_better(next, own)));
-        const struct beam_candidate upper = of_lane(own, max(lane - 1, 0));
+        const struct beam_candidate upper = shuffle_pair(own, max(lane - 1, 0));
         if (lane == place) own = next;
         if (lane > place) own = upper;
     }
@@ -135,8 +141,8 @@ struct best_of_warp {
         unsigned wanted = __ballot_sync(0xFFFFFFFFu, is_better(next, last));
         if (wanted == 0) return;
         for (; wanted != 0; wanted &= wanted - 1)
-            insert(of_lane(next, __ffs((int)wanted) - 1));
-        last = of_lane(own, count - 1);
+            insert(shuffle_pair(next, __ffs((int)wanted) - 1));
+        last = shuffle_pair(own, count - 1);
     }
 };
 

@@ -1,5 +1,5 @@
-/* residual_layernorm.cu - residual (N, C) = layernorm(x (N, C) + residual (N, C)), per row; y (N, C)
- * is the same, rounded
+/* residual_layernorm.cu - residual (N, C) = layernorm(x (N, C) + residual (N, C)), per row;
+ * y (N, C) is the same, rounded
  *
  *   work    a warp a row, four rows a block; see layernorm_row.cuh
  *   types   x and residual FP32, y FP16 for the next product: the sum that goes from layer to layer

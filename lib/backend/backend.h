@@ -220,8 +220,8 @@ struct backend {
      * WEIGHT_WIDE_BIAS. */
     embed_status (*residual_linear)(void *y, const void *x, const struct linear *layer, size_t N,
                                     struct execution *execution);
-    /* residual (N, C) = layernorm(more (N, C) + residual (N, C)), both of residual_bytes a number; x
-     * is the same as activations, and residual itself where those are as wide. */
+    /* residual (N, C) = layernorm(more (N, C) + residual (N, C)), both of residual_bytes a number;
+     * x is the same as activations, and residual itself where those are as wide. */
     embed_status (*residual_layernorm)(void *x, void *residual, const void *more,
                                        const struct layernorm *norm, size_t N, size_t C, float eps,
                                        struct execution *execution);
