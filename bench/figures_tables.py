@@ -44,7 +44,7 @@ def source(name, comments):
 # ---- bench/peers/compare -----------------------------------------------------------------------
 
 def engine_of(row):
-    name = f"{row['engine']} {row['version'].replace(', ', ' on ')}"
+    name = f"{row['engine']} {row['version']}"
     return f"**{name}**" if row["engine"] in OURS else name
 
 

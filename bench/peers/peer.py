@@ -33,7 +33,7 @@ PATIENCE = 5  # seconds for calls with one text
 SAMPLE = 128  # lines for warming up and for choosing a setting, spread over all
 
 
-def parse(settings):
+def parse(settings, settings_gpu):
     parser = argparse.ArgumentParser(description="a peer of bench/peers/compare; see peer.py")
     parser.add_argument("--model", required=True)
     parser.add_argument("--text", required=True)
@@ -42,12 +42,14 @@ def parse(settings):
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", required=True, help="where converted models are")
     parser.add_argument("--build", default="build", help="where libembed is")
-    parser.add_argument("--setting", type=json.loads, default=settings[0])
+    parser.add_argument("--setting", type=json.loads)
     parser.add_argument("--prepare", action="store_true")
     parser.add_argument("--try", action="store_true", dest="try_settings")
     wanted = parser.parse_args()
     wanted.model = pathlib.Path(wanted.model)
     wanted.work = pathlib.Path(wanted.work)
+    wanted.settings = settings_gpu if wanted.device == "cuda" and settings_gpu else settings
+    wanted.setting = wanted.setting or wanted.settings[0]
     return wanted
 
 
@@ -82,7 +84,10 @@ def peak_bytes():
     return 0
 
 
-def fastest_setting(load, wanted, settings, lines):
+def fastest_setting(load, wanted, lines):
+    settings = wanted.settings
+    if len(settings) == 1:
+        return settings[0]
     largest = max([setting.get("batch", 0) * setting.get("workers", 1) for setting in settings])
     sample, best = spread(lines, max(SAMPLE, largest)), None
     for setting in settings:
@@ -114,13 +119,13 @@ def answer(request, embed, lines):
     raise ValueError(request)
 
 
-def main(load, settings, prepare=None, peak=None):
+def main(load, settings, prepare=None, peak=None, settings_gpu=None):
     """load(wanted) gives (embed, facts): embed(texts) gives their rows as float32, which offer the
     buffer protocol, and facts are the version and the instruction set as the engine names it."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print does not get among the answers
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # also a stopped peer ends with compare
-    wanted = parse(settings)
+    wanted = parse(settings, settings_gpu)
     os.environ.update(OMP_NUM_THREADS=str(wanted.threads), RAYON_NUM_THREADS=str(wanted.threads),
                       TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1")
 
@@ -134,8 +139,7 @@ def main(load, settings, prepare=None, peak=None):
             return
         lines = read_lines(wanted.text)
         if wanted.try_settings:
-            best = fastest_setting(load, wanted, settings, lines) if len(settings) > 1 else settings[0]
-            return say(json.dumps(best))
+            return say(json.dumps(fastest_setting(load, wanted, lines)))
         start = time.perf_counter()
         embed, facts = load(wanted)
         say("READY", json.dumps({**facts, "load_s": time.perf_counter() - start}))

@@ -8,7 +8,7 @@ import peer
 
 TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 SETTINGS = [{"batch": 32}, {"batch": 16}, {"batch": 64}]
-SETTINGS_GPU = [{"batch": 256}, {"batch": 2048}, {"batch": 2048, "compile": True}]
+SETTINGS_GPU = [{"batch": 32}, {"batch": 256}, {"batch": 2048}, {"batch": 2048, "compile": True}]
 
 
 def load(wanted):
@@ -27,8 +27,8 @@ def load(wanted):
         return numpy.ascontiguousarray(rows.float().cpu().numpy())
 
     isa = torch.backends.cpu.get_cpu_capability() if wanted.device == "cpu" else ""
-    return embed, {"version": f"{__version__}, torch {torch.__version__.split('+')[0]}", "isa": isa}
+    return embed, {"version": f"{__version__} on torch {torch.__version__.split('+')[0]}", "isa": isa}
 
 
 if __name__ == "__main__":
-    peer.main(load, SETTINGS)
+    peer.main(load, SETTINGS, settings_gpu=SETTINGS_GPU)
