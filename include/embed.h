@@ -193,14 +193,15 @@ typedef struct embed_model_info {
     char instruction_set[16]; /* CPU: "avx512", "avx2", "scalar"; CUDA: "sm_90", ... */
     embed_dtype dtype;
     unsigned threads;
-    size_t width;      /* floats in an embedding */
+    size_t width;      /* floats in an embedding: after Dense modules, and cut to the folder's truncate_dim */
     size_t max_tokens; /* longer texts are cut, special tokens included */
     size_t layers;
     size_t heads;
     size_t feed_forward;
     size_t vocabulary; /* token ids are below this */
     embed_pooling pooling;
-    int normalizes;        /* embeddings have L2 norm 1 unless asked otherwise */
+    int normalizes;        /* embeddings have L2 norm 1 unless asked otherwise; not where the folder
+                              cuts them after that */
     uint64_t parameters;   /* numbers in the tensors the model uses */
     uint64_t weight_bytes; /* memory they take, as prepared; shared by all instances */
     double load_seconds;

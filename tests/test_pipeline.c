@@ -265,6 +265,18 @@ static void test_settings_that_are_not_honoured(void **state)
     check_edits("new-files", edits, sizeof edits / sizeof *edits);
 }
 
+/* transformers takes the side on which texts are cut from there, if nothing else is. */
+static void test_baked_truncation(void **state)
+{
+    (void)state;
+    static const struct edit left = {"tokenizer.json", NULL, NULL, EMBED_UNSUPPORTED, NULL, "Left"};
+    const char *folder = pipeline_folder("lowercase");
+    test_edit_file(folder, "tokenizer.json", "\"direction\": \"Right\"",
+                   "\"direction\": \"Left\"");
+    assert_open_fails(folder, &left);
+    test_remove_folder(folder);
+}
+
 /* Where the length is not in max_seq_length: the tokenizer's, but no more than there are positions
  * for. null is as if it were not there. */
 static void test_max_tokens(void **state)
@@ -335,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_dimensions_and_ids),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_settings_that_are_not_honoured),
+        cmocka_unit_test(test_baked_truncation),
         cmocka_unit_test(test_max_tokens),
         cmocka_unit_test(test_without_modules),
         cmocka_unit_test(test_dense_without_safetensors),

@@ -1,7 +1,7 @@
 /* tokenizer_json.c - reads tokenizer.json
  *
- * Its truncation and padding are ignored: they are what some program was last told, not what
- * the model needs. Of the decoder only the type counts, where a text is asked for. Any other part
+ * Its truncation (but for the side) and padding are ignored: they are what some program was last
+ * told, not what the model needs. Of the decoder only the type counts, where a text is asked for. Any other part
  * that we do not have is refused by name.
  */
 #include "description/tokenizer_json.h"
@@ -296,12 +296,35 @@ static embed_status read_version(struct json_reader *json)
                                           : fail_unsupported(json, "version", version);
 }
 
+/* What it was last cut to is nobody's concern; but transformers takes from it the side on which it
+ * cuts. */
+static embed_status read_truncation(struct json_reader *json)
+{
+    enum json_kind kind;
+    TRY(json_peek(json, &kind));
+    if (kind != JSON_OBJECT) return json_skip(json);
+    TRY(json_enter_object(json));
+    for (;;) {
+        bool more;
+        struct json_string key, direction;
+        TRY(json_next_key(json, &more, &key));
+        if (!more) return EMBED_OK;
+        if (!json_string_is(key, "direction")) {
+            TRY(json_skip(json));
+            continue;
+        }
+        TRY(json_read_string(json, &direction));
+        if (!json_string_is(direction, "Right"))
+            return fail_unsupported(json, "truncation direction", direction);
+    }
+}
+
 static embed_status read_part(struct json_reader *json, struct json_string key,
                               struct tokenizer_parts *parts, unsigned *seen)
 {
     static const char *const parts_names[] = {"version", "normalizer",   "pre_tokenizer",
                                               "model",   "added_tokens", "post_processor",
-                                              "decoder"};
+                                              "decoder", "truncation"};
     const unsigned count = sizeof parts_names / sizeof parts_names[0];
     unsigned part = 0;
     while (part < count && !json_string_is(key, parts_names[part])) part++;
@@ -315,7 +338,8 @@ static embed_status read_part(struct json_reader *json, struct json_string key,
     case 3: return read_model(json, parts);
     case 4: return read_added_tokens(json, parts);
     case 5: return json_read_post_processor(json, parts);
-    default: return read_decoder(json, parts);
+    case 6: return read_decoder(json, parts);
+    default: return read_truncation(json);
     }
 }
 

@@ -141,7 +141,7 @@ def lowercase(folder):
     tokenizer["padding"] = {"strategy": {"Fixed": 24}, "direction": "Right",
                             "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
                             "pad_token": "[PAD]"}
-    write_json(folder / "tokenizer.json", tokenizer)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer) + "\n")
     write_json(folder / "tokenizer_config.json",
                json.loads((TINY / "tokenizer_config.json").read_text()) |
                {"do_lower_case": False, "strip_accents": False, "model_max_length": 8})
