@@ -163,8 +163,8 @@ static void put_rates(FILE *out, const struct sweep *sweep, const struct point *
 static void put_latencies(FILE *out, const struct sweep *sweep, const struct point *const *firsts,
                           size_t lines)
 {
-    fputs("\nset key inside vertical maxcols 1 width 0 bottom right font ',14'\nset logscale y\nset yrange [*:*]\n"
-          "set format y '%g'\n"
+    fputs("\nset key inside vertical maxcols 1 width 0 bottom right font ',14'\n"
+          "set logscale y\nset yrange [*:*]\nset format y '%g'\n"
           "set ylabel 'latency of a call, ms'\n", out);
     put_lines(out, sweep, firsts, lines, "1:5", "with linespoints " POINTS, NULL);
     fputs(", NaN with lines linewidth 2 linecolor 'black' title 'median', "

@@ -199,9 +199,11 @@ static void choose_batch(struct recommendation *out, const struct sweep *sweep)
 {
     const struct axis *batches = &sweep->settings->batch;
     double shares[MOST_VALUES], best = 0;
+    size_t measured = 0;
     char before[64] = "";
     batch_curve(shares, sweep, out);
     for (size_t b = 0; b < batches->count; b++) {
+        measured += shares[b] > 0;
         size_t tokens = most_tokens(sweep, out, batches->values[b]);
         if (tokens > out->largest_tokens) out->largest_tokens = tokens;
         best = fmax(best, shares[b]);
@@ -210,12 +212,16 @@ static void choose_batch(struct recommendation *out, const struct sweep *sweep)
     while (shares[at] < AS_GOOD && shares[at] < best) at++;
     out->batch = batches->values[at];
     out->batch_tokens = most_tokens(sweep, out, out->batch);
+    if (measured == 1) {
+        snprintf(out->batch_reason, sizeof out->batch_reason, "no other was measured");
+        return;
+    }
     if (at > 0 && shares[at - 1] > 0)
         snprintf(before, sizeof before, "; %zu: %.1f %%", batches->values[at - 1],
                  100 * shares[at - 1]);
     snprintf(out->batch_reason, sizeof out->batch_reason,
-             "the smallest within 3 %% of the best (%.1f %% of the mean of the best %d%s)",
-             100 * shares[at], BEST_OF, before);
+             "the smallest within 3 %% of the best (%.1f %% of the mean of the best %zu%s)",
+             100 * shares[at], measured < BEST_OF ? measured : (size_t)BEST_OF, before);
 }
 
 /* ---- delay --------------------------------------------------------------------------------- */

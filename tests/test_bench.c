@@ -289,7 +289,6 @@ static void test_interrupted(void **state)
     const char *csv = scratch("interrupted.csv"), *profile = scratch("interrupted.json");
     FILE *err = tmpfile();
     assert_non_null(err);
-    time_t begun = time(NULL);
     pid_t child = start_program(
         WORDS(BENCH, "sweep", "-m", TINY_BERT, "--threads", "1", "--device", "cpu", "--batch",
               "1,2", "--tokens", "8", "--rounds", "64", "--seconds", "60", "--csv", csv, "--profile",
@@ -300,9 +299,10 @@ static void test_interrupted(void **state)
         assert_int_equal(fstat(fileno(err), &facts), 0);
     }
     sleep(3);
+    time_t asked = time(NULL);
     kill(child, SIGINT);
     assert_int_equal(wait_program(child, NULL), 130);
-    assert_true(time(NULL) - begun < 55);
+    assert_true(time(NULL) - asked < 20); /* a call, and the files; all of it would take 50 s */
     fclose(err);
     size_t length;
     char *text = read_file(csv, &length);
