@@ -236,10 +236,11 @@ static void test_prefix_in_shards(void **state)
     for (size_t i = 0; i < 2; i++) {
         snprintf(before, sizeof before, "\"%s", parts[i]);
         snprintf(after, sizeof after, "\"distilbert.%s", parts[i]);
-        for (char *index = test_read_file(path, &length); strstr(index, before) != NULL;
-             index = test_read_file(path, &length)) {
-            test_edit_file(folder, "model.safetensors.index.json", before, after);
+        for (bool more = true; more;) {
+            char *index = test_read_file(path, &length);
+            more = strstr(index, before) != NULL;
             free(index);
+            if (more) test_edit_file(folder, "model.safetensors.index.json", before, after);
         }
     }
     rename_tensors(folder, "model-00001-of-00003.safetensors", "\"embeddings.",
