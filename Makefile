@@ -410,8 +410,9 @@ $(BUILD)/tests/test_fuzz_corpus: tests/test_fuzz_corpus.c $(FUZZ_NAMES:%=$(BUILD
 	@echo "  cc  $<"
 	$(Q)$(link_fuzz) -lcmocka
 
-fuzz: $(BUILD)/libembed.so
-	$(Q)sh tests/fuzz/run check $(CLANG)
+fuzz-compiler:
+	@sh tests/fuzz/run check $(CLANG)
+fuzz: fuzz-compiler $(BUILD)/libembed.so
 	$(Q)$(MAKE) $(with_clang) BUILD=$(BUILD)/fuzz CFLAGS="$(FUZZ_CFLAGS)" \
 	    $(if $(TARGET),$(BUILD)/fuzz/fuzz_$(TARGET),fuzz-programs)
 	$(Q)sh tests/fuzz/run $(BUILD)/fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_NAMES))
@@ -429,8 +430,7 @@ malformed:
 	    $(BUILD)/asan/tests/test_malformed
 	$(Q)python3 -B tests/malformed/cases.py | $(BUILD)/asan/tests/test_malformed -
 
-fuzz-coverage: $(BUILD)/libembed.so
-	$(Q)sh tests/fuzz/run check $(CLANG)
+fuzz-coverage: fuzz-compiler $(BUILD)/libembed.so
 	$(Q)$(MAKE) $(with_clang) BUILD=$(BUILD)/cover CFLAGS="$(COVER_CFLAGS)" $(BUILD)/cover/tests/test_fuzz_corpus
 	$(Q)CLANG=$(CLANG) sh tests/fuzz/coverage $(BUILD)/cover
 
@@ -567,7 +567,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: bench-quick figures fuzz fuzz-programs fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: bench-quick figures fuzz fuzz-programs fuzz-compiler fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
