@@ -567,7 +567,7 @@ fmt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: bench-quick figures fuzz fuzz-programs fuzz-compiler fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
+.PHONY: malformed bench-quick figures fuzz fuzz-programs fuzz-compiler fuzz-coverage gpu-table gpu-programs gpu-bundle gpu-archive model-for-tests spills help all demo check check-full layers asan tsan check-tiny check-threads memcheck \
         install uninstall info fmt clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
