@@ -1,5 +1,5 @@
-/* test_pipeline.c - what sentence-transformers does around the transformer: the rows of folders with
- * all kinds of its files, what is said of them, and what is refused */
+/* test_pipeline.c - what sentence-transformers does around the transformer: the rows of folders
+ * with all kinds of its files, what is said of them, and what is refused */
 #include "pipelines_test.h"
 
 /* ---- results ------------------------------------------------------------------------------- */

@@ -35,8 +35,8 @@ static embed_status read_activation(enum activation *activation, const struct co
         return EMBED_OK;
     }
     return fail(EMBED_UNSUPPORTED,
-                "%s: \"activation_function\" is \"%s\", this version runs torch.nn's Identity, Tanh, "
-                "ReLU, GELU and Sigmoid",
+                "%s: \"activation_function\" is \"%s\", this version runs torch.nn's Identity, "
+                "Tanh, ReLU, GELU and Sigmoid",
                 config_file_path(file), name);
 }
 

@@ -54,7 +54,8 @@ static embed_status add_mode(void *context, const char *mode)
         pipeline->pooling[pipeline->pooling_modes++] = modes[i].pooling;
         return EMBED_OK;
     }
-    return fail(EMBED_UNSUPPORTED, "%s: \"pooling_mode\" is \"%s\", which this version does not run",
+    return fail(EMBED_UNSUPPORTED,
+                "%s: \"pooling_mode\" is \"%s\", which this version does not run",
                 config_file_path(reading->file), mode);
 }
 

@@ -1,4 +1,4 @@
-/* folder_facts.c - what was understood of a model folder, and from which file, for people to read */
+/* folder_facts.c - what was understood of a model folder, and from which file */
 #include "model/folder_facts.h"
 
 #include "base/memory.h"
