@@ -184,6 +184,19 @@ static void put_memory(FILE *out, const struct sweep *sweep, const struct point 
     put_lines(out, sweep, firsts, lines, "1:7", "with linespoints " POINTS, NULL);
 }
 
+/* Of one value of x alone gnuplot makes no range. */
+static void put_range(FILE *out, const struct sweep *sweep, enum x_axis axis)
+{
+    size_t least = SIZE_MAX, most = 0;
+    for (size_t i = 0; i < sweep->count; i++) {
+        if (sweep->points[i].outcome != POINT_MEASURED) continue;
+        size_t x = x_of(&sweep->points[i], axis);
+        if (x < least) least = x;
+        if (x > most) most = x;
+    }
+    if (least == most) fprintf(out, "set xrange [%g:%zu]\n", (double)least / 2, 2 * most);
+}
+
 static void put_script(FILE *out, const struct sweep *sweep, const char *path)
 {
     const struct point *firsts[MOST_LINES];
@@ -196,10 +209,7 @@ static void put_script(FILE *out, const struct sweep *sweep, const char *path)
     put_quoted(out, path);
     fputs("\"\n", out);
     put_heading(out, sweep);
-    if (sweep->count == sweep->source_count) { /* one value of x: gnuplot has no range for it */
-        double x = (double)x_of(sweep->points, axis);
-        fprintf(out, "set xrange [%g:%g]\n", x / 2, 2 * x);
-    }
+    put_range(out, sweep, axis);
     fputs("set logscale x 2\nset grid\nset border 3\nset tics nomirror out\n"
           "set lmargin 11\nset rmargin 3\nset xtics format '%.0f'\n"
           "set offsets graph 0.03, graph 0.03, 0, 0\n"

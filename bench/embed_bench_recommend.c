@@ -58,6 +58,13 @@ static const struct point *any_measured(const struct sweep *sweep)
     return NULL;
 }
 
+static size_t count_measured(const double *rates, const struct axis *axis)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < axis->count; i++) count += rates[i] > 0;
+    return count;
+}
+
 /* The value of an axis that is as good as the best, `first` where that is, else the smallest. */
 static size_t choose(const double *rates, const struct axis *axis, size_t first, size_t *best)
 {
@@ -84,10 +91,11 @@ static void choose_chunk(struct recommendation *out, const struct sweep *sweep)
     size_t at = choose(rates, chunks, library, &best);
     out->chunk = chunks->values[at];
     const char *which = out->chunk == library ? "the library's own" : "the smallest";
-    if (chunks->count == 1)
+    size_t measured = count_measured(rates, chunks);
+    if (measured == 1)
         snprintf(out->chunk_reason, sizeof out->chunk_reason, "no other was measured");
     else if (at == best)
-        snprintf(out->chunk_reason, sizeof out->chunk_reason, "the fastest of %zu", chunks->count);
+        snprintf(out->chunk_reason, sizeof out->chunk_reason, "the fastest of %zu", measured);
     else
         snprintf(out->chunk_reason, sizeof out->chunk_reason,
                  "%s within 3 %% of the fastest (%zu: %+.1f %%)", which, chunks->values[best],
@@ -103,7 +111,7 @@ static void choose_instances(struct recommendation *out, const struct sweep *swe
         rates[i] = compare(sweep, out->chunk, axis->values[i], out->chunk, base);
     size_t at = choose(rates, axis, 0, &best);
     out->instances = axis->values[at];
-    if (axis->count == 1)
+    if (count_measured(rates, axis) == 1)
         snprintf(out->instances_reason, sizeof out->instances_reason, "no other was measured");
     else if (at == best)
         snprintf(out->instances_reason, sizeof out->instances_reason,

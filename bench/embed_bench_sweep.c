@@ -193,7 +193,7 @@ static void put_table(FILE *out, bool json, const struct sweep *sweep,
     table_start(&table, out, json);
     table_remark(&table, "command", sweep->settings->command_line);
     if (sweep->roof > 0) {
-        snprintf(roof, sizeof roof, "%.1f GFLOP/s, %s, %u threads", 1e-9 * sweep->roof,
+        snprintf(roof, sizeof roof, "%.1f GFLOP/s, %s, threads %u", 1e-9 * sweep->roof,
                  sweep->info.instruction_set, sweep->info.threads);
         table_remark(&table, "roof", roof);
     }
