@@ -90,7 +90,7 @@ CPU_SOURCES_avx512_bf16 := $(filter-out $(BF16_SOURCES:_bf16.c=.c),$(CPU_SOURCES
 CPU_SOURCES_avx512_vnni := $(filter-out $(INT8_SOURCES:_int8.c=_bf16.c),$(CPU_SOURCES_avx512_bf16)) $(INT8_SOURCES)
 CPU_OBJECTS       := $(foreach isa,$(ISAS),$(patsubst kernels/cpu/%.c,$(BUILD)/kernels/cpu/$(isa)/%.o,$(CPU_SOURCES_$(isa))))
 REFERENCE_OBJECTS := $(REFERENCE_SOURCES:%.c=$(BUILD)/%.o)
-EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o)
+EMBED_OBJECTS     := $(EMBED_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/tools/golden_files.o
 BENCH_OBJECTS     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/embed_bench*.c))
 TESTS             := $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%) \
                      $(foreach arch,75 80,$(CUDA_TEST_SOURCES:tests/%.c=$(BUILD)/tests/%_sm_$(arch))) \
@@ -178,7 +178,21 @@ link_program = $(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $(filter %.o,$^) -L$(BU
 
 $(BUILD)/embed: $(EMBED_OBJECTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
-	$(Q)$(link_program) -ljansson
+	$(Q)$(link_program) -ljansson -lm
+# What `embed verify` compares with, as strings, a line each.
+GOLDEN := $(wildcard tools/golden/*.json)
+$(BUILD)/tools/golden_files.c: $(GOLDEN) Makefile
+	@mkdir -p $(@D)
+	$(Q){ echo '#include "tools/embed_golden.h"'; \
+	    echo 'const struct golden_file golden_files[] = {'; \
+	    for file in $(GOLDEN); do \
+	        echo "    {\"$$(basename $$file .json)\","; \
+	        sed 's/[\\"]/\\&/g; s/.*/     "&\\n"/' $$file; \
+	        echo '    },'; \
+	    done; \
+	    echo '    {NULL, NULL}};'; } >$@
+$(BUILD)/tools/golden_files.o: $(BUILD)/tools/golden_files.c | $(BUILD)/.packages
+	$(call compile)
 # Sees the kernels from inside, beside the naive ones. Its roof is a loop of fused multiply-adds.
 $(BUILD)/embed-bench: $(BENCH_OBJECTS) $(REFERENCE_OBJECTS) $(CPU_OBJECTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
@@ -348,7 +362,7 @@ $(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BU
 	@echo "  cc  $<"
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 $(addprefix $(BUILD)/tests/test_cli_,faults resume journal kills): | $(BUILD)/tests/fault_preload.so
-$(BUILD)/tests/test_out_of_memory $(BUILD)/tests/test_examples: | $(BUILD)/emulated/sm_80/libembed-cuda.so
+$(addprefix $(BUILD)/tests/test_,out_of_memory examples cli_verify): | $(BUILD)/emulated/sm_80/libembed-cuda.so
 $(BUILD)/tests/test_examples: | $(EXAMPLES)
 $(BUILD)/tests/test_bench: | $(BUILD)/embed-bench
 

@@ -384,6 +384,34 @@ EMBED_API embed_status embed_instance_encode(embed_instance *instance, const emb
                                              size_t n, const embed_encode_options *options,
                                              float *out, size_t capacity, embed_item *items);
 
+typedef enum embed_stage {
+    EMBED_STAGE_TOKENS = 1,
+    EMBED_STAGE_EMBEDDINGS = 2, /* of tokens and positions, after their LayerNorm */
+    EMBED_STAGE_LAYER = 3,      /* the hidden states that a layer gives */
+    EMBED_STAGE_POOLING = 4,
+    EMBED_STAGE_MODULE = 5, /* a Dense module, or a Normalize that is not the last */
+    EMBED_STAGE_ROW = 6     /* the embedding: cut to its dimensions, and normalized where it is */
+} embed_stage;
+
+/* What a stage gave. No size of its own: made by the library, it may grow at its end. */
+typedef struct embed_traced {
+    embed_stage stage;
+    size_t index;        /* of the layer, as in its tensors' names; of the module, from 0 after pooling */
+    const int32_t *ids;  /* EMBED_STAGE_TOKENS: (rows) */
+    const float *values; /* any other: (rows, width), a row a token up to the last layer, then one row */
+    size_t rows, width;
+} embed_traced;
+
+typedef void (*embed_trace_callback)(void *user, const embed_traced *stage);
+
+/* Embeds one text, and calls `traced` with what each stage gives, in order, on this thread: to find where
+ * two implementations part. The last is the row that embed_instance_encode gives, with the same bits
+ * where those do not depend on how the GPU was asked. *stage is valid during the call, which must not use
+ * the instance. One thread at a time for one instance. */
+EMBED_API embed_status embed_instance_trace(embed_instance *instance, const embed_text *text,
+                                            const embed_encode_options *options,
+                                            embed_trace_callback traced, void *user);
+
 /* Bytes by what they are for; of a GPU's memory with what rounding takes. What is shared is in every
  * instance's report: count it once. A process takes of a GPU: context and library once, weights once a
  * checkpoint, own for each instance. Not counted: the tokenizer (2 to 4 MB a model) and what its lists

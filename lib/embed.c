@@ -13,6 +13,7 @@
 #include "model/model.h"
 #include "model/plan.h"
 #include "model/token_batch.h"
+#include "model/trace.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -276,6 +277,19 @@ embed_status embed_instance_encode(embed_instance *instance, const embed_text *t
     TRY(take_encode(&all, options, instance_model(instance), texts, n, out, capacity));
     const struct row_places rows = {.out = out, .D = all.dimensions};
     return n == 0 ? EMBED_OK : instance_encode(instance, texts, n, &all, NULL, &rows, items);
+}
+
+embed_status embed_instance_trace(embed_instance *instance, const embed_text *text,
+                                  const embed_encode_options *options,
+                                  embed_trace_callback traced, void *user)
+{
+    REQUIRE(instance);
+    REQUIRE(text);
+    REQUIRE(traced);
+    embed_encode_options all;
+    TRY(take_encode(&all, options, instance_model(instance), NULL, 0, NULL, 0));
+    TRY(check_texts(text, 1));
+    return instance_trace(instance, text, &all, traced, user);
 }
 
 embed_status embed_instance_get_memory(const embed_instance *instance, embed_memory *memory)

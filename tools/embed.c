@@ -43,6 +43,15 @@ static const tool_command commands[] = {
      "what a model is, and its size",
      "Opens the model and tells what it is, what memory it takes, and where it computes.",
      "embed info -m weights/all-MiniLM-L6-v2 --json", 0},
+    {"verify", command_verify, TAKEN_BY_VERIFY, "-m FOLDER [options]",
+     "does a model give what the reference gives",
+     "Follows a few texts through all stages of the model (tokens, embeddings, layers, pooling,\n"
+     "normalized row), compares each with what sentence-transformers gives, and names the first\n"
+     "that differs.\n\n"
+     "Exits with 0 where all agree, 1 where a stage differs, 3 where nothing is known of the\n"
+     "folder's weights: --reference then takes the name of the model they should be, or a file\n"
+     "that tests/vectors/make_golden.py wrote.",
+     "embed verify -m weights/all-MiniLM-L6-v2", 0},
     {"devices", command_devices, TAKEN_BY_DEVICES, "", "where models can compute here",
      "Lists the CPU and the GPUs that models can compute on here.", "embed devices", 0},
 };

@@ -55,7 +55,7 @@ static const word_value long_texts[] = {
 
 #define FIELD(name) offsetof(tool_settings, name)
 #define EMBEDS      (TAKEN_BY_ENCODE | TAKEN_BY_SIMILARITY)
-#define OF_A_MODEL  (EMBEDS | TAKEN_BY_SUMMARIZE | TAKEN_BY_INFO)
+#define OF_A_MODEL  (EMBEDS | TAKEN_BY_SUMMARIZE | TAKEN_BY_INFO | TAKEN_BY_VERIFY)
 #define OF_A_FILE   (TAKEN_BY_ENCODE | TAKEN_BY_SUMMARIZE)
 #define ALL         (OF_A_MODEL | TAKEN_BY_TOKENIZE | TAKEN_BY_DEVICES)
 
@@ -118,7 +118,9 @@ static const tool_option options[] = {
      "speed and time left on stderr (default: on a terminal)", progress_modes},
     {"--device-memory", "SIZE", IS_BYTES, FIELD(device_memory), TAKEN_BY_INFO,
      "instances that fit a GPU of SIZE, as 24G; none need be here", NULL},
-    {"--json", NULL, IS_FLAG, FIELD(json), TAKEN_BY_INFO, "print JSON (default: a table)",
+    {"--reference", "NAME", IS_TEXT, FIELD(reference), TAKEN_BY_VERIFY,
+     "a known model, or a file of make_golden.py (default: by weights)", NULL},
+    {"--json", NULL, IS_FLAG, FIELD(json), TAKEN_BY_INFO | TAKEN_BY_VERIFY, "print JSON (default: a table)",
      NULL},
     {"--log-level", "error|warning|info|debug", IS_WORD, FIELD(log_level), ALL,
      "what is told on stderr (default: warning)", levels},

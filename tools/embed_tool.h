@@ -13,7 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define EXIT_WRONG_CALL 2
+#define EXIT_WRONG_CALL   2
+#define EXIT_NO_REFERENCE 3 /* of verify: nothing is known of this model */
 
 /* ---- what the command line says (embed_options.c) ------------------------------------------
  */
@@ -51,6 +52,7 @@ typedef struct tool_settings {
     const char *jsonl_field;
     const char *prompt;
     const char *metadata;
+    const char *reference;
     int format;    /* tool_format */
     int progress;  /* tool_progress_mode */
     int log_level; /* embed_log_level; 0: warnings */
@@ -87,7 +89,8 @@ enum {
     TAKEN_BY_SIMILARITY = 4,
     TAKEN_BY_INFO = 8,
     TAKEN_BY_DEVICES = 16,
-    TAKEN_BY_SUMMARIZE = 32
+    TAKEN_BY_SUMMARIZE = 32,
+    TAKEN_BY_VERIFY = 64
 };
 
 typedef struct tool_command {
@@ -382,6 +385,7 @@ int command_summarize(const tool_settings *settings);
 int command_tokenize(const tool_settings *settings);
 int command_similarity(const tool_settings *settings);
 int command_info(const tool_settings *settings);
+int command_verify(const tool_settings *settings);
 int command_devices(const tool_settings *settings);
 
 #endif

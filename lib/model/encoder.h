@@ -50,4 +50,12 @@ embed_status encoder_forward(const struct encoder *encoder, const struct backend
                              const struct activations *activations,
                              const struct packed_batch *batch, struct execution *execution);
 
+/* Its parts: activations->x = the embeddings' output; and the output of layer l, of the one before. */
+embed_status encoder_embed(const struct encoder *encoder, const struct backend *backend,
+                           const struct activations *activations, const struct packed_batch *batch,
+                           struct execution *execution);
+embed_status encoder_layer(const struct encoder *encoder, size_t l, const struct backend *backend,
+                           const struct activations *activations, const struct packed_batch *batch,
+                           struct execution *execution);
+
 #endif
