@@ -26,7 +26,8 @@ static void get_fingerprint(char out[64], const char *model, const char *dtype)
 {
     json_error_t error;
     program_result r = run_well(
-        WORDS("embed", "info", "-m", model, "--json", "--device", "cpu", "--dtype", dtype), NULL, 0);
+        WORDS("embed", "info", "-m", model, "--json", "--device", "cpu", "--dtype", dtype),
+        NULL, 0);
     json_t *info = json_loadb(r.out, r.out_length, 0, &error);
     assert_non_null(info);
     snprintf(out, 64, "%s", text_of(info, "fingerprint"));
@@ -44,10 +45,11 @@ static void test_metadata(void **state)
     char rows[600], path[600], fingerprint[64];
     snprintf(rows, sizeof rows, "%s", scratch("rows.npy"));
     snprintf(path, sizeof path, "%s", scratch("rows.json"));
-    program_result r = run_well(WORDS("embed", "encode", "-m", TINY_CLS, "--device", "cpu", "--dtype",
-                                      "f32", "-o", rows, "--metadata", path, "--prompt", "title",
-                                      "--dimensions", "5", "--max-tokens", "7"),
-                                "one\ntwo\nthree\n", 14);
+    program_result r =
+        run_well(WORDS("embed", "encode", "-m", TINY_CLS, "--device", "cpu", "--dtype", "f32",
+                       "-o", rows, "--metadata", path, "--prompt", "title", "--dimensions", "5",
+                       "--max-tokens", "7"),
+                 "one\ntwo\nthree\n", 14);
     free_result(&r);
     json_t *all = read_json(path);
     get_fingerprint(fingerprint, TINY_CLS, "f32");
@@ -91,9 +93,9 @@ static void test_no_file_that_was_not_asked_for(void **state)
     char rows[600], path[600];
     snprintf(rows, sizeof rows, "%s", scratch("alone.npy"));
     snprintf(path, sizeof path, "%s", scratch("none.json"));
-    program_result r =
-        run(WORDS("embed", "encode", "-m", TINY_BERT, "-o", rows, "--metadata", path, "--jsonl", "x"),
-            "no JSON\n", 8);
+    program_result r = run(WORDS("embed", "encode", "-m", TINY_BERT, "-o", rows, "--metadata",
+                                 path, "--jsonl", "x"),
+                           "no JSON\n", 8);
     assert_int_equal(r.status, 1);
     assert_int_not_equal(access(path, F_OK), 0);
     assert_int_not_equal(access(rows, F_OK), 0);

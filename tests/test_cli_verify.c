@@ -34,9 +34,9 @@ static void test_agrees(void **state)
         embed_model *model = NULL;
         embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
         options.device = EMBED_DEVICE_CPU;
-        options.dtype =
-            i == 0 ? EMBED_DTYPE_F32 : i == 1 ? EMBED_DTYPE_BF16 : EMBED_DTYPE_INT8;
-        if (embed_model_open(&model, TINY, &options) == EMBED_OK) check_agrees("cpu", dtypes[i]);
+        options.dtype = i == 0 ? EMBED_DTYPE_F32 : i == 1 ? EMBED_DTYPE_BF16 : EMBED_DTYPE_INT8;
+        if (embed_model_open(&model, TINY, &options) == EMBED_OK)
+            check_agrees("cpu", dtypes[i]);
         embed_model_close(model);
     }
 }
@@ -87,8 +87,8 @@ static void change_number(const char *folder, uint64_t at)
     free(bytes);
 }
 
-/* Where it is seen first; NULL: nowhere, as it is not used, or, of a key's bias, adds the same to all
- * scores. */
+/* Where it is seen first; NULL: nowhere, as it is not used, or, of a key's bias, adds the same
+ * to all scores. */
 static const char *stage_of(char out[32], const char *name)
 {
     unsigned layer;
@@ -132,8 +132,10 @@ static void test_settings_are_named(void **state)
         {"sentence_bert_config.json", "48", "40", "tokens"},
         {"config.json", "1e-12", "1e-2", "embeddings"},
         {"config.json", "\"num_attention_heads\": 2", "\"num_attention_heads\": 4", "layer 0"},
-        {"1_Pooling/config.json", "mean_tokens\": true", "mean_tokens\": false,\n"
-         "  \"pooling_mode_lasttoken\": true", "pooling"},
+        {"1_Pooling/config.json", "mean_tokens\": true",
+         "mean_tokens\": false,\n"
+         "  \"pooling_mode_lasttoken\": true",
+         "pooling"},
         {"modules.json",
          ",\n  {\n    \"idx\": 2,\n    \"name\": \"2\",\n    \"path\": \"2_Normalize\",\n"
          "    \"type\": \"sentence_transformers.models.Normalize\"\n  }",
@@ -155,7 +157,8 @@ static void test_other_layers(void **state)
 {
     (void)state;
     const char *folder = test_copy_folder(TINY);
-    test_edit_file(folder, "config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 2");
+    test_edit_file(folder, "config.json", "\"num_hidden_layers\": 3",
+                   "\"num_hidden_layers\": 2");
     program_result r = verify(folder, "cpu", "f32");
     assert_int_equal(r.status, 1);
     assert_non_null(strstr(r.err, "from \"pooling\" on: the reference has layer 2 here"));
@@ -168,8 +171,8 @@ static void test_other_layers(void **state)
 static json_t *verify_json(const char *folder, int status)
 {
     json_error_t error;
-    program_result r = run(WORDS("embed", "verify", "-m", folder, "--reference", GOLDEN, "--device",
-                                 "cpu", "--dtype", "f32", "--json"),
+    program_result r = run(WORDS("embed", "verify", "-m", folder, "--reference", GOLDEN,
+                                 "--device", "cpu", "--dtype", "f32", "--json"),
                            NULL, 0);
     assert_int_equal(r.status, status);
     json_t *all = json_loadb(r.out, r.out_length, JSON_REJECT_DUPLICATES, &error);
@@ -191,7 +194,8 @@ static void test_json(void **state)
     test_edit_file(folder, "config.json", "1e-12", "1e-2");
     all = verify_json(folder, 1);
     assert_true(json_is_false(json_object_get(all, "agrees")));
-    assert_string_equal(json_string_value(json_object_get(all, "first_difference")), "embeddings");
+    assert_string_equal(json_string_value(json_object_get(all, "first_difference")),
+                        "embeddings");
     json_t *tokens = json_array_get(json_object_get(all, "stages"), 0);
     json_t *second = json_array_get(json_object_get(all, "stages"), 1);
     assert_true(json_is_true(json_object_get(tokens, "agrees")));
@@ -210,8 +214,9 @@ static void test_unknown_weights(void **state)
     program_result r = run(WORDS("embed", "verify", "-m", TINY), NULL, 0);
     assert_int_equal(r.status, 3);
     assert_int_equal(r.out_length, 0);
-    assert_non_null(strstr(r.err, TINY ": its weights, 7c02a64b55ab877198cdb56b367c9627, are of no "
-                                       "model that is known here"));
+    assert_non_null(strstr(r.err,
+                           TINY ": its weights, 7c02a64b55ab877198cdb56b367c9627, are of no "
+                                "model that is known here"));
     assert_int_equal(count_lines(r.err), 1);
     free_result(&r);
     /* The name of a model that is known compares with that. */
@@ -240,7 +245,8 @@ static void test_bad_references(void **state)
          "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[\"x\"],\"stages\":[]}]}",
          "not a file that"},
         {"{\"embed golden\":1,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
-         "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[],\"stages\":[[\"row\",0,1,1,1,1,1,1,"
+         "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[],\"stages\":[[\"row\",0,1,1,1,1,"
+         "1,1,"
          "1,1]]}]}",
          "not a file that"},
     };
@@ -255,8 +261,9 @@ static void test_bad_references(void **state)
     }
     check_failure(WORDS("embed", "verify", "-m", TINY, "--reference", "/nowhere/at.all"),
                   "/nowhere/at.all: No such file");
-    check_failure(WORDS("embed", "verify", "-m", "tests/vectors/tiny-bart", "--reference", GOLDEN),
-                  "gives no embeddings");
+    check_failure(
+        WORDS("embed", "verify", "-m", "tests/vectors/tiny-bart", "--reference", GOLDEN),
+        "gives no embeddings");
 }
 
 static void test_wrong_calls(void **state)
@@ -286,7 +293,8 @@ static void test_real_model(void **state)
     static const char *const dtypes[] = {"auto", "f32"};
     for (size_t i = 0; i < 2; i++) {
         program_result r = run_well(
-            WORDS("embed", "verify", "-m", path, "--device", "cpu", "--dtype", dtypes[i]), NULL, 0);
+            WORDS("embed", "verify", "-m", path, "--device", "cpu", "--dtype", dtypes[i]), NULL,
+            0);
         assert_memory_equal(r.out, "all-MiniLM-L6-v2 by sentence-transformers", 41);
         assert_non_null(strstr(r.out, "\nlayer 5 "));
         assert_non_null(strstr(r.out, "\nall stages agree\n"));

@@ -34,7 +34,8 @@ static embed_model *open_on_cpu(const char *folder, embed_dtype dtype)
     return model;
 }
 
-static void get(embed_model *model, embed_fingerprint_part part, char out[EMBED_FINGERPRINT_SIZE])
+static void get(embed_model *model, embed_fingerprint_part part,
+                char out[EMBED_FINGERPRINT_SIZE])
 {
     if (embed_model_get_fingerprint(model, part, out) != EMBED_OK)
         fail_msg("%s", embed_error_message());
@@ -207,7 +208,8 @@ static void test_every_token_counts(void **state)
         snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
         remove(path);
         fingerprints after = fingerprints_of(folder);
-        if (strcmp(before.tokenizer, after.tokenizer) == 0 || strcmp(before.all, after.all) == 0)
+        if (strcmp(before.tokenizer, after.tokenizer) == 0 ||
+            strcmp(before.all, after.all) == 0)
             fail_msg("%s for %s does not count", edits[i].after, edits[i].before);
         assert_string_equal(before.weights, after.weights);
         assert_string_equal(before.pipeline, after.pipeline);
@@ -223,7 +225,8 @@ static void test_every_setting_counts(void **state)
         {"config.json", "\"num_attention_heads\": 2", "\"num_attention_heads\": 4"},
         {"sentence_bert_config.json", "48", "47"},
         {"1_Pooling/config.json", "cls_token\": false", "cls_token\": true"},
-        {"1_Pooling/config.json", "mean_sqrt_len_tokens\": false", "mean_sqrt_len_tokens\": true"},
+        {"1_Pooling/config.json", "mean_sqrt_len_tokens\": false",
+         "mean_sqrt_len_tokens\": true"},
         {"modules.json",
          ",\n  {\n    \"idx\": 2,\n    \"name\": \"2\",\n    \"path\": \"2_Normalize\",\n"
          "    \"type\": \"sentence_transformers.models.Normalize\"\n  }",
@@ -309,7 +312,8 @@ static void test_wrong_calls(void **state)
 static void *ask(void *model)
 {
     char *out = malloc(EMBED_FINGERPRINT_SIZE);
-    if (out != NULL && embed_model_get_fingerprint(model, EMBED_FINGERPRINT_ALL, out) != EMBED_OK)
+    if (out != NULL &&
+        embed_model_get_fingerprint(model, EMBED_FINGERPRINT_ALL, out) != EMBED_OK)
         out[0] = '\0';
     return out;
 }

@@ -238,6 +238,43 @@ static embed_status encode_on_gpu(void)
     return encode_on(EMBED_DEVICE_CUDA);
 }
 
+static void ignore_stage(void *user, const embed_traced *stage)
+{
+    (void)user;
+    (void)stage;
+}
+
+/* Opens a model, asks for its fingerprint, and follows a text through it. */
+static embed_status look_into(embed_device device)
+{
+    static const embed_text text = EMBED_TEXT("a text");
+    char fingerprint[EMBED_FINGERPRINT_SIZE];
+    embed_model *model;
+    embed_instance *instance = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.device = device;
+    options.threads = 2;
+    embed_status status = embed_model_open(&model, TINY, &options);
+    if (status != EMBED_OK) return status;
+    status = embed_model_get_fingerprint(model, EMBED_FINGERPRINT_ALL, fingerprint);
+    if (status == EMBED_OK) status = embed_instance_create(&instance, model, NULL);
+    if (status == EMBED_OK)
+        status = embed_instance_trace(instance, &text, NULL, ignore_stage, NULL);
+    embed_instance_destroy(instance);
+    embed_model_close(model);
+    return status;
+}
+
+static embed_status look_into_on_cpu(void)
+{
+    return look_into(EMBED_DEVICE_CPU);
+}
+
+static embed_status look_into_on_gpu(void)
+{
+    return look_into(EMBED_DEVICE_CUDA);
+}
+
 /* A pool with two instances: a call that waits, and a request that does not. */
 static embed_status use_pool(embed_pool *pool)
 {
@@ -438,6 +475,7 @@ static void test_encode(void **state)
 {
     (void)state;
     torture(encode, false);
+    torture(look_into_on_cpu, false);
 }
 
 /* What lib/cuda allocates is the host's memory too: on the emulated device. */
@@ -452,6 +490,7 @@ static void test_encode_on_gpu(void **state)
     snprintf(plugin, sizeof plugin, "%s/emulated/sm_80/libembed-cuda.so", getenv("BUILD"));
     setenv("EMBED_CUDA_PLUGIN", plugin, 1);
     torture(encode_on_gpu, false);
+    torture(look_into_on_gpu, false);
     torture(pool_on_gpu, true);
     unsetenv("EMBED_CUDA_PLUGIN");
 }

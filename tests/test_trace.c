@@ -1,4 +1,5 @@
-/* test_trace.c - embed_instance_trace: each stage once, in order, and the row that encode gives */
+/* test_trace.c - embed_instance_trace: each stage once, in order, and the row that encode gives
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,7 +41,8 @@ static void see(void *user, const embed_traced *stage)
         memcpy(s->pooled, stage->values, stage->width * sizeof *s->pooled);
 }
 
-static seen trace(embed_instance *instance, const char *text, const embed_encode_options *options)
+static seen trace(embed_instance *instance, const char *text,
+                  const embed_encode_options *options)
 {
     seen s = {0};
     embed_text one = {text, NULL, strlen(text)};
@@ -54,10 +56,9 @@ static void test_stages_in_order(void **state)
     (void)state;
     struct opened tiny = open_model(VECTORS "tiny-bert", 2, 0);
     seen s = trace(tiny.instance, "A cat sits on the mat.", NULL);
-    static const embed_stage stages[] = {EMBED_STAGE_TOKENS, EMBED_STAGE_EMBEDDINGS,
-                                         EMBED_STAGE_LAYER,  EMBED_STAGE_LAYER,
-                                         EMBED_STAGE_LAYER,  EMBED_STAGE_POOLING,
-                                         EMBED_STAGE_ROW};
+    static const embed_stage stages[] = {
+        EMBED_STAGE_TOKENS, EMBED_STAGE_EMBEDDINGS, EMBED_STAGE_LAYER, EMBED_STAGE_LAYER,
+        EMBED_STAGE_LAYER,  EMBED_STAGE_POOLING,    EMBED_STAGE_ROW};
     static const size_t indices[] = {0, 0, 0, 1, 2, 0, 0};
     assert_int_equal(s.count, sizeof stages / sizeof *stages);
     for (size_t i = 0; i < s.count; i++) {
@@ -72,15 +73,19 @@ static void test_stages_in_order(void **state)
     close_model(&tiny);
 }
 
-/* The last stage has the bits of encode, in each dtype, with prompts, Dense modules and a cut. */
-static void check_same_row(struct opened *opened, const embed_encode_options *options, size_t width)
+/* The last stage has the bits of encode, in each dtype, with prompts, Dense modules and a cut.
+ */
+static void check_same_row(struct opened *opened, const embed_encode_options *options,
+                           size_t width)
 {
-    static const char *const texts[] = {"", "a", "A cat sits on the mat, and so on and so forth."};
+    static const char *const texts[] = {"", "a",
+                                        "A cat sits on the mat, and so on and so forth."};
     for (size_t i = 0; i < 3; i++) {
         float row[1024];
         embed_text text = {texts[i], NULL, strlen(texts[i])};
-        assert_int_equal(embed_instance_encode(opened->instance, &text, 1, options, row, 1024, NULL),
-                         EMBED_OK);
+        assert_int_equal(
+            embed_instance_encode(opened->instance, &text, 1, options, row, 1024, NULL),
+            EMBED_OK);
         seen s = trace(opened->instance, texts[i], options);
         assert_int_equal(s.widths[s.count - 1], width);
         assert_memory_equal(s.row, row, width * sizeof(float));
@@ -129,7 +134,8 @@ static void test_modules(void **state)
     for (size_t i = 0; i < s.count; i++) {
         if (s.stages[i] != EMBED_STAGE_MODULE) continue;
         assert_int_equal(s.indices[i], modules++);
-        assert_int_equal(s.stages[i - 1], modules == 1 ? EMBED_STAGE_POOLING : EMBED_STAGE_MODULE);
+        assert_int_equal(s.stages[i - 1],
+                         modules == 1 ? EMBED_STAGE_POOLING : EMBED_STAGE_MODULE);
     }
     assert_true(modules >= 2);
     assert_int_equal(s.widths[s.count - 1], opened.width);
@@ -152,7 +158,8 @@ static void test_wrong_calls(void **state)
     embed_text text = EMBED_TEXT("a"), none = {NULL, NULL, 3};
     embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
     options.dimensions = 1000;
-    assert_int_equal(embed_instance_trace(NULL, &text, NULL, never, NULL), EMBED_INVALID_ARGUMENT);
+    assert_int_equal(embed_instance_trace(NULL, &text, NULL, never, NULL),
+                     EMBED_INVALID_ARGUMENT);
     assert_int_equal(embed_instance_trace(tiny.instance, NULL, NULL, never, NULL),
                      EMBED_INVALID_ARGUMENT);
     assert_int_equal(embed_instance_trace(tiny.instance, &none, NULL, never, NULL),

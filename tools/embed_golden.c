@@ -1,7 +1,7 @@
 /* embed_golden.c - what the reference implementation gives for a few texts, stage by stage
  *
- * Read from files that tests/vectors/make_golden.py writes, or from the strings that the Makefile makes of
- * those in tools/golden.
+ * Read from files that tests/vectors/make_golden.py writes, or from the strings that the
+ * Makefile makes of those in tools/golden.
  */
 #include "embed_golden.h"
 
@@ -44,7 +44,8 @@ static bool read_stage(golden_stage *stage, json_t *from)
 static bool read_text(golden_text *text, json_t *from)
 {
     json_t *string, *ids, *stages;
-    if (json_unpack(from, "{s:o, s:o, s:o}", "text", &string, "ids", &ids, "stages", &stages) != 0 ||
+    if (json_unpack(from, "{s:o, s:o, s:o}", "text", &string, "ids", &ids, "stages", &stages) !=
+            0 ||
         !json_is_string(string) || !json_is_array(ids) || !json_is_array(stages))
         return false;
     text->text = (embed_text){json_string_value(string), NULL, json_string_length(string)};
@@ -60,8 +61,8 @@ static bool read_all(golden *g)
     json_t *texts, *weights;
     json_int_t max_tokens;
     int version;
-    if (json_unpack(g->json, "{s:i, s:s, s:o, s:s, s:I, s:o}", "embed golden", &version, "model",
-                    &g->model, "weights_fingerprint", &weights, "made_by", &g->made_by,
+    if (json_unpack(g->json, "{s:i, s:s, s:o, s:s, s:I, s:o}", "embed golden", &version,
+                    "model", &g->model, "weights_fingerprint", &weights, "made_by", &g->made_by,
                     "max_tokens", &max_tokens, "texts", &texts) != 0 ||
         version != 1 || max_tokens < 0 || json_array_size(texts) == 0)
         return false;

@@ -31,10 +31,12 @@ typedef struct golden {
     struct json_t *json; /* holds all strings */
 } golden;
 
-/* From a file, or the name of a model whose numbers are built in. golden_free may follow either way. */
+/* From a file, or the name of a model whose numbers are built in. golden_free may follow either
+ * way. */
 bool golden_read(golden *g, const char *name);
 
-/* Those built in for a model with these weights; false without a message where there are none. */
+/* Those built in for a model with these weights; false without a message where there are none.
+ */
 bool golden_find(golden *g, const char *weights);
 
 void golden_free(golden *g);

@@ -1,8 +1,8 @@
 /* hash.c - 128 bits for bytes
  *
- * Four lanes take eight bytes each in turn: their multiplications do not wait for each other, and what
- * is hashed comes as fast as memory gives it. Every step can be undone, so that inputs of one length
- * that differ in one lane alone never share a hash.
+ * Four lanes take eight bytes each in turn: their multiplications do not wait for each other,
+ * and what is hashed comes as fast as memory gives it. Every step can be undone, so that inputs
+ * of one length that differ in one lane alone never share a hash.
  */
 #include "base/hash.h"
 
@@ -11,11 +11,12 @@
 
 #define LANES 4
 
-/* Odd, bits without a pattern: those of the golden ratio and of the square roots of 2, 3, 5 and 7. */
+/* Odd, bits without a pattern: those of the golden ratio and of the square roots of 2, 3, 5 and
+ * 7. */
 #define FACTOR_IN   0x9E3779B97F4A7C15u
 #define FACTOR_LONG 0xBB67AE8584CAA73Bu
-static const uint64_t starts[LANES] = {0x6A09E667F3BCC909u, 0xBB67AE8584CAA73Bu, 0x3C6EF372FE94F82Bu,
-                                       0xA54FF53A5F1D36F1u};
+static const uint64_t starts[LANES] = {0x6A09E667F3BCC909u, 0xBB67AE8584CAA73Bu,
+                                       0x3C6EF372FE94F82Bu, 0xA54FF53A5F1D36F1u};
 
 static uint64_t rotate(uint64_t value, int bits)
 {

@@ -1,7 +1,8 @@
 /* tokenizer_hash.c - a number for all that token ids depend on
  *
- * Of what was understood, not of the files' bytes: tokenizer.json that another version of transformers
- * has saved again, or vocab.txt in its place, is the same tokenizer where it gives the same ids.
+ * Of what was understood, not of the files' bytes: tokenizer.json that another version of
+ * transformers has saved again, or vocab.txt in its place, is the same tokenizer where it gives
+ * the same ids.
  */
 #include "base/status.h"
 #include "description/tokenizer_parts.h"
@@ -46,7 +47,8 @@ static embed_status put_text(struct text_buffer *text, const char *name, struct 
     return text_buffer_add(text, "\n", 1);
 }
 
-static embed_status put_ids(struct text_buffer *text, const char *name, const int32_t *ids, size_t n)
+static embed_status put_ids(struct text_buffer *text, const char *name, const int32_t *ids,
+                            size_t n)
 {
     TRY(text_buffer_print(text, "%s", name));
     for (size_t i = 0; i < n; i++) TRY(text_buffer_print(text, " %d", (int)ids[i]));
@@ -60,8 +62,8 @@ static embed_status put_added(struct text_buffer *text, const struct tokenizer_p
         const struct added_token_part *part = &parts->added[i];
         const struct token_flags *flags = &part->flags;
         TRY(put_text(text, "added", part->text));
-        TRY(text_buffer_print(text, "flags %d %d %d %d\n", flags->normalized, flags->single_word,
-                              flags->lstrip, flags->rstrip));
+        TRY(text_buffer_print(text, "flags %d %d %d %d\n", flags->normalized,
+                              flags->single_word, flags->lstrip, flags->rstrip));
     }
     return EMBED_OK;
 }

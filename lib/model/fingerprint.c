@@ -16,10 +16,12 @@ static embed_status read_weights(struct hash *hash, const struct embed_model *mo
     embed_status status = embedding_pipeline_read(&pipeline, model->folder);
     if (status == EMBED_OK) status = weight_files_open(&files, &pipeline);
     if (status == EMBED_OK && !shared_weights_are_of(model->weights, &files))
-        status = fail(EMBED_BAD_FILE, "%s: the weights are not those any more that were opened before",
+        status = fail(EMBED_BAD_FILE,
+                      "%s: the weights are not those any more that were opened before",
                       model->folder);
     if (status == EMBED_OK)
-        status = weights_hash(hash, &model->encoder.config, model->backend, &files, model->team);
+        status =
+            weights_hash(hash, &model->encoder.config, model->backend, &files, model->team);
     weight_files_close(&files);
     embedding_pipeline_release(&pipeline);
     return status;
@@ -58,21 +60,24 @@ static uint32_t bits_of(float value)
     return bits;
 }
 
-static embed_status put_config(struct text_buffer *text, const struct transformer_config *config)
+static embed_status put_config(struct text_buffer *text,
+                               const struct transformer_config *config)
 {
-    TRY(text_buffer_print(text, "family %s\nsizes %zu %zu %zu %zu %zu %zu %zu\n", config->family,
-                          config->C, config->L, config->NH, config->F, config->V, config->positions,
-                          config->token_types));
+    TRY(text_buffer_print(text, "family %s\nsizes %zu %zu %zu %zu %zu %zu %zu\n",
+                          config->family, config->C, config->L, config->NH, config->F,
+                          config->V, config->positions, config->token_types));
     TRY(text_buffer_print(text, "decoder %zu %zu %zu\n", config->decoder.L, config->decoder.NH,
                           config->decoder.F));
     TRY(text_buffer_print(text, "positions %d %zu %zu %zu\n", config->positions_skip_padding,
-                          config->padding_id, config->first_position, config->distance_buckets));
+                          config->padding_id, config->first_position,
+                          config->distance_buckets));
     return text_buffer_print(text, "floats %08x %08x\n", bits_of(config->epsilon),
                              bits_of(config->word_scale));
 }
 
 /* Their order in the file makes no difference. */
-static embed_status put_prompts(struct text_buffer *text, const struct embedding_pipeline *pipeline)
+static embed_status put_prompts(struct text_buffer *text,
+                                const struct embedding_pipeline *pipeline)
 {
     struct hash sum = {0};
     for (size_t i = 0; i < pipeline->prompt_count; i++) {
@@ -85,7 +90,8 @@ static embed_status put_prompts(struct text_buffer *text, const struct embedding
     return put_hash(text, "prompt", hash_bytes(0, first, strlen(first)));
 }
 
-static embed_status put_steps(struct text_buffer *text, const struct embedding_pipeline *pipeline)
+static embed_status put_steps(struct text_buffer *text,
+                              const struct embedding_pipeline *pipeline)
 {
     for (size_t i = 0; i < pipeline->step_count; i++) {
         const struct pipeline_step *step = &pipeline->steps[i];
@@ -93,8 +99,8 @@ static embed_status put_steps(struct text_buffer *text, const struct embedding_p
         if (step->kind == STEP_NORMALIZE)
             TRY(text_buffer_print(text, "normalize\n"));
         else
-            TRY(text_buffer_print(text, "dense %zu %zu %d %d\n", dense->I, dense->O, dense->has_bias,
-                                  (int)dense->activation));
+            TRY(text_buffer_print(text, "dense %zu %zu %d %d\n", dense->I, dense->O,
+                                  dense->has_bias, (int)dense->activation));
     }
     return EMBED_OK;
 }
@@ -124,8 +130,8 @@ static embed_status put_pipeline(struct text_buffer *text, const struct embed_mo
 
 /* ---- all of it ----------------------------------------------------------------------------- */
 
-static embed_status put_part(struct text_buffer *text, struct embed_model *model, const char *name,
-                             embed_fingerprint_part part)
+static embed_status put_part(struct text_buffer *text, struct embed_model *model,
+                             const char *name, embed_fingerprint_part part)
 {
     struct hash hash;
     TRY(fingerprint(&hash, model, part));
@@ -141,7 +147,8 @@ static embed_status put_whole(struct text_buffer *text, struct embed_model *mode
     return put_part(text, model, "pipeline", EMBED_FINGERPRINT_PIPELINE);
 }
 
-embed_status fingerprint(struct hash *hash, struct embed_model *model, embed_fingerprint_part part)
+embed_status fingerprint(struct hash *hash, struct embed_model *model,
+                         embed_fingerprint_part part)
 {
     if (part == EMBED_FINGERPRINT_WEIGHTS) return hash_of_weights(hash, model);
     if (part == EMBED_FINGERPRINT_TOKENIZER) return tokenizer_hash(hash, model->tokenizer);

@@ -1,8 +1,8 @@
 /* trace.c - one text through a model, with what each stage gives
  *
- * Each stage is a chunk of its own, of the operations that encoding does at that place and on the same
- * memory: it finds what the stage before has left there, and its own result is fetched. What follows
- * pooling is short, and is done from the hidden states on each time.
+ * Each stage is a chunk of its own, of the operations that encoding does at that place and on
+ * the same memory: it finds what the stage before has left there, and its own result is
+ * fetched. What follows pooling is short, and is done from the hidden states on each time.
  */
 #include "model/trace.h"
 
@@ -18,15 +18,15 @@ struct trace {
     const embed_encode_options *options;
     embed_trace_callback traced;
     void *user;
-    void *fetched; /* staging memory, as the device has the numbers */
-    float *values; /* the same as floats */
+    void *fetched;      /* staging memory, as the device has the numbers */
+    float *values;      /* the same as floats */
     embed_traced stage; /* the one to compute, but for its values */
 };
 
 /* ---- computing a stage --------------------------------------------------------------------- */
 
-/* The pipeline's first steps after pooling, without what comes at its end: all that is known of a
- * stage is what it leaves. */
+/* The pipeline's first steps after pooling, without what comes at its end: all that is known of
+ * a stage is what it leaves. */
 static embed_status compute_some_steps(float **rows, struct trace *trace, size_t steps,
                                        const struct packed_batch *batch,
                                        struct execution *execution)
@@ -41,8 +41,8 @@ static embed_status compute_some_steps(float **rows, struct trace *trace, size_t
                                   worker->activations.x, batch, execution);
 }
 
-static embed_status compute_row(float **rows, struct trace *trace, const struct packed_batch *batch,
-                                struct execution *execution)
+static embed_status compute_row(float **rows, struct trace *trace,
+                                const struct packed_batch *batch, struct execution *execution)
 {
     const struct embed_model *model = trace->instance->model;
     struct worker *worker = &trace->instance->workers[0];
@@ -73,11 +73,15 @@ static embed_status compute_stage(void *argument, size_t i, unsigned index,
     float *rows = NULL;
     switch (stage->stage) {
     case EMBED_STAGE_TOKENS: return EMBED_OK;
-    case EMBED_STAGE_EMBEDDINGS: TRY(encoder_embed(&model->encoder, op, a, &batch, execution)); break;
+    case EMBED_STAGE_EMBEDDINGS:
+        TRY(encoder_embed(&model->encoder, op, a, &batch, execution));
+        break;
     case EMBED_STAGE_LAYER:
         TRY(encoder_layer(&model->encoder, stage->index, op, a, &batch, execution));
         break;
-    case EMBED_STAGE_POOLING: TRY(compute_some_steps(&rows, trace, 0, &batch, execution)); break;
+    case EMBED_STAGE_POOLING:
+        TRY(compute_some_steps(&rows, trace, 0, &batch, execution));
+        break;
     case EMBED_STAGE_MODULE:
         TRY(compute_some_steps(&rows, trace, stage->index + 1, &batch, execution));
         break;
@@ -102,8 +106,8 @@ static enum safetensors_dtype fetched_dtype(const struct trace *trace)
     return backend->dtype == EMBED_DTYPE_F16 ? SAFETENSORS_F16 : SAFETENSORS_BF16;
 }
 
-static embed_status trace_stage(struct trace *trace, embed_stage stage, size_t index, size_t rows,
-                                size_t width)
+static embed_status trace_stage(struct trace *trace, embed_stage stage, size_t index,
+                                size_t rows, size_t width)
 {
     const struct backend *backend = trace->instance->model->backend;
     struct executor *executor = trace->instance->executor;
@@ -150,7 +154,8 @@ static embed_status trace_tokens(struct trace *trace, const embed_text *text)
     const struct embed_model *model = instance->model;
     const embed_encode_options *options = trace->options;
     const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
-    struct token_source source = {.tokenizer = model->tokenizer, .prompt = prompt,
+    struct token_source source = {.tokenizer = model->tokenizer,
+                                  .prompt = prompt,
                                   .max_tokens = options->max_tokens,
                                   .vocabulary = model->encoder.config.V,
                                   .max_given = options->max_tokens};
@@ -176,11 +181,12 @@ static size_t most_values(const struct embed_instance *instance)
 }
 
 embed_status instance_trace(struct embed_instance *instance, const embed_text *text,
-                            const embed_encode_options *options,
-                            embed_trace_callback traced, void *user)
+                            const embed_encode_options *options, embed_trace_callback traced,
+                            void *user)
 {
     struct backend *backend = instance->model->backend;
-    struct trace trace = {.instance = instance, .options = options, .traced = traced, .user = user};
+    struct trace trace = {
+        .instance = instance, .options = options, .traced = traced, .user = user};
     TRY(trace_tokens(&trace, text));
     size_t most = most_values(instance);
     trace.values = memory_allocate(most, sizeof(float), "a stage's values");

@@ -6,7 +6,7 @@
 
 /* For embed_instance_trace, with arguments that have been checked. */
 embed_status instance_trace(struct embed_instance *instance, const embed_text *text,
-                            const embed_encode_options *options,
-                            embed_trace_callback traced, void *user);
+                            const embed_encode_options *options, embed_trace_callback traced,
+                            void *user);
 
 #endif

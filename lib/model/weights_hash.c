@@ -1,7 +1,8 @@
 /* weights_hash.c - a number for the tensors that a model uses, as they are in its files
  *
- * Tensors are taken by what they are for, not by name or file: shards, and names with or without the
- * family's prefix, make no difference. Each is hashed in pieces, which all threads share.
+ * Tensors are taken by what they are for, not by name or file: shards, and names with or
+ * without the family's prefix, make no difference. Each is hashed in pieces, which all threads
+ * share.
  */
 #include "base/first_failure.h"
 #include "base/memory.h"
@@ -11,8 +12,8 @@
 
 #include <stdatomic.h>
 
-/* Large enough that a read costs little, small enough to stay in a core's cache. The hash depends on
- * it. */
+/* Large enough that a read costs little, small enough to stay in a core's cache. The hash
+ * depends on it. */
 #define PIECE_BYTES ((size_t)256 << 10)
 
 struct piece {
@@ -53,7 +54,8 @@ static embed_status cut(struct pieces *out, const struct slot_list *list)
         for (size_t p = 0; counts(&list->slots[i]) && p < list->slots[i].parts; p++) {
             const struct checkpoint_tensor *tensor = &list->slots[i].tensors[p];
             for (size_t k = 0, n = piece_count(tensor); k < n; k++) {
-                uint64_t first = (uint64_t)k * PIECE_BYTES, left = tensor->tensor->bytes - first;
+                uint64_t first = (uint64_t)k * PIECE_BYTES,
+                         left = tensor->tensor->bytes - first;
                 out->pieces[out->count++] = (struct piece){
                     tensor, first, left < PIECE_BYTES ? (size_t)left : PIECE_BYTES, {{0}}};
             }
@@ -72,15 +74,16 @@ static void hash_some(void *argument, unsigned rank)
     while (status == EMBED_OK && !first_failure_seen(&all->failure) &&
            (i = atomic_fetch_add(&all->next, 1)) < all->count) {
         struct piece *piece = &all->pieces[i];
-        status = safetensors_read(piece->tensor->file, piece->tensor->tensor, piece->first, bytes,
-                                  piece->bytes);
+        status = safetensors_read(piece->tensor->file, piece->tensor->tensor, piece->first,
+                                  bytes, piece->bytes);
         if (status == EMBED_OK) piece->hash = hash_bytes(0, bytes, piece->bytes);
     }
     first_failure_note(&all->failure, status);
     memory_free(bytes);
 }
 
-/* Appends what stands for a tensor: its dtype, its shape, and its pieces, which are the next ones. */
+/* Appends what stands for a tensor: its dtype, its shape, and its pieces, which are the next
+ * ones. */
 static embed_status put_tensor(struct text_buffer *text, const struct checkpoint_tensor *found,
                                const struct piece **next)
 {
@@ -132,7 +135,8 @@ embed_status weights_hash(struct hash *hash, const struct transformer_config *co
     struct slot_list list = {0};
     embed_status status = weights_list(&list, &weights, backend, files);
     if (status == EMBED_OK)
-        status = weights_find(&list, &weights.parameters, files, weight_names_of(config->family));
+        status =
+            weights_find(&list, &weights.parameters, files, weight_names_of(config->family));
     if (status == EMBED_OK) status = hash_list(hash, &list, team);
     memory_free(list.slots);
     memory_free(weights.encoder.layers);

@@ -5,13 +5,13 @@ r"""Makes a file for `embed verify`: what each stage of a model gives for a few 
     python tests/vectors/make_golden.py FOLDER >reference.json
     embed verify -m FOLDER --reference reference.json
 
-FOLDER is one that sentence-transformers opens. Computed in float64. With --embed PROGRAM the file also
-has the fingerprint of the weights, as `PROGRAM info` tells it, by which `embed verify` finds the files that
-are built into it: tools/golden/NAME.json.
+FOLDER is one that sentence-transformers opens. Computed in float64. With --embed PROGRAM the file
+also has the fingerprint of the weights, as `PROGRAM info` tells it, by which `embed verify` finds
+the files that are built into it: tools/golden/NAME.json.
 
-A stage's values are too many to keep. Kept are their norm and eight sums of all of them, each value with a
-sign of its own: the differences of these sums tell the norm of the difference of all values (Achlioptas,
-"Database-friendly random projections", 2003), wherever in the stage it is.
+A stage's values are too many to keep. Kept are their norm and eight sums of all of them, each value
+with a sign of its own: the differences of these sums tell the norm of the difference of all values
+(Achlioptas, "Database-friendly random projections", 2003), wherever in the stage it is.
 """
 import argparse
 import json
@@ -37,9 +37,10 @@ TEXTS = [
     "Naïve café-goers paid 3,141.59 € on 2024-02-29 — 50% off! (See https://example.org/?q=1.)",
     "Привет, мир. 你好，世界。 こんにちは مرحبا नमस्ते Ελλάδα 🙂",
     "[CLS] is a token, so are [MASK], <s> and </s>;\tantidisestablishmentarianism is not.",
-    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
-    "foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season of Light, it "
-    "was the season of Darkness, it was the spring of hope, it was the winter of despair.",
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age "
+    "of foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season "
+    "of Light, it was the season of Darkness, it was the spring of hope, it was the winter of "
+    "despair.",
 ]
 
 
