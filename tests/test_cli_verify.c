@@ -3,7 +3,7 @@
 
 #include "embed.h"
 #include "formats/safetensors.h"
-#include "test_folder.h"
+#include "pipelines_test.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -11,9 +11,11 @@
 #define TINY   "tests/vectors/tiny-bert"
 #define GOLDEN "tests/vectors/tiny-bert-golden.json"
 
+static const char *reference = GOLDEN;
+
 static program_result verify(const char *folder, const char *device, const char *dtype)
 {
-    return run(WORDS("embed", "verify", "-m", folder, "--reference", GOLDEN, "--device", device,
+    return run(WORDS("embed", "verify", "-m", folder, "--reference", reference, "--device", device,
                      "--dtype", dtype),
                NULL, 0);
 }
@@ -75,15 +77,15 @@ static void check_names(const char *folder, const char *stage, const char *what)
 /* ---- weights ------------------------------------------------------------------------------- */
 
 /* The number at `at` becomes another: its sign, and four times as much or a quarter. */
-static void change_number(const char *folder, uint64_t at)
+static void change_number(const char *folder, const char *name, uint64_t at)
 {
     char path[1024];
     size_t length;
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     char *bytes = test_read_file(path, &length);
     assert_true(at + 4 <= length);
     bytes[at + 3] = (char)(bytes[at + 3] ^ 0x81);
-    test_write_file(folder, "model.safetensors", bytes, length);
+    test_write_file(folder, name, bytes, length);
     free(bytes);
 }
 
@@ -112,11 +114,44 @@ static void test_every_tensor_is_named(void **state)
         bool words = strstr(tensor->name, "word_embeddings") != NULL; /* [CLS] is 2 */
         uint64_t at = tensor->offset + (words ? 2 * 64 * 4 : 0) + 4 * 7;
         if (stage == NULL) continue;
-        change_number(folder, at);
+        change_number(folder, "model.safetensors", at);
         check_names(folder, stage, tensor->name);
-        change_number(folder, at);
+        change_number(folder, "model.safetensors", at);
     }
     safetensors_close(file);
+    test_remove_folder(folder);
+}
+
+/* Normalize, Dense, Dense, Normalize: the second Dense is module 2. */
+static void test_modules_are_named(void **state)
+{
+    (void)state;
+    const char *folder = pipeline_folder("dense-twice");
+    static const struct {
+        const char *file, *stage;
+    } cases[] = {{"3_Dense/model.safetensors", "module 1"},
+                 {"5_Dense/model.safetensors", "module 2"}};
+    reference = "tests/vectors/dense-twice-golden.json";
+    program_result r = verify(folder, "cpu", "f32");
+    if (r.status != 0) fail_msg("%s%s", r.err, r.out);
+    for (int i = 0; i < 3; i++) {
+        char line[32];
+        snprintf(line, sizeof line, "\nmodule %d ", i);
+        assert_non_null(strstr(r.out, line));
+    }
+    free_result(&r);
+    for (size_t i = 0; i < 2; i++) {
+        char path[1024];
+        struct safetensors *file;
+        snprintf(path, sizeof path, "%s/%s", folder, cases[i].file);
+        assert_int_equal(safetensors_open(&file, path), EMBED_OK);
+        uint64_t at = safetensors_find(file, "linear.weight")->offset + 20;
+        safetensors_close(file);
+        change_number(folder, cases[i].file, at);
+        check_names(folder, cases[i].stage, cases[i].file);
+        change_number(folder, cases[i].file, at);
+    }
+    reference = GOLDEN;
     test_remove_folder(folder);
 }
 
@@ -309,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_agrees_in_plain_c),
         cmocka_unit_test(test_agrees_on_the_emulated_device),
         cmocka_unit_test(test_every_tensor_is_named),
+        cmocka_unit_test(test_modules_are_named),
         cmocka_unit_test(test_settings_are_named),
         cmocka_unit_test(test_other_layers),
         cmocka_unit_test(test_json),

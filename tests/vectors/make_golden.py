@@ -70,9 +70,10 @@ def stages_of(model, text):
     stages = [("embeddings", out.hidden_states[0])]
     stages += [(f"layer {i}", values) for i, values in enumerate(out.hidden_states[1:])]
     features["token_embeddings"] = out.hidden_states[-1]
-    # What changes nothing is no stage; a Normalize at the end is a part of the row.
+    # What changes nothing is no stage; a Normalize at the end is a part of the row, where that is
+    # not cut after it.
     modules = [module for module in list(model)[1:] if type(module).__name__ != "Dropout"]
-    while type(modules[-1]).__name__ == "Normalize":
+    while type(modules[-1]).__name__ == "Normalize" and model.truncate_dim is None:
         modules.pop()
     for i, module in enumerate(modules):
         features = module(features)
