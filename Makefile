@@ -385,7 +385,7 @@ tsan:
 check-tiny: $(TESTS) all
 	@BUILD=$(BUILD) MODEL= sh tests/run $(TESTS)
 # The tests in which threads of the program, of the library or of a kernel work at the same time.
-THREADED := threads thread_team pool pool_load pool_generate pool_generate_faults pool_generate_load metrics cache cache_threads api encoder tokenizer out_of_memory faults cuda_kernels_sm_80 cuda_decoder_sm_80 cuda_beams_sm_80
+THREADED := threads thread_team fingerprint pool pool_load pool_generate pool_generate_faults pool_generate_load metrics cache cache_threads api encoder tokenizer out_of_memory faults cuda_kernels_sm_80 cuda_decoder_sm_80 cuda_beams_sm_80
 check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
 	@BUILD=$(BUILD) MODEL= sh tests/run $^
 # valgrind knows no AVX-512, and says so to the program: the library takes its AVX2 kernels.
