@@ -551,7 +551,7 @@ install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.
 	    lib/embed.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc'
 	$(Q)chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o '$(DESTDIR)$(BINDIR)/embed' $(EMBED_OBJECTS) \
-	    -L$(BUILD) -lembed -ljansson $(if $(IS_LOADED_FROM),,-Wl,-rpath,'$(LIBDIR)')
+	    -L$(BUILD) -lembed -ljansson -lm $(if $(IS_LOADED_FROM),,-Wl,-rpath,'$(LIBDIR)')
 	$(Q)chmod 755 '$(DESTDIR)$(BINDIR)/embed'
 	$(Q)install -m 644 man/embed.1 '$(DESTDIR)$(MANDIR)/man1/embed.1'
 	$(Q)install -m 644 man/embed.3 '$(DESTDIR)$(MANDIR)/man3/embed.3'

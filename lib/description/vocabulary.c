@@ -103,8 +103,8 @@ static embed_status grow_slots(struct vocabulary *vocabulary, const char *file)
 static embed_status add_text(struct vocabulary *vocabulary, const char *text, size_t length)
 {
     size_t needed = vocabulary->text_length + length;
-    if (needed > vocabulary->text_capacity) {
-        size_t capacity = 2 * needed;
+    if (needed >= vocabulary->text_capacity) { /* also for an empty first token: there is a text then */
+        size_t capacity = 2 * needed + 1;
         char *grown = memory_resize(vocabulary->text, capacity, 1, "a vocabulary");
         if (grown == NULL) return EMBED_OUT_OF_MEMORY;
         vocabulary->text = grown;
