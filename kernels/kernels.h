@@ -79,14 +79,20 @@ struct cpu_kernels {
 
     /* y (N, C) = layernorm(word (V, C)[ids] + position (., C)[positions] + type (C))
      * type is the one row of the token type table that a single text uses; NULL: none.
-     * layernorm(h) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias, per row. */
-    void (*embed_layernorm)(void *y, const int32_t *ids, const int32_t *positions,
+     * layernorm(h) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias, per row.
+     * residual (N, C) is the same in FP32; NULL: not wanted. Where y is in FP32, it may be y. */
+    void (*embed_layernorm)(void *y, float *residual, const int32_t *ids, const int32_t *positions,
                             const void *word, const void *position, const float *type,
                             const float *weight, const float *bias, size_t N, size_t C, float eps);
 
     /* y (N, C) = layernorm(x (N, C) + residual (N, C)); y may be x or residual. */
     void (*add_layernorm)(void *y, const void *x, const void *residual, const float *weight,
                           const float *bias, size_t N, size_t C, float eps);
+
+    /* residual (N, C) = layernorm(more (N, C) + residual (N, C)), all in FP32 in any table;
+     * y (N, C) is the same as elements. Where y is in FP32, it may be residual. */
+    void (*residual_layernorm)(void *y, float *residual, const float *more, const float *weight,
+                               const float *bias, size_t N, size_t C, float eps);
 
     /* Bytes of scratch that `attention` needs for a sequence of T tokens. */
     size_t (*attention_scratch_bytes)(size_t T, size_t HS);

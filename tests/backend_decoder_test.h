@@ -134,6 +134,7 @@ struct step {
     struct decode_batch batch;
     void (*operation)(struct step *step, const struct backend *op, struct execution *execution);
     void *out;
+    float *residual;
     const void *in;
     void *cache;
     const void *weights;

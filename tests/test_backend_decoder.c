@@ -7,7 +7,8 @@
 static void embed(struct step *step, const struct backend *op, struct execution *execution)
 {
     assert_int_equal(
-        op->embed_beams(step->out, step->out, &step->batch, step->weights, 2, C, 1e-5f, execution),
+        op->embed_beams(step->out, step->residual, &step->batch, step->weights, 2, C, 1e-5f,
+                        execution),
         EMBED_OK);
 }
 
@@ -18,25 +19,56 @@ static void *check_embed(const struct device *device, size_t *bytes)
     struct beam_slots slots = slots_of_test(&slots_bytes, V);
     struct matrix word = matrix(device, V * C), position = matrix(device, (T + 2) * C);
     struct matrix x = matrix(device, R * C);
+    float *residual = random_floats(R * C);
     float *weight = random_floats(C), *bias = random_floats(C);
     struct embeddings w = {word.elements, position.elements, NULL, {weight, bias}};
     struct step step = step_of(device, &slots);
-    step.operation = embed, step.out = x.elements, step.weights = &w;
+    step.operation = embed, step.out = x.elements, step.residual = residual, step.weights = &w;
     step_run(&step);
     for (size_t row = 0; row < R; row++) { /* those of the slot that is done are as they were */
         size_t slot = slot_of(row);
         if (slot == DONE) continue;
         int32_t last = slots.lengths[slot] - 1, from = last + 2;
         int32_t id = slots.tokens[(slot * MOST_K + row % K) * T + (size_t)last];
-        reference->embed_layernorm(x.floats + row * C, &id, &from, word.floats, position.floats,
-                                   NULL, weight, bias, 1, C, 1e-5f);
+        reference->embed_layernorm(x.floats + row * C, NULL, &id, &from, word.floats,
+                                   position.floats, NULL, weight, bias, 1, C, 1e-5f);
+        assert_close("residual", residual + row * C, x.floats + row * C, C, 2e-6);
     }
     assert_matrix("embed_beams", x);
     matrix_free(word); matrix_free(position);
-    free(weight); free(bias); free(x.floats);
+    free(weight); free(bias); free(x.floats); free(residual);
     slots_free(&slots);
     *bytes = R * C * x.element_bytes;
     return x.elements;
+}
+
+/* ---- the residual stream -------------------------------------------------------------------- */
+
+static void add_residual(struct step *step, const struct backend *op, struct execution *execution)
+{
+    assert_int_equal(op->residual_layernorm(step->out, step->residual, step->in, step->weights, R,
+                                            C, 1e-5f, execution),
+                     EMBED_OK);
+}
+
+static void *check_residual_layernorm(const struct device *device, size_t *bytes)
+{
+    struct matrix x = matrix(device, R * C);
+    float *residual = random_floats(R * C), *more = random_floats(R * C);
+    float *weight = random_floats(C), *bias = random_floats(C);
+    struct layernorm norm = {weight, bias};
+    struct beam_slots none = {0};
+    struct step step = step_of(device, &none);
+    reference->add_layernorm(x.floats, more, residual, weight, bias, R, C, 1e-5f);
+    step.operation = add_residual, step.out = x.elements, step.residual = residual;
+    step.in = more, step.weights = &norm;
+    step_run(&step);
+    assert_matrix("residual_layernorm", x);
+    assert_close("residual", residual, x.floats, R * C, 2e-6);
+    matrix_free(x);
+    free(more); free(weight); free(bias);
+    *bytes = R * C * sizeof *residual;
+    return residual;
 }
 
 /* ---- attention ----------------------------------------------------------------------------- */
@@ -210,6 +242,8 @@ static void test_scratch(void **state)
 
 TEST(test_embed, check_embed, EMBED_DTYPE_F32)
 TEST(test_embed_bf16, check_embed, EMBED_DTYPE_BF16)
+TEST(test_residual_layernorm, check_residual_layernorm, EMBED_DTYPE_F32)
+TEST(test_residual_layernorm_bf16, check_residual_layernorm, EMBED_DTYPE_BF16)
 TEST(test_self_attention, check_self_attention, EMBED_DTYPE_F32)
 TEST(test_self_attention_bf16, check_self_attention, EMBED_DTYPE_BF16)
 TEST(test_cross_attention, check_cross_attention, EMBED_DTYPE_F32)
@@ -223,6 +257,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_embed),
         cmocka_unit_test(test_embed_bf16),
+        cmocka_unit_test(test_residual_layernorm),
+        cmocka_unit_test(test_residual_layernorm_bf16),
         cmocka_unit_test(test_self_attention),
         cmocka_unit_test(test_self_attention_bf16),
         cmocka_unit_test(test_cross_attention),

@@ -128,8 +128,8 @@ static void check_embed_layernorm(const struct cuda_kernels *k, size_t N, size_t
         positions[n] = (int32_t)((POSITIONS - 1 + 2 * n) % POSITIONS);
     }
     word[0] = 1000;
-    reference->embed_layernorm(expected, ids, positions, word, position, with_type ? type : NULL,
-                               weight, bias, N, C, 1e-12f);
+    reference->embed_layernorm(expected, NULL, ids, positions, word, position,
+                               with_type ? type : NULL, weight, bias, N, C, 1e-12f);
 
     struct device_buffer buffers[] = {
         device_output(N * C, k->element_bytes),

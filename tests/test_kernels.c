@@ -123,11 +123,19 @@ static void test_layernorm(void **state)
             k->add_layernorm(r, x, r, w, b, N, C, 1e-5f); /* in place */
             assert_memory_equal(r, got, N * C * sizeof *got);
 
+            float *residual = random_floats(N * C);
+            k->add_layernorm(got, x, residual, w, b, N, C, 1e-5f);
+            k->residual_layernorm(r, residual, x, w, b, N, C, 1e-5f); /* the same bits, twice */
+            assert_memory_equal(r, got, N * C * sizeof *got);
+            assert_memory_equal(residual, got, N * C * sizeof *got);
+            free(residual);
+
             for (int with_type = 0; with_type < 2; with_type++) {
                 const float *t = with_type ? type : NULL;
-                reference->embed_layernorm(expected, ids, positions, word, position, t, w, b, N, C,
-                                           1e-12f);
-                k->embed_layernorm(got, ids, positions, word, position, t, w, b, N, C, 1e-12f);
+                reference->embed_layernorm(expected, NULL, ids, positions, word, position, t, w, b,
+                                           N, C, 1e-12f);
+                k->embed_layernorm(got, r, ids, positions, word, position, t, w, b, N, C, 1e-12f);
+                assert_memory_equal(r, got, N * C * sizeof *got);
                 /* C = 1: the variance is 0, and what is left of rounding is divided by 1e-6. */
                 if (C > 1) assert_close("embed_layernorm", got, expected, N * C, 1e-5);
             }

@@ -150,6 +150,11 @@ static void test_linear_stays_in_its_row(void **state)
     free(bias); free(got); free(p);
 }
 
+static void assert_roundings(const uint16_t *got, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++) assert_int_equal(got[i], rounded(x[i]));
+}
+
 static void test_layernorm(void **state)
 {
     (void)state;
@@ -172,15 +177,24 @@ static void test_layernorm(void **state)
         k->add_layernorm(r.elements, x.elements, r.elements, w, b, N, C, 1e-5f); /* in place */
         assert_memory_equal(r.elements, got, N * C * sizeof *got);
 
+        /* A residual stream is FP32: it is not rounded, its copy is. */
+        float *residual = random_floats(N * C), *more = random_floats(N * C);
+        reference->add_layernorm(expected, more, residual, w, b, N, C, 1e-5f);
+        k->residual_layernorm(got, residual, more, w, b, N, C, 1e-5f);
+        assert_close("residual_layernorm", residual, expected, N * C, 1e-5);
+        assert_roundings(got, residual, N * C);
+
         for (int with_type = 0; with_type < 2; with_type++) {
             const float *t = with_type ? type : NULL;
-            reference->embed_layernorm(expected, ids, positions, word.floats, position.floats, t, w,
-                                       b, N, C, 1e-12f);
-            k->embed_layernorm(got, ids, positions, word.elements, position.elements, t, w, b, N, C,
-                               1e-12f);
+            reference->embed_layernorm(expected, NULL, ids, positions, word.floats, position.floats,
+                                       t, w, b, N, C, 1e-12f);
+            k->embed_layernorm(got, residual, ids, positions, word.elements, position.elements, t,
+                               w, b, N, C, 1e-12f);
+            assert_roundings(got, residual, N * C);
             /* C = 1: the variance is 0, and what is left of rounding is divided by 1e-6. */
-            if (C > 1) assert_rounded("embed_layernorm", got, expected, N * C, 1e-5);
+            if (C > 1) assert_close("embed_layernorm", residual, expected, N * C, 1e-5);
         }
+        free(residual); free(more);
         numbers_free(x); numbers_free(r); numbers_free(word); numbers_free(position);
         free(w); free(b); free(type); free(expected); free(got);
     }

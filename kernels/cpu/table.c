@@ -23,6 +23,7 @@ const struct cpu_kernels JOIN(cpu_kernels, ISA) = {
     .linear = KERNEL(linear),
     .embed_layernorm = KERNEL(embed_layernorm),
     .add_layernorm = KERNEL(add_layernorm),
+    .residual_layernorm = KERNEL(residual_layernorm),
     .attention_scratch_bytes = KERNEL(attention_scratch_bytes),
     .attention = KERNEL(attention),
     .decode_attention_scratch_bytes = KERNEL(decode_attention_scratch_bytes),

@@ -13,10 +13,11 @@ static void layernorm(float *y, const float *h, const float *weight, const float
         y[i] = (float)((h[i] - mean) / sqrt(variance + eps) * weight[i] + bias[i]);
 }
 
-void reference_embed_layernorm(void *y, const int32_t *ids, const int32_t *positions,
-                               const void *word_table, const void *position_table,
-                               const float *type, const float *weight, const float *bias, size_t N,
-                               size_t C, float eps)
+void reference_embed_layernorm(void *y, float *residual, const int32_t *ids,
+                               const int32_t *positions, const void *word_table,
+                               const void *position_table, const float *type,
+                               const float *weight, const float *bias, size_t N, size_t C,
+                               float eps)
 {
     const float *word = word_table, *position = position_table;
     for (size_t n = 0; n < N; n++) {
@@ -25,6 +26,7 @@ void reference_embed_layernorm(void *y, const int32_t *ids, const int32_t *posit
             row[i] = word[(size_t)ids[n] * C + i] + position[(size_t)positions[n] * C + i] +
                      (type != NULL ? type[i] : 0);
         layernorm(row, row, weight, bias, C, eps);
+        for (size_t i = 0; i < C && residual != NULL; i++) residual[n * C + i] = row[i];
     }
 }
 
@@ -37,4 +39,11 @@ void reference_add_layernorm(void *y, const void *x_in, const void *residual_in,
         for (size_t i = 0; i < C; i++) row[i] = x[n * C + i] + residual[n * C + i];
         layernorm(row, row, weight, bias, C, eps);
     }
+}
+
+void reference_residual_layernorm(void *y, float *residual, const float *more, const float *weight,
+                                  const float *bias, size_t N, size_t C, float eps)
+{
+    reference_add_layernorm(residual, more, residual, weight, bias, N, C, eps);
+    for (size_t i = 0; i < N * C; i++) ((float *)y)[i] = residual[i];
 }

@@ -14,6 +14,7 @@ const struct cpu_kernels cpu_kernels_reference = {
     .linear = reference_linear,
     .embed_layernorm = reference_embed_layernorm,
     .add_layernorm = reference_add_layernorm,
+    .residual_layernorm = reference_residual_layernorm,
     .attention_scratch_bytes = reference_attention_scratch_bytes,
     .attention = reference_attention,
     .decode_attention_scratch_bytes = reference_decode_attention_scratch_bytes,

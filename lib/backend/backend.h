@@ -118,7 +118,6 @@ struct backend {
     char device_name[128];
     char instruction_set[16];
     size_t activation_bytes;
-    size_t residual_bytes; /* of a number of a decoder's residual stream: see residual_layernorm */
     size_t chunk_tokens; /* of a chunk, where the caller has no wish */
     unsigned workers;    /* chunks of an executor that are under way at the same time */
     bool is_queue;       /* they are computed one after another, while `run` has long returned */
@@ -211,18 +210,18 @@ struct backend {
      * executor's limits. */
     embed_status (*beam_start)(const struct beam_slots *beams, const struct beam_document *documents,
                                size_t D, struct execution *execution);
-    /* x (D * K, C) = layernorm(word[last token of each beam] + position[first_position + its
-     * position]), and `residual` as in residual_layernorm. */
-    embed_status (*embed_beams)(void *x, void *residual, const struct decode_batch *batch,
+    /* The residual stream is in FP32 in any dtype: where activations are too, x is `residual`.
+     *
+     * residual (D * K, C) = layernorm(word[last token of each beam] + position[first_position + its
+     * position]), and x is the same as activations. */
+    embed_status (*embed_beams)(void *x, float *residual, const struct decode_batch *batch,
                                 const struct embeddings *embeddings, size_t first_position,
                                 size_t C, float eps, struct execution *execution);
-    /* y (N, O), of residual_bytes a number, = x @ layer, without an activation. The bias is a
-     * WEIGHT_WIDE_BIAS. */
-    embed_status (*residual_linear)(void *y, const void *x, const struct linear *layer, size_t N,
+    /* y (N, O) in FP32 = x @ layer, without an activation. The bias is a WEIGHT_WIDE_BIAS. */
+    embed_status (*residual_linear)(float *y, const void *x, const struct linear *layer, size_t N,
                                     struct execution *execution);
-    /* residual (N, C) = layernorm(more (N, C) + residual (N, C)), both of residual_bytes a number;
-     * x is the same as activations, and residual itself where those are as wide. */
-    embed_status (*residual_layernorm)(void *x, void *residual, const void *more,
+    /* residual (N, C) = layernorm(more (N, C) + residual (N, C)), and x the same as activations. */
+    embed_status (*residual_layernorm)(void *x, float *residual, const float *more,
                                        const struct layernorm *norm, size_t N, size_t C, float eps,
                                        struct execution *execution);
     /* Causal self-attention of the beams' last tokens. qkv (D * K, 3C). Their keys and values are

@@ -264,9 +264,9 @@ static void embed_layernorm_part(const struct operation *operation, size_t first
     (void)scratch;
     const struct embed_layernorm_arguments *a = operation->arguments;
     operation->kernels->embed_layernorm(
-        row_of(operation, a->y, first, a->C), a->batch->ids + first, a->batch->positions + first,
-        a->w->word, a->w->position, a->w->type, a->w->norm.weight, a->w->norm.bias, last - first,
-        a->C, a->eps);
+        row_of(operation, a->y, first, a->C), NULL, a->batch->ids + first,
+        a->batch->positions + first, a->w->word, a->w->position, a->w->type, a->w->norm.weight,
+        a->w->norm.bias, last - first, a->C, a->eps);
 }
 
 static embed_status cpu_embed_layernorm(void *y, const struct packed_batch *batch,
@@ -363,20 +363,6 @@ static embed_status cpu_add_layernorm(void *y, const void *x, const void *residu
 {
     struct add_layernorm_arguments arguments = {y, x, residual, norm, C, eps};
     return cpu_compute(add_layernorm_part, &arguments, N, execution);
-}
-
-/* A decoder's residual stream is made of activations: x is residual. */
-static embed_status cpu_residual_linear(void *y, const void *x, const struct linear *layer,
-                                        size_t N, struct execution *execution)
-{
-    return cpu_linear(y, x, layer, N, ACTIVATION_NONE, execution);
-}
-
-static embed_status cpu_residual_layernorm(void *x, void *residual, const void *more,
-                                           const struct layernorm *norm, size_t N, size_t C,
-                                           float eps, struct execution *execution)
-{
-    return cpu_add_layernorm(x, more, residual, norm, N, C, eps, execution);
 }
 
 struct pool_arguments {
@@ -478,7 +464,6 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .device = EMBED_DEVICE_CPU,
         .dtype = cpu_kernels_dtype(kernels),
         .activation_bytes = kernels->element_bytes,
-        .residual_bytes = kernels->element_bytes,
         .chunk_tokens = CHUNK_TOKENS,
         .workers = threads,
         .steps = 1,
@@ -509,7 +494,7 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .l2_normalize = cpu_l2_normalize,
         .beam_start = cpu_beam_start,
         .embed_beams = cpu_embed_beams,
-        .residual_linear = cpu_residual_linear,
+        .residual_linear = cpu_logits,
         .residual_layernorm = cpu_residual_layernorm,
         .self_attention = cpu_self_attention,
         .cross_attention = cpu_cross_attention,

@@ -37,15 +37,19 @@ embed_status cpu_begin_steps(struct decode_batch *device, const struct decode_ba
                              struct execution *execution);
 embed_status cpu_beam_start(const struct beam_slots *beams, const struct beam_document *documents,
                             size_t D, struct execution *execution);
-embed_status cpu_embed_beams(void *x, void *residual, const struct decode_batch *batch,
+embed_status cpu_embed_beams(void *x, float *residual, const struct decode_batch *batch,
                              const struct embeddings *embeddings, size_t first_position, size_t C,
                              float eps, struct execution *execution);
+embed_status cpu_residual_layernorm(void *x, float *residual, const float *more,
+                                    const struct layernorm *norm, size_t N, size_t C, float eps,
+                                    struct execution *execution);
 embed_status cpu_self_attention(void *context, const void *qkv, void *cache,
                                 const struct decode_batch *batch, size_t NH, size_t HS,
                                 struct execution *execution);
 embed_status cpu_cross_attention(void *context, const void *q, const void *cache,
                                  size_t most_sources, const struct decode_batch *batch, size_t NH,
                                  size_t HS, struct execution *execution);
+/* Is residual_linear too. */
 embed_status cpu_logits(float *y, const void *x, const struct linear *layer, size_t N,
                         struct execution *execution);
 embed_status cpu_beam_candidates(struct beam_candidate *candidates, float *logits,

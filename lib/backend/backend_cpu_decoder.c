@@ -42,6 +42,7 @@ embed_status cpu_beam_start(const struct beam_slots *beams, const struct beam_do
 
 struct embed_arguments {
     void *x;
+    float *residual;
     const struct decode_batch *batch;
     const struct embeddings *w;
     size_t first_position, C;
@@ -58,19 +59,47 @@ static void embed_part(const struct operation *operation, size_t first, size_t l
         size_t end = (size_t)beam.length - 1;
         int32_t id = beam_token(&a->batch->beams, beam.slot, beam.length, beam.k, end);
         int32_t position = (int32_t)(a->first_position + end);
-        operation->kernels->embed_layernorm(row_of(operation, a->x, row, a->C), &id, &position,
-                                            a->w->word, a->w->position, a->w->type,
-                                            a->w->norm.weight, a->w->norm.bias, 1, a->C, a->eps);
+        operation->kernels->embed_layernorm(row_of(operation, a->x, row, a->C),
+                                            a->residual + row * a->C, &id, &position, a->w->word,
+                                            a->w->position, a->w->type, a->w->norm.weight,
+                                            a->w->norm.bias, 1, a->C, a->eps);
     }
 }
 
-embed_status cpu_embed_beams(void *x, void *residual, const struct decode_batch *batch,
+embed_status cpu_embed_beams(void *x, float *residual, const struct decode_batch *batch,
                              const struct embeddings *embeddings, size_t first_position, size_t C,
                              float eps, struct execution *execution)
 {
-    (void)residual; /* is x */
-    struct embed_arguments arguments = {x, batch, embeddings, first_position, C, eps};
+    struct embed_arguments arguments = {x, residual, batch, embeddings, first_position, C, eps};
     return cpu_compute(embed_part, &arguments, batch->D * batch->K, execution);
+}
+
+struct residual_layernorm_arguments {
+    void *x;
+    float *residual;
+    const float *more;
+    const struct layernorm *norm;
+    size_t C;
+    float eps;
+};
+
+static void residual_layernorm_part(const struct operation *operation, size_t first, size_t last,
+                                    void *scratch)
+{
+    (void)scratch;
+    const struct residual_layernorm_arguments *a = operation->arguments;
+    operation->kernels->residual_layernorm(row_of(operation, a->x, first, a->C),
+                                           a->residual + first * a->C, a->more + first * a->C,
+                                           a->norm->weight, a->norm->bias, last - first, a->C,
+                                           a->eps);
+}
+
+embed_status cpu_residual_layernorm(void *x, float *residual, const float *more,
+                                    const struct layernorm *norm, size_t N, size_t C, float eps,
+                                    struct execution *execution)
+{
+    struct residual_layernorm_arguments arguments = {x, residual, more, norm, C, eps};
+    return cpu_compute(residual_layernorm_part, &arguments, N, execution);
 }
 
 struct self_attention_arguments {

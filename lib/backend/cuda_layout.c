@@ -98,7 +98,6 @@ embed_status cuda_layout(struct backend *backend, int index, embed_dtype dtype)
     backend->device_index = index;
     backend->dtype = dtype;
     backend->activation_bytes = dtype == EMBED_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
-    backend->residual_bytes = sizeof(float);
     backend->chunk_tokens = CHUNK_TOKENS;
     backend->workers = CUDA_SLOTS;
     backend->is_queue = true;

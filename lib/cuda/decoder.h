@@ -7,10 +7,10 @@
 embed_status decoder_beam_start(const struct beam_slots *beams,
                                 const struct beam_document *documents, size_t D,
                                 struct execution *execution);
-embed_status decoder_embed_beams(void *x, void *residual, const struct decode_batch *batch,
+embed_status decoder_embed_beams(void *x, float *residual, const struct decode_batch *batch,
                                  const struct embeddings *embeddings, size_t first_position,
                                  size_t C, float eps, struct execution *execution);
-embed_status decoder_residual_layernorm(void *x, void *residual, const void *more,
+embed_status decoder_residual_layernorm(void *x, float *residual, const float *more,
                                         const struct layernorm *norm, size_t N, size_t C,
                                         float eps, struct execution *execution);
 embed_status decoder_self_attention(void *context, const void *qkv, void *cache,

@@ -73,7 +73,7 @@ static embed_status run_to_f32(float *y, const void *x, const struct linear *lay
     return matmul_run(execution->matmul, y, x, layer, N, kind, execution->stream);
 }
 
-embed_status linear_residual(void *y, const void *x, const struct linear *layer, size_t N,
+embed_status linear_residual(float *y, const void *x, const struct linear *layer, size_t N,
                              struct execution *execution)
 {
     return run_to_f32(y, x, layer, N, "residual_linear", execution);

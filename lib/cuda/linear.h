@@ -19,7 +19,7 @@ embed_status linear_path_choose(enum linear_path *path);
 /* The functions of struct backend: `linear`, `residual_linear` and `logits`. */
 embed_status linear_run(void *y, const void *x, const struct linear *layer, size_t N,
                         enum activation activation, struct execution *execution);
-embed_status linear_residual(void *y, const void *x, const struct linear *layer, size_t N,
+embed_status linear_residual(float *y, const void *x, const struct linear *layer, size_t N,
                              struct execution *execution);
 embed_status linear_logits(float *y, const void *x, const struct linear *layer, size_t N,
                            struct execution *execution);

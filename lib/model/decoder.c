@@ -26,14 +26,15 @@ size_t decoder_cache_place(struct decoder_cache *cache, void *base,
 
 size_t decoder_activations_place(struct decoder_activations *a, void *base,
                                  const struct transformer_config *config, size_t element_bytes,
-                                 size_t residual_bytes, size_t R, size_t K)
+                                 size_t R, size_t K)
 {
     size_t C = config->C, F = config->decoder.F, wide = 3 * C > F ? 3 * C : F;
     struct placement memory = {base, 0};
     a->x = placement_take(&memory, R, C, element_bytes);
-    a->residual = residual_bytes == element_bytes ? a->x
-                                                  : placement_take(&memory, R, C, residual_bytes);
-    a->context = placement_take(&memory, R, C, residual_bytes); /* at least an element's */
+    a->residual = element_bytes == sizeof *a->residual
+                      ? a->x
+                      : placement_take(&memory, R, C, sizeof *a->residual);
+    a->context = placement_take(&memory, R, C, sizeof *a->narrowed); /* at least an element's */
     a->qkv = placement_take(&memory, R, wide, element_bytes);
     a->logits = placement_take(&memory, R, config->V, sizeof *a->logits);
     a->candidates = placement_take(&memory, R, BEAM_CANDIDATES(K), sizeof *a->candidates);

@@ -43,13 +43,13 @@ struct decoder_cache {
 /* Of one step of R = D * K rows. Buffers that are never alive together share memory. */
 struct decoder_activations {
     void *x;         /* (R, C) hidden states */
-    void *residual;  /* (R, C) the same, of residual_bytes a number: x, where that is as wide */
+    float *residual; /* (R, C) the same in FP32: x, where elements are FP32 */
     void *context;   /* (R, C) what attention gives */
     void *qkv;       /* (R, 3C) */
     void *query;     /* (R, C) in the place of qkv */
-    void *projected; /* (R, C) of residual_bytes a number, in the place of qkv */
+    float *projected; /* (R, C) in the place of qkv */
     void *inner;     /* (R, F) in the place of qkv */
-    void *narrowed;  /* (R, C) of residual_bytes a number, in the place of context */
+    float *narrowed; /* (R, C) in the place of context */
     float *logits;   /* (R, V) */
     struct beam_candidate *candidates; /* (R, BEAM_CANDIDATES(K)) */
 };
@@ -61,7 +61,7 @@ size_t decoder_cache_place(struct decoder_cache *cache, void *base,
                            size_t K, size_t T, size_t S);
 size_t decoder_activations_place(struct decoder_activations *activations, void *base,
                                  const struct transformer_config *config, size_t element_bytes,
-                                 size_t residual_bytes, size_t R, size_t K);
+                                 size_t R, size_t K);
 
 /* What the decoder attends to of the batch's sequence b, whose hidden states are x: keys and values of
  * each layer, into the cache of `slot`. */

@@ -76,7 +76,7 @@ static embed_status create_cache(struct generator *generator)
     decoder_cache_place(&generator->cache, generator->memory, config, element, P, K,
                         plan->max_length, plan->limits.T);
     decoder_activations_place(&generator->activations, instance->activations, config, element,
-                              backend->residual_bytes, P * K, K);
+                              P * K, K);
 
     /* No slot is running. Zeros are zeros, whether floats or states. */
     float *zeros = memory_allocate(P, sizeof *zeros, "a generator");

@@ -54,7 +54,9 @@ static embed_status open_weights(struct embed_model *model, const embed_model_op
 {
     TRY(backend_open(&model->backend, options, model->team));
     if (model->backend->dtype == EMBED_DTYPE_INT8 && model->encoder.config.decoder.L > 0)
-        return fail(EMBED_UNSUPPORTED, "%s: a model that generates is not run in int8",
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: a model that generates is not run in int8, which changes more summaries "
+                    "than bf16 does",
                     model->folder);
     return shared_weights_open(&model->weights, &model->encoder.config, model->backend, files,
                                model->team);

@@ -64,8 +64,7 @@ static size_t decoding_activations(const struct instance_plan *plan,
 {
     struct decoder_activations none;
     return decoder_activations_place(&none, NULL, config, backend->activation_bytes,
-                                     backend->residual_bytes, plan->limits.D * plan->limits.K,
-                                     plan->limits.K);
+                                     plan->limits.D * plan->limits.K, plan->limits.K);
 }
 
 size_t worker_staging_place(struct worker_staging *staging, void *base,
