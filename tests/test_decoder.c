@@ -126,8 +126,7 @@ static void compute(struct document *d, const int32_t *source, size_t S)
     PLACED(backend, memory[1],
            decoder_cache_place(&d->cache, base, config, sizeof(float), 1, BEAMS, STEPS, S));
     PLACED(backend, memory[2],
-           decoder_activations_place(&d->decoding, base, config, sizeof(float), sizeof(float), BEAMS,
-                                     BEAMS));
+           decoder_activations_place(&d->decoding, base, config, sizeof(float), BEAMS, BEAMS));
     assert_int_equal(backend->executor_create(&executor, backend, &limits), EMBED_OK);
     const struct chunk_work encoding = {d, compute_source, deliver};
     const struct chunk_work decoding = {d, compute_steps, deliver};
