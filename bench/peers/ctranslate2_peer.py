@@ -9,15 +9,10 @@ TYPES = {"f32": "float32", "f16": "float16", "int8": "int8"}
 
 
 def converted(wanted):
-    return wanted.work / f"ctranslate2-{wanted.dtype}"
-
-
-def prepare(wanted):
-    if converted(wanted).exists():
-        return
-    from ctranslate2.converters import TransformersConverter
-    wanted.work.mkdir(parents=True, exist_ok=True)
-    TransformersConverter(str(wanted.model)).convert(str(converted(wanted)), quantization=TYPES[wanted.dtype])
+    def write(path):
+        from ctranslate2.converters import TransformersConverter
+        TransformersConverter(str(wanted.model)).convert(str(path), quantization=TYPES[wanted.dtype], force=True)
+    return peer.make_once(wanted.work / f"ctranslate2-{wanted.dtype}", write)
 
 
 def load(wanted):
@@ -40,4 +35,4 @@ def load(wanted):
 
 
 if __name__ == "__main__":
-    peer.main(load, peer.SETTINGS, prepare)
+    peer.main(load, peer.SETTINGS, converted)

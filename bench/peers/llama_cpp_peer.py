@@ -16,19 +16,18 @@ SETTINGS = [{"tokens": 512}, {"tokens": 256}, {"tokens": 1024}]  # of a batch, a
 
 
 def converted(wanted):
-    return wanted.work / f"{TYPES[wanted.dtype]}.gguf"
+    def write(path):
+        if "LLAMA_CPP" not in os.environ:
+            raise ImportError("LLAMA_CPP does not name llama.cpp's source, which has convert_hf_to_gguf.py")
+        script = pathlib.Path(os.environ["LLAMA_CPP"]) / "convert_hf_to_gguf.py"
+        subprocess.run([sys.executable, script, wanted.model, "--outtype", TYPES[wanted.dtype],
+                        "--outfile", path], check=True)
+    return peer.make_once(wanted.work / f"{TYPES[wanted.dtype]}.gguf", write)
 
 
 def prepare(wanted):
     import llama_cpp  # noqa: F401: where it is missing, that is the reason to give
-    if converted(wanted).exists():
-        return
-    if "LLAMA_CPP" not in os.environ:
-        raise ImportError("LLAMA_CPP does not name llama.cpp's source, which has convert_hf_to_gguf.py")
-    wanted.work.mkdir(parents=True, exist_ok=True)
-    script = pathlib.Path(os.environ["LLAMA_CPP"]) / "convert_hf_to_gguf.py"
-    subprocess.run([sys.executable, script, wanted.model, "--outtype", TYPES[wanted.dtype],
-                    "--outfile", converted(wanted)], check=True)
+    converted(wanted)
 
 
 def load(wanted):

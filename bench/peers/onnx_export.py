@@ -4,9 +4,10 @@ import peer
 
 def export(wanted):
     """The path of the FP32 graph: input_ids and attention_mask to normalized rows. Made once."""
-    path = wanted.work / "model.onnx"
-    if path.exists():
-        return path
+    return peer.make_once(wanted.work / "model.onnx", lambda path: write_graph(wanted, path))
+
+
+def write_graph(wanted, path):
     import torch
     from transformers import AutoModel
     model = AutoModel.from_pretrained(wanted.model, attn_implementation="eager", dtype=torch.float32).eval()
@@ -25,15 +26,11 @@ def export(wanted):
                 rows = (hidden * attention_mask[:, :, None]).sum(1)  # normalizing takes the count away
             return rows / rows.pow(2).sum(1, keepdim=True).sqrt()
 
-    wanted.work.mkdir(parents=True, exist_ok=True)
     ids = torch.arange(1000, 1014).reshape(2, 7)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
     names = ["input_ids", "attention_mask"]
-    partial = path.with_suffix(".partial")
-    torch.onnx.export(Embedder(), (ids, mask), str(partial), input_names=names, output_names=["rows"],
+    torch.onnx.export(Embedder(), (ids, mask), str(path), input_names=names, output_names=["rows"],
                       opset_version=17, dynamo=False,
                       dynamic_axes={**{name: {0: "batch", 1: "length"} for name in names},
                                     "rows": {0: "batch"}})
-    partial.rename(path)
-    return path

@@ -9,8 +9,7 @@ import peer
 
 
 def optimized(wanted):
-    path = wanted.work / "optimized.onnx"
-    if not path.exists():
+    def write(path):
         from onnxruntime.transformers import optimizer
         config = peer.json_of(wanted.model / "config.json")
         graph = optimizer.optimize_model(str(onnx_export.export(wanted)), model_type="bert", opt_level=1,
@@ -18,17 +17,16 @@ def optimized(wanted):
                                          hidden_size=config["hidden_size"])
         graph.save_model_to_file(str(path))
         peer.note(f"ONNX Runtime fused {graph.get_fused_operator_statistics()}")
-    return path
+    return peer.make_once(wanted.work / "optimized.onnx", write)
 
 
 def quantized(wanted):
-    path = wanted.work / "int8.onnx"
-    if not path.exists():
+    def write(path):
         from onnx import TensorProto
         from onnxruntime.quantization import QuantType, quantize_dynamic
         quantize_dynamic(str(optimized(wanted)), str(path), weight_type=QuantType.QInt8,
                          extra_options={"DefaultTensorType": TensorProto.FLOAT})  # fused operations have none
-    return path
+    return peer.make_once(wanted.work / "int8.onnx", write)
 
 
 GRAPHS = {"f32": optimized, "int8": quantized}

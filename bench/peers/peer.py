@@ -152,6 +152,16 @@ def main(load, settings, prepare=None, peak=None, settings_gpu=None):
 
 # ---- engines that take batches of token ids ----------------------------------------------------
 
+def make_once(path, write):
+    """`path`, which write(some path) makes where it is not there: whole, or not there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
+        write(partial)
+        partial.rename(path)
+    return path
+
+
 def json_of(path):
     return json.loads(path.read_text()) if path.exists() else {}
 
