@@ -1,7 +1,7 @@
 /* test_cuda_pool.c - pools on emulated GPUs: sized by memory, and what they do when a GPU fails */
 #include "pool_test.h"
 
-#include "emulated_test.h"
+#include "emulated_fault_test.h"
 #include "test_folder.h"
 
 #include <cuda_runtime_api.h>
@@ -9,9 +9,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 enum { TEXTS = 24, MIB = 1 << 20 };
 
@@ -163,12 +161,6 @@ static void submit_all(struct client *clients, embed_pool *pool, embed_ticket **
 }
 
 /* What a process that works with a failing call finds out, for the one that has started it. */
-struct finding {
-    char wrong[512]; /* "": all is as it should be */
-    char call[64];   /* that failed; "": none */
-    unsigned on_cpu; /* texts */
-};
-
 static const char *check_client(struct client *client, bool has_ticket, bool may_fail,
                                 struct finding *finding)
 {
@@ -184,8 +176,8 @@ static const char *check_client(struct client *client, bool has_ticket, bool may
 }
 
 /* The n-th call from the first request on fails: each request ends once, with rows as they should be. */
-static void work_with_failure(unsigned long n, int code, bool forever, embed_fallback fallback,
-                              struct finding *finding)
+static void work_with_fault(const struct fault *fault, embed_fallback fallback,
+                            struct finding *finding)
 {
     static struct client clients[CLIENTS];
     embed_ticket *tickets[CLIENTS];
@@ -204,7 +196,7 @@ static void work_with_failure(unsigned long n, int code, bool forever, embed_fal
         snprintf(finding->wrong, sizeof finding->wrong, "%s", embed_error_message());
         return;
     }
-    emulator_fail(NULL, n, code, forever);
+    emulator_fail(NULL, fault->n, fault->code, fault->forever);
     submit_all(clients, pool, tickets);
     for (size_t i = 0; i < CLIENTS; i++) {
         if (tickets[i] != NULL) embed_ticket_wait(tickets[i], EMBED_WAIT_FOREVER);
@@ -228,42 +220,28 @@ static void work_with_failure(unsigned long n, int code, bool forever, embed_fal
         snprintf(finding->wrong, sizeof finding->wrong, "%s", emulator_report());
 }
 
-/* In a process of its own: a device stays lost. Returns whether there was an n-th call. */
-static bool run_with_failure(unsigned long n, int code, bool forever, embed_fallback fallback,
-                             unsigned *on_cpu)
+static void work_with_fallback(const struct fault *fault, struct finding *finding)
 {
-    struct finding *finding =
-        mmap(NULL, sizeof *finding, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(finding, MAP_FAILED);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        alarm(60);
-        work_with_failure(n, code, forever, fallback, finding);
-        _exit(0);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        fail_msg("call %lu, code %d: the process ended with %#x", n, code, (unsigned)status);
-    if (*finding->wrong != '\0')
-        fail_msg("call %lu, %s, code %d: %s", n, finding->call, code, finding->wrong);
-    bool has_failed = *finding->call != '\0';
-    *on_cpu += finding->on_cpu;
-    munmap(finding, sizeof *finding);
-    return has_failed;
+    work_with_fault(fault, EMBED_FALLBACK_LAZY, finding);
+}
+
+static void work_without_fallback(const struct fault *fault, struct finding *finding)
+{
+    work_with_fault(fault, EMBED_FALLBACK_NONE, finding);
 }
 
 /* Each call in turn, or each twelfth: the calls of two instances come in another order each time. */
 static void fail_each(int code, bool forever)
 {
     const char *wanted = getenv("EMBED_FAULTS");
-    unsigned long step = wanted != NULL && strcmp(wanted, "all") == 0 ? 1 : 12, n = 1, points = 0;
-    unsigned on_cpu = 0;
-    for (; run_with_failure(n, code, forever, EMBED_FALLBACK_LAZY, &on_cpu); n += step) points++;
-    assert_true(n > 150);
-    print_message("%lu of %lu calls failed with code %d%s: %u texts were computed on the CPU\n",
-                  points, n, code, forever ? " and all after them" : "", on_cpu);
+    unsigned long step = wanted != NULL && strcmp(wanted, "all") == 0 ? 1 : 12, points = 0;
+    struct fault fault = {1, code, forever};
+    uint64_t on_cpu = 0;
+    for (; run_with_fault(&fault, 60, work_with_fallback, &on_cpu); fault.n += step) points++;
+    assert_true(fault.n > 150);
+    print_message("%lu of %lu calls failed with code %d%s: %llu texts were computed on the CPU\n",
+                  points, fault.n, code, forever ? " and all after them" : "",
+                  (unsigned long long)on_cpu);
     if (forever) assert_true(on_cpu > 0);
 }
 
@@ -313,9 +291,9 @@ static void test_device_lost(void **state)
 static void test_no_fallback(void **state)
 {
     (void)state;
-    unsigned on_cpu = 0;
-    for (unsigned long n = 1; n < 60; n += 7)
-        run_with_failure(n, cudaErrorIllegalAddress, true, EMBED_FALLBACK_NONE, &on_cpu);
+    uint64_t on_cpu = 0;
+    for (struct fault fault = {1, cudaErrorIllegalAddress, true}; fault.n < 60; fault.n += 7)
+        run_with_fault(&fault, 60, work_without_fallback, &on_cpu);
     assert_int_equal(on_cpu, 0);
 }
 

@@ -3,13 +3,11 @@
  *
  * EMBED_FAULTS=all makes each call of the GPU fail in turn, instead of some of them.
  */
-#include "emulated_test.h"
+#include "emulated_fault_test.h"
 #include "pool_generate_test.h"
 
 #include <cuda_runtime_api.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 
 enum { CLIENTS = 5, MIB = 1 << 20 };
 
@@ -60,12 +58,6 @@ static embed_status submit(struct client *client, embed_pool *pool, size_t i)
 }
 
 /* What a process that works with a failing call finds out, for the one that has started it. */
-struct finding {
-    char wrong[512];   /* "": all is as it should be */
-    char call[64];     /* that failed; "": none */
-    uint64_t on_cpu;   /* texts */
-};
-
 static const char *check_client(struct client *client, size_t i)
 {
     if (embed_ticket_wait(client->ticket, EMBED_WAIT_FOREVER) != EMBED_OK)
@@ -79,7 +71,7 @@ static const char *check_client(struct client *client, size_t i)
     return NULL;
 }
 
-static void work_with_failure(unsigned long n, int code, bool forever, struct finding *finding)
+static void work_with_fault(const struct fault *fault, struct finding *finding)
 {
     static struct client clients[CLIENTS];
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
@@ -88,7 +80,7 @@ static void work_with_failure(unsigned long n, int code, bool forever, struct fi
     options.warm_up = EMBED_OFF;
     embed_model *gpu = open_on_gpu();
     embed_pool *pool = create_pool(&gpu, 1, &options);
-    emulator_fail(NULL, n, code, forever);
+    emulator_fail(NULL, fault->n, fault->code, fault->forever);
     for (size_t i = 0; i < CLIENTS; i++)
         if (submit(&clients[i], pool, i) != EMBED_OK) fail_msg("%s", embed_error_message());
     for (size_t i = 0; i < CLIENTS; i++) {
@@ -108,42 +100,20 @@ static void work_with_failure(unsigned long n, int code, bool forever, struct fi
         snprintf(finding->wrong, sizeof finding->wrong, "%s", emulator_report());
 }
 
-/* In a process of its own: a device stays lost. Returns whether there was an n-th call. */
-static bool run_with_failure(unsigned long n, int code, bool forever, uint64_t *on_cpu)
-{
-    struct finding *finding =
-        mmap(NULL, sizeof *finding, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(finding, MAP_FAILED);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        alarm(120);
-        work_with_failure(n, code, forever, finding);
-        _exit(0);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        fail_msg("call %lu, code %d: the process ended with %#x", n, code, (unsigned)status);
-    if (*finding->wrong != '\0')
-        fail_msg("call %lu, %s, code %d: %s", n, finding->call, code, finding->wrong);
-    bool has_failed = *finding->call != '\0';
-    *on_cpu += finding->on_cpu;
-    munmap(finding, sizeof *finding);
-    return has_failed;
-}
-
 /* Some calls more and more apart: the first ones are each of another kind. */
 static void fail_each(int code, bool forever)
 {
     const char *wanted = getenv("EMBED_FAULTS");
     bool all = wanted != NULL && strcmp(wanted, "all") == 0;
-    unsigned long n = 1, points = 0;
+    struct fault fault = {1, code, forever};
+    unsigned long points = 0;
     uint64_t on_cpu = 0;
-    for (; run_with_failure(n, code, forever, &on_cpu); n += all ? 1 : 3 + n / 4) points++;
+    for (; run_with_fault(&fault, 120, work_with_fault, &on_cpu);
+         fault.n += all ? 1 : 3 + fault.n / 4)
+        points++;
     assert_true(points > 5);
     print_message("%lu of %lu calls failed with code %d%s: %llu texts were computed on the CPU\n",
-                  points, n, code, forever ? " and all after them" : "",
+                  points, fault.n, code, forever ? " and all after them" : "",
                   (unsigned long long)on_cpu);
     if (forever) assert_true(on_cpu > 0);
     else assert_int_equal(on_cpu, 0);
