@@ -46,8 +46,9 @@ static bool same_file(struct safetensors_identity a, struct safetensors_identity
            a.seconds == b.seconds && a.nanoseconds == b.nanoseconds;
 }
 
-static bool same_files(const struct shared_weights *shared, const struct weight_files *files)
+bool shared_weights_are_of(const struct weights *weights, const struct weight_files *files)
 {
+    const struct shared_weights *shared = (const struct shared_weights *)weights;
     if (shared->file_count != weight_files_count(files)) return false;
     for (size_t i = 0; i < shared->file_count; i++) {
         if (!same_file(shared->files[i], safetensors_identity(weight_files_at(files, i))))
@@ -65,11 +66,6 @@ bool shared_weights_same_files(const struct weights *a, const struct weights *b)
         if (!same_file(first->files[i], second->files[i])) return false;
     }
     return true;
-}
-
-bool shared_weights_are_of(const struct weights *weights, const struct weight_files *files)
-{
-    return same_files((const struct shared_weights *)weights, files);
 }
 
 static void destroy(struct shared_weights *shared)
@@ -114,7 +110,8 @@ embed_status shared_weights_open(const struct weights **weights,
     struct shared_weights *shared = list;
     while (shared != NULL &&
            !(same_config(&shared->weights.encoder.config, config) &&
-             same_device(shared->backend, backend) && same_files(shared, files)))
+             same_device(shared->backend, backend) &&
+             shared_weights_are_of(&shared->weights, files)))
         shared = shared->next;
     if (shared != NULL) {
         shared->references++;
