@@ -226,7 +226,8 @@ NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-Wall,-Wextra \
 
 CUDA_SOURCES   := $(wildcard lib/cuda/*.c)
 KERNEL_SOURCES := $(wildcard kernels/cuda/*.cu)
-SHARED_OBJECTS := $(BUILD)/lib/formats/float_convert.o $(BUILD)/lib/backend/cuda_layout.o # of both
+SHARED_OBJECTS := $(BUILD)/lib/formats/float_convert.o $(BUILD)/lib/backend/cuda_chunk.o \
+                  $(BUILD)/lib/backend/cuda_layout.o # of both
 CUDA_OBJECTS   := $(CUDA_SOURCES:%.c=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS) \
                   $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
 CUDA_LIBS       = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublasLt -lcudart_static -lrt -ldl -pthread

@@ -440,7 +440,8 @@ typedef struct embed_memory {
 
 /* What a model and one instance of it will take: reads config files and the weights' headers, no
  * weight. embed_instance_get_memory then gives the same numbers, but for allowances that have been
- * measured meanwhile. Of EMBED_DEVICE_CUDA it can be asked where there is no GPU. */
+ * measured meanwhile. Of EMBED_DEVICE_CUDA it can be asked where there is no GPU; batch_tokens = 0 is then
+ * 8,192 tokens, and where there is one, what is chosen for it. */
 EMBED_API embed_status embed_plan(const char *folder, const embed_model_options *model_options,
                                   const embed_instance_options *instance_options,
                                   embed_memory *estimate);

@@ -62,7 +62,6 @@ static void make_graphs(embed_instance *instance, size_t shapes)
 static void check_categories(size_t batch_tokens, uint64_t context, uint64_t library,
                              uint64_t stream, uint64_t graph)
 {
-    emulator_reset();
     emulator_set_costs(context, library, stream);
     emulator_set_graph_cost(graph);
     emulator_set_latency(0.001, 0);
@@ -106,6 +105,7 @@ static void check_categories(size_t batch_tokens, uint64_t context, uint64_t lib
                              taken.allocations);
     embed_instance_destroy(instance);
     embed_model_close(model);
+    emulator_reset();
 }
 
 static void test_categories(void **state)
@@ -116,6 +116,27 @@ static void test_categories(void **state)
     check_categories(48, 1024 * MIB, 0, 2 * MIB, 4 * MIB);
     check_categories(1, 0, 128 * MIB, 512 * KIB, 300 * KIB);
     check_categories(0, 256 * MIB, 8 * MIB, 0, 9 * MIB); /* too large: there is none */
+}
+
+/* The chunk follows from the card, before the device is in use and after; where there is none it
+ * is that of no card. */
+static void test_chunks_of_cards(void **state)
+{
+    (void)state;
+    static const struct {
+        int multiprocessors, l2_bytes, major;
+    } cards[] = {{132, 50 << 20, 9}, {40, 4 << 20, 8}, {36, 32 << 20, 12}};
+    uint64_t others = plan(TINY, 8192).activations;
+    for (size_t i = 0; i < sizeof cards / sizeof *cards; i++) {
+        emulator_set_card(NULL, cards[i].multiprocessors, cards[i].l2_bytes);
+        emulator_set_capability(cards[i].major, 0);
+        uint64_t activations = plan(TINY, 0).activations;
+        assert_true(activations != others);
+        others = activations;
+        check_categories(0, 256 * MIB, 8 * MIB, 0, 64 * KIB);
+    }
+    emulator_set_devices(0);
+    assert_int_equal(plan(TINY, 0).activations, plan(TINY, 8192).activations);
 }
 
 /* A model that generates has keys and values besides, and its generator's part of the staging. */
@@ -328,6 +349,7 @@ int main(void)
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
     const struct CMUnitTest tests[] = {
         TEST_EMULATED(test_categories),
+        TEST_EMULATED(test_chunks_of_cards),
         TEST_EMULATED(test_generating_model),
         TEST_EMULATED(test_once_a_process),
         TEST_EMULATED(test_others_on_the_device),

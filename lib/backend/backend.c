@@ -76,8 +76,11 @@ embed_status backend_open_for_plan(struct backend **backend, const embed_model_o
     default: return unknown_device(options);
     }
     TRY(cuda_layout_open(backend, options->device_index, options->dtype));
-    const struct cuda_plugin *plugin = cuda_plugin_loaded();
-    if (plugin != NULL) plugin->measured_costs(&(*backend)->costs, options->device_index);
+    const struct cuda_plugin *plugin;
+    if (cuda_plugin_load(&plugin) == EMBED_OK) {
+        plugin->card(&(*backend)->card, options->device_index);
+        plugin->measured_costs(&(*backend)->costs, options->device_index);
+    }
     return EMBED_OK;
 }
 

@@ -11,6 +11,7 @@
 #ifndef LIB_BACKEND_BACKEND_H
 #define LIB_BACKEND_BACKEND_H
 
+#include "backend/cuda_chunk.h"
 #include "embed.h"
 #include "kernels/beam_search.h"
 #include "kernels/kernels.h"
@@ -118,7 +119,6 @@ struct backend {
     char device_name[128];
     char instruction_set[16];
     size_t activation_bytes;
-    size_t chunk_tokens; /* of a chunk, where the caller has no wish */
     unsigned workers;    /* chunks of an executor that are under way at the same time */
     bool is_queue;       /* they are computed one after another, while `run` has long returned */
     unsigned steps;      /* of decoding in a chunk: so often it is worth to look who is done */
@@ -126,6 +126,7 @@ struct backend {
     bool matrices_are_tables; /* a WEIGHT_MATRIX without a bias of its own is stored as a WEIGHT_TABLE */
     struct device_costs costs; /* zeros on the CPU */
     size_t graph_bytes;  /* of the device, that an executor takes at most for graphs, by and by */
+    struct cuda_card card; /* zeros on the CPU, and where a plan is for a GPU that is not here */
 
     void (*close)(struct backend *backend);
 
@@ -151,6 +152,8 @@ struct backend {
                                  const float *values, size_t first, size_t count, size_t columns);
 
     /* ---- executors ---- */
+    /* Tokens of a chunk where the caller has no wish, for layers of width C and inner width F. */
+    size_t (*chunk_tokens)(const struct backend *backend, size_t C, size_t F);
     embed_status (*executor_create)(struct executor **executor, struct backend *backend,
                                     const struct chunk_limits *limits);
     size_t (*executor_bytes)(const struct backend *backend, const struct chunk_limits *limits);

@@ -132,6 +132,12 @@ static size_t scratch_bytes(const struct backend *backend, const struct chunk_li
     return ((decode > most ? decode : most) + 63) / 64 * 64;
 }
 
+static size_t cpu_chunk_tokens(const struct backend *backend, size_t C, size_t F)
+{
+    (void)backend, (void)C, (void)F;
+    return CHUNK_TOKENS;
+}
+
 static size_t cpu_executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
 {
     return scratch_bytes(backend, limits) * backend->workers;
@@ -464,7 +470,7 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .device = EMBED_DEVICE_CPU,
         .dtype = cpu_kernels_dtype(kernels),
         .activation_bytes = kernels->element_bytes,
-        .chunk_tokens = CHUNK_TOKENS,
+        .chunk_tokens = cpu_chunk_tokens,
         .workers = threads,
         .steps = 1,
         .slots = SLOTS,

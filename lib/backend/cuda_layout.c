@@ -4,11 +4,6 @@
 #include "base/memory.h"
 #include "base/status.h"
 
-/* Tokens of a chunk. Large enough that every layer fills the GPU several times over, small
- * enough that MiniLM's activations, 4.6 KB a token, stay in the second-level cache of a large
- * GPU (50 MB). */
-#define CHUNK_TOKENS 8192
-
 /* Above so many tokens, starting a kernel takes less time than the kernel: MiniLM's 32 kernels
  * take 80 us to start one by one, and 2,048 tokens 60 us to compute at the rate of an H200. */
 #define GRAPH_TOKENS 2048
@@ -61,6 +56,11 @@ size_t cuda_slot_numbers(const struct chunk_limits *limits)
            64; /* a multiple of 256 bytes */
 }
 
+static size_t chunk_tokens(const struct backend *backend, size_t C, size_t F)
+{
+    return cuda_chunk_tokens(&backend->card, C, F, backend->activation_bytes);
+}
+
 static size_t executor_bytes(const struct backend *backend, const struct chunk_limits *limits)
 {
     return backend->workers * cuda_slot_numbers(limits) * sizeof(int32_t);
@@ -98,7 +98,6 @@ embed_status cuda_layout(struct backend *backend, int index, embed_dtype dtype)
     backend->device_index = index;
     backend->dtype = dtype;
     backend->activation_bytes = dtype == EMBED_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
-    backend->chunk_tokens = CHUNK_TOKENS;
     backend->workers = CUDA_SLOTS;
     backend->is_queue = true;
     backend->steps = STEPS;
@@ -108,6 +107,7 @@ embed_status cuda_layout(struct backend *backend, int index, embed_dtype dtype)
     backend->graph_bytes = GRAPH_BYTES;
     backend->taken_memory = taken_memory;
     backend->weight_bytes = weight_bytes;
+    backend->chunk_tokens = chunk_tokens;
     backend->executor_bytes = executor_bytes;
     backend->round_up = cuda_round_up;
     return EMBED_OK;

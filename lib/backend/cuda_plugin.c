@@ -91,16 +91,11 @@ static embed_status check(const struct cuda_plugin *plugin, const char *path)
 
 static _Atomic(const struct cuda_plugin *) loaded;
 
-const struct cuda_plugin *cuda_plugin_loaded(void)
-{
-    return atomic_load(&loaded);
-}
-
 /* Two threads may come here at once: both get the same handle. What was opened once stays,
  * since the CUDA runtime does not like to be unloaded; a plug-in that was refused is closed. */
 embed_status cuda_plugin_load(const struct cuda_plugin **out)
 {
-    const struct cuda_plugin *plugin = cuda_plugin_loaded();
+    const struct cuda_plugin *plugin = atomic_load(&loaded);
     if (plugin == NULL) {
         char path[PATH_MAX];
         TRY(find(path));

@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 /* One more with every change of struct backend and of what follows here. */
-#define CUDA_PLUGIN_ABI 3
+#define CUDA_PLUGIN_ABI 4
 
 /* What the plug-in borrows, so that there is one last failure and one allocator. */
 struct cuda_host {
@@ -34,6 +34,8 @@ struct cuda_plugin {
     embed_status (*open)(struct backend **backend, int index, embed_dtype dtype);
     /* What was measured on the GPU. False, and *costs as it was, where no backend is open on it. */
     bool (*measured_costs)(struct device_costs *costs, int index);
+    /* What GPU `index` is. False, and *card as it was, where it cannot be used. */
+    bool (*card)(struct cuda_card *card, int index);
 };
 
 /* The exported symbol. */
@@ -43,8 +45,5 @@ typedef const struct cuda_plugin *cuda_plugin_entry(const struct cuda_host *host
 /* The plug-in, opened once a process and never closed: the file that EMBED_CUDA_PLUGIN names,
  * else libembed-cuda.so in libembed's own folder. EMBED_NO_DEVICE says why there is none. */
 embed_status cuda_plugin_load(const struct cuda_plugin **plugin);
-
-/* The same where it was opened before, else NULL. */
-const struct cuda_plugin *cuda_plugin_loaded(void);
 
 #endif

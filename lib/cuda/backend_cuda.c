@@ -230,8 +230,8 @@ static embed_status open_library(struct cuda_backend *cuda)
 embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtype)
 {
     char name[sizeof(((struct backend *)0)->device_name)];
-    int capability;
-    TRY(device_check(index, name, sizeof name, &capability));
+    struct cuda_card card;
+    TRY(device_check(index, name, sizeof name, &card));
     struct cuda_backend *cuda = memory_allocate(1, sizeof *cuda, "the CUDA backend");
     if (cuda == NULL) return EMBED_OUT_OF_MEMORY;
 
@@ -245,6 +245,7 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     cuda->kernels =
         cuda->backend.dtype == EMBED_DTYPE_F16 ? &cuda_kernels_f16 : &cuda_kernels_f32;
     struct backend *backend = &cuda->backend;
+    backend->card = card;
     atomic_init(&backend->references, 1);
     backend->close = cuda_close;
     backend->allocate = cuda_allocate;
@@ -277,7 +278,8 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     backend->beam_candidates = decoder_beam_candidates;
     backend->beam_step = decoder_beam_step;
     snprintf(backend->device_name, sizeof backend->device_name, "%s", name);
-    snprintf(backend->instruction_set, sizeof backend->instruction_set, "sm_%d", capability);
+    snprintf(backend->instruction_set, sizeof backend->instruction_set, "sm_%d",
+             card.capability);
     *out = backend;
     return EMBED_OK;
 }

@@ -69,7 +69,7 @@ embed_status device_info(embed_device_info *info, int index)
     return EMBED_OK;
 }
 
-embed_status device_check(int index, char *name, size_t name_size, int *capability)
+embed_status device_check(int index, char *name, size_t name_size, struct cuda_card *card)
 {
     int count = 0;
     struct cudaDeviceProp properties;
@@ -86,13 +86,21 @@ embed_status device_check(int index, char *name, size_t name_size, int *capabili
         TRY(cuda_check(index));
         return no_device(error);
     }
-    *capability = capability_of(&properties);
-    if (*capability < OLDEST_CAPABILITY)
+    if (capability_of(&properties) < OLDEST_CAPABILITY)
         return fail(EMBED_NO_DEVICE, "%s has compute capability %d.%d, %d.%d is needed",
                     properties.name, properties.major, properties.minor, OLDEST_CAPABILITY / 10,
                     OLDEST_CAPABILITY % 10);
     snprintf(name, name_size, "%s", properties.name);
+    *card = (struct cuda_card){.capability = capability_of(&properties),
+                               .multiprocessors = (unsigned)properties.multiProcessorCount,
+                               .l2_bytes = (size_t)properties.l2CacheSize};
     return EMBED_OK;
+}
+
+bool device_card(struct cuda_card *card, int index)
+{
+    char name[sizeof(((struct backend *)0)->device_name)];
+    return device_check(index, name, sizeof name, card) == EMBED_OK;
 }
 
 embed_status device_enter(int index, int *previous)

@@ -11,9 +11,10 @@ enum { OLDEST_CAPABILITY = 75 };
 embed_status device_count(int *count);
 embed_status device_info(embed_device_info *info, int index);
 
-/* Whether GPU `index` can be used, what it is called, and its compute capability, 90 for 9.0.
- * EMBED_NO_DEVICE says why not. */
-embed_status device_check(int index, char *name, size_t name_size, int *capability);
+/* Whether GPU `index` can be used, what it is called, and what it is. EMBED_NO_DEVICE says why
+ * not. */
+embed_status device_check(int index, char *name, size_t name_size, struct cuda_card *card);
+bool device_card(struct cuda_card *card, int index); /* see cuda_plugin.h */
 
 embed_status backend_cuda_open(struct backend **backend, int index, embed_dtype dtype);
 

@@ -48,6 +48,7 @@ const struct cuda_plugin *embed_cuda_plugin(const struct cuda_host *borrowed)
         .device_info = device_info,
         .open = backend_cuda_open,
         .measured_costs = device_library_costs,
+        .card = device_card,
     };
     host = borrowed;
     return &plugin;

@@ -99,7 +99,8 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
                            const struct embedding_pipeline *pipeline, size_t max_tokens,
                            const struct backend *backend, const embed_instance_options *options)
 {
-    size_t N = options->batch_tokens > 0 ? options->batch_tokens : backend->chunk_tokens;
+    size_t N = options->batch_tokens;
+    if (N == 0) N = backend->chunk_tokens(backend, config->C, config->F);
     bool generates = config->decoder.L > 0;
     if (N < max_tokens) N = max_tokens;
 

@@ -10,7 +10,9 @@ enum { CHUNKS_OF_A_QUEUE = 4 };
 static size_t full_chunk(const struct member *member)
 {
     const struct embed_pool *pool = member->pool;
-    size_t chunk = member->model->backend->chunk_tokens;
+    const struct backend *backend = member->model->backend;
+    const struct transformer_config *config = &member->model->encoder.config;
+    size_t chunk = backend->chunk_tokens(backend, config->C, config->F);
     if (pool->chunk_tokens > 0 && !member_is_fallback(member)) chunk = pool->chunk_tokens;
     if (pool->options.batch_tokens > 0 && pool->options.batch_tokens < chunk)
         chunk = pool->options.batch_tokens;

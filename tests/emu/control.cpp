@@ -238,6 +238,7 @@ static void set_defaults(void)
     emulator_set_devices((int)from_environment("EMULATOR_DEVICES", 1));
     emulator_set_driver((int)from_environment("EMULATOR_DRIVER", CUDART_VERSION));
     emulator_set_capability(EMULATED_ARCH / 100, EMULATED_ARCH / 10 % 10);
+    emulator_set_card(nullptr, 4, 4 << 20);
     emulator_set_costs((size_t)256 << 20, (size_t)8 << 20, 0);
     emulator_set_graph_cost(64 << 10);
     emulator_set_schedule(0);
@@ -278,6 +279,13 @@ void emulator_set_capability(int major, int minor)
 {
     machine.major = major;
     machine.minor = minor;
+}
+
+void emulator_set_card(const char *name, int multiprocessors, int l2_bytes)
+{
+    machine.name = name;
+    machine.multiprocessors = multiprocessors;
+    machine.l2_bytes = l2_bytes;
 }
 
 void emulator_set_driver(int version)
@@ -411,12 +419,15 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
         if (driver_error() != cudaSuccess) return driver_error();
         if (!is_device(device)) return cudaErrorInvalidDevice;
         *properties = {};
-        snprintf(properties->name, sizeof properties->name, "emulated device %d", device);
+        if (machine.name != nullptr)
+            snprintf(properties->name, sizeof properties->name, "%s", machine.name);
+        else
+            snprintf(properties->name, sizeof properties->name, "emulated device %d", device);
         properties->totalGlobalMem = machine.devices[device].memory;
         properties->major = machine.major;
         properties->minor = machine.minor;
-        properties->multiProcessorCount = 4;
-        properties->l2CacheSize = 4 << 20;
+        properties->multiProcessorCount = machine.multiprocessors;
+        properties->l2CacheSize = machine.l2_bytes;
         return cudaSuccess;
     });
 }

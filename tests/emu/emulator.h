@@ -31,6 +31,9 @@ EMULATOR_API void emulator_reset(void);
 EMULATOR_API void emulator_set_devices(int count);                  /* 1; 0: none */
 EMULATOR_API void emulator_set_memory(int device, size_t bytes);    /* 8 GiB */
 EMULATOR_API void emulator_set_capability(int major, int minor);    /* that of EMULATED_ARCH */
+/* What is told of every device: 4 multiprocessors, 4 MiB of L2, and the name "emulated device N",
+ * where it is NULL. */
+EMULATOR_API void emulator_set_card(const char *name, int multiprocessors, int l2_bytes);
 EMULATOR_API void emulator_set_driver(int version);                 /* 13000; 0: none installed */
 
 /* Bytes taken on a device at its first use, for each cuBLASLt handle and for each stream; invented

@@ -44,6 +44,8 @@ struct machine {
     struct device devices[EMULATOR_MAX_DEVICES];
     int device_count;
     int major, minor, driver;
+    const char *name; /* NULL: that of emulated devices */
+    int multiprocessors, l2_bytes;
     size_t context_cost, handle_cost, stream_cost, graph_cost;
     uint64_t schedule;
     double launch_time, row_time; /* ns; one of them not 0: a latency instead of work */

@@ -1,0 +1,103 @@
+/* test_chunk_tokens.c - the tokens that GPUs compute at a time, of six cards and three models */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "backend/cuda_chunk.h"
+
+#define MIB ((size_t)1 << 20)
+
+enum { MINILM, BASE, LARGE, MODELS };
+static const size_t widths[MODELS] = {384, 768, 1024}; /* four times that inside */
+
+/* Multiprocessors and L2: NVIDIA's data sheets. */
+static const struct row {
+    const char *name;
+    struct cuda_card card;
+    size_t tokens[MODELS];
+} rows[] = {
+    /* MiniLM in tiles of 128 x 192: 66 by 2 are 132, one for each multiprocessor; base in squares
+     * of 128: 22 by 6. Large's layers are too large for L2, as they are on all but the last. */
+    {"H200", {90, 132, 50 * MIB}, {8448, 2816, 4224}},
+    {"A100", {80, 108, 40 * MIB}, {4608, 2304, 6912}},
+    {"L4", {89, 58, 48 * MIB}, {7424, 2432, 7424}}, /* base: 19 by 6 are 114 of 116 */
+    {"T4", {75, 40, 4 * MIB}, {5120, 7680, 7680}},  /* nothing of use stays in its L2 */
+    {"RTX 5060 Ti", {120, 36, 32 * MIB}, {4608, 1536, 8064}},
+    {"L40S", {89, 142, 96 * MIB}, {12032, 6016, 4480}},
+};
+
+static double resident_bytes(size_t C, size_t N)
+{
+    return 2.0 * (double)(N * 6 * C) + 2.0 * (double)(12 * C * C);
+}
+
+static double whole_waves(size_t C, size_t N, size_t width, const struct cuda_card *card)
+{
+    size_t tiles = N / 128 * ((C + width - 1) / width), all = card->multiprocessors;
+    return (double)tiles / (double)((tiles + all - 1) / all * all);
+}
+
+/* What is written down above, and what the rule promises of it: L2 holds activations and a layer's
+ * weights, unless weights alone are half of what it may hold; 96% of the tiles' time is used. */
+static void test_cards(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct cuda_card *card = &rows[i].card;
+        for (int m = 0; m < MODELS; m++) {
+            size_t C = widths[m], N = cuda_chunk_tokens(card, C, 4 * C, 2);
+            double l2 = 0.85 * (double)card->l2_bytes;
+            if (N != rows[i].tokens[m])
+                fail_msg("%s, width %zu: %zu tokens, expected %zu", rows[i].name, C, N,
+                         rows[i].tokens[m]);
+            assert_int_equal(N % 128, 0);
+            assert_int_equal(resident_bytes(C, N) <= l2, 2 * resident_bytes(C, 0) <= l2);
+            assert_true(whole_waves(C, N, 128, card) > 0.96 ||
+                        (card->capability == 90 && whole_waves(C, N, 192, card) == 1));
+        }
+    }
+}
+
+/* Of twice the bytes an element half as many have room: too few tokens for whole waves. */
+static void test_f32(void **state)
+{
+    (void)state;
+    assert_int_equal(cuda_chunk_tokens(&rows[0].card, 384, 1536, 4), 3968);
+}
+
+static void test_no_card(void **state)
+{
+    (void)state;
+    const struct cuda_card none = {0};
+    assert_int_equal(cuda_chunk_tokens(&none, 384, 1536, 2), 8192);
+    assert_int_equal(cuda_chunk_tokens(&none, 1024, 4096, 4), 8192);
+}
+
+/* Cards and models of any size have a chunk, of whole tiles and no more than 16,384 tokens. */
+static void test_any_card(void **state)
+{
+    (void)state;
+    for (unsigned count = 1; count < 200; count += 7)
+        for (size_t l2 = 0; l2 < 200 * MIB; l2 = 3 * l2 + 1000)
+            for (size_t C = 1; C < 5000; C = 2 * C + 1) {
+                const struct cuda_card card = {count % 2 ? 90 : 75, count, l2};
+                size_t N = cuda_chunk_tokens(&card, C, 4 * C, 2);
+                if (N < 128 || N > 16384 || N % 128 != 0)
+                    fail_msg("%u multiprocessors, %zu bytes of L2, width %zu: %zu tokens", count,
+                             l2, C, N);
+            }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cards),
+        cmocka_unit_test(test_f32),
+        cmocka_unit_test(test_no_card),
+        cmocka_unit_test(test_any_card),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
