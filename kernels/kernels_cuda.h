@@ -9,7 +9,7 @@
  * Launchers only enqueue work on `stream` and return what the launch returned: an error of the
  * kernel itself shows at a later call that waits. N = 0 or B = 0 is not allowed. Linear layers
  * are not in the table: cuBLASLt computes them (lib/cuda/matmul.c), all but the activation, or
- * cuda_linear_f16 does.
+ * cuda_linear_f16 and its kin do.
  * Limits: N and B up to CUDA_MOST_TOKENS, NH < 65536, HS up to CUDA_LARGEST_HEAD; in a decoder HS
  * is a multiple of 8, or up to 128 of 4, and beams are at most MOST_BEAMS.
  *
@@ -130,6 +130,21 @@ enum cuda_tile { CUDA_TILE_32, CUDA_TILE_64, CUDA_TILE_128 };
 cudaError_t cuda_linear_f16_tiled(void *y, const void *x, const void *weight, const void *bias,
                                   size_t N, size_t O, size_t I, enum activation activation,
                                   enum cuda_sums sums, enum cuda_tile tile, cudaStream_t stream);
+
+/* y (N, O) = layernorm(x (N, I) @ weight (O, I)^T + bias (O) + residual (N, O)) in one kernel, for
+ * O = 384; y may be residual. To the bit what cuda_linear_f16 and then add_layernorm of
+ * cuda_kernels_f16 give. I is limited as there; another O is cudaErrorInvalidValue. `capability` is
+ * the GPU's, 90 for 9.0. */
+cudaError_t cuda_linear_add_layernorm_f16(void *y, const void *x, const void *weight,
+                                          const void *bias, const void *residual,
+                                          const float *norm_weight, const float *norm_bias,
+                                          size_t N, size_t O, size_t I, float eps,
+                                          enum cuda_sums sums, int capability,
+                                          cudaStream_t stream);
+
+/* Whether it should take less time than those two, on a GPU with so many multiprocessors: by
+ * arithmetic, not measured. */
+bool cuda_linear_add_layernorm_pays(size_t N, size_t O, size_t multiprocessors);
 
 /* y (N, O) in FP32 = x (N, I) @ weight (O, I)^T + bias (O), x and weight in FP16, bias in FP32
  * or NULL: none. As cuda_linear_f16, but for any O up to CUDA_WIDEST_LAYER. */

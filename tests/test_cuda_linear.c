@@ -9,51 +9,10 @@
  * off by up to 2^-9, which adds up as a random walk does: its standard deviation is about 2^-10
  * sqrt(I / 8). Eight times that is allowed.
  */
-#include "cuda_test.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+#include "cuda_linear_test.h"
 
 static const enum cuda_tile tiles[] = {CUDA_TILE_32, CUDA_TILE_64, CUDA_TILE_128};
-static const enum cuda_sums all_sums[] = {CUDA_SUMS_F32, CUDA_SUMS_TWO_LEVEL};
 static const enum activation activations[] = {ACTIVATION_NONE, ACTIVATION_GELU};
-
-/* Floats on the device as FP16, at the very end of an allocation: its beginning is aligned to 256
- * bytes, and what is left to the next multiple comes before them. */
-static struct device_buffer input_at_end(const float *floats, size_t count)
-{
-    struct device_buffer input = device_buffer((count + 127) / 128 * 128, 2, 0);
-    input.guard = (input.count - count) * input.element_bytes;
-    input.data = (char *)input.data + input.guard;
-    input.count = count;
-    device_write(input, floats);
-    return input;
-}
-
-/* A layer on the host and on the device. */
-struct layer {
-    size_t O, I;
-    float *weight, *bias;
-    struct device_buffer device_weight, device_bias;
-};
-
-static struct layer layer_of(size_t O, size_t I, float *weight, float *bias)
-{
-    struct layer layer = {O, I, weight, bias, input_at_end(weight, O * I), input_at_end(bias, O)};
-    return layer;
-}
-
-static struct layer random_layer(size_t O, size_t I)
-{
-    return layer_of(O, I, random_elements(O * I, 2), random_elements(O, 2));
-}
-
-static void layer_free(struct layer *layer)
-{
-    free(layer->weight);
-    free(layer->bias);
-    device_free(layer->device_weight);
-    device_free(layer->device_bias);
-}
 
 /* y (N, O), to be freed. Of the tile that the launcher chooses if `tile` is NULL. */
 static float *run(const struct layer *layer, const float *x, size_t N, enum activation activation,

@@ -65,6 +65,17 @@ static __device__ __forceinline__ float warp_sum(float value)
     return value;
 }
 
+/* The same of several values, each in the same order as alone; none waits for another. */
+template <int COUNT> static __device__ __forceinline__ void warp_sums(float (&values)[COUNT])
+{
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            values[i] += __shfl_xor_sync(0xFFFFFFFFu, values[i], mask);
+    }
+}
+
 static __device__ __forceinline__ float to_float(float value)
 {
     return value;

@@ -67,7 +67,8 @@ template <typename T, int C> struct layernorm_row {
         }
     }
 
-    __device__ __forceinline__ float mean() const
+    /* The lane's part of the row's sum. */
+    __device__ __forceinline__ float sum() const
     {
         float sum = 0;
 #pragma unroll
@@ -75,10 +76,11 @@ template <typename T, int C> struct layernorm_row {
 #pragma unroll
             for (int i = 0; i < WIDTH; i++) sum += h[v][i];
         }
-        return warp_sum(sum) * (1.0f / C);
+        return sum;
     }
 
-    __device__ __forceinline__ float variance(float mean) const
+    /* The lane's part of the sum of squares of what differs from the mean. */
+    __device__ __forceinline__ float squares(float mean) const
     {
         float squares = 0;
 #pragma unroll
@@ -86,23 +88,32 @@ template <typename T, int C> struct layernorm_row {
 #pragma unroll
             for (int i = 0; i < WIDTH; i++) squares += (h[v][i] - mean) * (h[v][i] - mean);
         }
-        return warp_sum(squares) * (1.0f / C);
+        return squares;
     }
 
-    /* y = h = layernorm(h) */
-    __device__ __forceinline__ void normalize(T *y, const float *__restrict__ weight,
-                                              const float *__restrict__ bias, float eps)
+    /* y = h = (h - mean) * scale * weight + bias */
+    __device__ __forceinline__ void finish(T *y, float mean, float scale,
+                                           const float *__restrict__ weight,
+                                           const float *__restrict__ bias)
     {
-        float average = mean(), scale = rsqrtf(variance(average) + eps);
 #pragma unroll
         for (int v = 0; v < VECTORS; v++) {
             float w[WIDTH], b[WIDTH];
             load_vector(w, weight + first_of(v));
             load_vector(b, bias + first_of(v));
 #pragma unroll
-            for (int i = 0; i < WIDTH; i++) h[v][i] = (h[v][i] - average) * scale * w[i] + b[i];
+            for (int i = 0; i < WIDTH; i++) h[v][i] = (h[v][i] - mean) * scale * w[i] + b[i];
             store_vector(y + first_of(v), h[v]);
         }
+    }
+
+    /* y = h = layernorm(h) */
+    __device__ __forceinline__ void normalize(T *y, const float *__restrict__ weight,
+                                              const float *__restrict__ bias, float eps)
+    {
+        const float mean = warp_sum(sum()) * (1.0f / C);
+        const float variance = warp_sum(squares(mean)) * (1.0f / C);
+        finish(y, mean, rsqrtf(variance + eps), weight, bias);
     }
 
     /* y = h */
@@ -112,6 +123,29 @@ template <typename T, int C> struct layernorm_row {
         for (int v = 0; v < VECTORS; v++) store_vector(y + first_of(v), h[v]);
     }
 };
+
+/* The same for several rows, row r at y + r * C: while one row's sum goes from lane to lane, so do
+ * the others'. */
+template <int COUNT, typename T, int C>
+static __device__ __forceinline__ void
+layernorm_rows(T *y, layernorm_row<T, C> (&rows)[COUNT], const float *__restrict__ weight,
+               const float *__restrict__ bias, float eps)
+{
+    float mean[COUNT], scale[COUNT];
+#pragma unroll
+    for (int r = 0; r < COUNT; r++) mean[r] = rows[r].sum();
+    warp_sums(mean);
+#pragma unroll
+    for (int r = 0; r < COUNT; r++) {
+        mean[r] *= 1.0f / C;
+        scale[r] = rows[r].squares(mean[r]);
+    }
+    warp_sums(scale);
+#pragma unroll
+    for (int r = 0; r < COUNT; r++)
+        rows[r].finish(y + (size_t)r * C, mean[r], rsqrtf(scale[r] * (1.0f / C) + eps), weight,
+                       bias);
+}
 
 /* ---- a row of any width -------------------------------------------------------------------- */
 

@@ -225,27 +225,22 @@ static __device__ __forceinline__ void linear_multiply(linear_sums<tile, SUMS> &
     sums.carry();
 }
 
-/* ---- results, to global memory ------------------------------------------------------------- */
+/* ---- results ------------------------------------------------------------------------------- */
 
-/* Adds the bias, applies the activation, rounds; then through the warp's part of shared memory, so
- * that neighbouring lanes store neighbouring pieces. O is a multiple of 8: no piece is of y only in
- * part. */
+/* Adds the bias, applies the activation, rounds: the warp's results, to rows of shared memory that
+ * are `pitch` halves apart. `bias` is that of its first column, of `columns` that there are from
+ * there on. */
 template <class tile, enum activation ACTIVATION, enum cuda_sums SUMS>
-static __device__ __forceinline__ void linear_store(__half *y, const __half *bias,
+static __device__ __forceinline__ void linear_round(__half *results, int pitch,
                                                     const linear_sums<tile, SUMS> &sums,
-                                                    __half *shared, int N, int O, int first_row,
-                                                    int first_column)
+                                                    const __half *bias, int columns)
 {
-    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    first_row += warp / tile::WARPS_ACROSS * tile::WARP_ROWS;
-    first_column += warp % tile::WARPS_ACROSS * tile::WARP_COLUMNS;
-    __half *results = shared + warp * tile::WARP_ROWS * tile::PITCH;
-    __half *corner = results + lane / 4 * tile::PITCH + lane % 4 * 2;
+    const int lane = threadIdx.x % WARP;
+    __half *corner = results + lane / 4 * pitch + lane % 4 * 2;
 #pragma unroll
     for (int j = 0; j < tile::WARP_COLUMNS / 8; j++) {
-        const int column = first_column + j * 8;
-        if (column >= O) break;
-        const float2 b = __half22float2(*(const __half2 *)(bias + column + lane % 4 * 2));
+        if (j * 8 >= columns) break;
+        const float2 b = __half22float2(*(const __half2 *)(bias + j * 8 + lane % 4 * 2));
 #pragma unroll
         for (int i = 0; i < tile::WARP_ROWS / 16; i++)
 #pragma unroll
@@ -256,10 +251,26 @@ static __device__ __forceinline__ void linear_store(__half *y, const __half *bia
                     left = gelu<__half>(left);
                     right = gelu<__half>(right);
                 }
-                *(__half2 *)(corner + (i * 16 + r * 8) * tile::PITCH + j * 8) =
+                *(__half2 *)(corner + (i * 16 + r * 8) * pitch + j * 8) =
                     __floats2half2_rn(left, right);
             }
     }
+}
+
+/* To global memory through the warp's part of shared memory, so that neighbouring lanes store
+ * neighbouring pieces. O is a multiple of 8: no piece is of y only in part. */
+template <class tile, enum activation ACTIVATION, enum cuda_sums SUMS>
+static __device__ __forceinline__ void linear_store(__half *y, const __half *bias,
+                                                    const linear_sums<tile, SUMS> &sums,
+                                                    __half *shared, int N, int O, int first_row,
+                                                    int first_column)
+{
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    first_row += warp / tile::WARPS_ACROSS * tile::WARP_ROWS;
+    first_column += warp % tile::WARPS_ACROSS * tile::WARP_COLUMNS;
+    __half *results = shared + warp * tile::WARP_ROWS * tile::PITCH;
+    linear_round<tile, ACTIVATION>(results, tile::PITCH, sums, bias + first_column,
+                                   O - first_column);
     __syncwarp();
     constexpr int PIECES = tile::WARP_COLUMNS / 8;
     const int column = lane % PIECES * 8;
