@@ -93,7 +93,7 @@ static void note_done(void *user, embed_status status, const char *message)
 
 static struct submitted all[DOCUMENTS];
 
-static void submit_one(embed_pool *pool, size_t i)
+static embed_status submit_one(embed_pool *pool, size_t i)
 {
     memset(&all[i], 0, sizeof all[i]);
     all[i].out = (embed_strings)EMBED_STRINGS_INIT;
@@ -104,12 +104,21 @@ static void submit_one(embed_pool *pool, size_t i)
     request.strings = &all[i].out;
     request.done = note_done;
     request.user = &all[i];
-    assert_int_equal(embed_pool_submit(pool, &request, &all[i].ticket), EMBED_OK);
+    return embed_pool_submit(pool, &request, &all[i].ticket);
 }
 
 static void submit_all(embed_pool *pool)
 {
-    for (size_t i = 0; i < DOCUMENTS; i++) submit_one(pool, i);
+    for (size_t i = 0; i < DOCUMENTS; i++) assert_int_equal(submit_one(pool, i), EMBED_OK);
+}
+
+/* How many: the first may end the only instance before the last is submitted. */
+static size_t submit_until_refused(embed_pool *pool)
+{
+    size_t submitted = 0;
+    while (submitted < DOCUMENTS && submit_one(pool, submitted) == EMBED_OK) submitted++;
+    assert_true(submitted > 0);
+    return submitted;
 }
 
 static bool is_guilty(size_t i)
@@ -212,8 +221,8 @@ static void test_always(void **state)
     embed_pool *pool = create_with(4);
     embed_strings out = EMBED_STRINGS_INIT;
     fail_runs(EMBED_DEVICE_FAILED, 0, INT32_MAX);
-    submit_all(pool);
-    for (size_t i = 0; i < DOCUMENTS; i++) {
+    size_t submitted = submit_until_refused(pool);
+    for (size_t i = 0; i < submitted; i++) {
         assert_int_equal(embed_ticket_wait(all[i].ticket, EMBED_WAIT_FOREVER), EMBED_DEVICE_FAILED);
         assert_int_equal(atomic_load(&all[i].calls), 1);
         embed_ticket_free(all[i].ticket);
@@ -263,11 +272,11 @@ static void test_grows_back(void **state)
     submit_all(pool);
     for (; metrics_of(pool).instance_bytes == own && seconds() - before < 60; i = (i + 1) % DOCUMENTS) {
         assert_false(assert_one_ended(i, EMBED_OK));
-        submit_one(pool, i);
+        assert_int_equal(submit_one(pool, i), EMBED_OK);
     }
     for (; metrics_of(pool).instance_bytes < own && seconds() - before < 60; i = (i + 1) % DOCUMENTS) {
         assert_false(assert_one_ended(i, EMBED_OK));
-        submit_one(pool, i);
+        assert_int_equal(submit_one(pool, i), EMBED_OK);
     }
     assert_int_equal(metrics_of(pool).instance_bytes, own);
     assert_int_equal(metrics_of(pool).instance_batch_tokens, 8 * 128);
@@ -280,13 +289,15 @@ static void test_out_of_memory_for_ever(void **state)
     (void)state;
     embed_pool *pool = create_with(8);
     fail_runs(EMBED_OUT_OF_MEMORY, 0, INT32_MAX);
-    submit_all(pool);
-    for (size_t i = 0; i < DOCUMENTS; i++) {
+    size_t submitted = submit_until_refused(pool);
+    for (size_t i = 0; i < submitted; i++) {
         assert_int_equal(embed_ticket_wait(all[i].ticket, EMBED_WAIT_FOREVER), EMBED_OUT_OF_MEMORY);
         assert_int_equal(atomic_load(&all[i].calls), 1);
         embed_ticket_free(all[i].ticket);
     }
     assert_int_equal(metrics_of(pool).state, EMBED_POOL_DEGRADED);
+    assert_int_equal(submit_one(pool, 0), EMBED_OUT_OF_MEMORY);
+    assert_non_null(strstr(embed_error_message(), "no instance is left"));
     fail_runs(EMBED_OK, 0, 0);
     embed_pool_destroy(pool);
 }
