@@ -79,6 +79,13 @@ template <typename T, int C> struct layernorm_row {
         return sum;
     }
 
+    /* From the sum of all lanes. Rounded before it is subtracted, which a compiler might do in one
+     * kernel and not in another: their bits are the same. */
+    static __device__ __forceinline__ float mean(float sum)
+    {
+        return __fmul_rn(sum, 1.0f / C);
+    }
+
     /* The lane's part of the sum of squares of what differs from the mean. */
     __device__ __forceinline__ float squares(float mean) const
     {
@@ -89,6 +96,11 @@ template <typename T, int C> struct layernorm_row {
             for (int i = 0; i < WIDTH; i++) squares += (h[v][i] - mean) * (h[v][i] - mean);
         }
         return squares;
+    }
+
+    static __device__ __forceinline__ float scale(float squares, float eps)
+    {
+        return rsqrtf(squares * (1.0f / C) + eps);
     }
 
     /* y = h = (h - mean) * scale * weight + bias */
@@ -111,9 +123,8 @@ template <typename T, int C> struct layernorm_row {
     __device__ __forceinline__ void normalize(T *y, const float *__restrict__ weight,
                                               const float *__restrict__ bias, float eps)
     {
-        const float mean = warp_sum(sum()) * (1.0f / C);
-        const float variance = warp_sum(squares(mean)) * (1.0f / C);
-        finish(y, mean, rsqrtf(variance + eps), weight, bias);
+        const float average = mean(warp_sum(sum()));
+        finish(y, average, scale(warp_sum(squares(average)), eps), weight, bias);
     }
 
     /* y = h */
@@ -131,19 +142,17 @@ static __device__ __forceinline__ void
 layernorm_rows(T *y, layernorm_row<T, C> (&rows)[COUNT], const float *__restrict__ weight,
                const float *__restrict__ bias, float eps)
 {
-    float mean[COUNT], scale[COUNT];
+    using row = layernorm_row<T, C>;
+    float sums[COUNT], squares[COUNT];
 #pragma unroll
-    for (int r = 0; r < COUNT; r++) mean[r] = rows[r].sum();
-    warp_sums(mean);
+    for (int r = 0; r < COUNT; r++) sums[r] = rows[r].sum();
+    warp_sums(sums);
 #pragma unroll
-    for (int r = 0; r < COUNT; r++) {
-        mean[r] *= 1.0f / C;
-        scale[r] = rows[r].squares(mean[r]);
-    }
-    warp_sums(scale);
+    for (int r = 0; r < COUNT; r++) squares[r] = rows[r].squares(row::mean(sums[r]));
+    warp_sums(squares);
 #pragma unroll
     for (int r = 0; r < COUNT; r++)
-        rows[r].finish(y + (size_t)r * C, mean[r], rsqrtf(scale[r] * (1.0f / C) + eps), weight,
+        rows[r].finish(y + (size_t)r * C, row::mean(sums[r]), row::scale(squares[r], eps), weight,
                        bias);
 }
 

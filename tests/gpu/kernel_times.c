@@ -40,6 +40,7 @@ struct bench {
     const struct cuda_kernels *kernels;
     const struct shape *shape;
     size_t N, T;
+    int capability; /* 90 for 9.0 */
     struct matmul *matmul;
     cudaStream_t stream;
     struct linear qkv, attention_output, feed_forward_in, feed_forward_out;
@@ -141,6 +142,24 @@ static void own_feed_forward_out(struct bench *b)
     own_linear(b, b->y, b->inner, &b->feed_forward_out, ACTIVATION_NONE);
 }
 
+/* With the residual and LayerNorm inside, too: only for C = 384. */
+static void own_linear_add_layernorm(struct bench *b, const void *x, const struct linear *w)
+{
+    CHECK(cuda_linear_add_layernorm_f16(b->x, x, w->weight, w->bias, b->x, b->vector, b->vector,
+                                        b->N, w->O, w->I, 1e-12f, CUDA_SUMS_F32, b->capability,
+                                        b->stream));
+}
+
+static void own_attention_output_add_layernorm(struct bench *b)
+{
+    own_linear_add_layernorm(b, b->context, &b->attention_output);
+}
+
+static void own_feed_forward_out_add_layernorm(struct bench *b)
+{
+    own_linear_add_layernorm(b, b->inner, &b->feed_forward_out);
+}
+
 /* A token's elements read and written are c * C + f * F, and the weights' w_c * C * C + w_f * C
  * * F. */
 static const struct step {
@@ -163,7 +182,18 @@ static const struct step {
     {"own linear attention output", own_attention_output, false, true, 0, 2, 0, 1, 0},
     {"own linear feed forward in", own_feed_forward_in, false, true, 0, 1, 1, 0, 1},
     {"own linear feed forward out", own_feed_forward_out, false, true, 0, 1, 1, 0, 1},
+    {"own linear attention output add_layernorm", own_attention_output_add_layernorm, false, true,
+     0, 3, 0, 1, 0},
+    {"own linear feed forward out add_layernorm", own_feed_forward_out_add_layernorm, false, true,
+     0, 2, 1, 0, 1},
 };
+
+static bool is_there(const struct step *step, const struct bench *b)
+{
+    if (step->times == 0 && b->kernels != &cuda_kernels_f16) return false;
+    return b->shape->C == 384 || (step->run != own_attention_output_add_layernorm &&
+                                  step->run != own_feed_forward_out_add_layernorm);
+}
 
 static double floor_us(const struct step *step, const struct bench *b,
                        const struct rates *rates)
@@ -292,7 +322,10 @@ static struct bench open_bench(const struct shape *shape, const struct cuda_kern
                                cublasLtHandle_t cublas, cudaStream_t stream, size_t most)
 {
     size_t C = shape->C, F = shape->F, element = kernels->element_bytes;
+    struct cudaDeviceProp properties;
+    CHECK(cudaGetDeviceProperties(&properties, 0));
     struct bench b = {.kernels = kernels, .shape = shape, .stream = stream};
+    b.capability = properties.major * 10 + properties.minor;
     check(matmul_create(&b.matmul, 0, cublas, element == sizeof(float)));
     b.qkv = linear(3 * C, C, element);
     b.attention_output = linear(C, C, element);
@@ -343,7 +376,7 @@ static void time_steps(struct bench *b, size_t N, const struct rates *rates)
     double us[LENGTHS] = {0}, floors[LENGTHS] = {0};
     for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
         const struct step *step = &steps[s];
-        if (step->times == 0 && b->kernels != &cuda_kernels_f16) continue;
+        if (!is_there(step, b)) continue;
         double times = step->times * (step->every_layer ? (double)b->shape->L : 1);
         double last_us = 0, last_floor = 0;
         for (int i = 0; i < LENGTHS && lengths[i] <= N; i++) {

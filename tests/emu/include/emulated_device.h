@@ -134,6 +134,12 @@ static inline float emulated_rsqrtf(float x)
 #define rsqrtf emulated_rsqrtf /* some C libraries have one */
 #define __expf expf            /* and names of their own that begin so */
 
+/* A product that no compiler makes a part of a fused multiply-add. */
+static inline float __fmul_rn(float x, float y)
+{
+    return x * y;
+}
+
 static inline float __fdividef(float x, float y)
 {
     return x / y;
