@@ -130,7 +130,8 @@ typedef struct embed_device_info {
     embed_device device;
     int index;             /* among the devices of its kind */
     char name[128];        /* "AMD EPYC 9554", ... */
-    char details[128];     /* CPU: instruction set in use; CUDA: compute capability, or why not usable */
+    char details[128];     /* CPU: instruction set in use; CUDA: compute capability and who computes
+                              linear layers, or why not usable */
     unsigned threads;      /* CPU: how many a model uses by default */
     uint64_t memory_bytes; /* in all */
 } embed_device_info;

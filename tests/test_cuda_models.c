@@ -13,6 +13,7 @@
 #include <cuda_runtime_api.h>
 
 #define TINY VECTORS "tiny-bert"
+#define TINY_WIDTH 64
 
 static int begin(void **state)
 {
@@ -64,6 +65,15 @@ static void test_real_model(void **state)
     check_first_rows(24, real_minilm(), VECTORS "lines.txt", VECTORS "minilm.f32", NULL, close);
 }
 
+/* The same with FP16 sums of two levels, up to 1,536 products each. */
+static void test_real_model_two_level(void **state)
+{
+    (void)state;
+    const struct closeness close = {0.9999, 2e-3};
+    emulator_set_card("NVIDIA GeForce RTX 5060 Ti", 36, 32 << 20);
+    check_first_rows(24, real_minilm(), VECTORS "lines.txt", VECTORS "minilm.f32", NULL, close);
+}
+
 /* Our own linear layers, with both kinds of sums, in place of cuBLASLt's. */
 static void test_own_linear_layers(void **state)
 {
@@ -81,6 +91,55 @@ static void test_own_linear_layers(void **state)
     embed_model *model = NULL;
     assert_int_equal(embed_model_open(&model, TINY, &tested), EMBED_INVALID_ARGUMENT);
     unsetenv("EMBED_CUDA_LINEAR");
+}
+
+/* A row of tiny-bert on a card of that name, with EMBED_CUDA_LINEAR as `word`; NULL: not set. */
+static float *row_on_card(const char *card, const char *word)
+{
+    const embed_text text = EMBED_TEXT("a text of a few words");
+    emulator_set_card(card, 36, 32 << 20);
+    if (word != NULL) setenv("EMBED_CUDA_LINEAR", word, 1);
+    struct opened opened = open_model(TINY, 0, 0);
+    if (word != NULL) unsetenv("EMBED_CUDA_LINEAR");
+    float *row = encode(&opened, &text, 1, NULL);
+    assert_int_equal(opened.width, TINY_WIDTH);
+    close_model(&opened);
+    return row;
+}
+
+/* Each card's linear layers have the bits of what the table chooses for it, unless they are told. */
+static void test_linear_layers_by_card(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *card, *told, *path;
+    } cases[] = {{"NVIDIA GeForce RTX 5060 Ti", NULL, "two-level"},
+                 {"GeForce RTX 2080 Ti", NULL, "two-level"},
+                 {"NVIDIA GeForce RTX 5060 Ti", "cublaslt", "cublaslt"},
+                 {"NVIDIA GeForce RTX 5060 Ti", "own", "own"},
+                 {"NVIDIA GeForce GTX 1650", NULL, "cublaslt"}, /* has no tensor cores */
+                 {"NVIDIA RTX 6000 Ada Generation", NULL, "cublaslt"},
+                 {"NVIDIA H200", NULL, "cublaslt"},
+                 {"NVIDIA H200", "two-level", "two-level"},
+                 {"Tesla T4", NULL, "cublaslt"}};
+    static const char *const paths[] = {"cublaslt", "own", "two-level"};
+    float *rows[3];
+    for (int p = 0; p < 3; p++) rows[p] = row_on_card("a card", paths[p]);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        float *row = row_on_card(cases[i].card, cases[i].told);
+        for (int p = 0; p < 3; p++)
+            assert_int_equal(memcmp(row, rows[p], TINY_WIDTH * sizeof *row) == 0,
+                             strcmp(paths[p], cases[i].path) == 0);
+        free(row);
+        if (cases[i].told != NULL) continue;
+        embed_device_info devices[2] = {EMBED_DEVICE_INFO_INIT, EMBED_DEVICE_INFO_INIT};
+        size_t count = 0;
+        assert_int_equal(embed_device_list(devices, 2, &count), EMBED_OK);
+        assert_string_equal(devices[1].name, cases[i].card);
+        assert_non_null(strstr(devices[1].details, "linear layers: "));
+        assert_string_equal(strstr(devices[1].details, ": ") + 2, cases[i].path);
+    }
+    for (int p = 0; p < 3; p++) free(rows[p]);
 }
 
 static void test_same_bits_in_any_batch(void **state)
@@ -176,8 +235,9 @@ static void test_device_is_listed(void **state)
     assert_int_equal(devices[2].device, EMBED_DEVICE_CUDA);
     assert_int_equal(devices[2].index, 1);
     assert_int_equal(devices[2].memory_bytes, 3000000000);
-    assert_string_equal(devices[2].details, EMULATED_ARCH == 750 ? "compute capability 7.5"
-                                                                 : "compute capability 8.0");
+    assert_string_equal(devices[2].details, EMULATED_ARCH == 750
+                                                 ? "compute capability 7.5, linear layers: cublaslt"
+                                                 : "compute capability 8.0, linear layers: cublaslt");
 }
 
 static void test_info(void **state)
@@ -381,7 +441,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_families_f16, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_families_f32, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_real_model, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_real_model_two_level, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_own_linear_layers, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_linear_layers_by_card, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_same_bits_in_any_batch, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_graphs, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_no_memory_for_graphs, begin, end_emulated),

@@ -236,7 +236,7 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     if (cuda == NULL) return EMBED_OUT_OF_MEMORY;
 
     embed_status status = cuda_layout(&cuda->backend, index, dtype);
-    if (status == EMBED_OK) status = linear_path_choose(&cuda->linear_path);
+    if (status == EMBED_OK) status = linear_path_choose(&cuda->linear_path, name);
     if (status == EMBED_OK) status = open_library(cuda);
     if (status != EMBED_OK) {
         memory_free(cuda);

@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 #include "cuda/cuda_error.h"
+#include "cuda/linear_path.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -63,9 +64,12 @@ embed_status device_info(embed_device_info *info, int index)
     TRY_CUDA(index, cudaGetDeviceProperties(&properties, index), "asking what the GPU is");
     info->memory_bytes = properties.totalGlobalMem;
     snprintf(info->name, sizeof info->name, "%.127s", properties.name);
-    snprintf(info->details, sizeof info->details, "compute capability %d.%d%s",
-             properties.major, properties.minor,
-             capability_of(&properties) < OLDEST_CAPABILITY ? ", too old" : "");
+    bool too_old = capability_of(&properties) < OLDEST_CAPABILITY;
+    enum linear_path path;
+    TRY(linear_path_choose(&path, properties.name));
+    snprintf(info->details, sizeof info->details, "compute capability %d.%d, %s%s",
+             properties.major, properties.minor, too_old ? "too old" : "linear layers: ",
+             too_old ? "" : linear_path_word(path));
     return EMBED_OK;
 }
 

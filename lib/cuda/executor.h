@@ -8,12 +8,11 @@
 
 #include "backend/backend.h"
 #include "cuda/chunk_graph.h"
+#include "cuda/linear_path.h"
 #include "cuda/matmul.h"
 #include "kernels/kernels_cuda.h"
 
 #include <cuda_runtime_api.h>
-
-enum linear_path { LINEAR_CUBLASLT, LINEAR_OWN, LINEAR_TWO_LEVEL }; /* see linear.h */
 
 struct cuda_backend {
     struct backend backend; /* first: a struct backend * is a struct cuda_backend * */

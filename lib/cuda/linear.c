@@ -1,25 +1,8 @@
-/* linear.c - who computes linear layers: cuBLASLt, or our own kernel */
+/* linear.c - linear layers, by cuBLASLt or by our own kernel */
 #include "cuda/linear.h"
 
 #include "base/status.h"
 #include "cuda/cuda_error.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-embed_status linear_path_choose(enum linear_path *path)
-{
-    static const char *const words[] = {"cublaslt", "own", "two-level"};
-    const char *word = getenv("EMBED_CUDA_LINEAR");
-    if (word == NULL || *word == '\0') word = words[LINEAR_CUBLASLT];
-    for (int i = LINEAR_CUBLASLT; i <= LINEAR_TWO_LEVEL; i++) {
-        if (strcmp(word, words[i]) != 0) continue;
-        *path = (enum linear_path)i;
-        return EMBED_OK;
-    }
-    return fail(EMBED_INVALID_ARGUMENT,
-                "EMBED_CUDA_LINEAR is \"%s\", must be cublaslt, own or two-level", word);
-}
 
 /* Our own kernels are for FP16, and copy 16 bytes at a time. */
 static bool is_own(const struct linear *layer, const struct execution *execution)

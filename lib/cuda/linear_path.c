@@ -1,0 +1,53 @@
+/* linear_path.c - the table of who computes linear layers on which card
+ *
+ * None of it was measured. The ratios are predictions of bench/results/gpu-table.csv, where cuBLASLt
+ * is given 90% of the tensor cores' rate in the middle of a product: times of a whole pass of MiniLM
+ * and of mpnet-base by cuBLASLt over those by the row's path.
+ */
+#include "cuda/linear_path.h"
+
+#include "base/status.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The first row whose words are in the card's name. */
+static const struct row {
+    const char *card;
+    enum linear_path path;
+} rows[] = {
+    /* Tensor cores add in FP32 at half the rate of FP16: 47.0 and 87.9 TFLOP/s on an RTX 5060 Ti,
+     * and NVIDIA's data sheets say so from the RTX 20 on. On the RTX 5060 Ti 1.7 and 1.8 are
+     * predicted for large chunks, 1.6 and 1.2 for one text. */
+    {"GeForce RTX", LINEAR_TWO_LEVEL},
+    /* All others add in FP32 at the full rate. On Hopper and the large Blackwell mma.sync, which our
+     * kernel has, reaches 60% of it: 0.68 on an H200. On a T4 1.10 and 1.06 are predicted for `own`,
+     * which is within what the assumptions are wrong by. */
+    {"", LINEAR_CUBLASLT},
+};
+
+static const char *const words[] = {
+    [LINEAR_CUBLASLT] = "cublaslt", [LINEAR_OWN] = "own", [LINEAR_TWO_LEVEL] = "two-level"};
+
+const char *linear_path_word(enum linear_path path)
+{
+    return words[path];
+}
+
+embed_status linear_path_choose(enum linear_path *path, const char *card)
+{
+    const char *word = getenv("EMBED_CUDA_LINEAR");
+    if (word == NULL || *word == '\0') {
+        const struct row *row = rows;
+        while (strstr(card, row->card) == NULL) row++;
+        *path = row->path;
+        return EMBED_OK;
+    }
+    for (int i = LINEAR_CUBLASLT; i <= LINEAR_TWO_LEVEL; i++) {
+        if (strcmp(word, words[i]) != 0) continue;
+        *path = (enum linear_path)i;
+        return EMBED_OK;
+    }
+    return fail(EMBED_INVALID_ARGUMENT,
+                "EMBED_CUDA_LINEAR is \"%s\", must be cublaslt, own or two-level", word);
+}
