@@ -124,12 +124,11 @@ static void test_chunks_of_cards(void **state)
 {
     (void)state;
     static const struct {
-        int multiprocessors, l2_bytes, major;
-    } cards[] = {{132, 50 << 20, 9}, {40, 4 << 20, 8}, {36, 32 << 20, 12}};
+        int multiprocessors, l2_bytes;
+    } cards[] = {{108, 40 << 20}, {40, 4 << 20}, {58, 48 << 20}};
     uint64_t others = plan(TINY, 8192).activations;
     for (size_t i = 0; i < sizeof cards / sizeof *cards; i++) {
         emulator_set_card(NULL, cards[i].multiprocessors, cards[i].l2_bytes);
-        emulator_set_capability(cards[i].major, 0);
         uint64_t activations = plan(TINY, 0).activations;
         assert_true(activations != others);
         others = activations;

@@ -7,57 +7,66 @@
  */
 #include "backend/cuda_chunk.h"
 
+#include <stdbool.h>
+
 /* Of L2, for a chunk's activations and a layer's weights. An H200 reads 37 MB of its 52 at the full
  * rate, and 48 at 7.5 TB/s (RRZE's gpu-benches). */
 #define L2_SHARE 0.85
 
-/* Above, a chunk of the narrowest models only takes longer: a card is full. */
-#define MOST_TOKENS 16384
+/* Above, a chunk of a narrow model only takes longer: the card is full. Below, kernels are short
+ * beside the gaps between them, and weights, which each chunk reads, are most of what it reads. */
+#define MOST_TOKENS  16384
+#define LEAST_TOKENS 2048
 
 /* Rows (tokens) and least columns of the tile of a product that a block computes. */
 #define TILE 128
 
-/* Columns of the widest. Hopper and Blackwell's data center cards, whose tensor cores read operands
- * from shared memory, have larger tiles. */
-static size_t widest_tile(const struct cuda_card *card)
+/* Columns of the widest tile for C outputs. Hopper and Blackwell's data center cards, whose tensor
+ * cores read operands from shared memory, have tiles of up to 256. */
+static size_t widest_tile(const struct cuda_card *card, size_t C)
 {
-    return card->capability >= 90 && card->capability < 120 ? 2 * TILE : TILE;
+    size_t width = card->capability >= 90 && card->capability < 120 ? 2 * TILE : TILE;
+    while (width > TILE && C % width != 0) width -= TILE / 2;
+    return width;
 }
 
-/* Of the time that so many tiles take, the part in which all multiprocessors have one. */
-static double evenness(size_t tiles, size_t multiprocessors)
+static size_t divide_up(size_t a, size_t b)
 {
-    size_t waves = (tiles + multiprocessors - 1) / multiprocessors;
-    return (double)tiles / (double)(waves * multiprocessors);
+    return (a + b - 1) / b;
 }
 
-/* Of the layers with C outputs: those with 3C and 4C end at least as evenly. */
-static double chunk_evenness(size_t rows, size_t C, const struct cuda_card *card)
+/* Of the time that so many rows of tiles take for C outputs, the part in which all multiprocessors
+ * have one, by the tile that suits them best. Layers with more outputs end at least as evenly. */
+static double evenness(const struct cuda_card *card, size_t C, size_t rows)
 {
     double best = 0;
-    for (size_t width = TILE; width <= widest_tile(card); width += TILE / 2) {
-        if (width > TILE && C % width != 0) continue;
-        double even = evenness(rows * ((C + width - 1) / width), card->multiprocessors);
+    for (size_t width = TILE; width <= widest_tile(card, C); width += TILE / 2) {
+        if (C % width != 0 && width > TILE) continue;
+        size_t tiles = rows * divide_up(C, width), all = card->multiprocessors;
+        double even = (double)tiles / (double)(divide_up(tiles, all) * all);
         if (even > best) best = even;
     }
     return best;
 }
 
-/* L2 is worth a small chunk where it has room for as many activations as weights: each chunk reads
- * the weights once more, but writes and reads what its activations take four times a layer. */
+/* A chunk that stays in L2 must have one of the widest tiles for each multiprocessor: smaller tiles
+ * read more. Where it has not, it may as well be larger than L2. */
 size_t cuda_chunk_tokens(const struct cuda_card *card, size_t C, size_t F, size_t element_bytes)
 {
     if (card->multiprocessors == 0) return CUDA_CHUNK_TOKENS;
     size_t wide = F > 3 * C ? F : 3 * C; /* of a token: x, context, and qkv or the inner layer */
     double token = (double)(element_bytes * (2 * C + wide));
     double weights = (double)element_bytes * (double)C * (double)(4 * C + 2 * F);
-    double room = L2_SHARE * (double)card->l2_bytes - weights;
-    double tokens = room < weights              ? CUDA_CHUNK_TOKENS
-                    : room < MOST_TOKENS * token ? room / token
-                                                 : MOST_TOKENS;
+    double tokens = (L2_SHARE * (double)card->l2_bytes - weights) / token;
+    if (tokens > MOST_TOKENS) tokens = MOST_TOKENS;
 
-    size_t most = (size_t)tokens / TILE, best = most / 2 + 1; /* rows of tiles */
+    /* In rows of tiles. */
+    size_t least = divide_up(card->multiprocessors, divide_up(C, widest_tile(card, C)));
+    if (least < LEAST_TOKENS / TILE) least = LEAST_TOKENS / TILE;
+    bool in_l2 = tokens >= (double)(least * TILE);
+    size_t most = in_l2 ? (size_t)tokens / TILE : CUDA_CHUNK_TOKENS / TILE;
+    size_t best = in_l2 && least > most / 2 ? least : most / 2 + 1;
     for (size_t rows = best; rows <= most; rows++)
-        if (chunk_evenness(rows, C, card) >= chunk_evenness(best, C, card)) best = rows;
+        if (evenness(card, C, rows) >= evenness(card, C, best)) best = rows;
     return best * TILE;
 }
