@@ -72,7 +72,7 @@ LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c tests/test_real_mpnet_cuda.c
-ONE_ARCH_TESTS    := test_cuda_faults test_cuda_lost test_cuda_memory test_cuda_steady test_cuda_cache \
+ONE_ARCH_TESTS    := test_cuda_linear_fused test_cuda_faults test_cuda_lost test_cuda_memory test_cuda_steady test_cuda_cache \
                      test_cuda_pool test_cuda_pool_load test_cuda_pool_generate # the same on both
 CUDA_TEST_SOURCES := $(filter-out $(ONE_ARCH_TESTS:%=tests/%.c),$(wildcard tests/test_cuda_*.c))
 TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
@@ -255,8 +255,8 @@ spills: $(BUILD)/libembed-cuda.so
 
 # What every launch should take, by arithmetic: gpu_table_launch.o is the CUDA runtime that the kernels'
 # launchers call there.
-$(BUILD)/gpu-table: $(BUILD)/cuda/bench/gpu_table.o $(BUILD)/cuda/bench/gpu_table_launch.o \
-    $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
+$(BUILD)/gpu-table: $(patsubst %.c,$(BUILD)/cuda/%.o,$(wildcard bench/gpu_table*.c)) \
+    $(BUILD)/lib/backend/cuda_chunk.o $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
 	@echo "  ld  $@"
 	$(Q)$(CXX) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
 gpu-table: $(BUILD)/gpu-table

@@ -192,9 +192,11 @@ struct backend {
     embed_status (*attention)(void *context, const void *qkv, const struct relative_bias *bias,
                               const struct packed_batch *batch, size_t NH, size_t HS,
                               struct execution *execution);
-    embed_status (*add_layernorm)(void *y, const void *x, const void *residual,
-                                  const struct layernorm *norm, size_t N, size_t C, float eps,
-                                  struct execution *execution);
+    /* x (N, O) = layernorm(in (N, I) @ layer + x). buffer (N, O) becomes anything; it is neither x
+     * nor in. */
+    embed_status (*linear_add_layernorm)(void *x, const void *in, const struct linear *layer,
+                                         const struct layernorm *norm, size_t N, float eps,
+                                         void *buffer, struct execution *execution);
     /* rows (B, C) from x (N, C), of which the first D components are wanted, with L2 norm 1 where
      * `normalize` says so; row b at rows + b * stride. Rows are floats in any dtype. */
     embed_status (*pool)(float *rows, size_t stride, const void *x,

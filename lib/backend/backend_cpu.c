@@ -344,9 +344,10 @@ static embed_status cpu_attention(void *context, const void *qkv, const struct r
     return cpu_compute(attention_part, &arguments, batch->B * NH, execution);
 }
 
+/* y = layernorm(x + y) */
 struct add_layernorm_arguments {
     void *y;
-    const void *x, *residual;
+    const void *x;
     const struct layernorm *norm;
     size_t C;
     float eps;
@@ -357,17 +358,17 @@ static void add_layernorm_part(const struct operation *operation, size_t first, 
 {
     (void)scratch;
     const struct add_layernorm_arguments *a = operation->arguments;
-    operation->kernels->add_layernorm(row_of(operation, a->y, first, a->C),
-                                      row_of(operation, a->x, first, a->C),
-                                      row_of(operation, a->residual, first, a->C),
-                                      a->norm->weight, a->norm->bias, last - first, a->C, a->eps);
+    void *y = row_of(operation, a->y, first, a->C);
+    operation->kernels->add_layernorm(y, row_of(operation, a->x, first, a->C), y, a->norm->weight,
+                                      a->norm->bias, last - first, a->C, a->eps);
 }
 
-static embed_status cpu_add_layernorm(void *y, const void *x, const void *residual,
-                                      const struct layernorm *norm, size_t N, size_t C, float eps,
-                                      struct execution *execution)
+static embed_status cpu_linear_add_layernorm(void *x, const void *in, const struct linear *layer,
+                                             const struct layernorm *norm, size_t N, float eps,
+                                             void *buffer, struct execution *execution)
 {
-    struct add_layernorm_arguments arguments = {y, x, residual, norm, C, eps};
+    TRY(cpu_linear(buffer, in, layer, N, ACTIVATION_NONE, execution));
+    struct add_layernorm_arguments arguments = {x, buffer, norm, layer->O, eps};
     return cpu_compute(add_layernorm_part, &arguments, N, execution);
 }
 
@@ -494,7 +495,7 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .embed_layernorm = cpu_embed_layernorm,
         .linear = cpu_linear,
         .attention = cpu_attention,
-        .add_layernorm = cpu_add_layernorm,
+        .linear_add_layernorm = cpu_linear_add_layernorm,
         .pool = cpu_pool,
         .dense = cpu_dense,
         .l2_normalize = cpu_l2_normalize,

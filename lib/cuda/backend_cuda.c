@@ -161,18 +161,6 @@ static embed_status cuda_attention(void *context, const void *qkv,
     return EMBED_OK;
 }
 
-static embed_status cuda_add_layernorm(void *y, const void *x, const void *residual,
-                                       const struct layernorm *norm, size_t N, size_t C,
-                                       float eps, struct execution *execution)
-{
-    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
-    TRY_CUDA(execution->device,
-             execution->kernels->add_layernorm(y, x, residual, norm->weight, norm->bias, N, C,
-                                               eps, execution->stream),
-             "add_layernorm");
-    return EMBED_OK;
-}
-
 static embed_status cuda_pool(float *rows, size_t stride, const void *x,
                               const struct packed_batch *batch, size_t C, enum pooling pooling,
                               size_t D, bool normalize, struct execution *execution)
@@ -264,7 +252,7 @@ embed_status backend_cuda_open(struct backend **out, int index, embed_dtype dtyp
     backend->embed_layernorm = cuda_embed_layernorm;
     backend->linear = linear_run;
     backend->attention = cuda_attention;
-    backend->add_layernorm = cuda_add_layernorm;
+    backend->linear_add_layernorm = linear_add_layernorm;
     backend->pool = cuda_pool;
     backend->dense = dense_run;
     backend->l2_normalize = l2_normalize_run;

@@ -63,6 +63,7 @@ static embed_status fill_executor(struct executor *executor, const struct cuda_b
         slot->stream = executor->stream;
         slot->matmul = executor->matmul;
         slot->linear_path = cuda->linear_path;
+        slot->card = &cuda->backend.card;
         slot->limits = &executor->limits;
         slot->batch = executor->batches + (size_t)i * cuda_slot_numbers(limits);
         slot->documents = (void *)(slot->batch + packed_batch_size(limits->N, limits->B));

@@ -28,6 +28,7 @@ struct execution {
     cudaStream_t stream;
     struct matmul *matmul;
     enum linear_path linear_path;
+    const struct cuda_card *card;
     const struct chunk_limits *limits;
     int32_t *batch;      /* on the device: the arrays of a packed_batch, or the slots of steps */
     struct beam_document *documents; /* on the device: those that begin */

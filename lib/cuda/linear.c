@@ -40,6 +40,31 @@ embed_status linear_run(void *y, const void *x, const struct linear *layer, size
     return EMBED_OK;
 }
 
+/* One kernel of ours or two, with the same bits. */
+embed_status linear_add_layernorm(void *x, const void *in, const struct linear *layer,
+                                  const struct layernorm *norm, size_t N, float eps, void *buffer,
+                                  struct execution *execution)
+{
+    const struct cuda_card *card = execution->card;
+    if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
+    if (is_own(layer, execution) &&
+        cuda_linear_add_layernorm_pays(N, layer->O, card->multiprocessors)) {
+        TRY_CUDA(execution->device,
+                 cuda_linear_add_layernorm_f16(x, in, layer->weight, layer->bias, x, norm->weight,
+                                               norm->bias, N, layer->O, layer->I, eps,
+                                               own_sums(execution), card->capability,
+                                               execution->stream),
+                 "linear_add_layernorm");
+        return EMBED_OK;
+    }
+    TRY(linear_run(buffer, in, layer, N, ACTIVATION_NONE, execution));
+    TRY_CUDA(execution->device,
+             execution->kernels->add_layernorm(x, buffer, x, norm->weight, norm->bias, N, layer->O,
+                                               eps, execution->stream),
+             "add_layernorm");
+    return EMBED_OK;
+}
+
 /* y and the bias are FP32, whatever x is. */
 static embed_status run_to_f32(float *y, const void *x, const struct linear *layer, size_t N,
                                const char *what, struct execution *execution)

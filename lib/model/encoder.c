@@ -31,16 +31,16 @@ embed_status encoder_layer(const struct encoder *encoder, size_t l, const struct
 {
     const struct transformer_config *m = &encoder->config;
     const struct encoder_layer *w = &encoder->layers[l];
-    size_t N = batch->N, C = m->C;
+    size_t N = batch->N;
 
     TRY(op->linear(a->qkv, a->x, &w->qkv, N, ACTIVATION_NONE, e));
     TRY(op->attention(a->context, a->qkv, &encoder->relative_bias, batch, m->NH, m->HS, e));
-    TRY(op->linear(a->projected, a->context, &w->attention_output, N, ACTIVATION_NONE, e));
-    TRY(op->add_layernorm(a->x, a->projected, a->x, &w->attention_norm, N, C, m->epsilon, e));
+    TRY(op->linear_add_layernorm(a->x, a->context, &w->attention_output, &w->attention_norm, N,
+                                 m->epsilon, a->projected, e));
 
     TRY(op->linear(a->inner, a->x, &w->feed_forward_in, N, ACTIVATION_GELU, e));
-    TRY(op->linear(a->narrowed, a->inner, &w->feed_forward_out, N, ACTIVATION_NONE, e));
-    return op->add_layernorm(a->x, a->narrowed, a->x, &w->feed_forward_norm, N, C, m->epsilon, e);
+    return op->linear_add_layernorm(a->x, a->inner, &w->feed_forward_out, &w->feed_forward_norm, N,
+                                    m->epsilon, a->narrowed, e);
 }
 
 embed_status encoder_forward(const struct encoder *encoder, const struct backend *op,

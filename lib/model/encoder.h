@@ -34,9 +34,9 @@ struct activations {
     void *x;         /* (N, C) hidden states */
     void *context;   /* (N, C) what attention gives */
     void *qkv;       /* (N, 3C) */
-    void *projected; /* (N, C) in the place of qkv */
+    void *projected; /* (N, C) in the place of qkv: linear_add_layernorm's buffer */
     void *inner;     /* (N, F) in the place of qkv */
-    void *narrowed;  /* (N, C) in the place of context */
+    void *narrowed;  /* (N, C) in the place of context: the other's */
 };
 
 /* Places the activations for chunks of N tokens in memory that begins at `base`,
