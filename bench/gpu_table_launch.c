@@ -17,8 +17,7 @@ static void check(int is_right, const char *what, const char *of)
     exit(1);
 }
 
-/* ---- reports -------------------------------------------------------------------------------
- */
+/* ---- reports --------------------------------------------------------------------------------- */
 
 static struct reported {
     char name[256];
@@ -60,8 +59,7 @@ void launch_read_reports(int count, char **paths)
     }
 }
 
-/* ---- the runtime that nvcc's objects call --------------------------------------------------
- */
+/* ---- the runtime that nvcc's objects call ---------------------------------------------------- */
 
 /* An object registers each of its kernels before main: the address that launches name it by,
  * and the name that the reports have. */
@@ -149,8 +147,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *ke
     return cudaSuccess;
 }
 
-/* ---- the last launch -----------------------------------------------------------------------
- */
+/* ---- the last launch ------------------------------------------------------------------------- */
 
 static int blocks_with_room(const struct launch *launch, const struct multiprocessor *m)
 {

@@ -1,8 +1,8 @@
 /* linear_path.c - the table of who computes linear layers on which card
  *
- * None of it was measured. The ratios are predictions of bench/results/gpu-table.csv, where cuBLASLt
- * is given 90% of the tensor cores' rate in the middle of a product: times of a whole pass of MiniLM
- * and of mpnet-base by cuBLASLt over those by the row's path.
+ * None of it was measured. The figures are predictions of bench/results/gpu-table.csv: how many
+ * times as fast a pass of MiniLM and one of mpnet-base are by our kernel as by cuBLASLt, when both
+ * have the tensor cores 90% busy in the middle of a product. That ours has is the least certain.
  */
 #include "cuda/linear_path.h"
 
@@ -17,12 +17,12 @@ static const struct row {
     enum linear_path path;
 } rows[] = {
     /* Tensor cores add in FP32 at half the rate of FP16: 47.0 and 87.9 TFLOP/s on an RTX 5060 Ti,
-     * and NVIDIA's data sheets say so from the RTX 20 on. On the RTX 5060 Ti 1.7 and 1.8 are
-     * predicted for large chunks, 1.6 and 1.2 for one text. */
+     * and NVIDIA's data sheets say so from the RTX 20 on. On the RTX 5060 Ti two-level is 2.0 and
+     * 1.8 times as fast for large chunks, 1.6 and 1.2 for one text, 1.2 for 16 summaries. */
     {"GeForce RTX", LINEAR_TWO_LEVEL},
-    /* All others add in FP32 at the full rate. On Hopper and the large Blackwell mma.sync, which our
-     * kernel has, reaches 60% of it: 0.68 on an H200. On a T4 1.10 and 1.06 are predicted for `own`,
-     * which is within what the assumptions are wrong by. */
+    /* All others add in FP32 at the full rate. On Hopper and the large Blackwell, mma.sync, which
+     * our kernel has, reaches 60% of it: own is 0.76 and 0.68 times as fast on an H200. On a T4 it
+     * is 1.2 and 1.1, since it saves passes through memory: too little to go by before it was run. */
     {"", LINEAR_CUBLASLT},
 };
 
