@@ -22,7 +22,7 @@ static const struct row {
     {"GeForce RTX", LINEAR_TWO_LEVEL},
     /* All others add in FP32 at the full rate. On Hopper and the large Blackwell, mma.sync, which
      * our kernel has, reaches 60% of it: own is 0.76 and 0.68 times as fast on an H200. On a T4 it
-     * is 1.2 and 1.1, since it saves passes through memory: too little to go by before it was run. */
+     * is 1.2 and 1.1, which it owes to fewer passes through memory: too little to go by unseen. */
     {"", LINEAR_CUBLASLT},
 };
 
