@@ -19,7 +19,7 @@ static const struct row {
     /* Tensor cores add in FP32 at half the rate of FP16: 47.0 and 87.9 TFLOP/s on an RTX 5060 Ti,
      * and NVIDIA's data sheets say so from the RTX 20 on. On the RTX 5060 Ti two-level is 2.0 and
      * 1.8 times as fast for large chunks, 1.6 and 1.2 for one text, 1.2 for 16 summaries.
-     * On the emulated device the worst of 24 lines through MiniLM has a cosine of 0.9999994 to FP32,
+     * On the emulated device the worst of 24 lines by MiniLM has a cosine of 0.9999994 to FP32,
      * as with FP32 sums (0.9999995). */
     {"GeForce RTX", LINEAR_TWO_LEVEL},
     /* All others add in FP32 at the full rate. On Hopper and the large Blackwell, mma.sync, which
