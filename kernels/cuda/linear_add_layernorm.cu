@@ -4,7 +4,9 @@
  *           (linear_tile.cuh). Rounded, they go to shared memory, where each warp finds 8 whole
  *           rows, adds the residual's and normalizes them as a warp of add_layernorm.cu does.
  *   types   sums and bias FP32, rounded to FP16, as linear.cu stores them; from there on FP32, and
- *           one rounding, as in add_layernorm.cu.
+ *           one rounding, as in add_layernorm.cu. Without the rounding between, which FP32 rows of
+ *           96 KiB would save, MiniLM's rows are no closer to the reference to speak of: 1 - cosine
+ *           2.7e-7 instead of 2.9e-7 in the mean of 150 texts.
  *   order   that of these two, step by step: y has the bits that they give one after the other. So
  *           a row's bits do not depend on the others, and few rows may go to those two instead.
  *   floor   2 * N * O * I FLOP, and 2 * (N * I + O * I + 2 * N * O) bytes: 4 * N * O less than the
