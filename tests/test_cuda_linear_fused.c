@@ -116,7 +116,7 @@ static embed_status start(struct work *w)
 /* x (N, O) in FP16, with LayerNorm; whatever comes of it, nothing is left. */
 static embed_status run(uint16_t x[N * O])
 {
-    struct work w = {NULL};
+    struct work w = {.backend = NULL};
     const struct chunk_work work = {&w, compute, deliver};
     embed_status status = start(&w);
     if (status == EMBED_OK) {
