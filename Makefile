@@ -204,7 +204,7 @@ $(BUILD)/commit: FORCE
 	@{ cat COMMIT || git describe --always --dirty || echo unknown; } 2>/dev/null >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(BUILD)/bench/embed_bench_machine.o: $(BUILD)/commit
-$(BUILD)/bench/embed_bench_machine.o: CPPFLAGS += -DCOMMIT='"$(shell cat $(BUILD)/commit)"'
+$(BUILD)/bench/embed_bench_machine.o: BASE += -DCOMMIT='"$(shell cat $(BUILD)/commit)"'
 $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -lm
@@ -419,7 +419,7 @@ fuzz-programs: $(FUZZ_NAMES:%=$(BUILD)/fuzz_%)
 # All targets in one program, which replays the inputs that are kept.
 $(BUILD)/tests/fuzz/%.o: tests/fuzz/fuzz_%.c | $(BUILD)/.packages
 	$(call compile,-DLLVMFuzzerTestOneInput=fuzz_$* -DFUZZ_MOST_SECONDS=60)
-$(BUILD)/tests/test_fuzz_corpus: CPPFLAGS += -DFUZZ_TARGETS='$(foreach name,$(FUZZ_NAMES),X($(name)))'
+$(BUILD)/tests/test_fuzz_corpus: BASE += -DFUZZ_TARGETS='$(foreach name,$(FUZZ_NAMES),X($(name)))'
 $(BUILD)/tests/test_fuzz_corpus: tests/test_fuzz_corpus.c $(FUZZ_NAMES:%=$(BUILD)/tests/fuzz/%.o) \
     $(FUZZ_OBJECTS) $(FUZZ_LIBRARY) | $(BUILD)/.packages-check
 	@echo "  cc  $<"
