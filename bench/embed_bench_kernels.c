@@ -145,15 +145,15 @@ static void bench_add_layernorm(const struct target *target, size_t N, size_t C)
     float *x = random_floats(N * C), *r = random_floats(N * C), *expected = random_floats(N * C);
     float *w = random_floats(C), *b = random_floats(C);
     void *a = elements(k, x, N * C), *c = elements(k, r, N * C);
-    void *got = memory(N * C * k->element_bytes);
+    void *got = memory(N * C * k->element_bytes), *scratch = memory(k->layernorm_scratch_bytes(C));
     double best;
-    BEST_TIME(best, k->add_layernorm(got, a, c, w, b, N, C, 1e-12f));
-    cpu_kernels_reference.add_layernorm(expected, x, r, w, b, N, C, 1e-12f);
+    BEST_TIME(best, k->add_layernorm(got, a, c, w, b, N, C, 1e-12f, scratch));
+    cpu_kernels_reference.add_layernorm(expected, x, r, w, b, N, C, 1e-12f, NULL);
     char shape[64];
     snprintf(shape, sizeof shape, "N=%zu C=%zu", N, C);
     print_row("add_layernorm", target, shape, largest_difference(k, got, expected, N * C), best,
               8.0 * (double)(N * C));
-    free(x), free(r), free(expected), free(w), free(b), free(a), free(c), free(got);
+    free(x), free(r), free(expected), free(w), free(b), free(a), free(c), free(got), free(scratch);
 }
 
 /* ---- what a decoder reads once a step ------------------------------------------------------ */

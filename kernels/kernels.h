@@ -77,22 +77,26 @@ struct cpu_kernels {
     void (*linear)(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
                    size_t I, size_t first, size_t last, enum activation activation, void *scratch);
 
+    /* Bytes of scratch that the next three need for rows of C. */
+    size_t (*layernorm_scratch_bytes)(size_t C);
+
     /* y (N, C) = layernorm(word (V, C)[ids] + position (., C)[positions] + type (C))
      * type is the one row of the token type table that a single text uses; NULL: none.
      * layernorm(h) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias, per row.
      * residual (N, C) is the same in FP32; NULL: not wanted. Where y is in FP32, it may be y. */
     void (*embed_layernorm)(void *y, float *residual, const int32_t *ids, const int32_t *positions,
                             const void *word, const void *position, const float *type,
-                            const float *weight, const float *bias, size_t N, size_t C, float eps);
+                            const float *weight, const float *bias, size_t N, size_t C, float eps,
+                            void *scratch);
 
     /* y (N, C) = layernorm(x (N, C) + residual (N, C)); y may be x or residual. */
     void (*add_layernorm)(void *y, const void *x, const void *residual, const float *weight,
-                          const float *bias, size_t N, size_t C, float eps);
+                          const float *bias, size_t N, size_t C, float eps, void *scratch);
 
     /* residual (N, C) = layernorm(more (N, C) + residual (N, C)), all in FP32 in any table;
      * y (N, C) is the same as elements. Where y is in FP32, it may be residual. */
     void (*residual_layernorm)(void *y, float *residual, const float *more, const float *weight,
-                               const float *bias, size_t N, size_t C, float eps);
+                               const float *bias, size_t N, size_t C, float eps, void *scratch);
 
     /* Bytes of scratch that `attention` needs for a sequence of T tokens. */
     size_t (*attention_scratch_bytes)(size_t T, size_t HS);

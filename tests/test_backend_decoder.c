@@ -31,7 +31,7 @@ static void *check_embed(const struct device *device, size_t *bytes)
         int32_t last = slots.lengths[slot] - 1, from = last + 2;
         int32_t id = slots.tokens[(slot * MOST_K + row % K) * T + (size_t)last];
         reference->embed_layernorm(x.floats + row * C, NULL, &id, &from, word.floats,
-                                   position.floats, NULL, weight, bias, 1, C, 1e-5f);
+                                   position.floats, NULL, weight, bias, 1, C, 1e-5f, NULL);
         assert_close("residual", residual + row * C, x.floats + row * C, C, 2e-6);
     }
     assert_matrix("embed_beams", x);
@@ -59,7 +59,7 @@ static void *check_residual_layernorm(const struct device *device, size_t *bytes
     struct layernorm norm = {weight, bias};
     struct beam_slots none = {0};
     struct step step = step_of(device, &none);
-    reference->add_layernorm(x.floats, more, residual, weight, bias, R, C, 1e-5f);
+    reference->add_layernorm(x.floats, more, residual, weight, bias, R, C, 1e-5f, NULL);
     step.operation = add_residual, step.out = x.elements, step.residual = residual;
     step.in = more, step.weights = &norm;
     step_run(&step);

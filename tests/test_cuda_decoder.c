@@ -93,7 +93,7 @@ static void check_residual_layernorm(size_t N, size_t C)
     float *x = random_floats(N * C), *residual = random_floats(N * C), *expected = zeros(N * C);
     float *weight = random_floats(C), *bias = random_floats(C);
     x[(N - 1) * C] = N > 1 ? NAN : x[0];
-    reference->add_layernorm(expected, x, residual, weight, bias, N, C, 1e-5f);
+    reference->add_layernorm(expected, x, residual, weight, bias, N, C, 1e-5f, NULL);
     struct device_buffer y = device_output(N * C, 2);
     struct device_buffer stream = device_output(N * C, sizeof(float));
     struct device_buffer buffers[] = {device_input(x, N * C, sizeof(float)),

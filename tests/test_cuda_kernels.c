@@ -85,7 +85,7 @@ static void check_add_layernorm(const struct cuda_kernels *k, size_t N, size_t C
     /* A mean of some 25 deviations; of a few numbers the deviation could be next to nothing. */
     for (size_t i = (N - 1) * C; i < N * C && C > 30; i++) x[i] += 20;
     round_floats(x, N * C, k->element_bytes);
-    reference->add_layernorm(expected, x, residual, weight, bias, N, C, 1e-5f);
+    reference->add_layernorm(expected, x, residual, weight, bias, N, C, 1e-5f, NULL);
 
     struct addition a = addition_open(k, x, residual, weight, bias, N, C);
     float *got = addition_run(k, &a, a.y, N, C);

@@ -91,7 +91,7 @@ static float *expected(const struct normed *w, const float *x, const float *resi
     float *y = zeros(N * WIDTH);
     cpu_kernels_reference.linear(y, x, layer->weight, layer->bias, N, WIDTH, layer->I, 0, WIDTH,
                                  ACTIVATION_NONE, NULL);
-    cpu_kernels_reference.add_layernorm(y, y, residual, w->weight, w->bias, N, WIDTH, epsilon);
+    cpu_kernels_reference.add_layernorm(y, y, residual, w->weight, w->bias, N, WIDTH, epsilon, NULL);
     return y;
 }
 

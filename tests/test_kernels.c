@@ -114,18 +114,20 @@ static void test_layernorm(void **state)
             float *w = random_floats(C), *b = random_floats(C), *expected = zeros(N * C);
             float *word = random_floats(V * C), *position = random_floats(V * C);
             float *type = random_floats(C);
+            uint8_t *scratch = zero_bytes(k->layernorm_scratch_bytes(C) + 1);
+            scratch[k->layernorm_scratch_bytes(C)] = 42; /* must not be touched */
             int32_t ids[] = {6, 0, 3, 3, 1}, positions[] = {0, 1, 2, 0, 6};
 
             x[0] = 1000; /* an outlier, as encoders have them */
-            reference->add_layernorm(expected, x, r, w, b, N, C, 1e-5f);
-            k->add_layernorm(got, x, r, w, b, N, C, 1e-5f);
+            reference->add_layernorm(expected, x, r, w, b, N, C, 1e-5f, NULL);
+            k->add_layernorm(got, x, r, w, b, N, C, 1e-5f, scratch);
             assert_close("add_layernorm", got, expected, N * C, 1e-5);
-            k->add_layernorm(r, x, r, w, b, N, C, 1e-5f); /* in place */
+            k->add_layernorm(r, x, r, w, b, N, C, 1e-5f, scratch); /* in place */
             assert_memory_equal(r, got, N * C * sizeof *got);
 
             float *residual = random_floats(N * C);
-            k->add_layernorm(got, x, residual, w, b, N, C, 1e-5f);
-            k->residual_layernorm(r, residual, x, w, b, N, C, 1e-5f); /* the same bits, twice */
+            k->add_layernorm(got, x, residual, w, b, N, C, 1e-5f, scratch);
+            k->residual_layernorm(r, residual, x, w, b, N, C, 1e-5f, scratch); /* the same bits, twice */
             assert_memory_equal(r, got, N * C * sizeof *got);
             assert_memory_equal(residual, got, N * C * sizeof *got);
             free(residual);
@@ -133,14 +135,16 @@ static void test_layernorm(void **state)
             for (int with_type = 0; with_type < 2; with_type++) {
                 const float *t = with_type ? type : NULL;
                 reference->embed_layernorm(expected, NULL, ids, positions, word, position, t, w, b,
-                                           N, C, 1e-12f);
-                k->embed_layernorm(got, r, ids, positions, word, position, t, w, b, N, C, 1e-12f);
+                                           N, C, 1e-12f, NULL);
+                k->embed_layernorm(got, r, ids, positions, word, position, t, w, b, N, C, 1e-12f,
+                                   scratch);
                 assert_memory_equal(r, got, N * C * sizeof *got);
                 /* C = 1: the variance is 0, and what is left of rounding is divided by 1e-6. */
                 if (C > 1) assert_close("embed_layernorm", got, expected, N * C, 1e-5);
             }
             free(x); free(r); free(got); free(w); free(b); free(expected);
-            free(word); free(position); free(type);
+            assert_int_equal(scratch[k->layernorm_scratch_bytes(C)], 42);
+            free(word); free(position); free(type); free(scratch);
         }
     }
 }

@@ -167,34 +167,37 @@ static void test_layernorm(void **state)
         float *w = random_floats(C), *b = random_floats(C), *type = random_floats(C);
         float *expected = zeros(N * C);
         uint16_t *got = zero_bytes(N * C * sizeof *got);
+        uint8_t *scratch = zero_bytes(k->layernorm_scratch_bytes(C) + 1);
+        scratch[k->layernorm_scratch_bytes(C)] = 42; /* must not be touched */
         int32_t ids[] = {6, 0, 3, 3, 1}, positions[] = {0, 1, 2, 0, 6};
 
         x.floats[0] = 1000; /* an outlier, as encoders have them */
         x.elements[0] = rounded(1000);
-        reference->add_layernorm(expected, x.floats, r.floats, w, b, N, C, 1e-5f);
-        k->add_layernorm(got, x.elements, r.elements, w, b, N, C, 1e-5f);
+        reference->add_layernorm(expected, x.floats, r.floats, w, b, N, C, 1e-5f, NULL);
+        k->add_layernorm(got, x.elements, r.elements, w, b, N, C, 1e-5f, scratch);
         assert_rounded("add_layernorm", got, expected, N * C, 1e-5);
-        k->add_layernorm(r.elements, x.elements, r.elements, w, b, N, C, 1e-5f); /* in place */
+        k->add_layernorm(r.elements, x.elements, r.elements, w, b, N, C, 1e-5f, scratch); /* in place */
         assert_memory_equal(r.elements, got, N * C * sizeof *got);
 
         /* A residual stream is FP32: it is not rounded, its copy is. */
         float *residual = random_floats(N * C), *more = random_floats(N * C);
-        reference->add_layernorm(expected, more, residual, w, b, N, C, 1e-5f);
-        k->residual_layernorm(got, residual, more, w, b, N, C, 1e-5f);
+        reference->add_layernorm(expected, more, residual, w, b, N, C, 1e-5f, NULL);
+        k->residual_layernorm(got, residual, more, w, b, N, C, 1e-5f, scratch);
         assert_close("residual_layernorm", residual, expected, N * C, 1e-5);
         assert_roundings(got, residual, N * C);
 
         for (int with_type = 0; with_type < 2; with_type++) {
             const float *t = with_type ? type : NULL;
             reference->embed_layernorm(expected, NULL, ids, positions, word.floats, position.floats,
-                                       t, w, b, N, C, 1e-12f);
+                                       t, w, b, N, C, 1e-12f, NULL);
             k->embed_layernorm(got, residual, ids, positions, word.elements, position.elements, t,
-                               w, b, N, C, 1e-12f);
+                               w, b, N, C, 1e-12f, scratch);
             assert_roundings(got, residual, N * C);
             /* C = 1: the variance is 0, and what is left of rounding is divided by 1e-6. */
             if (C > 1) assert_close("embed_layernorm", residual, expected, N * C, 1e-5);
         }
-        free(residual); free(more);
+        assert_int_equal(scratch[k->layernorm_scratch_bytes(C)], 42);
+        free(residual); free(more); free(scratch);
         numbers_free(x); numbers_free(r); numbers_free(word); numbers_free(position);
         free(w); free(b); free(type); free(expected); free(got);
     }

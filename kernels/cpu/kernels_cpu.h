@@ -16,14 +16,15 @@ size_t KERNEL(linear_scratch_bytes)(size_t I);
 void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I);
 void KERNEL(linear)(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
                     size_t I, size_t first, size_t last, enum activation activation, void *scratch);
+size_t KERNEL(layernorm_scratch_bytes)(size_t C);
 void KERNEL(embed_layernorm)(void *y, float *residual, const int32_t *ids,
                              const int32_t *positions, const void *word,
                              const void *position, const float *type, const float *weight,
-                             const float *bias, size_t N, size_t C, float eps);
+                             const float *bias, size_t N, size_t C, float eps, void *scratch);
 void KERNEL(add_layernorm)(void *y, const void *x, const void *residual, const float *weight,
-                           const float *bias, size_t N, size_t C, float eps);
+                           const float *bias, size_t N, size_t C, float eps, void *scratch);
 void KERNEL(residual_layernorm)(void *y, float *residual, const float *more, const float *weight,
-                                const float *bias, size_t N, size_t C, float eps);
+                                const float *bias, size_t N, size_t C, float eps, void *scratch);
 size_t KERNEL(attention_scratch_bytes)(size_t T, size_t HS);
 void KERNEL(attention)(void *context, const void *q, const void *k, const void *v,
                        const float *relative, size_t T, size_t HS, size_t stride,

@@ -21,6 +21,7 @@ const struct cpu_kernels JOIN(cpu_kernels, ISA) = {
     .linear_scratch_bytes = KERNEL(linear_scratch_bytes),
     .linear_pack = KERNEL(linear_pack),
     .linear = KERNEL(linear),
+    .layernorm_scratch_bytes = KERNEL(layernorm_scratch_bytes),
     .embed_layernorm = KERNEL(embed_layernorm),
     .add_layernorm = KERNEL(add_layernorm),
     .residual_layernorm = KERNEL(residual_layernorm),

@@ -13,14 +13,15 @@ void reference_linear_pack(void *packed, const float *w, size_t O, size_t I);
 void reference_linear(void *y, const void *x, const void *w, const float *bias, size_t N, size_t O,
                       size_t I, size_t first, size_t last, enum activation activation,
                       void *scratch);
+size_t reference_layernorm_scratch_bytes(size_t C);
 void reference_embed_layernorm(void *y, float *residual, const int32_t *ids,
                                const int32_t *positions, const void *word,
                                const void *position, const float *type, const float *weight,
-                               const float *bias, size_t N, size_t C, float eps);
+                               const float *bias, size_t N, size_t C, float eps, void *scratch);
 void reference_add_layernorm(void *y, const void *x, const void *residual, const float *weight,
-                             const float *bias, size_t N, size_t C, float eps);
+                             const float *bias, size_t N, size_t C, float eps, void *scratch);
 void reference_residual_layernorm(void *y, float *residual, const float *more, const float *weight,
-                                  const float *bias, size_t N, size_t C, float eps);
+                                  const float *bias, size_t N, size_t C, float eps, void *scratch);
 size_t reference_attention_scratch_bytes(size_t T, size_t HS);
 void reference_attention(void *context, const void *q, const void *k, const void *v,
                          const float *relative, size_t T, size_t HS, size_t stride,

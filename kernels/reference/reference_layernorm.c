@@ -13,12 +13,19 @@ static void layernorm(float *y, const float *h, const float *weight, const float
         y[i] = (float)((h[i] - mean) / sqrt(variance + eps) * weight[i] + bias[i]);
 }
 
+size_t reference_layernorm_scratch_bytes(size_t C)
+{
+    (void)C;
+    return 0;
+}
+
 void reference_embed_layernorm(void *y, float *residual, const int32_t *ids,
                                const int32_t *positions, const void *word_table,
                                const void *position_table, const float *type,
                                const float *weight, const float *bias, size_t N, size_t C,
-                               float eps)
+                               float eps, void *scratch)
 {
+    (void)scratch;
     const float *word = word_table, *position = position_table;
     for (size_t n = 0; n < N; n++) {
         float *row = (float *)y + n * C;
@@ -31,8 +38,10 @@ void reference_embed_layernorm(void *y, float *residual, const int32_t *ids,
 }
 
 void reference_add_layernorm(void *y, const void *x_in, const void *residual_in,
-                             const float *weight, const float *bias, size_t N, size_t C, float eps)
+                             const float *weight, const float *bias, size_t N, size_t C, float eps,
+                             void *scratch)
 {
+    (void)scratch;
     const float *x = x_in, *residual = residual_in;
     for (size_t n = 0; n < N; n++) {
         float *row = (float *)y + n * C;
@@ -42,8 +51,8 @@ void reference_add_layernorm(void *y, const void *x_in, const void *residual_in,
 }
 
 void reference_residual_layernorm(void *y, float *residual, const float *more, const float *weight,
-                                  const float *bias, size_t N, size_t C, float eps)
+                                  const float *bias, size_t N, size_t C, float eps, void *scratch)
 {
-    reference_add_layernorm(residual, more, residual, weight, bias, N, C, eps);
+    reference_add_layernorm(residual, more, residual, weight, bias, N, C, eps, scratch);
     for (size_t i = 0; i < N * C; i++) ((float *)y)[i] = residual[i];
 }

@@ -12,6 +12,7 @@ const struct cpu_kernels cpu_kernels_reference = {
     .linear_scratch_bytes = reference_linear_scratch_bytes,
     .linear_pack = reference_linear_pack,
     .linear = reference_linear,
+    .layernorm_scratch_bytes = reference_layernorm_scratch_bytes,
     .embed_layernorm = reference_embed_layernorm,
     .add_layernorm = reference_add_layernorm,
     .residual_layernorm = reference_residual_layernorm,

@@ -127,8 +127,10 @@ static size_t scratch_bytes(const struct backend *backend, const struct chunk_li
     const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
     size_t attention = kernels->attention_scratch_bytes(limits->T, limits->HS);
     size_t linear = kernels->linear_scratch_bytes(limits->I);
+    size_t layernorm = kernels->layernorm_scratch_bytes(limits->I);
     size_t decode = kernels->decode_attention_scratch_bytes(limits->K, limits->T, limits->HS);
     size_t most = attention > linear ? attention : linear;
+    most = layernorm > most ? layernorm : most;
     return ((decode > most ? decode : most) + 63) / 64 * 64;
 }
 
@@ -267,12 +269,11 @@ struct embed_layernorm_arguments {
 static void embed_layernorm_part(const struct operation *operation, size_t first, size_t last,
                                  void *scratch)
 {
-    (void)scratch;
     const struct embed_layernorm_arguments *a = operation->arguments;
     operation->kernels->embed_layernorm(
         row_of(operation, a->y, first, a->C), NULL, a->batch->ids + first,
         a->batch->positions + first, a->w->word, a->w->position, a->w->type, a->w->norm.weight,
-        a->w->norm.bias, last - first, a->C, a->eps);
+        a->w->norm.bias, last - first, a->C, a->eps, scratch);
 }
 
 static embed_status cpu_embed_layernorm(void *y, const struct packed_batch *batch,
@@ -356,11 +357,10 @@ struct add_layernorm_arguments {
 static void add_layernorm_part(const struct operation *operation, size_t first, size_t last,
                                void *scratch)
 {
-    (void)scratch;
     const struct add_layernorm_arguments *a = operation->arguments;
     void *y = row_of(operation, a->y, first, a->C);
     operation->kernels->add_layernorm(y, row_of(operation, a->x, first, a->C), y, a->norm->weight,
-                                      a->norm->bias, last - first, a->C, a->eps);
+                                      a->norm->bias, last - first, a->C, a->eps, scratch);
 }
 
 static embed_status cpu_linear_add_layernorm(void *x, const void *in, const struct linear *layer,

@@ -51,7 +51,6 @@ struct embed_arguments {
 
 static void embed_part(const struct operation *operation, size_t first, size_t last, void *scratch)
 {
-    (void)scratch;
     const struct embed_arguments *a = operation->arguments;
     for (size_t row = first; row < last; row++) {
         struct beam beam = beam_of(a->batch, row);
@@ -62,7 +61,7 @@ static void embed_part(const struct operation *operation, size_t first, size_t l
         operation->kernels->embed_layernorm(row_of(operation, a->x, row, a->C),
                                             a->residual + row * a->C, &id, &position, a->w->word,
                                             a->w->position, a->w->type, a->w->norm.weight,
-                                            a->w->norm.bias, 1, a->C, a->eps);
+                                            a->w->norm.bias, 1, a->C, a->eps, scratch);
     }
 }
 
@@ -86,12 +85,11 @@ struct residual_layernorm_arguments {
 static void residual_layernorm_part(const struct operation *operation, size_t first, size_t last,
                                     void *scratch)
 {
-    (void)scratch;
     const struct residual_layernorm_arguments *a = operation->arguments;
     operation->kernels->residual_layernorm(row_of(operation, a->x, first, a->C),
                                            a->residual + first * a->C, a->more + first * a->C,
                                            a->norm->weight, a->norm->bias, last - first, a->C,
-                                           a->eps);
+                                           a->eps, scratch);
 }
 
 embed_status cpu_residual_layernorm(void *x, float *residual, const float *more,
