@@ -9,6 +9,9 @@
  * rounded to BF16, in the first cache level (8 x 512 of both are 24 KiB). They are not divided by
  * their sum, which is that of the numbers before rounding: the division comes last, on HS instead
  * of T numbers.
+ *
+ * The scores of a short text, up to 48 keys, stay in registers, where maxima and sums of all queries
+ * are found together: 34 tokens take 1.23 instead of 1.40 us, heads of 32.
  */
 #include "tile_bf16.h"
 #include "vector_math_bf16.h"
@@ -17,6 +20,9 @@
 #include <float.h>
 
 #define LOG2_E 1.44269504f
+
+/* Of keys, in a short text: 8 queries have 24 registers of scores, 3 of keys and one of a query. */
+#define SHORT_VECTORS 3
 
 /* One head's work in memory that comes from the caller. */
 struct scratch {
@@ -129,6 +135,74 @@ INLINE float exponentials(element *weights, const float *scores, const float *re
     return vec_sum(vec_add(sum, e));
 }
 
+/* weights (rows, columns) of `rows` queries, and their sums. */
+INLINE void long_weights(size_t rows, const struct scratch *s, float *sums, const element *q,
+                         size_t stride, const float *relative, size_t T, size_t HS, float scale)
+{
+    size_t c = 0;
+    for (; c + PANEL <= s->columns; c += PANEL)
+        scores_tile(rows, TILE_VECTORS, s, c, q, stride, HS);
+    if (c < s->columns) scores_tile(rows, 1, s, c, q, stride, HS);
+
+    for (size_t r = 0; r < rows; r++) {
+        const float *scores = s->scores + r * s->columns;
+        element *weights = s->weights + r * s->columns;
+        sums[r] = relative != NULL
+                      ? exponentials(weights, scores, relative - r, T, s->columns, scale)
+                      : exponentials(weights, scores, NULL, T, s->columns, scale);
+    }
+}
+
+/* The same for `rows` queries and a text of so many vectors of keys: weights (rows, columns), and
+ * their sums. Query r's `relative` begins r floats before the first's. */
+INLINE void short_weights(size_t rows, size_t vectors, const struct scratch *s, float *sums,
+                          const element *q, size_t stride, const float *relative, size_t T,
+                          size_t HS, float scale)
+{
+    vec x[TILE_ROWS][SHORT_VECTORS], ends[TILE_ROWS];
+    size_t pairs = (HS + 1) / 2, count = T - (vectors - 1) * LANES;
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        UNROLL for (size_t j = 0; j < vectors; j++) x[r][j] = vec_set(0);
+    }
+    for (size_t p = 0; p < pairs; p++) {
+        words k[SHORT_VECTORS];
+        UNROLL for (size_t j = 0; j < vectors; j++)
+            k[j] = words_load(s->keys + (j * pairs + p) * LANES);
+        UNROLL for (size_t r = 0; r < rows; r++) {
+            const element *pair = q + r * stride + 2 * p;
+            words a = 2 * p + 1 < HS ? words_pair(pair) : words_single(pair);
+            UNROLL for (size_t j = 0; j < vectors; j++) x[r][j] = vec_dot(x[r][j], a, k[j]);
+        }
+    }
+    vec factor = vec_set(relative != NULL ? LOG2_E : scale * LOG2_E), scales = vec_set(scale);
+    if (relative != NULL) {
+        UNROLL for (size_t r = 0; r < rows; r++) {
+            UNROLL for (size_t j = 0; j < vectors; j++)
+                x[r][j] = vec_fma(x[r][j], scales, vec_load(relative - r + j * LANES));
+        }
+    }
+    UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+        size_t row = r < rows ? r : 0;
+        ends[r] = vec_first_or(x[row][vectors - 1], count, -FLT_MAX);
+        UNROLL for (size_t j = 0; j + 1 < vectors; j++) ends[r] = vec_max(ends[r], x[row][j]);
+    }
+    vec zeros = vec_mul(vec_largest_of_eight(ends), vec_sub(vec_set(0), factor));
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        vec zero = vec_lane(zeros, (int)r);
+        UNROLL for (size_t j = 0; j < vectors; j++) {
+            x[r][j] = vec_exp2(vec_fma(x[r][j], factor, zero));
+            if (j == vectors - 1) x[r][j] = vec_first_or(x[r][j], count, 0);
+            store_elements(s->weights + r * s->columns + j * LANES, x[r][j]);
+        }
+    }
+    UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+        size_t row = r < rows ? r : 0;
+        ends[r] = x[row][0];
+        UNROLL for (size_t j = 1; j < vectors; j++) ends[r] = vec_add(ends[r], x[row][j]);
+    }
+    vec_store(sums, vec_sums_of_eight(ends));
+}
+
 /* Up to PANEL components of the rows' context. */
 INLINE void context_tile(size_t rows, const struct scratch *s, element *context, size_t stride,
                          size_t count, const uint32_t *values, const float *sums, size_t T)
@@ -150,20 +224,13 @@ INLINE void attention_tile(size_t rows, const struct scratch *s, element *contex
                            size_t context_stride, const element *q, size_t stride,
                            const float *relative, size_t T, size_t HS, float scale)
 {
-    size_t c = 0;
-    for (; c + PANEL <= s->columns; c += PANEL)
-        scores_tile(rows, TILE_VECTORS, s, c, q, stride, HS);
-    if (c < s->columns) scores_tile(rows, 1, s, c, q, stride, HS);
-
-    float sums[TILE_ROWS];
-    for (size_t r = 0; r < rows; r++) {
-        const float *scores = s->scores + r * s->columns;
-        element *weights = s->weights + r * s->columns;
-        sums[r] = relative != NULL
-                      ? exponentials(weights, scores, relative - r, T, s->columns, scale)
-                      : exponentials(weights, scores, NULL, T, s->columns, scale);
+    float sums[LANES];
+    switch (s->columns / LANES) {
+    case 1: short_weights(rows, 1, s, sums, q, stride, relative, T, HS, scale); break;
+    case 2: short_weights(rows, 2, s, sums, q, stride, relative, T, HS, scale); break;
+    case 3: short_weights(rows, 3, s, sums, q, stride, relative, T, HS, scale); break;
+    default: long_weights(rows, s, sums, q, stride, relative, T, HS, scale);
     }
-
     size_t panel = round_up(T, 2) / 2 * PANEL;
     for (size_t i = 0; i < HS; i += PANEL)
         context_tile(rows, s, context + i, context_stride, HS - i < PANEL ? HS - i : PANEL,

@@ -3,23 +3,23 @@
  *   x (N, I), y (N, O) BF16   w (O, I) INT8   bias (O), scales, activation FP32
  *   floor: 2 * N * O * I operations, or reading w once (O * I bytes) when N is small
  *
- * Inputs come in groups of 64. In a group, a row of x is a number of steps above its least, and an
- * output's weights are a number of scales:
+ * Inputs come in groups of 64. In a group, a row of x is a number of steps, and an output's weights
+ * are a number of scales:
  *
- *   x = least + step * u, u = 0 to 255      w = scale * q, q = -127 to 127
- *   sum of x * w = step * scale * sum of u * q + least * scale * sum of q
+ *   x = step * (u - 128), u = 1 to 255      w = scale * q, q = -127 to 127
+ *   sum of x * w = step * scale * (sum of u * q - 128 * sum of q)
  *
- * The sum of u * q is exact in 32 bits; the groups add up in FP32, in their order. Groups keep an
- * outlier from costing all other numbers their bits. The worst cosine to FP32 of 1,000 lines of
- * all-MiniLM-L6-v2 is 0.9918 with one group for all inputs, 0.9977 with groups of 128 and 0.9981 of
- * 64; with steps on both sides of 0 (u = -127 to 127), 0.9971. all-mpnet-base-v2 has outliers that
- * need the groups: one for all inputs and it is lost.
+ * What is in parentheses is exact in 32 bits; its second term is where the sum begins. The groups
+ * add up in FP32, in their order. Groups keep an outlier from costing all other numbers their bits:
+ * with one for all inputs all-mpnet-base-v2 is lost.
  *
- * A group costs 3 multiply-adds for each 16 dot products, on the same unit: 84% of its roof is what
- * can be had.
+ * A group costs 2 multiply-adds for each 16 dot products, on the same unit: 89% of its roof is what
+ * can be had, and 85% what is. If u counted from a group's least number on (u = 0 to 255), the worst
+ * cosine to FP32 of 1,000 lines of all-MiniLM-L6-v2 would be 0.9994 instead of 0.9989, and the third
+ * multiply-add would cost 5% of the speed.
  *
- * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, the PANEL words
- * of inputs 0 to 3, those of inputs 4 to 7, ..., then the scales, then scale * sum of q. x is
+ * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, -128 * sum of q,
+ * the PANEL words of inputs 0 to 3, those of inputs 4 to 7, ..., then the scales. x is
  * quantized once a call, BLOCK_ROWS rows at a time, which stay in the second cache level while all
  * panels pass by.
  */
@@ -28,10 +28,12 @@
 #include "tile_rows.h"
 
 #define GROUP      INT8_GROUP
-#define BLOCK_ROWS (8 * TILE_ROWS)
+#define SUM_ROWS   6 /* of a tile: 12 registers of sums, 12 of dots, 2 of weights, 1 of x */
+#define BLOCK_ROWS (16 * SUM_ROWS)
+#define ZERO       128 /* the u of x = 0 */
 
-/* The compiler may not keep what p points to in registers here. */
-#define IN_MEMORY(p) __asm__ volatile("" : : "r"(p) : "memory")
+/* Groups without a larger number count as zeros: 127 / LEAST_LIMIT is finite. */
+#define LEAST_LIMIT 1e-30f
 
 static size_t group_count(size_t I)
 {
@@ -55,8 +57,8 @@ size_t KERNEL(linear_bias_size)(size_t O)
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-/* An output's n <= GROUP weights as bytes, and zeros behind them; *sum is scale * sum of q. Returns
- * the scale, which is NaN where a weight is not finite. */
+/* An output's n <= GROUP weights as bytes, and zeros behind them; *sum is that of q. Returns the
+ * scale, which is NaN where a weight is not finite. */
 static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
 {
     vec largest = vec_set(0), finite = vec_set(0), total = vec_set(0);
@@ -76,9 +78,8 @@ static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
         vec_store_signed(q + i * LANES, whole);
         total = vec_add(total, whole);
     }
-    float scale = limit / 127 + vec_sum(finite);
-    *sum = scale * vec_sum(total);
-    return scale;
+    *sum = vec_sum(total);
+    return limit / 127 + vec_sum(finite);
 }
 
 /* Group g of LANES columns of a panel: w has `rows` of them, the others are zeros. `words` is where
@@ -86,10 +87,16 @@ static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
 static void pack_group(uint32_t *words_out, const float *w, size_t rows, size_t I, size_t first)
 {
     int8_t q[LANES][GROUP] = {{0}};
-    float scale[LANES] = {0}, sum[LANES] = {0};
+    float scale[LANES] = {0};
+    int32_t begin[LANES] = {0};
     size_t n = I - first < GROUP ? I - first : GROUP, quads = (n + 3) / 4;
-    for (size_t r = 0; r < rows; r++)
-        scale[r] = quantize_weights(q[r], &sum[r], w + r * I + first, n);
+    for (size_t r = 0; r < rows; r++) {
+        float sum;
+        scale[r] = quantize_weights(q[r], &sum, w + r * I + first, n);
+        begin[r] = -ZERO * (int32_t)sum;
+    }
+    memcpy(words_out, begin, sizeof begin);
+    words_out += PANEL;
     for (size_t i = 0; i < quads; i += LANES) {
         words block[LANES];
         for (size_t r = 0; r < LANES; r++) block[r] = words_load_bytes(q[r] + 4 * i);
@@ -98,7 +105,6 @@ static void pack_group(uint32_t *words_out, const float *w, size_t rows, size_t 
             words_store(words_out + (i + p) * PANEL, block[p]);
     }
     memcpy(words_out + quads * PANEL, scale, sizeof scale);
-    memcpy(words_out + (quads + 1) * PANEL, sum, sizeof sum);
 }
 
 void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
@@ -113,79 +119,97 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-struct steps {
-    float step, least;
-};
-
 /* Rows of x, quantized, group by group. */
 struct block {
-    struct steps *steps; /* (groups, BLOCK_ROWS) */
-    uint8_t *bytes;      /* (groups, BLOCK_ROWS, GROUP) */
+    float *steps;   /* (groups, BLOCK_ROWS) */
+    uint8_t *bytes; /* (groups, BLOCK_ROWS, GROUP) */
 };
 
 static struct block place(void *base, size_t I)
 {
-    struct steps *steps = base;
+    float *steps = base;
     return (struct block){steps, (uint8_t *)(steps + group_count(I) * BLOCK_ROWS)};
 }
 
 size_t KERNEL(linear_scratch_bytes)(size_t I)
 {
-    return group_count(I) * BLOCK_ROWS * (sizeof(struct steps) + GROUP);
+    return group_count(I) * BLOCK_ROWS * (sizeof(float) + GROUP);
 }
 
-/* n <= GROUP numbers of a row; n is a constant where it is GROUP. What is written past n, up to
- * whole vectors, meets weights that are zeros. A step is NaN where a number is not finite. */
-INLINE struct steps quantize(uint8_t *bytes, const element *x, size_t n)
+/* Groups of a row whose largest numbers are found together. */
+#define GROUPS_AT_ONCE 8
+
+/* LANES numbers of a group of n, from i on, and zeros past n, which is a constant where it is
+ * GROUP. */
+INLINE vec load_group(const element *x, size_t i, size_t n)
 {
-    size_t whole = n - n % LANES, rest = n % LANES;
-    vec least = vec_set(INFINITY), largest = vec_set(-INFINITY), finite = vec_set(0);
-    UNROLL for (size_t i = 0; i < whole; i += LANES) {
-        vec a = load_elements(x + i);
-        least = vec_min(least, a);
-        largest = vec_max(largest, a);
-        finite = vec_fma(a, vec_set(0), finite);
-    }
-    if (rest > 0) {
-        vec a = load_first_elements(x + whole, rest);
-        least = vec_min(least, vec_first_or(a, rest, INFINITY));
-        largest = vec_max(largest, vec_first_or(a, rest, -INFINITY));
-        finite = vec_fma(a, vec_set(0), finite);
-    }
-    float low = -vec_largest(vec_sub(vec_set(0), least)), range = vec_largest(largest) - low;
-    vec zero = vec_set(low), factor = vec_set(range > 0 ? 255 / range : 0);
-    UNROLL for (size_t i = 0; i < whole; i += LANES)
-        vec_store_unsigned(bytes + i, vec_mul(vec_sub(load_elements(x + i), zero), factor));
-    if (rest > 0) {
-        vec a = load_first_elements(x + whole, rest);
-        vec_store_unsigned(bytes + whole, vec_mul(vec_sub(a, zero), factor));
-    }
-    return (struct steps){range / 255 + vec_sum(finite), low};
+    return n >= i + LANES ? load_elements(x + i)
+           : n > i        ? load_first_elements(x + i, n - i)
+                          : vec_set(0);
 }
 
+/* count <= GROUPS_AT_ONCE groups of a row, of n numbers each. *finite stays 0 where all are finite. */
+INLINE void quantize_groups(uint8_t *bytes, float *steps, const element *x, size_t count, size_t n,
+                            vec *finite)
+{
+    vec limits[GROUPS_AT_ONCE];
+    for (size_t g = 0; g < GROUPS_AT_ONCE; g++) limits[g] = vec_set(0);
+    for (size_t g = 0; g < count; g++) {
+        vec limit = vec_set(0);
+        UNROLL for (size_t i = 0; i < GROUP; i += LANES) {
+            vec a = load_group(x + g * GROUP, i, n);
+            limit = vec_max(limit, vec_abs(a));
+            *finite = vec_fma(a, vec_set(0), *finite);
+        }
+        limits[g] = limit;
+    }
+    vec limit = vec_max(vec_set(LEAST_LIMIT), vec_largest_of_eight(limits));
+    float step[LANES], factor[LANES];
+    vec_store(step, vec_div(limit, vec_set(127)));
+    vec_store(factor, vec_div(vec_set(127), limit));
+    for (size_t g = 0; g < count; g++) {
+        UNROLL for (size_t i = 0; i < GROUP; i += LANES)
+            vec_store_unsigned(bytes + g * BLOCK_ROWS * GROUP + i,
+                               vec_fma(load_group(x + g * GROUP, i, n), vec_set(factor[g]),
+                                       vec_set(ZERO)));
+        steps[g * BLOCK_ROWS] = step[g];
+    }
+}
+
+/* A step is NaN in each row where a number is not finite. */
 static void quantize_rows(const struct block *block, const element *x, size_t rows, size_t I)
 {
     size_t full = I / GROUP, rest = I % GROUP;
     for (size_t r = 0; r < rows; r++, x += I) {
-        struct steps *steps = block->steps + r;
+        float *steps = block->steps + r;
         uint8_t *bytes = block->bytes + r * GROUP;
-        for (size_t g = 0; g < full; g++, steps += BLOCK_ROWS, bytes += BLOCK_ROWS * GROUP)
-            *steps = quantize(bytes, x + g * GROUP, GROUP);
-        if (rest > 0) *steps = quantize(bytes, x + full * GROUP, rest);
+        vec finite = vec_set(0);
+        for (size_t g = 0; g < full; g += GROUPS_AT_ONCE) {
+            size_t count = full - g < GROUPS_AT_ONCE ? full - g : GROUPS_AT_ONCE;
+            quantize_groups(bytes + g * BLOCK_ROWS * GROUP, steps + g * BLOCK_ROWS, x + g * GROUP,
+                            count, GROUP, &finite);
+        }
+        if (rest > 0)
+            quantize_groups(bytes + full * BLOCK_ROWS * GROUP, steps + full * BLOCK_ROWS,
+                            x + full * GROUP, 1, rest, &finite);
+        *steps += vec_sum(finite);
     }
 }
 
 /* ---- the product --------------------------------------------------------------------------- */
 
 /* sum (rows, PANEL) += a group's part of the product; returns where the next group of the panel
- * begins. The sum is in memory, where it is touched once a group, since the registers are full. */
-INLINE const uint32_t *group_tile(size_t rows, float *sum, const uint8_t *bytes,
-                                  const struct steps *steps, const uint32_t *panel, size_t quads)
+ * begins. */
+INLINE const uint32_t *group_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
+                                  const uint8_t *bytes, const float *steps, const uint32_t *panel,
+                                  size_t quads)
 {
-    integers dots[TILE_ROWS][TILE_VECTORS];
+    integers dots[SUM_ROWS][TILE_VECTORS];
     UNROLL for (size_t r = 0; r < rows; r++) {
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) dots[r][j] = integers_zero();
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+            dots[r][j] = (integers)words_load(panel + j * LANES);
     }
+    panel += PANEL;
     for (size_t q = 0; q < quads; q++, panel += PANEL) {
         words w[TILE_VECTORS];
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) w[j] = words_load(panel + j * LANES);
@@ -195,34 +219,37 @@ INLINE const uint32_t *group_tile(size_t rows, float *sum, const uint8_t *bytes,
                 dots[r][j] = integers_dot(dots[r][j], u, w[j]);
         }
     }
-    const float *scales = (const float *)panel, *sums = scales + PANEL;
+    const float *scales = (const float *)panel;
     UNROLL for (size_t r = 0; r < rows; r++) {
-        vec step = vec_set(steps[r].step), least = vec_set(steps[r].least);
+        vec step = vec_set(steps[r]);
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) {
-            float *to = sum + r * PANEL + j * LANES;
-            vec offset = vec_fma(least, vec_load(sums + j * LANES), vec_load(to));
             vec both = vec_mul(step, vec_load(scales + j * LANES));
-            vec_store(to, vec_fma(vec_from_integers(dots[r][j]), both, offset));
+            sum[r][j] = vec_fma(vec_from_integers(dots[r][j]), both, sum[r][j]);
         }
     }
-    IN_MEMORY(sum);
-    return panel + 2 * PANEL;
+    return panel + PANEL;
 }
 
-/* sum (rows, PANEL) = the columns of x @ w^T + bias that the panel gives, for rows [first, first +
+/* out (rows, PANEL) = the columns of x @ w^T + bias that the panel gives, for rows [first, first +
  * rows) of the block. */
-INLINE void sum_tile(size_t rows, float *sum, const struct block *block, size_t first,
+INLINE void sum_tile(size_t rows, float *out, const struct block *block, size_t first,
                      const uint32_t *panel, const float *bias, size_t I)
 {
     const uint8_t *bytes = block->bytes + first * GROUP;
-    const struct steps *steps = block->steps + first;
-    static const float none[PANEL];
-    if (bias == NULL) bias = none;
-    UNROLL for (size_t r = 0; r < rows; r++) memcpy(sum + r * PANEL, bias, PANEL * sizeof(float));
-    IN_MEMORY(sum);
-    for (size_t i = 0; i < I; i += GROUP, bytes += BLOCK_ROWS * GROUP, steps += BLOCK_ROWS)
-        panel = group_tile(rows, sum, bytes, steps, panel,
-                           I - i < GROUP ? (I - i + 3) / 4 : GROUP / 4);
+    const float *steps = block->steps + first;
+    vec sum[SUM_ROWS][TILE_VECTORS];
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+            sum[r][j] = bias != NULL ? vec_load(bias + j * LANES) : vec_set(0);
+    }
+    size_t i = 0;
+    for (; i + GROUP <= I; i += GROUP, bytes += BLOCK_ROWS * GROUP, steps += BLOCK_ROWS)
+        panel = group_tile(rows, sum, bytes, steps, panel, GROUP / 4);
+    if (i < I) group_tile(rows, sum, bytes, steps, panel, (I - i + 3) / 4);
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+            vec_store(out + r * PANEL + j * LANES, sum[r][j]);
+    }
 }
 
 /* `columns` of PANEL columns, of `rows` rows, as elements. */
@@ -254,10 +281,10 @@ static void product(const struct output *out, const element *x, const void *w, c
             const uint32_t *panel = (const uint32_t *)w + o / PANEL * panel_words(I);
             size_t columns = last - o < PANEL ? last - o : PANEL;
             for (size_t n = 0, rows; n < count; n += rows) {
-                float sum[TILE_ROWS * PANEL];
+                float sum[SUM_ROWS * PANEL];
                 size_t at = (begin + n) * O + o;
-                rows = tile_rows(count - n);
-                WITH_ROWS(rows, sum_tile(ROWS, sum, &block, n, panel,
+                rows = equal_rows(count - n, SUM_ROWS);
+                WITH_UP_TO_SIX_ROWS(rows, sum_tile(ROWS, sum, &block, n, panel,
                                          bias != NULL ? bias + o : NULL, I));
                 if (out->elements != NULL)
                     store_tile(out->elements + at, sum, rows, O, columns, out->activation);

@@ -35,10 +35,7 @@
 
 /* A tile of the result that stays in registers: TILE_ROWS x (TILE_VECTORS * LANES) floats. It
  * needs TILE_ROWS * TILE_VECTORS accumulators, TILE_VECTORS registers of weights and one of x. */
-#if defined(ISA_avx512_vnni)
-#define LANES     16
-#define TILE_ROWS 12 /* 24 accumulators + 2 of 32 registers; x is broadcast from memory */
-#elif defined(ISA_avx512)
+#if defined(ISA_avx512)
 #define LANES     16
 /* 16 accumulators. 12 rows are no faster, and where rows of x are a multiple of 4096 bytes long,
  * they share the 8 lines of one set of the first cache level: with 1024 inputs, 8% slower. */
@@ -65,12 +62,16 @@ INLINE void prefetch(const void *p)
     __builtin_prefetch(p, 0, 2);
 }
 
-/* Rows of the next tile when `left` rows are to be done: the tiles are as equal as can be, because
- * a tile of one row waits for its multiply-adds (9 rows: 5 + 4, not 8 + 1). */
+/* Rows of the next tile, `most` at most, when `left` rows are to be done: the tiles are as equal as
+ * can be, because a tile of one row waits for its multiply-adds (9 rows: 5 + 4, not 8 + 1). */
+INLINE size_t equal_rows(size_t left, size_t most)
+{
+    size_t tiles = (left + most - 1) / most;
+    return (left + tiles - 1) / tiles;
+}
 INLINE size_t tile_rows(size_t left)
 {
-    size_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
-    return (left + tiles - 1) / tiles;
+    return equal_rows(left, TILE_ROWS);
 }
 
 /* Whether a tile is the last of several with the same weights, and full: then it takes as long as

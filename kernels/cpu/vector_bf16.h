@@ -23,7 +23,10 @@ INLINE float element_value(element x)
 }
 INLINE vec vec_from_elements(__m256i x)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+    const __m512i order = _mm512_set_epi32(0xF0000, 0xE0000, 0xD0000, 0xC0000, 0xB0000, 0xA0000,
+        0x90000, 0x80000, 0x70000, 0x60000, 0x50000, 0x40000, 0x30000, 0x20000, 0x10000, 0);
+    return _mm512_castsi512_ps(
+        _mm512_maskz_permutexvar_epi16(0xAAAAAAAA, order, _mm512_castsi256_si512(x)));
 }
 INLINE vec load_elements(const element *p)
 {
@@ -48,6 +51,40 @@ INLINE vec vec_first_or(vec a, size_t n, float other)
 {
     return _mm512_mask_mov_ps(vec_set(other), (__mmask16)((1u << n) - 1), a);
 }
+
+/* The nearest whole number, in the lowest bits of each lane, for a below 2^22. */
+INLINE __m512i vec_nearest(vec a)
+{
+    return (__m512i)_mm512_add_ps(a, vec_set(12582912.0f)); /* 1.5 * 2^23 */
+}
+/* table (2 * LANES) at the lowest five bits of each lane. */
+INLINE vec vec_of_table(const float *table, __m512i at)
+{
+    return _mm512_permutex2var_ps(vec_load(table), at, vec_load(table + LANES));
+}
+
+/* Lane i < 8: what `op` makes of all lanes of a[i], in 23 instructions instead of 64. What is in a
+ * becomes anything. */
+#define EIGHT_ROWS(name, op)                                                                     \
+    INLINE vec name(vec a[8])                                                                    \
+    {                                                                                            \
+        UNROLL for (int i = 0; i < 4; i++)                                                       \
+            a[i] = op(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x44),                        \
+                      _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xEE));                       \
+        UNROLL for (int i = 0; i < 2; i++)                                                       \
+            a[i] = op(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x88),                        \
+                      _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xDD));                       \
+        vec b = op(_mm512_shuffle_ps(a[0], a[1], 0x44), _mm512_shuffle_ps(a[0], a[1], 0xEE));    \
+        b = op(b, _mm512_permute_ps(b, 0xB1));                                                   \
+        const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0); \
+        return _mm512_permutexvar_ps(order, b);                                                  \
+    }
+EIGHT_ROWS(vec_sums_of_eight, _mm512_add_ps)
+EIGHT_ROWS(vec_largest_of_eight, _mm512_max_ps)
+/* Lane i: a[i] + a[i ^ 1]. */
+INLINE vec vec_pair_sums(vec a) { return _mm512_add_ps(a, _mm512_permute_ps(a, 0xB1)); }
+/* Lane i in every lane. */
+INLINE vec vec_lane(vec a, int i) { return _mm512_permutexvar_ps(_mm512_set1_epi32(i), a); }
 
 /* count <= 2 * LANES floats: those of low, then those of high. */
 INLINE void store_both(float *p, vec low, vec high, size_t count)
