@@ -37,7 +37,7 @@ static const struct option options[] = {
     {"--instances", "LIST", IS_AXIS, FIELD(instances), OF_SWEEP,
      "instances of the model, a thread each (default: 1)", NULL, 64},
     {"--chunk", "LIST", IS_AXIS, FIELD(chunks), OF_SWEEP,
-     "tokens computed at a time (default: the library's 512, on a GPU 8192)", NULL, 1 << 24},
+     "tokens computed at a time (default: the library's)", NULL, 1 << 24},
     {"--texts", "N", IS_NUMBER, FIELD(texts), OF_THROUGHPUT | OF_SUMMARIZE,
      "texts in a call, given as ids", NULL, 0},
     {"--tokens", "N", IS_NUMBER, FIELD(tokens), OF_THROUGHPUT | OF_SUMMARIZE,

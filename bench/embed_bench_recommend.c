@@ -81,7 +81,7 @@ static size_t choose(const double *rates, const struct axis *axis, size_t first,
 static void choose_chunk(struct recommendation *out, const struct sweep *sweep)
 {
     const struct axis *chunks = &sweep->settings->chunks;
-    size_t library = sweep->info.device == EMBED_DEVICE_CPU ? LIBRARY_CHUNK_CPU : LIBRARY_CHUNK_GPU;
+    size_t library = sweep->library_chunk;
     double rates[MOST_VALUES] = {0};
     const struct point *base = any_measured(sweep);
     size_t best;

@@ -45,14 +45,25 @@ static void set_axis(struct axis *axis, size_t first, size_t last, size_t factor
     for (; first <= last; first *= factor) axis->values[axis->count++] = first;
 }
 
+static size_t library_chunk(const struct settings *settings, const embed_model_info *info)
+{
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    embed_memory memory = EMBED_MEMORY_INIT;
+    options.device = info->device;
+    options.device_index = info->device_index;
+    options.dtype = info->dtype;
+    options.threads = info->threads;
+    if (embed_plan(settings->folder, &options, NULL, &memory) != EMBED_OK)
+        die("%s", embed_error_message());
+    return memory.batch_tokens;
+}
+
 /* What was not given, now that the device is known. */
-static void complete(struct settings *settings, const embed_model_info *info)
+static void complete(struct settings *settings, const embed_model_info *info, size_t chunk)
 {
     bool on_cpu = info->device == EMBED_DEVICE_CPU;
-    size_t chunk = on_cpu ? LIBRARY_CHUNK_CPU : LIBRARY_CHUNK_GPU;
     set_axis(&settings->batch, 1, on_cpu ? 256 : 32768, 2);
     set_axis(&settings->instances, 1, 1, 2);
-    if (chunk < info->max_tokens) chunk = info->max_tokens;
     set_axis(&settings->chunks, chunk, chunk, 2);
     if (settings->text != NULL || settings->lengths.count > 0) return;
     static const size_t lengths[] = {16, 32, 128};
@@ -245,7 +256,8 @@ int command_sweep(const struct settings *given)
     if (!check_call(&settings)) return EXIT_WRONG_CALL;
     if (settings.text != NULL) sweep.lines = read_lines(settings.text);
     sweep.model = open_model(&settings, false, &sweep.info);
-    complete(&settings, &sweep.info);
+    sweep.library_chunk = library_chunk(&settings, &sweep.info);
+    complete(&settings, &sweep.info, sweep.library_chunk);
     check_axes(&settings, &sweep.info);
     sources_make(&sweep);
     make_points(&sweep);

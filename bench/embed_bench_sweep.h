@@ -11,10 +11,6 @@
 
 #define MOST_ROUNDS 64
 
-/* Tokens of a chunk that the library takes without being told, but at least a text of the longest. */
-#define LIBRARY_CHUNK_CPU 512
-#define LIBRARY_CHUNK_GPU 8192
-
 /* Texts of one length, or the lines of a file in an order of chance; after the last the first comes
  * again, as far as the largest call reaches. */
 struct source {
@@ -57,6 +53,7 @@ struct point {
 
 struct sweep {
     const struct settings *settings;
+    size_t library_chunk; /* tokens of a chunk that the library takes without being told */
     embed_model *model;
     embed_model_info info;
     struct lines lines;

@@ -432,11 +432,12 @@ typedef struct embed_memory {
     int measured;         /* GPU: library, context and stream were measured when the first of the models
                              that are open on it was opened; else they are allowances */
     uint64_t kv;          /* keys, values and beams of the documents under way; own, in the sum */
+    size_t batch_tokens;  /* packed tokens computed at a time by one thread, as given or chosen */
 } embed_memory;
 
 #define EMBED_MEMORY_INIT                                                                        \
     {                                                                                            \
-        sizeof(embed_memory), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                 \
+        sizeof(embed_memory), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                              \
     }
 
 /* What a model and one instance of it will take: reads config files and the weights' headers, no

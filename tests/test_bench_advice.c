@@ -55,8 +55,8 @@ static void make(size_t batches, const size_t *chunks, size_t chunk_count, size_
     settings.batch.count = batches;
     add_values(&settings.chunks, chunks, chunk_count);
     add_values(&settings.instances, (const size_t[]){1, 2}, instances);
-    sweep = (struct sweep){.settings = &settings, .sources = &source, .source_count = 1,
-                           .points = points, .rounds = 3};
+    sweep = (struct sweep){.settings = &settings, .library_chunk = 512, .sources = &source,
+                           .source_count = 1, .points = points, .rounds = 3};
     sweep.info.device = EMBED_DEVICE_CPU;
     for (size_t i = 0; i < instances; i++)
         for (size_t c = 0; c < chunk_count; c++)

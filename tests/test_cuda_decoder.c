@@ -52,7 +52,7 @@ static void check_embed_beams(const struct cuda_kernels *k, size_t K, size_t C)
     float *position = random_elements(POSITIONS * C, k->element_bytes);
     float *weight = random_floats(C), *bias = random_floats(C);
     reference->embed_layernorm(expected, NULL, ids, positions, word, position, NULL, weight, bias,
-                               N, C, 1e-5f);
+                               N, C, 1e-5f, NULL);
     struct device_buffer buffers[] = {device_output(N * C, k->element_bytes),
                                       device_input(word, WORDS * C, k->element_bytes),
                                       device_input(position, POSITIONS * C, k->element_bytes),

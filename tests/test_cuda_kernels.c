@@ -129,7 +129,7 @@ static void check_embed_layernorm(const struct cuda_kernels *k, size_t N, size_t
     }
     word[0] = 1000;
     reference->embed_layernorm(expected, NULL, ids, positions, word, position,
-                               with_type ? type : NULL, weight, bias, N, C, 1e-12f);
+                               with_type ? type : NULL, weight, bias, N, C, 1e-12f, NULL);
 
     struct device_buffer buffers[] = {
         device_output(N * C, k->element_bytes),

@@ -156,6 +156,7 @@ void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t 
     memory->library = backend->costs.library;
     memory->context = backend->costs.context;
     memory->measured = backend->costs.are_measured;
+    memory->batch_tokens = plan->limits.N;
 }
 
 /* Of the device, granularity included. */
