@@ -102,8 +102,9 @@ INLINE void row_normalize(element *y, float *residual, const float *h, float mea
     }
 }
 
-/* For count <= ROWS_AT_ONCE rows, y (count, C) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias,
- * and residual (count, C), where it is not NULL, the same in FP32. scratch: layernorm_scratch_bytes. */
+/* y (count, C) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias for count <= ROWS_AT_ONCE rows,
+ * and residual (count, C), where it is not NULL, the same in FP32. scratch has
+ * layernorm_scratch_bytes. */
 INLINE void layernorm_rows(element *y, float *residual, const struct row *rows, size_t count,
                            const float *weight, const float *bias, size_t C, float eps,
                            void *scratch)
@@ -114,8 +115,8 @@ INLINE void layernorm_rows(element *y, float *residual, const struct row *rows, 
     for (size_t r = 0; r < count; r++)
         scale[r] = 1.0f / sqrtf(row_variance(h + r * stride, mean[r], C) + eps);
     for (size_t r = 0; r < count; r++)
-        row_normalize(y + r * C, residual != NULL ? residual + r * C : NULL, h + r * stride, mean[r],
-                      scale[r], weight, bias, C);
+        row_normalize(y + r * C, residual != NULL ? residual + r * C : NULL, h + r * stride,
+                      mean[r], scale[r], weight, bias, C);
 }
 
 #endif

@@ -14,9 +14,9 @@
  * with one for all inputs all-mpnet-base-v2 is lost.
  *
  * A group costs 2 multiply-adds for each 16 dot products, on the same unit: 89% of its roof is what
- * can be had, and 85% what is. If u counted from a group's least number on (u = 0 to 255), the worst
- * cosine to FP32 of 1,000 lines of all-MiniLM-L6-v2 would be 0.9994 instead of 0.9989, and the third
- * multiply-add would cost 5% of the speed.
+ * can be had, and 85% what is. If u counted from a group's least number on (u = 0 to 255), the
+ * worst cosine to FP32 of 1,000 lines of all-MiniLM-L6-v2 would be 0.9994 instead of 0.9989, and
+ * the third multiply-add would cost 5% of the speed.
  *
  * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, -128 * sum of q,
  * the PANEL words of inputs 0 to 3, those of inputs 4 to 7, ..., then the scales. x is
@@ -148,7 +148,8 @@ INLINE vec load_group(const element *x, size_t i, size_t n)
                           : vec_set(0);
 }
 
-/* count <= GROUPS_AT_ONCE groups of a row, of n numbers each. *finite stays 0 where all are finite. */
+/* count <= GROUPS_AT_ONCE groups of a row, of n numbers each. *finite stays 0 where all of them are
+ * finite. */
 INLINE void quantize_groups(uint8_t *bytes, float *steps, const element *x, size_t count, size_t n,
                             vec *finite)
 {

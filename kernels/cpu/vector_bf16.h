@@ -76,13 +76,12 @@ INLINE vec vec_of_table(const float *table, __m512i at)
                       _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xDD));                       \
         vec b = op(_mm512_shuffle_ps(a[0], a[1], 0x44), _mm512_shuffle_ps(a[0], a[1], 0xEE));    \
         b = op(b, _mm512_permute_ps(b, 0xB1));                                                   \
-        const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0); \
+        const __m512i order =                                                                    \
+            _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);                \
         return _mm512_permutexvar_ps(order, b);                                                  \
     }
 EIGHT_ROWS(vec_sums_of_eight, _mm512_add_ps)
 EIGHT_ROWS(vec_largest_of_eight, _mm512_max_ps)
-/* Lane i: a[i] + a[i ^ 1]. */
-INLINE vec vec_pair_sums(vec a) { return _mm512_add_ps(a, _mm512_permute_ps(a, 0xB1)); }
 /* Lane i in every lane. */
 INLINE vec vec_lane(vec a, int i) { return _mm512_permutexvar_ps(_mm512_set1_epi32(i), a); }
 
