@@ -3,23 +3,24 @@
  *   x (N, I), y (N, O) BF16   w (O, I) INT8   bias (O), scales, activation FP32
  *   floor: 2 * N * O * I operations, or reading w once (O * I bytes) when N is small
  *
- * Inputs come in groups of 64. In a group, a row of x is a number of steps, and an output's weights
- * are a number of scales:
+ * Inputs come in groups of 64. In a group, a row of x is a number of steps above its least, and an
+ * output's weights are a number of scales:
  *
- *   x = step * (u - 128), u = 1 to 255      w = scale * q, q = -127 to 127
- *   sum of x * w = step * scale * (sum of u * q - 128 * sum of q)
+ *   x = least + step * u, u = 0 to 255      w = scale * q, q = -127 to 127
+ *   sum of x * w = step * scale * sum of u * q + least * scale * sum of q
  *
- * What is in parentheses is exact in 32 bits; its second term is where the sum begins. The groups
- * add up in FP32, in their order. Groups keep an outlier from costing all other numbers their bits:
- * with one for all inputs all-mpnet-base-v2 is lost.
+ * The sum of u * q is exact in 32 bits; the groups add up in FP32, in their order. Groups keep an
+ * outlier from costing all other numbers their bits. The worst cosine to FP32 of 1,000 lines of
+ * all-MiniLM-L6-v2 is 0.9918 with one group for all inputs, 0.9977 with groups of 128 and 0.9981 of
+ * 64; with steps on both sides of 0 (u = -127 to 127), 0.9971. all-mpnet-base-v2 has outliers that
+ * need the groups: one for all inputs and it is lost.
  *
- * A group costs 2 multiply-adds for each 16 dot products, on the same unit: 89% of its roof is what
- * can be had, and 85% what is. If u counted from a group's least number on (u = 0 to 255), the
- * worst cosine to FP32 of 1,000 lines of all-MiniLM-L6-v2 would be 0.9994 instead of 0.9989, and
- * the third multiply-add would cost 5% of the speed.
+ * A group costs 3 multiply-adds for each 16 dot products, on the same unit: 84% of its roof is what
+ * can be had. With 6 rows a tile's sums stay in registers: 81%; with 12, which are loaded and stored
+ * for each group, it was 78%.
  *
- * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, -128 * sum of q,
- * the PANEL words of inputs 0 to 3, those of inputs 4 to 7, ..., then the scales. x is
+ * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, the PANEL words
+ * of inputs 0 to 3, those of inputs 4 to 7, ..., then the scales, then scale * sum of q. x is
  * quantized once a call, BLOCK_ROWS rows at a time, which stay in the second cache level while all
  * panels pass by.
  */
@@ -30,10 +31,6 @@
 #define GROUP      INT8_GROUP
 #define SUM_ROWS   6 /* of a tile: 12 registers of sums, 12 of dots, 2 of weights, 1 of x */
 #define BLOCK_ROWS (16 * SUM_ROWS)
-#define ZERO       128 /* the u of x = 0 */
-
-/* Groups without a larger number count as zeros: 127 / LEAST_LIMIT is finite. */
-#define LEAST_LIMIT 1e-30f
 
 static size_t group_count(size_t I)
 {
@@ -57,8 +54,8 @@ size_t KERNEL(linear_bias_size)(size_t O)
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-/* An output's n <= GROUP weights as bytes, and zeros behind them; *sum is that of q. Returns the
- * scale, which is NaN where a weight is not finite. */
+/* An output's n <= GROUP weights as bytes, and zeros behind them; *sum is scale * sum of q. Returns
+ * the scale, which is NaN where a weight is not finite. */
 static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
 {
     vec largest = vec_set(0), finite = vec_set(0), total = vec_set(0);
@@ -78,8 +75,9 @@ static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
         vec_store_signed(q + i * LANES, whole);
         total = vec_add(total, whole);
     }
-    *sum = vec_sum(total);
-    return limit / 127 + vec_sum(finite);
+    float scale = limit / 127 + vec_sum(finite);
+    *sum = scale * vec_sum(total);
+    return scale;
 }
 
 /* Group g of LANES columns of a panel: w has `rows` of them, the others are zeros. `words` is where
@@ -87,16 +85,10 @@ static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
 static void pack_group(uint32_t *words_out, const float *w, size_t rows, size_t I, size_t first)
 {
     int8_t q[LANES][GROUP] = {{0}};
-    float scale[LANES] = {0};
-    int32_t begin[LANES] = {0};
+    float scale[LANES] = {0}, sum[LANES] = {0};
     size_t n = I - first < GROUP ? I - first : GROUP, quads = (n + 3) / 4;
-    for (size_t r = 0; r < rows; r++) {
-        float sum;
-        scale[r] = quantize_weights(q[r], &sum, w + r * I + first, n);
-        begin[r] = -ZERO * (int32_t)sum;
-    }
-    memcpy(words_out, begin, sizeof begin);
-    words_out += PANEL;
+    for (size_t r = 0; r < rows; r++)
+        scale[r] = quantize_weights(q[r], &sum[r], w + r * I + first, n);
     for (size_t i = 0; i < quads; i += LANES) {
         words block[LANES];
         for (size_t r = 0; r < LANES; r++) block[r] = words_load_bytes(q[r] + 4 * i);
@@ -105,6 +97,7 @@ static void pack_group(uint32_t *words_out, const float *w, size_t rows, size_t 
             words_store(words_out + (i + p) * PANEL, block[p]);
     }
     memcpy(words_out + quads * PANEL, scale, sizeof scale);
+    memcpy(words_out + (quads + 1) * PANEL, sum, sizeof sum);
 }
 
 void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
@@ -119,61 +112,65 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
+struct steps {
+    float step, least;
+};
+
 /* Rows of x, quantized, group by group. */
 struct block {
-    float *steps;   /* (groups, BLOCK_ROWS) */
-    uint8_t *bytes; /* (groups, BLOCK_ROWS, GROUP) */
+    struct steps *steps; /* (groups, BLOCK_ROWS) */
+    uint8_t *bytes;      /* (groups, BLOCK_ROWS, GROUP) */
 };
 
 static struct block place(void *base, size_t I)
 {
-    float *steps = base;
+    struct steps *steps = base;
     return (struct block){steps, (uint8_t *)(steps + group_count(I) * BLOCK_ROWS)};
 }
 
 size_t KERNEL(linear_scratch_bytes)(size_t I)
 {
-    return group_count(I) * BLOCK_ROWS * (sizeof(float) + GROUP);
+    return group_count(I) * BLOCK_ROWS * (sizeof(struct steps) + GROUP);
 }
 
-/* Groups of a row whose largest numbers are found together. */
-#define GROUPS_AT_ONCE 8
+/* Groups of a row whose extremes are found together. */
+#define GROUPS_AT_ONCE 4
 
-/* LANES numbers of a group of n, from i on, and zeros past n, which is a constant where it is
+/* n numbers of a group, LANES of them at i; the others are `other`. n is a constant where it is
  * GROUP. */
-INLINE vec load_group(const element *x, size_t i, size_t n)
+INLINE vec load_group(const element *x, size_t i, size_t n, float other)
 {
-    return n >= i + LANES ? load_elements(x + i)
-           : n > i        ? load_first_elements(x + i, n - i)
-                          : vec_set(0);
+    if (n >= i + LANES) return load_elements(x + i);
+    if (n <= i) return vec_set(other);
+    return vec_first_or(load_first_elements(x + i, n - i), n - i, other);
 }
 
-/* count <= GROUPS_AT_ONCE groups of a row, of n numbers each. *finite stays 0 where all of them are
- * finite. */
-INLINE void quantize_groups(uint8_t *bytes, float *steps, const element *x, size_t count, size_t n,
-                            vec *finite)
+/* count <= GROUPS_AT_ONCE groups of a row, of n numbers each. What is written past n meets weights
+ * that are zeros. *finite stays 0 where all numbers are finite. */
+INLINE void quantize_groups(uint8_t *bytes, struct steps *steps, const element *x, size_t count,
+                            size_t n, vec *finite)
 {
-    vec limits[GROUPS_AT_ONCE];
-    for (size_t g = 0; g < GROUPS_AT_ONCE; g++) limits[g] = vec_set(0);
+    vec ends[2 * GROUPS_AT_ONCE], zero = vec_set(0);
+    for (size_t i = 0; i < 2 * GROUPS_AT_ONCE; i++) ends[i] = zero;
     for (size_t g = 0; g < count; g++) {
-        vec limit = vec_set(0);
+        vec largest = vec_set(-INFINITY), least = vec_set(INFINITY);
         UNROLL for (size_t i = 0; i < GROUP; i += LANES) {
-            vec a = load_group(x + g * GROUP, i, n);
-            limit = vec_max(limit, vec_abs(a));
-            *finite = vec_fma(a, vec_set(0), *finite);
+            largest = vec_max(largest, load_group(x + g * GROUP, i, n, -INFINITY));
+            least = vec_min(least, load_group(x + g * GROUP, i, n, INFINITY));
+            *finite = vec_fma(load_group(x + g * GROUP, i, n, 0), zero, *finite);
         }
-        limits[g] = limit;
+        ends[g] = largest;
+        ends[GROUPS_AT_ONCE + g] = vec_sub(zero, least);
     }
-    vec limit = vec_max(vec_set(LEAST_LIMIT), vec_largest_of_eight(limits));
-    float step[LANES], factor[LANES];
-    vec_store(step, vec_div(limit, vec_set(127)));
-    vec_store(factor, vec_div(vec_set(127), limit));
+    float end[LANES];
+    vec_store(end, vec_largest_of_eight(ends));
     for (size_t g = 0; g < count; g++) {
+        float least = -end[GROUPS_AT_ONCE + g], range = end[g] - least;
+        vec low = vec_set(least), factor = vec_set(range > 0 ? 255 / range : 0);
         UNROLL for (size_t i = 0; i < GROUP; i += LANES)
             vec_store_unsigned(bytes + g * BLOCK_ROWS * GROUP + i,
-                               vec_fma(load_group(x + g * GROUP, i, n), vec_set(factor[g]),
-                                       vec_set(ZERO)));
-        steps[g * BLOCK_ROWS] = step[g];
+                               vec_mul(vec_sub(load_group(x + g * GROUP, i, n, 0), low), factor));
+        steps[g * BLOCK_ROWS] = (struct steps){range / 255, least};
     }
 }
 
@@ -182,7 +179,7 @@ static void quantize_rows(const struct block *block, const element *x, size_t ro
 {
     size_t full = I / GROUP, rest = I % GROUP;
     for (size_t r = 0; r < rows; r++, x += I) {
-        float *steps = block->steps + r;
+        struct steps *steps = block->steps + r;
         uint8_t *bytes = block->bytes + r * GROUP;
         vec finite = vec_set(0);
         for (size_t g = 0; g < full; g += GROUPS_AT_ONCE) {
@@ -193,7 +190,7 @@ static void quantize_rows(const struct block *block, const element *x, size_t ro
         if (rest > 0)
             quantize_groups(bytes + full * BLOCK_ROWS * GROUP, steps + full * BLOCK_ROWS,
                             x + full * GROUP, 1, rest, &finite);
-        *steps += vec_sum(finite);
+        steps->step += vec_sum(finite);
     }
 }
 
@@ -202,15 +199,13 @@ static void quantize_rows(const struct block *block, const element *x, size_t ro
 /* sum (rows, PANEL) += a group's part of the product; returns where the next group of the panel
  * begins. */
 INLINE const uint32_t *group_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
-                                  const uint8_t *bytes, const float *steps, const uint32_t *panel,
-                                  size_t quads)
+                                  const uint8_t *bytes, const struct steps *steps,
+                                  const uint32_t *panel, size_t quads)
 {
     integers dots[SUM_ROWS][TILE_VECTORS];
     UNROLL for (size_t r = 0; r < rows; r++) {
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
-            dots[r][j] = (integers)words_load(panel + j * LANES);
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) dots[r][j] = integers_zero();
     }
-    panel += PANEL;
     for (size_t q = 0; q < quads; q++, panel += PANEL) {
         words w[TILE_VECTORS];
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) w[j] = words_load(panel + j * LANES);
@@ -220,15 +215,16 @@ INLINE const uint32_t *group_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
                 dots[r][j] = integers_dot(dots[r][j], u, w[j]);
         }
     }
-    const float *scales = (const float *)panel;
+    const float *scales = (const float *)panel, *sums = scales + PANEL;
     UNROLL for (size_t r = 0; r < rows; r++) {
-        vec step = vec_set(steps[r]);
+        vec step = vec_set(steps[r].step), least = vec_set(steps[r].least);
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) {
             vec both = vec_mul(step, vec_load(scales + j * LANES));
+            sum[r][j] = vec_fma(least, vec_load(sums + j * LANES), sum[r][j]);
             sum[r][j] = vec_fma(vec_from_integers(dots[r][j]), both, sum[r][j]);
         }
     }
-    return panel + PANEL;
+    return panel + 2 * PANEL;
 }
 
 /* out (rows, PANEL) = the columns of x @ w^T + bias that the panel gives, for rows [first, first +
@@ -237,7 +233,7 @@ INLINE void sum_tile(size_t rows, float *out, const struct block *block, size_t 
                      const uint32_t *panel, const float *bias, size_t I)
 {
     const uint8_t *bytes = block->bytes + first * GROUP;
-    const float *steps = block->steps + first;
+    const struct steps *steps = block->steps + first;
     vec sum[SUM_ROWS][TILE_VECTORS];
     UNROLL for (size_t r = 0; r < rows; r++) {
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)

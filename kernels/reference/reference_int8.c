@@ -1,5 +1,5 @@
 /* reference_int8.c - numbers rounded to the 8 bits that products in INT8 take: in each group of a
- * row, weights to scale * (-127 to 127), inputs to step * (-127 to 127) */
+ * row, weights to scale * (-127 to 127), inputs to least + step * (0 to 255) */
 #include "kernels/reference/reference.h"
 
 #include <math.h>
@@ -14,10 +14,13 @@ static void round_weights(float *w, size_t n)
 
 static void round_inputs(float *x, size_t n)
 {
-    float largest = 1e-30f;
-    for (size_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(x[i]));
-    float factor = 127 / largest, step = largest / 127;
-    for (size_t i = 0; i < n; i++) x[i] = (rintf(fmaf(x[i], factor, 128)) - 128) * step;
+    float least = x[0], largest = x[0];
+    for (size_t i = 0; i < n; i++) {
+        least = fminf(least, x[i]);
+        largest = fmaxf(largest, x[i]);
+    }
+    float range = largest - least, factor = range > 0 ? 255 / range : 0;
+    for (size_t i = 0; i < n; i++) x[i] = least + rintf((x[i] - least) * factor) * (range / 255);
 }
 
 void reference_round_int8(float *x, size_t N, float *w, size_t O, size_t I)
