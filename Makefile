@@ -72,8 +72,9 @@ LIB_SOURCES       := $(filter-out lib/cuda/%,$(wildcard lib/*.c lib/*/*.c))
 REFERENCE_SOURCES := $(wildcard kernels/reference/*.c)
 CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c tests/test_real_mpnet_cuda.c
-ONE_ARCH_TESTS    := test_cuda_linear_fused test_cuda_faults test_cuda_lost test_cuda_memory test_cuda_steady test_cuda_cache \
-                     test_cuda_pool test_cuda_pool_load test_cuda_pool_generate # the same on both
+ONE_ARCH_TESTS    := test_cuda_linear_fused test_cuda_faults test_cuda_lost test_cuda_memory \
+                     test_cuda_steady test_cuda_cache test_cuda_pool test_cuda_pool_load \
+                     test_cuda_pool_generate # the same on both
 CUDA_TEST_SOURCES := $(filter-out $(ONE_ARCH_TESTS:%=tests/%.c),$(wildcard tests/test_cuda_*.c))
 TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)

@@ -21,9 +21,6 @@
 
 #define LOG2_E 1.44269504f
 
-/* Of keys, in a short text: 8 queries have 24 registers of scores, 3 of keys and one of a query. */
-#define SHORT_VECTORS 3
-
 /* One head's work in memory that comes from the caller. */
 struct scratch {
     size_t columns;   /* T, rounded up to whole vectors */
@@ -92,7 +89,7 @@ static void interleave_values(const struct scratch *s, const element *v, size_t 
 INLINE void scores_tile(size_t rows, size_t vectors, const struct scratch *s, size_t column,
                         const element *q, size_t stride, size_t HS)
 {
-    vec sum[TILE_ROWS][TILE_VECTORS];
+    vec sum[TILE_ROWS][MOST_VECTORS];
     size_t pairs = (HS + 1) / 2;
     UNROLL for (size_t r = 0; r < rows; r++) {
         UNROLL for (size_t j = 0; j < vectors; j++) sum[r][j] = vec_set(0);
@@ -159,21 +156,12 @@ INLINE void short_weights(size_t rows, size_t vectors, const struct scratch *s, 
                           const element *q, size_t stride, const float *relative, size_t T,
                           size_t HS, float scale)
 {
-    vec x[TILE_ROWS][SHORT_VECTORS], ends[TILE_ROWS];
+    vec x[TILE_ROWS][MOST_VECTORS], ends[TILE_ROWS];
     size_t pairs = (HS + 1) / 2, count = T - (vectors - 1) * LANES;
     UNROLL for (size_t r = 0; r < rows; r++) {
         UNROLL for (size_t j = 0; j < vectors; j++) x[r][j] = vec_set(0);
     }
-    for (size_t p = 0; p < pairs; p++) {
-        words k[SHORT_VECTORS];
-        UNROLL for (size_t j = 0; j < vectors; j++)
-            k[j] = words_load(s->keys + (j * pairs + p) * LANES);
-        UNROLL for (size_t r = 0; r < rows; r++) {
-            const element *pair = q + r * stride + 2 * p;
-            words a = 2 * p + 1 < HS ? words_pair(pair) : words_single(pair);
-            UNROLL for (size_t j = 0; j < vectors; j++) x[r][j] = vec_dot(x[r][j], a, k[j]);
-        }
-    }
+    tile(rows, vectors, x, q, stride, s->keys, LANES * pairs, LANES, HS, 0);
     vec factor = vec_set(relative != NULL ? LOG2_E : scale * LOG2_E), scales = vec_set(scale);
     if (relative != NULL) {
         UNROLL for (size_t r = 0; r < rows; r++) {
@@ -207,7 +195,7 @@ INLINE void short_weights(size_t rows, size_t vectors, const struct scratch *s, 
 INLINE void context_tile(size_t rows, const struct scratch *s, element *context, size_t stride,
                          size_t count, const uint32_t *values, const float *sums, size_t T)
 {
-    vec sum[TILE_ROWS][TILE_VECTORS];
+    vec sum[TILE_ROWS][MOST_VECTORS];
     UNROLL for (size_t r = 0; r < rows; r++) {
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = vec_set(0);
     }

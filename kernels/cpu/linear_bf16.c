@@ -65,7 +65,7 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
 
 /* The PANEL columns of x @ w^T + bias that the panel gives, for `rows` rows; if they are the last
  * of several, the next panel is fetched. */
-INLINE void sum_tile(size_t rows, vec sum[TILE_ROWS][TILE_VECTORS], const element *x,
+INLINE void sum_tile(size_t rows, vec sum[TILE_ROWS][MOST_VECTORS], const element *x,
                      const uint32_t *panel, const float *bias, size_t I, bool is_last)
 {
     UNROLL for (size_t r = 0; r < rows; r++) {
@@ -83,7 +83,7 @@ INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const
                         const uint32_t *panel, const float *bias, size_t I, bool is_last,
                         enum activation activation)
 {
-    vec sum[TILE_ROWS][TILE_VECTORS];
+    vec sum[TILE_ROWS][MOST_VECTORS];
     sum_tile(rows, sum, x, panel, bias, I, is_last);
     if (activation == ACTIVATION_GELU) {
         UNROLL for (size_t r = 0; r < rows; r++) {
@@ -97,7 +97,7 @@ INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const
 INLINE void logits_tile(size_t rows, float *y, size_t O, size_t columns, const element *x,
                         const uint32_t *panel, const float *bias, size_t I, bool is_last)
 {
-    vec sum[TILE_ROWS][TILE_VECTORS];
+    vec sum[TILE_ROWS][MOST_VECTORS];
     sum_tile(rows, sum, x, panel, bias, I, is_last);
     UNROLL for (size_t r = 0; r < rows; r++)
         store_both(y + r * O, sum[r][0], sum[r][1], columns);

@@ -282,7 +282,7 @@ static void product(const struct output *out, const element *x, const void *w, c
                 size_t at = (begin + n) * O + o;
                 rows = equal_rows(count - n, SUM_ROWS);
                 WITH_UP_TO_SIX_ROWS(rows, sum_tile(ROWS, sum, &block, n, panel,
-                                         bias != NULL ? bias + o : NULL, I));
+                                                   bias != NULL ? bias + o : NULL, I));
                 if (out->elements != NULL)
                     store_tile(out->elements + at, sum, rows, O, columns, out->activation);
                 for (size_t r = 0; r < rows && out->elements == NULL; r++)

@@ -17,15 +17,18 @@
 #include "tile_rows.h"
 #include "vector.h"
 
+/* With 8 rows, 24 registers of sums, 3 of b and one of a's pair. */
+#define MOST_VECTORS 3
+
 /* Row r of a stands at a + r * a_stride; words j * LANES to (j + 1) * LANES of row k / 2 of b at
  * b + j * vector_stride + k / 2 * pair_stride. What lies `ahead` words behind b is asked for
  * meanwhile; 0: nothing. rows and vectors are constants at every call. */
-INLINE void tile(size_t rows, size_t vectors, vec sum[TILE_ROWS][TILE_VECTORS], const element *a,
+INLINE void tile(size_t rows, size_t vectors, vec sum[TILE_ROWS][MOST_VECTORS], const element *a,
                  size_t a_stride, const uint32_t *b, size_t vector_stride, size_t pair_stride,
                  size_t K, size_t ahead)
 {
     for (size_t k = 0; k + 1 < K; k += 2, b += pair_stride) {
-        words w[TILE_VECTORS];
+        words w[MOST_VECTORS];
         UNROLL for (size_t j = 0; j < vectors && ahead > 0; j++)
             prefetch(b + j * vector_stride + ahead);
         UNROLL for (size_t j = 0; j < vectors; j++) w[j] = words_load(b + j * vector_stride);
