@@ -16,7 +16,7 @@
  * `void *` is a matrix of elements, which are FP32 or, in a table made for it, BF16: the upper half
  * of an FP32, rounded to nearest, ties to even. Strides count elements. `float *` is FP32 in any
  * table. In a table made for INT8 the elements are BF16, and a linear layer rounds its inputs and
- * weights to 8 bits, with scales for each INT8_GROUP of inputs: kernels/reference/reference_int8.c.
+ * weights to 8 bits, in groups of INT8_GROUP inputs: kernels/reference/reference_int8.c.
  *
  * The operations come as a table, once for every instruction set: the same sources in
  * kernels/cpu/, compiled with that set's flags. kernels/reference/ has the same table in naive C,
@@ -47,7 +47,9 @@ enum pooling {
     POOLING_LAST /* the last row */
 };
 
-#define INT8_GROUP 64
+#define INT8_GROUP       128      /* inputs with one scale of weights and one least input */
+#define INT8_HALF        64       /* with one step of inputs */
+#define INT8_LEAST_SCALE 0x1p-60f /* of weights: that of one group over another's is a number */
 
 struct cpu_kernels {
     const char *name; /* "reference", "scalar", "avx2", "avx512", "avx512_bf16",

@@ -57,7 +57,8 @@ static void test_linear(void **state)
     const struct cpu_kernels *k = int8();
     static const size_t shapes[][2] = {{1, 1},    {31, 3},   {32, 4},   {33, 5},   {50, 63},
                                        {17, 64},  {64, 65},  {65, 79},  {112, 80}, {40, 127},
-                                       {33, 128}, {32, 193}, {384, 384}};
+                                       {33, 128}, {34, 129}, {32, 193}, {31, 256},
+                                       {33, 257}, {384, 384}};
     static const size_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 25, 95, 96, 97, 109};
     for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
@@ -69,7 +70,8 @@ static void test_linear(void **state)
 }
 
 /* What groups are for: an outlier costs the numbers of its own group their bits, and no others.
- * Rows of one number only, of zeros, and far from 0; weights of zeros. */
+ * Rows of one number only, of zeros, and far from 0; weights of zeros, and groups of weights beside
+ * which those of the other count for nothing. */
 static void test_linear_of_odd_numbers(void **state)
 {
     (void)state;
@@ -82,6 +84,8 @@ static void test_linear_of_odd_numbers(void **state)
         x.floats[2 * I + i] = 0;
         x.floats[3 * I + i] = -100;
         w[7 * I + i] = 0;
+        w[11 * I + i] *= i < INT8_GROUP ? 1e-30f : 1;
+        w[12 * I + i] *= i < INT8_GROUP ? 1e6f : 1e-30f;
     }
     x.floats[4 * I + 70] = 1000;
     w[9 * I + 130] = -50;

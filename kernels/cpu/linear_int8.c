@@ -3,32 +3,33 @@
  *   x (N, I), y (N, O) BF16   w (O, I) INT8   bias (O), scales, activation FP32
  *   floor: 2 * N * O * I operations, or reading w once (O * I bytes) when N is small
  *
- * Inputs come in groups of 64. In a group, a row of x is a number of steps above its least, and an
- * output's weights are a number of scales:
+ * Inputs come in groups of 128, whose halves have steps of their own. In a group, an output's
+ * weights are a number of scales, and a row of x is a number of steps above its least:
  *
- *   x = least + step * u, u = 0 to 255      w = scale * q, q = -127 to 127
- *   sum of x * w = step * scale * sum of u * q + least * scale * sum of q
+ *   w = scale * q, q = -127 to 127      x = least + step * u, u = 0 to 255, step of the half
+ *   sum of x * w = scale * (least * sum of q + step * sum of u * q + step' * sum of u' * q')
  *
- * The sum of u * q is exact in 32 bits; the groups add up in FP32, in their order. Groups keep an
- * outlier from costing all other numbers their bits. The worst cosine to FP32 of 1,000 lines of
- * all-MiniLM-L6-v2 is 0.9918 with one group for all inputs, 0.9977 with groups of 128 and 0.9981 of
- * 64; with steps on both sides of 0 (u = -127 to 127), 0.9971. all-mpnet-base-v2 has outliers that
- * need the groups: one for all inputs and it is lost.
+ * The sums of u * q are exact in 32 bits. The rest is in FP32, group after group in their order, as
+ * in Horner's scheme: sums are in units of the group's scales, and are multiplied by these over the
+ * next one's when that begins. That is 2 multiply-adds for each 16 dot products, on the same unit:
+ * 89% of the roof is what can be had, 84% is what is measured.
  *
- * A group costs 3 multiply-adds for each 16 dot products, on the same unit: 84% of its roof is what
- * can be had. With 6 rows a tile's sums stay in registers: 81%; with 12, which are loaded and stored
- * for each group, it was 78%.
+ * Groups keep an outlier from costing all other numbers their bits: without, 1,000 lines of
+ * all-MiniLM-L6-v2 are at worst at a cosine of 0.992 to FP32 (with groups 0.9983, mean 0.9994), and
+ * all-mpnet-base-v2 is lost. With steps on both sides of 0 (u = -127 to 127) the worst is 0.9970;
+ * with a scale, a least and a step for each 64 inputs, 0.9985 and 3 multiply-adds.
  *
- * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, the PANEL words
- * of inputs 0 to 3, those of inputs 4 to 7, ..., then the scales, then scale * sum of q. x is
- * quantized once a call, BLOCK_ROWS rows at a time, which stay in the second cache level while all
- * panels pass by.
+ * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, the last group's
+ * scale over its own, the sum of q, the PANEL words of inputs 0 to 3, those of inputs 4 to 7, ...;
+ * then the last group's scales. x is quantized once a call, BLOCK_ROWS rows at a time, which stay
+ * in the second cache level while all panels pass by.
  */
 #include "vector_math_bf16.h"
 #include "kernels/cpu/kernels_cpu.h"
 #include "tile_rows.h"
 
 #define GROUP      INT8_GROUP
+#define HALF       INT8_HALF
 #define SUM_ROWS   6 /* of a tile: 12 registers of sums, 12 of dots, 2 of weights, 1 of x */
 #define BLOCK_ROWS (16 * SUM_ROWS)
 
@@ -39,7 +40,7 @@ static size_t group_count(size_t I)
 
 static size_t panel_words(size_t I)
 {
-    return ((I + 3) / 4 + 2 * group_count(I)) * PANEL;
+    return ((I + 3) / 4 + 2 * group_count(I) + 1) * PANEL;
 }
 
 size_t KERNEL(linear_weight_bytes)(size_t O, size_t I)
@@ -54,8 +55,9 @@ size_t KERNEL(linear_bias_size)(size_t O)
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-/* An output's n <= GROUP weights as bytes, and zeros behind them; *sum is scale * sum of q. Returns
- * the scale, which is NaN where a weight is not finite. */
+/* An output's n <= GROUP weights as bytes, and zeros behind them; *sum is the sum of q. Returns the
+ * scale, which is NaN where a weight is not finite, and never so small that what one scale is over
+ * another could overflow. */
 static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
 {
     vec largest = vec_set(0), finite = vec_set(0), total = vec_set(0);
@@ -68,36 +70,41 @@ static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
         largest = vec_max(largest, vec_abs(block[i]));
         finite = vec_fma(block[i], vec_set(0), finite);
     }
-    float limit = vec_largest(largest);
-    vec factor = vec_set(limit > 0 ? 127 / limit : 0);
+    float limit = vec_largest(largest), scale = limit / 127;
+    if (scale < INT8_LEAST_SCALE) scale = INT8_LEAST_SCALE;
     for (size_t i = 0; i < GROUP / LANES; i++) {
-        vec whole = vec_round(vec_mul(block[i], factor));
+        vec whole = vec_round(vec_mul(block[i], vec_set(1 / scale)));
         vec_store_signed(q + i * LANES, whole);
         total = vec_add(total, whole);
     }
-    float scale = limit / 127 + vec_sum(finite);
-    *sum = scale * vec_sum(total);
-    return scale;
+    *sum = vec_sum(total);
+    return scale + vec_sum(finite);
 }
 
-/* Group g of LANES columns of a panel: w has `rows` of them, the others are zeros. `words` is where
- * the group's words of these columns begin. */
-static void pack_group(uint32_t *words_out, const float *w, size_t rows, size_t I, size_t first)
+/* A group of LANES columns of a panel: w has `rows` of them, the others are zeros; scale has the
+ * last group's scales, or 0s, and gets this one's. Returns where the next group begins. */
+static uint32_t *pack_group(uint32_t *group, const float *w, size_t rows, size_t I, size_t n,
+                            float scale[LANES])
 {
     int8_t q[LANES][GROUP] = {{0}};
-    float scale[LANES] = {0}, sum[LANES] = {0};
-    size_t n = I - first < GROUP ? I - first : GROUP, quads = (n + 3) / 4;
-    for (size_t r = 0; r < rows; r++)
-        scale[r] = quantize_weights(q[r], &sum[r], w + r * I + first, n);
+    float ratio[LANES] = {0}, sum[LANES] = {0};
+    size_t quads = (n + 3) / 4;
+    for (size_t r = 0; r < rows; r++) {
+        float last = scale[r];
+        scale[r] = quantize_weights(q[r], &sum[r], w + r * I, n);
+        ratio[r] = last / scale[r];
+    }
+    memcpy(group, ratio, sizeof ratio);
+    memcpy(group + PANEL, sum, sizeof sum);
+    group += 2 * PANEL;
     for (size_t i = 0; i < quads; i += LANES) {
         words block[LANES];
         for (size_t r = 0; r < LANES; r++) block[r] = words_load_bytes(q[r] + 4 * i);
         words_transpose(block);
         for (size_t p = 0; p < LANES && i + p < quads; p++)
-            words_store(words_out + (i + p) * PANEL, block[p]);
+            words_store(group + (i + p) * PANEL, block[p]);
     }
-    memcpy(words_out + quads * PANEL, scale, sizeof scale);
-    memcpy(words_out + (quads + 1) * PANEL, sum, sizeof sum);
+    return group + quads * PANEL;
 }
 
 void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
@@ -105,72 +112,87 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
     for (size_t first = 0; first < round_up(O, PANEL); first += LANES) {
         uint32_t *group = (uint32_t *)packed + first / PANEL * panel_words(I) + first % PANEL;
         size_t rows = first >= O ? 0 : O - first < LANES ? O - first : LANES;
-        for (size_t i = 0; i < I; i += GROUP, group += (GROUP / 4 + 2) * PANEL)
-            pack_group(group, w + (rows > 0 ? first * I : 0), rows, I, i);
+        float scale[LANES] = {0};
+        for (size_t i = 0; i < I; i += GROUP)
+            group = pack_group(group, w + (rows > 0 ? first * I + i : 0), rows, I,
+                               I - i < GROUP ? I - i : GROUP, scale);
+        memcpy(group, scale, sizeof scale);
     }
 }
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-struct steps {
-    float step, least;
+/* Of a group of a row. */
+struct range {
+    float least, step[GROUP / HALF];
 };
 
 /* Rows of x, quantized, group by group. */
 struct block {
-    struct steps *steps; /* (groups, BLOCK_ROWS) */
-    uint8_t *bytes;      /* (groups, BLOCK_ROWS, GROUP) */
+    struct range *ranges; /* (groups, BLOCK_ROWS) */
+    uint8_t *bytes;       /* (groups, BLOCK_ROWS, GROUP) */
 };
 
 static struct block place(void *base, size_t I)
 {
-    struct steps *steps = base;
-    return (struct block){steps, (uint8_t *)(steps + group_count(I) * BLOCK_ROWS)};
+    struct range *ranges = base;
+    return (struct block){ranges, (uint8_t *)(ranges + group_count(I) * BLOCK_ROWS)};
 }
 
 size_t KERNEL(linear_scratch_bytes)(size_t I)
 {
-    return group_count(I) * BLOCK_ROWS * (sizeof(struct steps) + GROUP);
+    return group_count(I) * BLOCK_ROWS * (sizeof(struct range) + GROUP);
 }
 
-/* Groups of a row whose extremes are found together. */
-#define GROUPS_AT_ONCE 4
+/* Groups of a row whose extremes are found together: those of four halves. */
+#define GROUPS_AT_ONCE 2
 
-/* n numbers of a group, LANES of them at i; the others are `other`. n is a constant where it is
- * GROUP. */
-INLINE vec load_group(const element *x, size_t i, size_t n, float other)
+/* WORDS_ELEMENTS of a group's n numbers, from i on, with zeros behind them. n is a constant where
+ * it is GROUP. */
+INLINE words load_group(const element *x, size_t i, size_t n)
 {
-    if (n >= i + LANES) return load_elements(x + i);
-    if (n <= i) return vec_set(other);
-    return vec_first_or(load_first_elements(x + i, n - i), n - i, other);
+    size_t count = n < i ? 0 : n - i < WORDS_ELEMENTS ? n - i : WORDS_ELEMENTS;
+    return words_load_elements(x + i, count);
 }
 
-/* count <= GROUPS_AT_ONCE groups of a row, of n numbers each. What is written past n meets weights
- * that are zeros. *finite stays 0 where all numbers are finite. */
-INLINE void quantize_groups(uint8_t *bytes, struct steps *steps, const element *x, size_t count,
+/* count <= GROUPS_AT_ONCE groups of a row, of n numbers each. *finite stays 0 where all numbers are
+ * finite. */
+INLINE void quantize_groups(uint8_t *bytes, struct range *ranges, const element *x, size_t count,
                             size_t n, vec *finite)
 {
-    vec ends[2 * GROUPS_AT_ONCE], zero = vec_set(0);
-    for (size_t i = 0; i < 2 * GROUPS_AT_ONCE; i++) ends[i] = zero;
+    enum { HALVES = 2 * GROUPS_AT_ONCE };
+    vec ends[2 * HALVES];
+    for (size_t h = 0; h < 2 * HALVES; h++) ends[h] = vec_set(0);
     for (size_t g = 0; g < count; g++) {
-        vec largest = vec_set(-INFINITY), least = vec_set(INFINITY);
-        UNROLL for (size_t i = 0; i < GROUP; i += LANES) {
-            largest = vec_max(largest, load_group(x + g * GROUP, i, n, -INFINITY));
-            least = vec_min(least, load_group(x + g * GROUP, i, n, INFINITY));
-            *finite = vec_fma(load_group(x + g * GROUP, i, n, 0), zero, *finite);
+        UNROLL for (size_t h = 0; h < 2; h++) {
+            vec most = vec_set(-INFINITY), least = vec_set(INFINITY);
+            UNROLL for (size_t i = h * HALF; i < (h + 1) * HALF; i += WORDS_ELEMENTS) {
+                words pairs = load_group(x + g * GROUP, i, n);
+                vec even = words_first(pairs), odd = words_second(pairs);
+                most = vec_max(most, vec_max(even, odd));
+                least = vec_min(least, vec_min(even, odd));
+                *finite = vec_dot(*finite, pairs, words_zero());
+            }
+            ends[2 * g + h] = most;
+            ends[HALVES + 2 * g + h] = vec_sub(vec_set(0), least);
         }
-        ends[g] = largest;
-        ends[GROUPS_AT_ONCE + g] = vec_sub(zero, least);
     }
     float end[LANES];
     vec_store(end, vec_largest_of_eight(ends));
     for (size_t g = 0; g < count; g++) {
-        float least = -end[GROUPS_AT_ONCE + g], range = end[g] - least;
-        vec low = vec_set(least), factor = vec_set(range > 0 ? 255 / range : 0);
-        UNROLL for (size_t i = 0; i < GROUP; i += LANES)
-            vec_store_unsigned(bytes + g * BLOCK_ROWS * GROUP + i,
-                               vec_mul(vec_sub(load_group(x + g * GROUP, i, n, 0), low), factor));
-        steps[g * BLOCK_ROWS] = (struct steps){range / 255, least};
+        const float *high = end + 2 * g, *low = high + HALVES;
+        struct range *range = ranges + g * BLOCK_ROWS;
+        float least = range->least = -(low[0] > low[1] ? low[0] : low[1]);
+        UNROLL for (size_t h = 0; h < 2; h++) {
+            float step = range->step[h] = (high[h] - least) * (1 / 255.0f);
+            vec factor = vec_set(step > 0 ? 1 / step : 0);
+            UNROLL for (size_t i = h * HALF; i < (h + 1) * HALF; i += WORDS_ELEMENTS) {
+                words pairs = load_group(x + g * GROUP, i, n);
+                words even = vec_steps(vec_sub(words_first(pairs), vec_set(least)), factor);
+                words odd = vec_steps(vec_sub(words_second(pairs), vec_set(least)), factor);
+                words_store_bytes(bytes + g * BLOCK_ROWS * GROUP + i, even, odd);
+            }
+        }
     }
 }
 
@@ -179,28 +201,28 @@ static void quantize_rows(const struct block *block, const element *x, size_t ro
 {
     size_t full = I / GROUP, rest = I % GROUP;
     for (size_t r = 0; r < rows; r++, x += I) {
-        struct steps *steps = block->steps + r;
+        struct range *ranges = block->ranges + r;
         uint8_t *bytes = block->bytes + r * GROUP;
         vec finite = vec_set(0);
         for (size_t g = 0; g < full; g += GROUPS_AT_ONCE) {
             size_t count = full - g < GROUPS_AT_ONCE ? full - g : GROUPS_AT_ONCE;
-            quantize_groups(bytes + g * BLOCK_ROWS * GROUP, steps + g * BLOCK_ROWS, x + g * GROUP,
+            quantize_groups(bytes + g * BLOCK_ROWS * GROUP, ranges + g * BLOCK_ROWS, x + g * GROUP,
                             count, GROUP, &finite);
         }
         if (rest > 0)
-            quantize_groups(bytes + full * BLOCK_ROWS * GROUP, steps + full * BLOCK_ROWS,
+            quantize_groups(bytes + full * BLOCK_ROWS * GROUP, ranges + full * BLOCK_ROWS,
                             x + full * GROUP, 1, rest, &finite);
-        steps->step += vec_sum(finite);
+        ranges->step[0] += vec_sum(finite);
     }
 }
 
 /* ---- the product --------------------------------------------------------------------------- */
 
-/* sum (rows, PANEL) += a group's part of the product; returns where the next group of the panel
- * begins. */
-INLINE const uint32_t *group_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
-                                  const uint8_t *bytes, const struct steps *steps,
-                                  const uint32_t *panel, size_t quads)
+/* sum (rows, PANEL) += the part of a half of a group, whose inputs are `quads` words of the panel;
+ * returns where these end. */
+INLINE const uint32_t *half_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
+                                 const uint8_t *bytes, const struct range *ranges, size_t half,
+                                 const uint32_t *panel, size_t quads)
 {
     integers dots[SUM_ROWS][TILE_VECTORS];
     UNROLL for (size_t r = 0; r < rows; r++) {
@@ -210,21 +232,37 @@ INLINE const uint32_t *group_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
         words w[TILE_VECTORS];
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) w[j] = words_load(panel + j * LANES);
         UNROLL for (size_t r = 0; r < rows; r++) {
-            words u = words_quad(bytes + r * GROUP + 4 * q);
+            words u = words_quad(bytes + r * GROUP + half * HALF + 4 * q);
             UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
                 dots[r][j] = integers_dot(dots[r][j], u, w[j]);
         }
     }
-    const float *scales = (const float *)panel, *sums = scales + PANEL;
     UNROLL for (size_t r = 0; r < rows; r++) {
-        vec step = vec_set(steps[r].step), least = vec_set(steps[r].least);
+        vec step = vec_set(ranges[r].step[half]);
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
+            sum[r][j] = vec_fma(step, vec_from_integers(dots[r][j]), sum[r][j]);
+    }
+    return panel;
+}
+
+/* sum (rows, PANEL), in units of the last group's scales: now in those of this one, with its part.
+ * Returns where the next group of the panel begins. */
+INLINE const uint32_t *group_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
+                                  const uint8_t *bytes, const struct range *ranges,
+                                  const uint32_t *panel, size_t n)
+{
+    const float *ratios = (const float *)panel, *sums = ratios + PANEL;
+    UNROLL for (size_t r = 0; r < rows; r++) {
+        vec least = vec_set(ranges[r].least);
         UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) {
-            vec both = vec_mul(step, vec_load(scales + j * LANES));
-            sum[r][j] = vec_fma(least, vec_load(sums + j * LANES), sum[r][j]);
-            sum[r][j] = vec_fma(vec_from_integers(dots[r][j]), both, sum[r][j]);
+            vec more = vec_mul(least, vec_load(sums + j * LANES));
+            sum[r][j] = vec_fma(sum[r][j], vec_load(ratios + j * LANES), more);
         }
     }
-    return panel + 2 * PANEL;
+    panel += 2 * PANEL;
+    panel = half_tile(rows, sum, bytes, ranges, 0, panel, ((n < HALF ? n : HALF) + 3) / 4);
+    if (n <= HALF) return panel;
+    return half_tile(rows, sum, bytes, ranges, 1, panel, (n - HALF + 3) / 4);
 }
 
 /* out (rows, PANEL) = the columns of x @ w^T + bias that the panel gives, for rows [first, first +
@@ -233,19 +271,21 @@ INLINE void sum_tile(size_t rows, float *out, const struct block *block, size_t 
                      const uint32_t *panel, const float *bias, size_t I)
 {
     const uint8_t *bytes = block->bytes + first * GROUP;
-    const struct steps *steps = block->steps + first;
+    const struct range *ranges = block->ranges + first;
     vec sum[SUM_ROWS][TILE_VECTORS];
     UNROLL for (size_t r = 0; r < rows; r++) {
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
-            sum[r][j] = bias != NULL ? vec_load(bias + j * LANES) : vec_set(0);
+        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) sum[r][j] = vec_set(0);
     }
     size_t i = 0;
-    for (; i + GROUP <= I; i += GROUP, bytes += BLOCK_ROWS * GROUP, steps += BLOCK_ROWS)
-        panel = group_tile(rows, sum, bytes, steps, panel, GROUP / 4);
-    if (i < I) group_tile(rows, sum, bytes, steps, panel, (I - i + 3) / 4);
-    UNROLL for (size_t r = 0; r < rows; r++) {
-        UNROLL for (size_t j = 0; j < TILE_VECTORS; j++)
-            vec_store(out + r * PANEL + j * LANES, sum[r][j]);
+    for (; i + GROUP <= I; i += GROUP, bytes += BLOCK_ROWS * GROUP, ranges += BLOCK_ROWS)
+        panel = group_tile(rows, sum, bytes, ranges, panel, GROUP);
+    if (i < I) panel = group_tile(rows, sum, bytes, ranges, panel, I - i);
+    const float *scales = (const float *)panel;
+    UNROLL for (size_t j = 0; j < TILE_VECTORS; j++) {
+        vec scale = vec_load(scales + j * LANES);
+        vec more = bias != NULL ? vec_load(bias + j * LANES) : vec_set(0);
+        UNROLL for (size_t r = 0; r < rows; r++)
+            vec_store(out + r * PANEL + j * LANES, vec_fma(sum[r][j], scale, more));
     }
 }
 

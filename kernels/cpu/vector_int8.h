@@ -24,14 +24,24 @@ INLINE words words_quad(const uint8_t *p)
 }
 INLINE words words_load_bytes(const int8_t *p) { return _mm512_loadu_si512(p); }
 INLINE vec vec_from_integers(integers a) { return _mm512_cvtepi32_ps((words)a); }
-/* LANES numbers to the nearest whole number, ties to even: from 0 to 255, from -128 to 127. */
-INLINE void vec_store_unsigned(uint8_t *p, vec a)
-{
-    _mm_storeu_si128((__m128i *)p, _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(a)));
-}
+/* LANES numbers to the nearest whole number, ties to even, from -128 to 127. */
 INLINE void vec_store_signed(int8_t *p, vec a)
 {
     _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+/* The first element of each pair, and the second. */
+INLINE vec words_first(words a) { return (vec)_mm512_slli_epi32(a, 16); }
+INLINE vec words_second(words a) { return (vec)(a & _mm512_set1_epi32((int)0xFFFF0000)); }
+/* a * factor, to the nearest whole number in the lowest bits of each lane, ties to even. */
+INLINE words vec_steps(vec a, vec factor)
+{
+    return (words)vec_fma(a, factor, vec_set(12582912.0f)); /* 1.5 * 2^23 */
+}
+/* The lowest byte of each lane: of first and second in turn. */
+INLINE void words_store_bytes(uint8_t *p, words first, words second)
+{
+    words both = _mm512_mask_blend_epi16(0xAAAAAAAA, first, _mm512_slli_epi32(second, 16));
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi16_epi8(both));
 }
 /* clang-format on */
 

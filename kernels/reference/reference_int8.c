@@ -1,5 +1,9 @@
-/* reference_int8.c - numbers rounded to the 8 bits that products in INT8 take: in each group of a
- * row, weights to scale * (-127 to 127), inputs to least + step * (0 to 255) */
+/* reference_int8.c - numbers rounded to the 8 bits that products in INT8 take
+ *
+ * In each group of a row, weights to scale * (-127 to 127), inputs to least + step * (0 to 255),
+ * with a step for each half of the group. Where a half or a group is not full, zeros count as its
+ * inputs.
+ */
 #include "kernels/reference/reference.h"
 
 #include <math.h>
@@ -8,19 +12,25 @@ static void round_weights(float *w, size_t n)
 {
     float largest = 0;
     for (size_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(w[i]));
-    float factor = largest > 0 ? 127 / largest : 0;
-    for (size_t i = 0; i < n; i++) w[i] = rintf(w[i] * factor) * (largest / 127);
+    float scale = fmaxf(largest / 127, INT8_LEAST_SCALE);
+    for (size_t i = 0; i < n; i++) w[i] = rintf(w[i] * (1 / scale)) * scale;
+}
+
+static void round_half(float *x, float least, size_t n)
+{
+    float largest = n < INT8_HALF ? 0 : x[0];
+    for (size_t i = 0; i < n; i++) largest = fmaxf(largest, x[i]);
+    float step = (largest - least) * (1 / 255.0f), factor = step > 0 ? 1 / step : 0;
+    for (size_t i = 0; i < n; i++)
+        x[i] = least + (float)rint((double)(x[i] - least) * factor) * step;
 }
 
 static void round_inputs(float *x, size_t n)
 {
-    float least = x[0], largest = x[0];
-    for (size_t i = 0; i < n; i++) {
-        least = fminf(least, x[i]);
-        largest = fmaxf(largest, x[i]);
-    }
-    float range = largest - least, factor = range > 0 ? 255 / range : 0;
-    for (size_t i = 0; i < n; i++) x[i] = least + rintf((x[i] - least) * factor) * (range / 255);
+    float least = n < INT8_GROUP ? 0 : x[0];
+    for (size_t i = 0; i < n; i++) least = fminf(least, x[i]);
+    round_half(x, least, n < INT8_HALF ? n : INT8_HALF);
+    if (n > INT8_HALF) round_half(x + INT8_HALF, least, n - INT8_HALF);
 }
 
 void reference_round_int8(float *x, size_t N, float *w, size_t O, size_t I)
