@@ -84,21 +84,34 @@ def peak_bytes():
     return 0
 
 
+def time_setting(load, wanted, sample):
+    embed, _ = load(wanted)
+    embed(sample)
+    return timed(embed, sample)
+
+
 def fastest_setting(load, wanted, lines):
+    """Of those that work: torch.compile needs a C compiler, say."""
     settings = wanted.settings
     if len(settings) == 1:
         return settings[0]
     largest = max([setting.get("batch", 0) * setting.get("workers", 1) for setting in settings])
-    sample, best = spread(lines, max(SAMPLE, largest)), None
+    sample, best, failure = spread(lines, max(SAMPLE, largest)), None, None
     for setting in settings:
         wanted.setting = setting
-        embed, _ = load(wanted)
-        embed(sample)
-        seconds = timed(embed, sample)
-        if not best or seconds < best[0]:
-            best = seconds, setting
-        del embed
+        try:
+            seconds = time_setting(load, wanted, sample)
+            note(f"{setting}: {len(sample) / seconds:.1f} texts/s")
+            if not best or seconds < best[0]:
+                best = seconds, setting
+        except ImportError:
+            raise
+        except Exception as error:  # whatever an engine raises
+            note(f"{setting}: left out: {error}")
+            failure = error
         gc.collect()
+    if not best:
+        raise failure
     return best[1]
 
 

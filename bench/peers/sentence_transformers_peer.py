@@ -18,8 +18,8 @@ def load(wanted):
     torch.set_num_threads(wanted.threads)
     model = SentenceTransformer(str(wanted.model), device=wanted.device,
                                 model_kwargs={"dtype": getattr(torch, TYPES[wanted.dtype])})
-    if wanted.setting.get("compile"):
-        model[0].auto_model = torch.compile(model[0].auto_model, dynamic=True)
+    if wanted.setting.get("compile"):  # what every version calls; from 6 on a new auto_model has no effect
+        model[0].auto_model.forward = torch.compile(model[0].auto_model.forward, dynamic=True)
 
     def embed(texts):
         rows = model.encode(texts, batch_size=wanted.setting["batch"], convert_to_tensor=True,
