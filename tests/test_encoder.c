@@ -12,6 +12,7 @@ struct stage {
     struct packed_batch batch;
     struct activations activations;
     float *hidden; /* (N, C) */
+    bool first_rows;
 };
 
 static embed_status stage_chunk(void *argument, size_t i, unsigned worker,
@@ -24,7 +25,8 @@ static embed_status stage_chunk(void *argument, size_t i, unsigned worker,
     struct packed_batch batch;
     embed_status status = op->begin(&batch, &stage->batch, execution);
     if (status == EMBED_OK)
-        status = encoder_forward(&stage->model->encoder, op, &stage->activations, &batch, execution);
+        status = (stage->first_rows ? encoder_forward_first_rows : encoder_forward)(
+            &stage->model->encoder, op, &stage->activations, &batch, execution);
     if (status == EMBED_OK)
         status = op->fetch(stage->hidden, stage->activations.x,
                            batch.N * stage->model->encoder.config.C * sizeof(float), execution);
@@ -37,35 +39,42 @@ static void stage_deliver(void *argument, unsigned worker)
     (void)worker;
 }
 
+/* stage->hidden = the last layer's hidden states of the stage's batch. */
+static void compute_stage(struct stage *stage)
+{
+    const struct transformer_config *config = &stage->model->encoder.config;
+    struct backend *backend = stage->model->backend;
+    size_t N = stage->batch.N, element_bytes = backend->activation_bytes;
+    struct chunk_limits limits = {N, stage->batch.B, N, config->HS, config->F, 0, 0};
+    stage->hidden = calloc(N * config->C, sizeof *stage->hidden);
+    assert_non_null(stage->hidden);
+
+    size_t bytes = activations_place(&stage->activations, NULL, config, element_bytes, N);
+    void *memory;
+    struct executor *executor;
+    assert_int_equal(backend->allocate(backend, &memory, bytes, "a test"), EMBED_OK);
+    activations_place(&stage->activations, memory, config, element_bytes, N);
+    assert_int_equal(backend->executor_create(&executor, backend, &limits), 0);
+    const struct chunk_work work = {stage, stage_chunk, stage_deliver};
+    assert_int_equal(backend->run(executor, 1, &work), EMBED_OK);
+    backend->executor_destroy(executor);
+    backend->release(backend, memory);
+}
+
 /* The hidden states after the first `layers` layers of tiny-bert for one sequence. */
 static float *hidden_after(struct embed_model *model, size_t layers, const int32_t *ids, size_t N)
 {
     struct transformer_config *config = &model->encoder.config;
-    struct backend *backend = model->backend;
     int32_t arrays[2 * 64 + 2] = {0};
     int32_t *positions = arrays + N, *offsets = positions + N;
     memcpy(arrays, ids, N * sizeof *ids);
     for (size_t t = 0; t < N; t++) positions[t] = (int32_t)t;
     offsets[1] = (int32_t)N;
     struct stage stage = {.model = model, .batch = {N, 1, N, 0, arrays, positions, offsets, NULL}};
-    struct chunk_limits limits = {N, 1, N, config->HS, config->F, 0, 0};
-    stage.hidden = calloc(N * config->C, sizeof *stage.hidden);
-    assert_non_null(stage.hidden);
-
-    struct activations none;
-    size_t bytes = activations_place(&none, NULL, config, sizeof(float), N);
-    void *memory;
-    struct executor *executor;
     size_t all_layers = config->L;
-    assert_int_equal(backend->allocate(backend, &memory, bytes, "a test"), EMBED_OK);
-    activations_place(&stage.activations, memory, config, sizeof(float), N);
-    assert_int_equal(backend->executor_create(&executor, backend, &limits), 0);
     config->L = layers;
-    const struct chunk_work work = {&stage, stage_chunk, stage_deliver};
-    assert_int_equal(backend->run(executor, 1, &work), EMBED_OK);
+    compute_stage(&stage);
     config->L = all_layers;
-    backend->executor_destroy(executor);
-    backend->release(backend, memory);
     return stage.hidden;
 }
 
@@ -95,6 +104,48 @@ static void test_stages(void **state)
 {
     (void)state;
     FOR_EACH_ISA(check_stages());
+}
+
+/* Where only first rows are pooled, the last layer computes no others: with the same bits. Sequences
+ * of one token are too many for that, and are computed as ever. */
+static void check_pooled_rows_alone(void)
+{
+    enum { B = 5 };
+    static const int32_t lengths[][B] = {{9, 3, 1, 30, 12}, {1, 1, 1, 1, 1}, {2, 1, 40, 2, 2}};
+    struct opened tiny = open_model(VECTORS "tiny-bert", 1, 0);
+    size_t row_bytes = tiny.model->encoder.config.C * tiny.model->backend->activation_bytes;
+    for (size_t i = 0; i < 3; i++) {
+        int32_t ids[64], positions[64], offsets[B + 1] = {0}, skipped[B] = {0, 2, 1, 7, 0};
+        for (size_t b = 0; b < B; b++) {
+            offsets[b + 1] = offsets[b] + lengths[i][b];
+            for (int32_t t = 0; t < lengths[i][b]; t++) {
+                ids[offsets[b] + t] = (int32_t)(5 + 7 * b + (size_t)t);
+                positions[offsets[b] + t] = t;
+            }
+        }
+        struct stage all = {.model = tiny.model, .batch = {(size_t)offsets[B], B, 40, 0, ids,
+                                                           positions, offsets, skipped}};
+        struct stage first = all;
+        first.first_rows = true;
+        compute_stage(&all);
+        compute_stage(&first);
+        for (size_t b = 0; b < B; b++) {
+            size_t row = (size_t)(offsets[b] + (skipped[b] < lengths[i][b] ? skipped[b] : 0));
+            assert_memory_equal((char *)first.hidden + row * row_bytes,
+                                (char *)all.hidden + row * row_bytes, row_bytes);
+        }
+        assert_int_equal(memcmp(first.hidden, all.hidden, (size_t)offsets[B] * row_bytes) == 0,
+                         i == 1); /* the others were not computed, but for the second batch */
+        free(all.hidden);
+        free(first.hidden);
+    }
+    close_model(&tiny);
+}
+
+static void test_pooled_rows_alone(void **state)
+{
+    (void)state;
+    FOR_EACH_ISA(check_pooled_rows_alone());
 }
 
 /* ---- end to end ---------------------------------------------------------------------------- */
@@ -330,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_real_ids),
         cmocka_unit_test(test_stages),
+        cmocka_unit_test(test_pooled_rows_alone),
         cmocka_unit_test(test_tiny_models),
         cmocka_unit_test(test_real_model),
         cmocka_unit_test(test_same_bits_in_any_batch),

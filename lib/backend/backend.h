@@ -197,6 +197,12 @@ struct backend {
     embed_status (*linear_add_layernorm)(void *x, const void *in, const struct linear *layer,
                                          const struct layernorm *norm, size_t N, float eps,
                                          void *buffer, struct execution *execution);
+    /* first (B, C) = of each sequence the row of x (N, C) that POOLING_CLS takes; and back. NULL: it
+     * is not worth it to compute with these alone. */
+    embed_status (*take_first_rows)(void *first, const void *x, const struct packed_batch *batch,
+                                    size_t C, struct execution *execution);
+    embed_status (*put_first_rows)(void *x, const void *first, const struct packed_batch *batch,
+                                   size_t C, struct execution *execution);
     /* rows (B, C) from x (N, C), of which the first D components are wanted, with L2 norm 1 where
      * `normalize` says so; row b at rows + b * stride. Rows are floats in any dtype. */
     embed_status (*pool)(float *rows, size_t stride, const void *x,

@@ -372,6 +372,36 @@ static embed_status cpu_linear_add_layernorm(void *x, const void *in, const stru
     return cpu_compute(add_layernorm_part, &arguments, N, execution);
 }
 
+/* Of x (N, C), the row of sequence b that is first among those that are pooled. */
+static void *first_row(const struct execution *execution, const void *x,
+                       const struct packed_batch *batch, size_t b, size_t C)
+{
+    size_t begin = (size_t)batch->offsets[b], T = (size_t)batch->offsets[b + 1] - begin;
+    size_t skipped = batch->skipped != NULL ? (size_t)batch->skipped[b] : 0;
+    size_t row = begin + (skipped < T ? skipped : 0);
+    return (char *)x + row * C * execution->kernels->element_bytes;
+}
+
+static embed_status cpu_take_first_rows(void *first, const void *x,
+                                        const struct packed_batch *batch, size_t C,
+                                        struct execution *execution)
+{
+    size_t bytes = C * execution->kernels->element_bytes;
+    for (size_t b = 0; b < batch->B; b++)
+        memcpy((char *)first + b * bytes, first_row(execution, x, batch, b, C), bytes);
+    return EMBED_OK;
+}
+
+static embed_status cpu_put_first_rows(void *x, const void *first,
+                                       const struct packed_batch *batch, size_t C,
+                                       struct execution *execution)
+{
+    size_t bytes = C * execution->kernels->element_bytes;
+    for (size_t b = 0; b < batch->B; b++)
+        memcpy(first_row(execution, x, batch, b, C), (const char *)first + b * bytes, bytes);
+    return EMBED_OK;
+}
+
 struct pool_arguments {
     float *rows;
     size_t stride;
@@ -496,6 +526,8 @@ embed_status backend_cpu_open(struct backend **out, struct thread_team *team, un
         .linear = cpu_linear,
         .attention = cpu_attention,
         .linear_add_layernorm = cpu_linear_add_layernorm,
+        .take_first_rows = cpu_take_first_rows,
+        .put_first_rows = cpu_put_first_rows,
         .pool = cpu_pool,
         .dense = cpu_dense,
         .l2_normalize = cpu_l2_normalize,

@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 /* One more with every change of struct backend and of what follows here. */
-#define CUDA_PLUGIN_ABI 5
+#define CUDA_PLUGIN_ABI 6
 
 /* What the plug-in borrows, so that there is one last failure and one allocator. */
 struct cuda_host {

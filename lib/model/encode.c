@@ -44,6 +44,15 @@ static void address(struct worker *worker, const struct encode *encode, size_t f
     }
 }
 
+static embed_status forward(const struct embed_model *model, const struct activations *a,
+                            const struct packed_batch *batch, struct execution *execution)
+{
+    const struct embedding_pipeline *pipeline = &model->pipeline;
+    if (pipeline->pooling_modes == 1 && pipeline->pooling[0] == POOLING_CLS)
+        return encoder_forward_first_rows(&model->encoder, model->backend, a, batch, execution);
+    return encoder_forward(&model->encoder, model->backend, a, batch, execution);
+}
+
 static embed_status compute_chunk(void *argument, size_t i, unsigned index,
                                   struct execution *execution)
 {
@@ -63,7 +72,7 @@ static embed_status compute_chunk(void *argument, size_t i, unsigned index,
     address(worker, encode, first, last);
 
     TRY(op->begin(&batch, &host, execution));
-    TRY(encoder_forward(&model->encoder, op, a, &batch, execution));
+    TRY(forward(model, a, &batch, execution));
     float *rows;
     TRY(embedding_head_forward(&rows, &head, op, &worker->head_rows, a->x, &batch, execution));
     size_t bytes = batch.B * instance->plan.row_width * sizeof *rows;
