@@ -18,12 +18,15 @@ static void message_line(const char *prefix, const char *text)
     fprintf(stderr, "%sembed: %s%s\n", atomic_load(&bar_shown) ? "\r\033[K" : "", prefix, text);
 }
 
-/* One line, whatever file names and file contents the arguments quote. */
+/* One line without control characters (U+0000 to U+001F, U+007F to U+009F), whatever file names and
+ * file contents the arguments quote. */
 static void put_line(char *line, const char *format, va_list arguments)
 {
     vsnprintf(line, TOOL_MESSAGE_MAX, format, arguments);
     for (char *c = line; *c != '\0'; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?';
+        unsigned char first = (unsigned char)c[0], second = (unsigned char)c[1];
+        if (first < 0x20 || first == 0x7F) c[0] = '?';
+        if (first == 0xC2 && second >= 0x80 && second < 0xA0) c[0] = c[1] = '?';
     }
 }
 

@@ -57,15 +57,8 @@ static __device__ __forceinline__ void store_same(float *p, float value)
 
 enum { WARP = 32 };
 
-/* The sum of `value` over the lanes of a warp, in all of them; in one order. */
-static __device__ __forceinline__ float warp_sum(float value)
-{
-    for (int mask = WARP / 2; mask > 0; mask /= 2)
-        value += __shfl_xor_sync(0xFFFFFFFFu, value, mask);
-    return value;
-}
-
-/* The same of several values, each in the same order as alone; none waits for another. */
+/* The sums of values over the lanes of a warp, in all of them; each in one order, and none waits for
+ * another. */
 template <int COUNT> static __device__ __forceinline__ void warp_sums(float (&values)[COUNT])
 {
 #pragma unroll
@@ -74,6 +67,12 @@ template <int COUNT> static __device__ __forceinline__ void warp_sums(float (&va
         for (int i = 0; i < COUNT; i++)
             values[i] += __shfl_xor_sync(0xFFFFFFFFu, values[i], mask);
     }
+}
+static __device__ __forceinline__ float warp_sum(float value)
+{
+    float values[1] = {value};
+    warp_sums(values);
+    return values[0];
 }
 
 static __device__ __forceinline__ float to_float(float value)

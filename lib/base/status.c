@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static _Thread_local char last_message[1024];
 
@@ -15,12 +16,13 @@ embed_status fail(embed_status status, const char *format, ...)
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
 
-    size_t i = 0;
-    for (; message[i] != '\0'; i++) {
-        unsigned char c = (unsigned char)message[i];
-        last_message[i] = (c < 0x20 || c == 0x7F) ? '?' : message[i];
+    /* Control characters do not reach a terminal: U+0000 to U+001F, U+007F to U+009F. */
+    for (size_t i = 0; message[i] != '\0'; i++) {
+        unsigned char c = (unsigned char)message[i], next = (unsigned char)message[i + 1];
+        if (c < 0x20 || c == 0x7F) message[i] = '?';
+        if (c == 0xC2 && next >= 0x80 && next < 0xA0) message[i] = message[i + 1] = '?';
     }
-    last_message[i] = '\0';
+    memcpy(last_message, message, sizeof last_message);
     return status;
 }
 
