@@ -187,6 +187,35 @@ static void test_spoiled_weights(void **state)
     test_remove_folder(folder);
 }
 
+/* What a clone without git-lfs has in the place of large files. */
+static void test_lfs_pointers(void **state)
+{
+    (void)state;
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\n"
+                                  "oid sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cac"
+                                  "b4fab128d9db\nsize 90868376\n";
+    static const char *const names[] = {"model.safetensors", "tokenizer.json", "config.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *folder = test_copy_folder(TINY);
+        test_write_file(folder, names[i], pointer, sizeof pointer - 1);
+        assert_open_fails(folder, EMBED_BAD_FILE, names[i], "is a Git LFS pointer");
+        test_remove_folder(folder);
+    }
+}
+
+static void test_cut_weights(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder(TINY);
+    size_t length;
+    char cause[64], *bytes = test_read_file(TINY "/model.safetensors", &length);
+    test_write_file(folder, "model.safetensors", bytes, length / 2);
+    snprintf(cause, sizeof cause, "cut off: %zu of %zu bytes", length / 2, length);
+    assert_open_fails(folder, EMBED_BAD_FILE, "model.safetensors", cause);
+    free(bytes);
+    test_remove_folder(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +225,8 @@ int main(void)
         cmocka_unit_test(test_no_tokenizer),
         cmocka_unit_test(test_vocabulary_past_the_table),
         cmocka_unit_test(test_spoiled_weights),
+        cmocka_unit_test(test_lfs_pointers),
+        cmocka_unit_test(test_cut_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -377,7 +377,12 @@ static void test_messages(void **state)
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}",
          "tensor \"a\": 8 bytes where dtype and shape need 12"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,16]}}",
-         "tensor \"a\": data_offsets [0, 16] in 8 bytes of data"},
+         "tensor \"a\": 16 bytes where dtype and shape need 8"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}",
+         "the file is cut off: 71 of 79 bytes"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[18446744073709551600,"
+         "18446744073709551608]}}",
+         "tensor \"a\": data_offsets [18446744073709551600, 18446744073709551608]"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
          "tensor \"a\" begins at byte 4 of the data, not at 0 where the one before it ends"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",

@@ -53,6 +53,15 @@ static embed_status read_all(char *out, size_t bytes, int fd, const char *path)
     return EMBED_OK;
 }
 
+embed_status file_refuse_pointer(const char *path, const char *bytes, size_t length)
+{
+    static const char start[] = "version https://git-lfs";
+    if (length < sizeof start - 1 || memcmp(bytes, start, sizeof start - 1) != 0) return EMBED_OK;
+    return fail(EMBED_BAD_FILE,
+                "%s: is a Git LFS pointer, not the file itself: run \"git lfs pull\" in its folder",
+                path);
+}
+
 embed_status file_read(char **text, size_t *length, const char *path, size_t max_bytes)
 {
     /* O_NONBLOCK: opening a FIFO must not wait for a writer. */
@@ -74,6 +83,7 @@ embed_status file_read(char **text, size_t *length, const char *path, size_t max
     else
         status = read_all(bytes, (size_t)facts.st_size, fd, path);
     close(fd);
+    if (status == EMBED_OK) status = file_refuse_pointer(path, bytes, (size_t)facts.st_size);
 
     if (status != EMBED_OK) {
         memory_free(bytes);

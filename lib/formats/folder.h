@@ -19,6 +19,10 @@ bool folder_is_plain_name(const char *name);
  * give other results. */
 embed_status folder_has(bool *has, const char *folder, const char *name);
 
+/* EMBED_BAD_FILE where bytes[0..length), a file's beginning, are of a Git LFS pointer: a clone
+ * without git-lfs has these few lines in the place of every large file. */
+embed_status file_refuse_pointer(const char *path, const char *bytes, size_t length);
+
 /* The whole file with a NUL behind it, to be released with memory_free. A regular file (or a link
  * to one) of at most max_bytes; else EMBED_IO or EMBED_BAD_FILE, naming the path. */
 embed_status file_read(char **text, size_t *length, const char *path, size_t max_bytes);

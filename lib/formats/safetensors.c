@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "formats/folder.h"
 #include "formats/safetensors_header.h"
 
 #include <errno.h>
@@ -98,6 +99,17 @@ struct safetensors_identity safetensors_identity(const struct safetensors *file)
     return file->identity;
 }
 
+/* A length that no header has: of a Git LFS pointer, "version " is its eight bytes. */
+static embed_status refuse_length(const struct safetensors *file, uint64_t n)
+{
+    char start[64];
+    size_t bytes = file->identity.size < sizeof start ? (size_t)file->identity.size : sizeof start;
+    TRY(read_at(file, 0, start, bytes));
+    TRY(file_refuse_pointer(file->path, start, bytes));
+    return fail(EMBED_BAD_FILE, "%s: a header of %" PRIu64 " bytes, more than %" PRIu64,
+                file->path, n, MAX_HEADER_BYTES);
+}
+
 static embed_status read_header(struct safetensors *file)
 {
     unsigned char length[SAFETENSORS_LENGTH_BYTES];
@@ -108,11 +120,11 @@ static embed_status read_header(struct safetensors *file)
     TRY(read_at(file, 0, length, SAFETENSORS_LENGTH_BYTES));
     uint64_t n = 0;
     for (size_t i = SAFETENSORS_LENGTH_BYTES; i-- > 0;) n = n << 8 | length[i];
-    if (n > MAX_HEADER_BYTES)
-        return fail(EMBED_BAD_FILE, "%s: a header of %" PRIu64 " bytes, more than %" PRIu64,
-                    file->path, n, MAX_HEADER_BYTES);
+    if (n > MAX_HEADER_BYTES) return refuse_length(file, n);
     if (n > file->identity.size - SAFETENSORS_LENGTH_BYTES)
-        return fail(EMBED_BAD_FILE, "%s: a header of %" PRIu64 " bytes in a file of %" PRIu64,
+        return fail(EMBED_BAD_FILE,
+                    "%s: a header of %" PRIu64 " bytes in a file of %" PRIu64
+                    ": it is cut off, or no safetensors file",
                     file->path, n, file->identity.size);
 
     size_t header_bytes = SAFETENSORS_LENGTH_BYTES + (size_t)n;

@@ -164,16 +164,16 @@ static embed_status place_tensor(struct header_parser *parser,
     if (bits % 8 != 0)
         return fail(EMBED_BAD_FILE, "%s: tensor \"%s\": its elements do not fill whole bytes",
                     path, tensor->name);
-    if (begin > end || end > parser->data_bytes)
+    uint64_t data_start = parser->file_size - parser->data_bytes;
+    if (begin > end || end > UINT64_MAX - data_start)
         return fail(EMBED_BAD_FILE,
-                    "%s: tensor \"%s\": data_offsets [%" PRIu64 ", %" PRIu64 "] in %" PRIu64
-                    " bytes of data",
-                    path, tensor->name, begin, end, parser->data_bytes);
+                    "%s: tensor \"%s\": data_offsets [%" PRIu64 ", %" PRIu64 "]", path,
+                    tensor->name, begin, end);
     if (end - begin != bits / 8)
         return fail(EMBED_BAD_FILE,
                     "%s: tensor \"%s\": %" PRIu64 " bytes where dtype and shape need %" PRIu64,
                     path, tensor->name, end - begin, bits / 8);
-    tensor->offset = parser->file_size - parser->data_bytes + begin;
+    tensor->offset = data_start + begin; /* that the file has them, check_layout sees */
     tensor->bytes = end - begin;
     return EMBED_OK;
 }
@@ -293,6 +293,9 @@ static embed_status check_layout(const struct header_parser *parser)
                         end - data_start);
         end += tensor->bytes;
     }
+    if (end > parser->file_size)
+        return fail(EMBED_BAD_FILE, "%s: the file is cut off: %" PRIu64 " of %" PRIu64 " bytes",
+                    parser->path, parser->file_size, end);
     if (end != parser->file_size)
         return fail(EMBED_BAD_FILE, "%s: its last %" PRIu64 " bytes belong to no tensor",
                     parser->path, parser->file_size - end);
