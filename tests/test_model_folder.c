@@ -9,7 +9,8 @@
 #include "embed.h"
 #include "test_folder.h"
 
-#define TINY "tests/vectors/tiny-bert"
+#define TINY      "tests/vectors/tiny-bert"
+#define TINY_BART "tests/vectors/tiny-bart"
 
 static void assert_open_fails(const char *folder, embed_status status, const char *file,
                               const char *cause)
@@ -216,6 +217,66 @@ static void test_cut_weights(void **state)
     test_remove_folder(folder);
 }
 
+/* ---- what is run, but not as its author may think ------------------------------------------- */
+
+static char warnings[4096];
+
+static void keep_warning(void *user, embed_log_level level, const char *message)
+{
+    (void)user;
+    assert_int_equal(level, EMBED_LOG_WARNING);
+    size_t length = strlen(warnings);
+    snprintf(warnings + length, sizeof warnings - length, "%s\n", message);
+}
+
+/* "": none. */
+static void assert_warns(const char *from, const char *before, const char *after, const char *cause)
+{
+    const char *folder = test_copy_folder(from);
+    test_edit_file(folder, "config.json", before, after);
+    embed_model *model = NULL;
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    options.device = EMBED_DEVICE_CPU;
+    options.threads = 1;
+    warnings[0] = '\0';
+    embed_log_set(keep_warning, NULL, EMBED_LOG_WARNING);
+    assert_int_equal(embed_model_open(&model, folder, &options), EMBED_OK);
+    embed_log_set(NULL, NULL, EMBED_LOG_ERROR);
+    embed_model_close(model);
+    if (*cause == '\0' ? *warnings != '\0' : strstr(warnings, cause) == NULL)
+        fail_msg("%s: expected \"%s\", got \"%s\"", after, cause, warnings);
+    test_remove_folder(folder);
+}
+
+static void test_warnings(void **state)
+{
+    (void)state;
+    assert_warns(TINY, "{", "{", "");
+    assert_warns(TINY_BART, "{", "{", "");
+    assert_warns(TINY, "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1",
+                 "model.safetensors: has 3 layers of the encoder, config.json says 1");
+    assert_warns(TINY_BART, "\"encoder_layers\": 2", "\"encoder_layers\": 1",
+                 "model.safetensors: has 2 layers of the encoder, config.json says 1");
+    assert_warns(TINY_BART, "\"decoder_layers\": 2", "\"decoder_layers\": 1",
+                 "model.safetensors: has 2 layers of the decoder, config.json says 1");
+    assert_warns(TINY, "{", "{\"auto_map\": {\"AutoModel\": \"modeling_x.XModel\"},",
+                 "config.json: \"auto_map\" names code");
+}
+
+/* With or without the model that it is for. */
+static void test_adapter(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder(TINY);
+    char path[1024];
+    test_write_file(folder, "adapter_config.json", "{}", 2);
+    assert_open_fails(folder, EMBED_UNSUPPORTED, "adapter_config.json", "PEFT");
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    assert_int_equal(remove(path), 0);
+    assert_open_fails(folder, EMBED_UNSUPPORTED, "adapter_config.json", "PEFT");
+    test_remove_folder(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +288,8 @@ int main(void)
         cmocka_unit_test(test_spoiled_weights),
         cmocka_unit_test(test_lfs_pointers),
         cmocka_unit_test(test_cut_weights),
+        cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_adapter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

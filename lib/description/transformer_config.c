@@ -1,8 +1,10 @@
 /* transformer_config.c - the sizes and conventions of a transformer, from its config.json */
 #include "description/transformer_config.h"
 
+#include "base/log.h"
 #include "base/status.h"
 #include "description/config_file.h"
+#include "formats/folder.h"
 
 #include <math.h>
 #include <string.h>
@@ -235,6 +237,11 @@ static embed_status read_family(struct transformer_config *config, const struct 
     if (config_has(file, object, "quantization_config"))
         return fail(EMBED_UNSUPPORTED, "%s: quantized weights (\"quantization_config\")",
                     config_file_path(file));
+    if (config_has(file, object, "auto_map"))
+        log_message(EMBED_LOG_WARNING,
+                    "%s: \"auto_map\" names code that comes with the model: it is not run, only "
+                    "what \"model_type\" means",
+                    config_file_path(file));
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         if (strcmp(type, families[i].type) != 0) continue;
         *config = (struct transformer_config){.family = families[i].type, .word_scale = 1};
@@ -251,9 +258,23 @@ size_t transformer_config_max_tokens(const struct transformer_config *config)
     return config->positions - config->first_position;
 }
 
+/* transformers adds the adapter's weights to those of the model, which need not be in the folder. */
+static embed_status check_adapter(const char *folder)
+{
+    bool has;
+    TRY(folder_has(&has, folder, "adapter_config.json"));
+    if (has)
+        return fail(EMBED_UNSUPPORTED,
+                    "%s/adapter_config.json: the folder is of a PEFT adapter, which this version "
+                    "does not run: merge it into the model first",
+                    folder);
+    return EMBED_OK;
+}
+
 embed_status transformer_config_read(struct transformer_config *config, const char *folder)
 {
     struct config_file *file;
+    TRY(check_adapter(folder));
     TRY(config_file_open(&file, folder, "config.json", true));
     embed_status status = read_family(config, file);
     config_file_close(file);

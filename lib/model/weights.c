@@ -266,6 +266,7 @@ embed_status weights_load(struct weights *weights, const struct transformer_conf
 {
     struct slot_list list;
     embed_status status = describe(weights, &list, config, backend, files);
+    if (status == EMBED_OK) weights_warn_of_layers(config, files);
     if (status == EMBED_OK) status = allocate(weights, &list, backend);
     if (status == EMBED_OK) status = load_all(&list, backend, team);
     memory_free(list.slots);

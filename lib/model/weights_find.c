@@ -1,4 +1,5 @@
 /* weights_find.c - the tensors of a checkpoint that make up each weight */
+#include "base/log.h"
 #include "base/status.h"
 #include "formats/float_convert.h"
 #include "model/weights_list.h"
@@ -107,4 +108,40 @@ embed_status weights_find(struct slot_list *list, uint64_t *parameters,
         }
     }
     return EMBED_OK;
+}
+
+/* ---- layers that config.json leaves out ---------------------------------------------------- */
+
+/* How many layers there are, by the tensors that `pattern` names. */
+static size_t count_layers(const struct checkpoint *checkpoint, const struct weight_names *names,
+                           const char *pattern)
+{
+    const char *number = strstr(pattern, "%zu");
+    for (size_t l = 0;; l++) {
+        char plain[NAME_SIZE];
+        struct checkpoint_tensor found;
+        snprintf(plain, sizeof plain, "%.*s%zu%s.weight", (int)(number - pattern), pattern, l,
+                 number + 3);
+        if (!find_name(checkpoint, names, plain, &found)) return l;
+    }
+}
+
+static void warn_of(const struct checkpoint *checkpoint, const struct weight_names *names,
+                    const char *pattern, const char *of, size_t L)
+{
+    size_t layers = count_layers(checkpoint, names, pattern);
+    if (layers > L)
+        log_message(EMBED_LOG_WARNING,
+                    "%s: has %zu layers of the %s, config.json says %zu: those after them are not "
+                    "run",
+                    safetensors_path(checkpoint_file(checkpoint, 0)), layers, of, L);
+}
+
+void weights_warn_of_layers(const struct transformer_config *config,
+                            const struct weight_files *files)
+{
+    const struct weight_names *names = weight_names_of(config->family);
+    warn_of(files->transformer, names, names->query, "encoder", config->L);
+    if (config->decoder.L > 0)
+        warn_of(files->transformer, names, names->decoder->query, "decoder", config->decoder.L);
 }

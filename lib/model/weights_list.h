@@ -51,4 +51,9 @@ bool weights_share_words(const struct transformer_config *config, const struct b
 embed_status weights_find(struct slot_list *list, uint64_t *parameters,
                           const struct weight_files *files, const struct weight_names *names);
 
+/* A warning where the files have more layers than config.json wants: transformers, too, runs the
+ * first of them and warns of the rest. */
+void weights_warn_of_layers(const struct transformer_config *config,
+                            const struct weight_files *files);
+
 #endif
