@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <time.h>
 
-#define ENCODE "embed", "encode", "-m", TINY_BERT
+#define ENCODE    "embed", "encode", "-m", TINY_BERT
+#define SUMMARIZE "embed", "summarize", "-m", "tests/vectors/tiny-bart"
 
 static const char text[] = "the cat\nthe dog\n";
 #define TEXT text, sizeof text - 1
@@ -67,14 +68,46 @@ static void test_replaces_a_file(void **state)
     free_result(&r);
     unlink(path);
     unlink(link);
-
-    /* The input may be the output. */
-    write_file(path, text);
-    r = run_well(WORDS(ENCODE, "-o", path, path), NULL, 0);
-    check_content(path, rows.out, rows.out_length);
-    free_result(&r);
-    unlink(path);
     free_result(&rows);
+}
+
+/* By whatever names: a link of either kind, and a file that is not there yet. */
+static void test_one_file_for_two(void **state)
+{
+    (void)state;
+    char input[600], same[600], there[600], around[600];
+    snprintf(input, sizeof input, "%s", scratch("lines"));
+    snprintf(same, sizeof same, "%s", scratch("same"));
+    snprintf(there, sizeof there, "%s", scratch("new"));
+    snprintf(around, sizeof around, "%s/./new", scratch_folder);
+    write_file(input, text);
+    for (int hard = 0; hard < 2; hard++) {
+        assert_int_equal(hard ? link(input, same) : symlink("lines", same), 0);
+        check_failure(WORDS(ENCODE, "-o", same, input), "lines: is the input");
+        check_failure(WORDS(ENCODE, "-o", input, same), "same: is the input");
+        check_failure(WORDS(ENCODE, "--metadata", same, input), "lines: is the input");
+        check_failure(WORDS(ENCODE, "-o", there, "--metadata", input, same), "same: is the input");
+        check_failure(WORDS(ENCODE, "--resume", "-o", same, input), "lines: is the input");
+        check_failure(WORDS(SUMMARIZE, "-o", same, input), "lines: is the input");
+        unlink(same);
+    }
+    check_failure(WORDS(ENCODE, "-o", there, "--metadata", there, input), "new: is the output");
+    check_failure(WORDS(ENCODE, "-o", around, "--metadata", there, input), "new: is the output");
+    check_content(input, TEXT);
+    assert_int_equal(count_files(""), 1);
+
+    /* Appended to the input, rows would be read as lines, and these never end. */
+    program_result r = run_streams(WORDS(ENCODE), NULL, 0,
+                                   (program_streams){.in = input, .out = input});
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.err, "standard input: is the input, and cannot be the output"));
+    check_content(input, TEXT);
+    free_result(&r);
+    unlink(input);
+
+    /* What is no regular file may be several. */
+    r = run_well(WORDS(ENCODE, "-o", "/dev/null", "--metadata", "/dev/null", "/dev/null"), NULL, 0);
+    free_result(&r);
 }
 
 static void test_failure_leaves_the_old_file(void **state)
@@ -362,6 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replaces_a_file),
+        cmocka_unit_test(test_one_file_for_two),
         cmocka_unit_test(test_failure_leaves_the_old_file),
         cmocka_unit_test(test_no_regular_file),
         cmocka_unit_test(test_npy_needs_a_file),

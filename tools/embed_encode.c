@@ -45,11 +45,6 @@ typedef struct encoding {
     struct json_t *metadata; /* with --metadata alone */
 } encoding;
 
-static bool is_standard(const char *path)
-{
-    return path == NULL || strcmp(path, "-") == 0;
-}
-
 static tool_format format_of(const tool_settings *settings)
 {
     if (settings->format != FORMAT_BY_NAME) return (tool_format)settings->format;
@@ -62,7 +57,8 @@ static tool_format format_of(const tool_settings *settings)
 static bool open_files(encoding *e)
 {
     const tool_settings *settings = e->settings;
-    if (!lines_open(&e->reader, settings->operand_count > 0 ? settings->operands[0] : NULL))
+    if (!lines_open(&e->reader, settings->operand_count > 0 ? settings->operands[0] : NULL) ||
+        !files_are_distinct(&e->reader, settings->output, settings->metadata))
         return false;
     return settings->resume ? resume_open(&e->resume, settings->output)
                             : output_open(&e->output, settings->output);

@@ -281,6 +281,15 @@ ssize_t tool_read_at(int fd, void *out, size_t count, off_t offset);
 bool tool_sync_file(int fd);
 void tool_sync_folder(const char *path);
 
+/* ---- which files (embed_distinct.c) --------------------------------------------------------
+ */
+
+/* NULL or "-", where a file is named: standard input or output. */
+bool is_standard(const char *path);
+
+/* Whether no two of what is read, the output and the metadata (NULL: none) are one file. */
+bool files_are_distinct(const line_reader *reader, const char *output, const char *metadata);
+
 /* ---- rows (embed_rows.c) and the numbers in them (embed_float.c) ---------------------------
  */
 

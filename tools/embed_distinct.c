@@ -1,0 +1,78 @@
+/* embed_distinct.c - files that are written must be no others of the same command
+ *
+ * The output and the metadata are renamed over whatever has their names. Where that is the input,
+ * or one of the two is the other, texts or rows would be gone. Devices and pipes lose nothing.
+ */
+#include "embed_tool.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool is_standard(const char *path)
+{
+    return path == NULL || strcmp(path, "-") == 0;
+}
+
+/* A regular file, or one that does not exist yet: the name it will have in a folder. */
+typedef struct file_identity {
+    bool known;
+    dev_t device; /* of the file, or of its folder */
+    ino_t number;
+    char name[NAME_MAX + 1]; /* "": the file itself */
+} file_identity;
+
+static file_identity of_facts(const struct stat *facts, const char *name)
+{
+    file_identity file = {true, facts->st_dev, facts->st_ino, ""};
+    snprintf(file.name, sizeof file.name, "%s", name);
+    return file;
+}
+
+static file_identity of_descriptor(int fd)
+{
+    struct stat facts;
+    bool regular = fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode);
+    return regular ? of_facts(&facts, "") : (file_identity){0};
+}
+
+static file_identity of_path(const char *path)
+{
+    struct stat facts;
+    if (stat(path, &facts) == 0)
+        return S_ISREG(facts.st_mode) ? of_facts(&facts, "") : (file_identity){0};
+    char *folder = tool_resize(NULL, strlen(path) + 2, 1);
+    strcpy(folder, path);
+    char *slash = strrchr(folder, '/');
+    strcpy(slash != NULL ? slash + 1 : folder, ".");
+    const char *name = slash != NULL ? path + (slash + 1 - folder) : path;
+    file_identity file = {0};
+    if (stat(folder, &facts) == 0) file = of_facts(&facts, name);
+    free(folder);
+    return file;
+}
+
+static bool is_same(const file_identity *a, const file_identity *b)
+{
+    return a->known && b->known && a->device == b->device && a->number == b->number &&
+           strcmp(a->name, b->name) == 0;
+}
+
+bool files_are_distinct(const line_reader *reader, const char *output, const char *metadata)
+{
+    file_identity in = of_descriptor(reader->fd);
+    file_identity out = is_standard(output) ? of_descriptor(STDOUT_FILENO) : of_path(output);
+    if (is_same(&in, &out))
+        return tool_error("%s: is the input, and cannot be the output as well", reader->name);
+    if (metadata == NULL) return true;
+    file_identity facts = is_standard(metadata) ? of_descriptor(STDOUT_FILENO) : of_path(metadata);
+    if (is_same(&in, &facts))
+        return tool_error("%s: is the input, and cannot be that of --metadata as well",
+                          reader->name);
+    if (is_same(&out, &facts))
+        return tool_error("%s: is the output, and cannot be that of --metadata as well", metadata);
+    return true;
+}
