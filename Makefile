@@ -1,11 +1,13 @@
 # libembed - see README.md. `make` alone prints this list.
 #
-## make demo       build, fetch all-MiniLM-L6-v2, embed a small text, print its most similar pairs
+## make demo       build embed, fetch all-MiniLM-L6-v2, embed a small text, print its most similar
+##                 pairs
 ## make check      build, run all tests (fetches all-MiniLM-L6-v2 for those that use it)
 ## make check-full as check, and the tests that fetch all-mpnet-base-v2 (439 MB)
 ## make all        build/embed, build/embed-bench, build/libembed.so, build/libembed.a, and, where
 ##                 nvcc is found, build/libembed-cuda.so
-## make install    install below PREFIX (/usr/local): embed, libembed, embed.h, manual pages
+## make install    install below PREFIX (/usr/local): embed, embed-bench, libembed, embed.h,
+##                 manual pages
 ## make uninstall  remove what `make install` with the same variables installs
 ## make bench-quick  measure MiniLM on this machine, in four minutes: table, plot and batch profile
 ## make info       what was found on this machine
@@ -18,7 +20,7 @@
 ## make tsan       run the threaded tests under ThreadSanitizer
 ## make memcheck   run the tests under valgrind
 ## make fuzz       every reader of files and texts, SECONDS=60 each; TARGET=json: that one alone
-## make malformed  some 60,000 malformed model files through the readers, under sanitizers
+## make malformed  some 67,600 malformed model files through the readers, under sanitizers
 ## make fuzz-coverage  the lines of the readers that the fuzz corpora reach
 ## make fmt        format all C files with clang-format
 ## make clean      remove build/ (fetched models stay in weights/)
@@ -348,7 +350,7 @@ model-for-tests:
 	    echo "the tests of the real model will be skipped")
 
 # ---- demo and tests ------------------------------------------------------------------------
-demo: $(BUILD)/demo weights/$(MODEL)/.complete
+demo: $(BUILD)/demo $(BUILD)/embed weights/$(MODEL)/.complete
 	@$(BUILD)/demo weights/$(MODEL) tools/demo.txt
 
 # A test sees the library from inside (hidden symbols and all), through internal.a.
@@ -537,7 +539,13 @@ renew_cache     = $(if $(IS_LOADED_FROM), \
 
 PLUGIN = $(if $(NVCC),$(BUILD)/libembed-cuda.so)
 
-install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.in $(PLUGIN)
+# Linked anew: without the rpath that leads to the build folder.
+link_installed  = $(CC) $(CFLAGS) $(LDFLAGS) -pthread -o '$(DESTDIR)$(BINDIR)/$(1)' $(2) -L$(BUILD) \
+                  -lembed $(3) $(if $(IS_LOADED_FROM),,-Wl,-rpath,'$(LIBDIR)') && \
+                  chmod 755 '$(DESTDIR)$(BINDIR)/$(1)'
+BENCH_PARTS     = $(BENCH_OBJECTS) $(REFERENCE_OBJECTS) $(CPU_OBJECTS)
+
+install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) $(BENCH_PARTS) lib/embed.pc.in $(PLUGIN)
 	@echo "  install  $(DESTDIR)$(PREFIX)"
 	$(Q)install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' \
 	    '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man3'
@@ -552,9 +560,8 @@ install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.
 	    -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|' \
 	    lib/embed.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc'
 	$(Q)chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc'
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o '$(DESTDIR)$(BINDIR)/embed' $(EMBED_OBJECTS) \
-	    -L$(BUILD) -lembed -ljansson -lm $(if $(IS_LOADED_FROM),,-Wl,-rpath,'$(LIBDIR)')
-	$(Q)chmod 755 '$(DESTDIR)$(BINDIR)/embed'
+	$(Q)$(call link_installed,embed,$(EMBED_OBJECTS),-ljansson -lm)
+	$(Q)$(call link_installed,embed-bench,$(BENCH_PARTS),-lm)
 	$(Q)install -m 644 man/embed.1 '$(DESTDIR)$(MANDIR)/man1/embed.1'
 	$(Q)install -m 644 man/embed.3 '$(DESTDIR)$(MANDIR)/man3/embed.3'
 	$(Q)$(renew_cache)
@@ -562,7 +569,8 @@ install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) lib/embed.pc.
 # The files. The folders stay: others use them too.
 uninstall:
 	@echo "  uninstall  $(DESTDIR)$(PREFIX)"
-	$(Q)rm -f '$(DESTDIR)$(BINDIR)/embed' '$(DESTDIR)$(INCLUDEDIR)/embed.h' \
+	$(Q)rm -f '$(DESTDIR)$(BINDIR)/embed' '$(DESTDIR)$(BINDIR)/embed-bench' \
+	    '$(DESTDIR)$(INCLUDEDIR)/embed.h' \
 	    '$(DESTDIR)$(LIBDIR)/libembed.a' '$(DESTDIR)$(LIBDIR)/libembed.so' \
 	    '$(DESTDIR)$(LIBDIR)/libembed.so.$(MAJOR)' '$(DESTDIR)$(LIBDIR)/libembed.so.$(VERSION)' \
 	    '$(DESTDIR)$(LIBDIR)/libembed-cuda.so' '$(DESTDIR)$(LIBDIR)/pkgconfig/embed.pc' \

@@ -94,6 +94,7 @@ static void test_files(void **state)
         memmove(line, next, strlen(next) + 1);
     }
     assert_string_equal(found, "./usr/bin/embed 755\n"
+                               "./usr/bin/embed-bench 755\n"
                                "./usr/include/embed.h 644\n"
                                "./usr/lib64/libembed.a 644\n"
                                "./usr/lib64/libembed.so > libembed.so." MAJOR "\n"
@@ -111,12 +112,15 @@ static void test_no_trace_of_the_build(void **state)
 {
     (void)state;
     skip_if_sanitized();
-    char *dynamic = output_of("readelf -d '%s/usr/bin/embed'", stage);
-    assert_null(strstr(dynamic, "RPATH"));
-    assert_null(strstr(dynamic, "RUNPATH"));
-    assert_non_null(strstr(dynamic, "[libembed.so." MAJOR "]"));
-    free(dynamic);
-    dynamic = output_of("readelf -d '%s/usr/lib64/libembed.so'", stage);
+    static const char *const programs[] = {"embed", "embed-bench"};
+    for (size_t i = 0; i < 2; i++) {
+        char *dynamic = output_of("readelf -d '%s/usr/bin/%s'", stage, programs[i]);
+        assert_null(strstr(dynamic, "RPATH"));
+        assert_null(strstr(dynamic, "RUNPATH"));
+        assert_non_null(strstr(dynamic, "[libembed.so." MAJOR "]"));
+        free(dynamic);
+    }
+    char *dynamic = output_of("readelf -d '%s/usr/lib64/libembed.so'", stage);
     assert_null(strstr(dynamic, "RPATH"));
     assert_null(strstr(dynamic, "RUNPATH"));
     assert_non_null(strstr(dynamic, "soname: [libembed.so." MAJOR "]"));
@@ -315,6 +319,19 @@ static void test_sysroot(void **state)
                    scratch("staged")));
 }
 
+/* What embed.h is linked with as a static library, dlopen included where that is not in libc. */
+static void test_private_libraries(void **state)
+{
+    (void)state;
+    skip_if_sanitized();
+    char *flags = output_of(FRESH "PKG_CONFIG_PATH='%s/lib/pkgconfig' pkg-config --static --libs embed",
+                            prefix);
+    static const char *const libraries[] = {"-lembed", "-lutf8proc", "-lm", "-ldl", "-pthread"};
+    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
+        assert_non_null(strstr(flags, libraries[i]));
+    free(flags);
+}
+
 /* Below a PREFIX where the loader does not look, embed finds its library all the same. */
 static void test_command(void **state)
 {
@@ -330,6 +347,19 @@ static void test_command(void **state)
     assert_string_equal(ids, same);
     free(same);
     free(ids);
+    free(output_of(FRESH "'%s/bin/embed-bench' --help", prefix));
+}
+
+/* README.md's first command makes what its second calls, and the demo's last line. */
+static void test_demo_builds_the_command(void **state)
+{
+    (void)state;
+    char *commands = output_of(FRESH "make --no-print-directory -n BUILD='%s' demo",
+                               scratch("nothing-built"));
+    char embed[sizeof prefix + 64];
+    snprintf(embed, sizeof embed, "ld  %s/nothing-built/embed\"\n", scratch_folder);
+    assert_non_null(strstr(commands, embed));
+    free(commands);
 }
 
 /* ---- and nothing is left -------------------------------------------------------------------
@@ -362,7 +392,9 @@ int main(void)
         cmocka_unit_test(test_cxx),
         cmocka_unit_test(test_names_of_its_own),
         cmocka_unit_test(test_sysroot),
+        cmocka_unit_test(test_private_libraries),
         cmocka_unit_test(test_command),
+        cmocka_unit_test(test_demo_builds_the_command),
         cmocka_unit_test(test_uninstall),
     };
     return cmocka_run_group_tests_name("make install", tests, install_both, remove_both);
