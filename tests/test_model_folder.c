@@ -217,6 +217,45 @@ static void test_cut_weights(void **state)
     test_remove_folder(folder);
 }
 
+/* Whatever is quoted of a file, the cause that follows it is not cut off. */
+static void test_long_values(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *before, *after, *cause; /* %s: 5,000 characters */
+    } cases[] = {
+        {"config.json", "\"hidden_act\": \"gelu\"", "\"hidden_act\": \"%s\"",
+         "this version runs only \"gelu\""},
+        {"config.json", "\"model_type\": \"bert\"", "\"model_type\": \"%s\"",
+         "this version runs \"bert\""},
+        {"modules.json", "models.Pooling\"", "models.%s\"", "Dense and Normalize"},
+        {"modules.json", "\"1_Pooling\"", "\"../%s\"", "must be the name of a folder"},
+        {"config_sentence_transformers.json", "{", "{\"default_prompt_name\": \"%s\",",
+         "not one of \"prompts\""},
+        {"sentence_bert_config.json", "{", "{\"%s\": 1,", "this version does not know"},
+        {"1_Pooling/config.json", "{", "{\"pooling_mode\": \"%s\",",
+         "which this version does not run"},
+        {"tokenizer.json", "\"unk_token\":\"[UNK]\"", "\"unk_token\":\"%s\"",
+         "not in the vocabulary"},
+    };
+    char value[5001], after[5100];
+    memset(value, 'x', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *rest = strstr(cases[i].after, "%s");
+        snprintf(after, sizeof after, "%.*s%s%s", (int)(rest - cases[i].after), cases[i].after,
+                 value, rest + 2);
+        const char *folder = test_copy_folder(TINY);
+        embed_model *model = NULL;
+        test_edit_file(folder, cases[i].name, cases[i].before, after);
+        assert_int_not_equal(embed_model_open(&model, folder, NULL), EMBED_OK);
+        if (strstr(embed_error_message(), cases[i].cause) == NULL)
+            fail_msg("%s: no \"%s\" in \"%s\"", cases[i].name, cases[i].cause,
+                     embed_error_message());
+        test_remove_folder(folder);
+    }
+}
+
 /* ---- what is run, but not as its author may think ------------------------------------------- */
 
 static char warnings[4096];
@@ -288,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_spoiled_weights),
         cmocka_unit_test(test_lfs_pointers),
         cmocka_unit_test(test_cut_weights),
+        cmocka_unit_test(test_long_values),
         cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_adapter),
     };

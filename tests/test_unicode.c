@@ -159,13 +159,31 @@ static void test_word_and_rank(void **state)
                     bert_unicode_combining_rank(ascending[i + 1]));
 }
 
+/* What a message quotes: 64 bytes, and no character of which a part is missing. */
+static void test_shown(void **state)
+{
+    (void)state;
+    char text[68];
+    memset(text, 'x', sizeof text);
+    assert_int_equal(utf8_shown(text, 0), 0);
+    assert_int_equal(utf8_shown(text, 64), 64);
+    assert_int_equal(utf8_shown(text, 65), 64);
+    for (int start = 60; start <= 64; start++) {
+        memset(text, 'x', sizeof text);
+        memcpy(text + start, "\xF0\x9F\x90\x88", 4);
+        assert_int_equal(utf8_shown(text, sizeof text), start == 60 ? 64 : start);
+    }
+    memset(text, 0x80, sizeof text); /* not UTF-8 */
+    assert_int_equal(utf8_shown(text, sizeof text), 61);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_invalid),
         cmocka_unit_test(test_last),          cmocka_unit_test(test_decompositions),
         cmocka_unit_test(test_properties),    cmocka_unit_test(test_lower),
-        cmocka_unit_test(test_word_and_rank),
+        cmocka_unit_test(test_word_and_rank), cmocka_unit_test(test_shown),
     };
     return cmocka_run_group_tests_name("unicode", tests, NULL, NULL);
 }

@@ -2,19 +2,17 @@
  */
 #include "base/status.h"
 #include "description/tokenizer_json.h"
+#include "formats/unicode.h"
 
 #include <string.h>
-
-#define SHOWN 40 /* characters of a token, in a message */
 
 /* ---- merges ------------------------------------------------------------------------------ */
 
 static embed_status fail_merge(const char *file, const char *place, size_t number,
                                struct json_string token)
 {
-    int shown = token.length < SHOWN ? (int)token.length : SHOWN;
     return fail(EMBED_BAD_FILE, "%s: %s %zu: \"%.*s\" is not in the vocabulary", file, place,
-                number, shown, token.data);
+                number, utf8_shown(token.data, token.length), token.data);
 }
 
 embed_status bpe_add_merge(struct tokenizer_parts *parts, const char *file, const char *place,

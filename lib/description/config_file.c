@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "formats/folder.h"
 #include "formats/json_reader.h"
+#include "formats/unicode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +99,8 @@ static embed_status check_keys(const struct config_file *file, const struct conf
     embed_status status = EMBED_OK;
     for (size_t i = 1; i < n && status == EMBED_OK; i++)
         if (strcmp(keys[i - 1], keys[i]) == 0)
-            status = json_fail(json, "a duplicate of \"%s\"", keys[i]);
+            status = json_fail(json, "a duplicate of \"%.*s\"",
+                               utf8_shown(keys[i], strlen(keys[i])), keys[i]);
     memory_free(keys);
     return status;
 }
@@ -258,7 +260,6 @@ static embed_status find(const struct config_file *file, const struct config_obj
 static embed_status object_to(embed_status status, const struct config_file *file, const char *key,
                               const struct config_object *value, const char *objection)
 {
-    enum { SHOWN = 64 };
     const char *text = value->text != NULL ? value->text : "", *quote = "", *more = "";
     size_t length = value->length;
     switch (value->kind) {
@@ -269,13 +270,10 @@ static embed_status object_to(embed_status status, const struct config_file *fil
     case JSON_STRING: quote = "\""; break;
     case JSON_NUMBER: break;
     }
-    if (length > SHOWN) {
-        more = "...";
-        length = SHOWN;
-        while (((unsigned char)text[length] & 0xC0) == 0x80) length--; /* no half character */
-    }
-    return fail(status, "%s: \"%s\" is %s%.*s%s%s, %s", file->path, key, quote, (int)length, text,
-                more, quote, objection);
+    int shown = utf8_shown(text, length);
+    if ((size_t)shown < length) more = "...";
+    return fail(status, "%s: \"%.*s\" is %s%.*s%s%s, %s", file->path,
+                utf8_shown(key, strlen(key)), key, quote, shown, text, more, quote, objection);
 }
 
 static embed_status wrong(const struct config_file *file, const char *key,

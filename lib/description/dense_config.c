@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "formats/folder.h"
+#include "formats/unicode.h"
 
 #include <string.h>
 
@@ -35,9 +36,9 @@ static embed_status read_activation(enum activation *activation, const struct co
         return EMBED_OK;
     }
     return fail(EMBED_UNSUPPORTED,
-                "%s: \"activation_function\" is \"%s\", this version runs torch.nn's Identity, "
+                "%s: \"activation_function\" is \"%.*s\", this version runs torch.nn's Identity, "
                 "Tanh, ReLU, GELU and Sigmoid",
-                config_file_path(file), name);
+                config_file_path(file), utf8_shown(name, strlen(name)), name);
 }
 
 static embed_status read_dense(struct dense_config *dense, const struct config_file *file)

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "description/config_file.h"
 #include "formats/folder.h"
+#include "formats/unicode.h"
 
 #include <string.h>
 
@@ -53,8 +54,8 @@ static embed_status read_module(struct embedding_pipeline *pipeline, const char 
     TRY(config_text(file, module, "type", true, &type));
     TRY(config_text(file, module, "path", true, &path));
     if (*path != '\0' && !folder_is_plain_name(path))
-        return fail(EMBED_BAD_FILE, "%s: \"path\" is \"%s\", must be the name of a folder",
-                    config_file_path(file), path);
+        return fail(EMBED_BAD_FILE, "%s: \"path\" is \"%.*s\", must be the name of a folder",
+                    config_file_path(file), utf8_shown(path, strlen(path)), path);
 
     /* Old files say sentence_transformers.models.Pooling, new ones sentence_transformers.
      * sentence_transformer.modules.pooling.Pooling: the class at the end is the same. */
@@ -66,9 +67,10 @@ static embed_status read_module(struct embedding_pipeline *pipeline, const char 
         return pooling_config_read(pipeline, folder, path);
     if (i > 1 && follows_pooling(pipeline, class)) return read_step(pipeline, folder, path, class);
     return fail(EMBED_UNSUPPORTED,
-                "%s: module %zu is \"%s\"; this version runs Transformer, Pooling and then Dense "
+                "%s: module %zu is \"%.*s\"; this version runs Transformer, Pooling and then Dense "
                 "and Normalize, up to %d of them and %d Dense",
-                config_file_path(file), i, type, MOST_STEPS, MOST_DENSE);
+                config_file_path(file), i, utf8_shown(type, strlen(type)), type, MOST_STEPS,
+                MOST_DENSE);
 }
 
 static embed_status read_modules(struct embedding_pipeline *pipeline, const char *folder)
@@ -163,8 +165,9 @@ static embed_status read_prompt_file(struct embedding_pipeline *pipeline,
     if (name == NULL) return EMBED_OK;
     pipeline->default_prompt = embedding_pipeline_prompt(pipeline, name);
     if (pipeline->default_prompt == NULL)
-        return fail(EMBED_BAD_FILE, "%s: \"default_prompt_name\" is \"%s\", not one of \"prompts\"",
-                    config_file_path(file), name);
+        return fail(EMBED_BAD_FILE,
+                    "%s: \"default_prompt_name\" is \"%.*s\", not one of \"prompts\"",
+                    config_file_path(file), utf8_shown(name, strlen(name)), name);
     return EMBED_OK;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "description/config_file.h"
+#include "formats/unicode.h"
 
 #include <math.h>
 #include <string.h>
@@ -150,8 +151,9 @@ static embed_status read_early_stopping(struct generation_rules *rules,
     if (config_is_text(file, object, key)) {
         TRY(config_text(file, object, key, true, &text));
         if (strcmp(text, "never") != 0)
-            return fail(EMBED_BAD_FILE, "%s: \"%s\" is \"%s\", must be true, false or \"never\"",
-                        config_file_path(file), key, text);
+            return fail(EMBED_BAD_FILE,
+                        "%s: \"%s\" is \"%.*s\", must be true, false or \"never\"",
+                        config_file_path(file), key, utf8_shown(text, strlen(text)), text);
         rules->early_stopping = STOP_NEVER;
         return EMBED_OK;
     }

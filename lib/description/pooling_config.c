@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "formats/folder.h"
+#include "formats/unicode.h"
 
 #include <string.h>
 
@@ -55,8 +56,8 @@ static embed_status add_mode(void *context, const char *mode)
         return EMBED_OK;
     }
     return fail(EMBED_UNSUPPORTED,
-                "%s: \"pooling_mode\" is \"%s\", which this version does not run",
-                config_file_path(reading->file), mode);
+                "%s: \"pooling_mode\" is \"%.*s\", which this version does not run",
+                config_file_path(reading->file), utf8_shown(mode, strlen(mode)), mode);
 }
 
 static embed_status add_flags(struct embedding_pipeline *pipeline, const struct config_file *file,

@@ -8,6 +8,7 @@
 #include "description/byte_level.h"
 #include "description/tokenizer_parts.h"
 #include "formats/folder.h"
+#include "formats/unicode.h"
 
 /* ---- parts ------------------------------------------------------------------------------- */
 
@@ -104,8 +105,9 @@ static embed_status set_up_wordpiece(struct tokenizer *tokenizer)
     int32_t unknown =
         vocabulary_find(&parts->vocabulary, parts->unknown.data, parts->unknown.length);
     if (unknown < 0)
-        return fail(EMBED_BAD_FILE, "%s: the unknown token \"%s\" is not in the vocabulary",
-                    parts->file, parts->unknown.data);
+        return fail(EMBED_BAD_FILE, "%s: the unknown token \"%.*s\" is not in the vocabulary",
+                    parts->file, utf8_shown(parts->unknown.data, parts->unknown.length),
+                    parts->unknown.data);
     if (parts->max_characters > WORDPIECE_MAX_CHARACTERS)
         return fail(EMBED_UNSUPPORTED, "%s: words of %zu characters, more than %d", parts->file,
                     parts->max_characters, WORDPIECE_MAX_CHARACTERS);
@@ -179,9 +181,9 @@ static embed_status set_up_added_tokens(struct tokenizer *tokenizer)
         if (id >= next_id) next_id = id + 1;
         if (id >= tokenizer->id_limit) tokenizer->id_limit = (size_t)id + 1;
         if (id != part->id)
-            log_message(EMBED_LOG_WARNING, "%s: added token \"%s\" has id %llu, not %llu",
-                        parts->file, text, (unsigned long long)id,
-                        (unsigned long long)part->id);
+            log_message(EMBED_LOG_WARNING, "%s: added token \"%.*s\" has id %llu, not %llu",
+                        parts->file, utf8_shown(text, part->text.length), text,
+                        (unsigned long long)id, (unsigned long long)part->id);
         const struct token_flags *flags = &part->flags;
         TRY(added_tokens_add(flags->normalized ? &tokenizer->normalized : &tokenizer->raw,
                              parts->file, text, part->text.length,

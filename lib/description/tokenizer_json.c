@@ -9,13 +9,14 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "formats/folder.h"
+#include "formats/unicode.h"
 
 #define MAX_DEPTH 32
 
 embed_status fail_unsupported(const struct json_reader *json, const char *part,
                               struct json_string type)
 {
-    int shown = type.length < 64 ? (int)type.length : 64;
+    int shown = utf8_shown(type.data, type.length);
     return fail(EMBED_UNSUPPORTED, "%s: %s %.*s is not supported", json->file, part, shown,
                 shown > 0 ? type.data : "without a type");
 }

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "description/config_file.h"
 #include "formats/folder.h"
+#include "formats/unicode.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,8 +25,8 @@ static embed_status text_must_be(const struct config_file *file, const struct co
     const char *text = value;
     TRY(config_text(file, object, key, false, &text));
     if (strcmp(text, value) != 0)
-        return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is \"%s\", this version runs only \"%s\"",
-                    config_file_path(file), key, text, value);
+        return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is \"%.*s\", this version runs only \"%s\"",
+                    config_file_path(file), key, utf8_shown(text, strlen(text)), text, value);
     return EMBED_OK;
 }
 
@@ -170,9 +171,10 @@ static embed_status must_be_plain_bart(const struct config_file *file,
     if (strcmp(architecture, "BartModel") != 0 &&
         strcmp(architecture, "BartForConditionalGeneration") != 0)
         return fail(EMBED_UNSUPPORTED,
-                    "%s: \"architectures\" is \"%s\", this version runs only "
+                    "%s: \"architectures\" is \"%.*s\", this version runs only "
                     "\"BartForConditionalGeneration\"",
-                    config_file_path(file), architecture);
+                    config_file_path(file), utf8_shown(architecture, strlen(architecture)),
+                    architecture);
     for (size_t i = 0; i < sizeof off / sizeof *off; i++)
         TRY(config_must_be_off(file, object, off[i].key, off[i].off));
     for (size_t i = 0; i < sizeof on / sizeof *on; i++) TRY(must_be_true(file, object, on[i]));
@@ -248,9 +250,10 @@ static embed_status read_family(struct transformer_config *config, const struct 
         return families[i].read(config, file, object);
     }
     return fail(EMBED_UNSUPPORTED,
-                "%s: \"model_type\" is \"%s\", this version runs \"bert\", \"roberta\", "
-                "\"xlm-roberta\", \"camembert\", \"distilbert\", \"mpnet\" and \"bart\"",
-                config_file_path(file), type);
+                "%s: \"model_type\" is \"%.*s\", this version runs \"bert\", \"roberta\", "
+                "\"distilbert\", \"mpnet\" and \"bart\", and \"xlm-roberta\" and \"camembert\" "
+                "where the tokenizer is not SentencePiece's",
+                config_file_path(file), utf8_shown(type, strlen(type)), type);
 }
 
 size_t transformer_config_max_tokens(const struct transformer_config *config)

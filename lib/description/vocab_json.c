@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "description/tokenizer_json.h"
 #include "formats/folder.h"
+#include "formats/unicode.h"
 
 #include <string.h>
 
@@ -215,8 +216,9 @@ static embed_status add_special_tokens(struct tokenizer_parts *parts,
                                           config->roles[i].flags));
         if (i != ROLE_CLS && i != ROLE_SEP) continue;
         if (id < 0)
-            return fail(EMBED_BAD_FILE, "%s: the %s \"%s\" is not in it", parts->file,
-                        i == ROLE_CLS ? "cls_token" : "sep_token", text->data);
+            return fail(EMBED_BAD_FILE, "%s: the %s \"%.*s\" is not in it", parts->file,
+                        i == ROLE_CLS ? "cls_token" : "sep_token",
+                        utf8_shown(text->data, text->length), text->data);
         if (i == ROLE_CLS)
             parts->before[parts->before_count++] = id;
         else

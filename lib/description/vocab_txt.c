@@ -176,8 +176,8 @@ static embed_status add_special_tokens(struct tokenizer_parts *parts,
             TRY(tokenizer_parts_add_token(parts, text->data, text->length, (uint64_t)id,
                                           (struct token_flags){.special = true}));
         } else if (i == ROLE_CLS || i == ROLE_SEP) {
-            return fail(EMBED_BAD_FILE, "%s: the %s \"%s\" is not in it", parts->file,
-                        role_keys[i], text->data);
+            return fail(EMBED_BAD_FILE, "%s: the %s \"%.*s\" is not in it", parts->file,
+                        role_keys[i], utf8_shown(text->data, text->length), text->data);
         }
         if (i == ROLE_CLS) parts->before[parts->before_count++] = id;
         if (i == ROLE_SEP) parts->after[parts->after_count++] = id;

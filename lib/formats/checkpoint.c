@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "formats/folder.h"
 #include "formats/json_reader.h"
+#include "formats/unicode.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +70,8 @@ static embed_status read_weight_map(struct shard_index *index, struct json_reade
         const char *shard = json_string_terminate(json, value);
         if (shard == NULL || !folder_is_plain_name(shard))
             return json_fail(
-                json, "tensor \"%s\" is in a file whose name is no plain file name", tensor);
+                json, "tensor \"%.*s\" is in a file whose name is no plain file name",
+                utf8_shown(tensor, strlen(tensor)), tensor);
         TRY(add_entry(index, tensor, shard));
     }
 }
@@ -193,12 +195,13 @@ static embed_status check_index(const struct checkpoint *checkpoint, struct shar
     for (size_t i = 0; i < index->count; i++) {
         const struct index_entry *entry = &index->entries[i];
         if (i > 0 && compare_entries(entry - 1, entry) == 0)
-            return fail(EMBED_BAD_FILE, "%s: lists tensor \"%s\" twice", index->path,
-                        entry->tensor);
+            return fail(EMBED_BAD_FILE, "%s: lists tensor \"%.*s\" twice", index->path,
+                        utf8_shown(entry->tensor, strlen(entry->tensor)), entry->tensor);
         if (!checkpoint_find(checkpoint, entry->tensor, &found) ||
             strcmp(strrchr(safetensors_path(found.file), '/') + 1, entry->shard) != 0)
-            return fail(EMBED_BAD_FILE, "%s: tensor \"%s\" is not in %s, as it says",
-                        index->path, entry->tensor, entry->shard);
+            return fail(EMBED_BAD_FILE, "%s: tensor \"%.*s\" is not in %s, as it says",
+                        index->path, utf8_shown(entry->tensor, strlen(entry->tensor)),
+                        entry->tensor, entry->shard);
     }
     return EMBED_OK;
 }

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "formats/json_reader.h"
+#include "formats/unicode.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -38,12 +39,6 @@ struct header_parser {
 };
 
 /* ---- keys -------------------------------------------------------------------------------- */
-
-/* As much of a string as a message shows, for "%.*s". */
-static int shown(struct json_string string)
-{
-    return string.length < 64 ? (int)string.length : 64;
-}
 
 static embed_status add_key(struct key_list *list, struct json_string key)
 {
@@ -74,7 +69,8 @@ static embed_status check_keys(struct header_parser *parser, const char *object)
     for (size_t i = 1; i < list->count; i++)
         if (compare_keys(&list->keys[i - 1], &list->keys[i]) == 0)
             return fail(EMBED_BAD_FILE, "%s: \"%s\" has the key \"%.*s\" twice", parser->path,
-                        object, shown(list->keys[i]), list->keys[i].data);
+                        object, utf8_shown(list->keys[i].data, list->keys[i].length),
+                        list->keys[i].data);
     list->count = 0;
     return EMBED_OK;
 }
@@ -113,7 +109,7 @@ static embed_status read_dtype(struct header_parser *parser, struct safetensors_
         }
     }
     return fail(EMBED_BAD_FILE, "%s: tensor \"%s\": unknown dtype \"%.*s\"", parser->path,
-                tensor->name, shown(name), name.data);
+                tensor->name, utf8_shown(name.data, name.length), name.data);
 }
 
 static embed_status read_shape(struct header_parser *parser, struct safetensors_tensor *tensor)

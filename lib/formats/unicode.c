@@ -50,6 +50,15 @@ size_t utf8_encode(char out[4], uint32_t code)
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)out);
 }
 
+int utf8_shown(const char *text, size_t length)
+{
+    enum { MOST = 64 };
+    if (length <= MOST) return (int)length;
+    int shown = MOST;
+    while (shown > MOST - 3 && is_continuation(text[shown])) shown--;
+    return shown;
+}
+
 size_t unicode_decompose(uint32_t out[UNICODE_MAX_DECOMPOSITION], uint32_t code)
 {
     utf8proc_int32_t parts[UNICODE_MAX_DECOMPOSITION];

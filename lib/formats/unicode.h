@@ -27,6 +27,11 @@ uint32_t utf8_decode_last(const char *text, size_t length);
 /* Writes 1 to 4 bytes and returns how many. `code` must not be a surrogate. */
 size_t utf8_encode(char out[4], uint32_t code);
 
+/* As much of a text as a message quotes, for "%.*s": 64 bytes, or up to 3 less where a
+ * character would be cut.
+ * What a file says may be of any length, and must not push out why it is refused. */
+int utf8_shown(const char *text, size_t length);
+
 /* Writes the full canonical decomposition of `code` (itself where it has none) and returns how
  * many code points that is. Hangul syllables become their jamo. */
 size_t unicode_decompose(uint32_t out[UNICODE_MAX_DECOMPOSITION], uint32_t code);
