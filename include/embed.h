@@ -77,7 +77,8 @@ typedef enum embed_status {
     EMBED_BUSY = 11,         /* refused: a queue is full, or all that a cache may hold is in use */
     EMBED_PENDING = 12,      /* a request is not completed yet */
     EMBED_EXPIRED = 13,      /* a request's deadline came before its turn */
-    EMBED_CANCELLED = 14,    /* by embed_ticket_cancel, or because its pool was closed */
+    EMBED_CANCELLED = 14,    /* by embed_ticket_cancel, by `done` of a generation, or because its pool
+                                was closed */
     EMBED_CLOSED = 15        /* refused: the pool is closed */
 } embed_status;
 
@@ -484,7 +485,8 @@ typedef struct embed_generated {
     embed_status status; /* not EMBED_OK: there is no text */
 } embed_generated;
 
-/* Begin with embed_model_get_generation: there are no defaults but the folder's. */
+/* Begin with embed_model_get_generation: there are no defaults but the folder's, and most zeros have a
+ * meaning of their own. */
 typedef struct embed_generate_options {
     size_t size;
     size_t max_tokens; /* of a source, special tokens included; 0: the model's own */
@@ -496,8 +498,9 @@ typedef struct embed_generate_options {
     size_t no_repeat_ngram_size; /* 0: any may repeat */
     embed_early_stopping early_stopping;
     /* Called as each summary ends, in any order, on the calling thread: text i's, valid during the
-     * call. NULL: not wanted. It must not use the instance. */
-    void (*done)(void *user, size_t i, const embed_generated *summary);
+     * call. NULL: not wanted. It must not use the instance. It returns 1 to go on; 0 calls the rest off:
+     * it is not called again, and the call returns EMBED_CANCELLED. */
+    int (*done)(void *user, size_t i, const embed_generated *summary);
     void *user;
 } embed_generate_options;
 
@@ -605,7 +608,9 @@ EMBED_API embed_status embed_pool_encode(embed_pool *pool, const embed_text *tex
                                          size_t capacity, embed_item *items);
 
 /* As embed_instance_generate, from any number of threads at once: waits for room in the queue and for
- * the result. options->done is called on threads of the pool's, two of which may call it at a time. */
+ * the result. options->done is called on threads of the pool's, two of which may call it at a time; where
+ * it calls the rest off, what is under way goes to its end without being told of, as where a ticket is
+ * cancelled. */
 EMBED_API embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size_t n,
                                            const embed_generate_options *options,
                                            embed_strings *out);

@@ -27,13 +27,23 @@ embed_status take_options(void *options, size_t size, const void *caller, const 
     return EMBED_OK;
 }
 
-embed_status give_struct(void *caller, const void *filled, size_t size, const char *what)
+embed_status check_struct(const void *caller, const char *function, const char *what)
 {
-    size_t given = 0;
-    if (caller != NULL) memcpy(&given, caller, sizeof given);
+    if (caller == NULL) return fail(EMBED_INVALID_ARGUMENT, "%s: %s is NULL", function, what);
+    size_t given;
+    memcpy(&given, caller, sizeof given);
     if (given < sizeof given || given > 4096)
-        return fail(EMBED_INVALID_ARGUMENT, "%s: NULL, or size not set with its EMBED_..._INIT",
-                    what);
+        return fail(EMBED_INVALID_ARGUMENT, "%s: the size of %s is %zu; set it with its EMBED_..._INIT",
+                    function, what, given);
+    return EMBED_OK;
+}
+
+embed_status give_struct(void *caller, const void *filled, size_t size, const char *function,
+                         const char *what)
+{
+    TRY(check_struct(caller, function, what));
+    size_t given;
+    memcpy(&given, caller, sizeof given);
     size_t copied = given < size ? given : size;
     memcpy((char *)caller + sizeof given, (const char *)filled + sizeof given,
            copied - sizeof given);

@@ -18,8 +18,16 @@
  * is, and a newer program may set only what we know. NULL: all defaults. */
 embed_status take_options(void *options, size_t size, const void *caller, const char *what);
 
-/* The other way: as much as the caller's struct has room for, its size left as it was. */
-embed_status give_struct(void *caller, const void *filled, size_t size, const char *what);
+/* The other way: as much as the caller's struct has room for, its size left as it was. `what` is the
+ * argument's name. */
+embed_status give_struct(void *caller, const void *filled, size_t size, const char *function,
+                         const char *what);
+/* Whether it can be given, before the work for it. */
+embed_status check_struct(const void *caller, const char *function, const char *what);
+
+#define CHECK_STRUCT(argument)   TRY(check_struct(argument, __func__, #argument))
+#define GIVE_STRUCT(argument, filled)                                                            \
+    give_struct(argument, &(filled), sizeof(filled), __func__, #argument)
 
 embed_status take_model_options(embed_model_options *all, const embed_model_options *options);
 

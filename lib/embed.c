@@ -82,7 +82,7 @@ embed_status embed_device_list(embed_device_info *out, size_t capacity, size_t *
     for (size_t i = 0; i < all && i < capacity; i++) {
         embed_device_info info = EMBED_DEVICE_INFO_INIT;
         TRY(i == 0 ? describe_cpu(&info) : backend_gpu_info(&info, (int)i - 1));
-        TRY(give_struct(place, &info, sizeof info, "embed_device_info"));
+        TRY(give_struct(place, &info, sizeof info, __func__, "an element of out"));
         place += out->size;
     }
     *count = all;
@@ -111,7 +111,7 @@ embed_status embed_model_get_info(const embed_model *model, embed_model_info *in
     REQUIRE(model);
     embed_model_info all = EMBED_MODEL_INFO_INIT;
     model_get_info(model, &all);
-    return give_struct(info, &all, sizeof all, "embed_model_info");
+    return GIVE_STRUCT(info, all);
 }
 
 embed_status embed_model_get_facts(const embed_model *model, embed_fact *out, size_t capacity,
@@ -196,7 +196,7 @@ embed_status embed_tokenize(const embed_model *model, const embed_text *texts, s
     embed_status status = spans != NULL && tokens.offsets != NULL ? EMBED_OK : EMBED_OUT_OF_MEMORY;
     if (status == EMBED_OK)
         status = tokenize_all(&tokens, model, texts, n, all.max_tokens, batch, spans);
-    if (status == EMBED_OK) status = give_struct(out, &tokens, sizeof tokens, "embed_tokens");
+    if (status == EMBED_OK) status = GIVE_STRUCT(out, tokens);
     token_batch_destroy(batch);
     memory_free(spans);
     if (status != EMBED_OK) embed_tokens_free(&tokens);
@@ -236,7 +236,7 @@ embed_status embed_plan(const char *folder, const embed_model_options *model_opt
     TRY(take_model_options(&model_all, model_options));
     TRY(take_instance_options(&instance_all, instance_options));
     TRY(plan_folder(&memory, folder, &model_all, &instance_all));
-    return give_struct(estimate, &memory, sizeof memory, "embed_memory");
+    return GIVE_STRUCT(estimate, memory);
 }
 
 embed_status embed_instance_create(embed_instance **instance, embed_model *model,
@@ -297,5 +297,5 @@ embed_status embed_instance_get_memory(const embed_instance *instance, embed_mem
     REQUIRE(instance);
     embed_memory all = EMBED_MEMORY_INIT;
     instance_get_memory(instance, &all);
-    return give_struct(memory, &all, sizeof all, "embed_memory");
+    return GIVE_STRUCT(memory, all);
 }

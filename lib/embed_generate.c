@@ -12,23 +12,22 @@ embed_status embed_model_get_generation(const embed_model *model, embed_generate
     REQUIRE(model);
     embed_generate_options all;
     TRY(take_generation(&all, model));
-    return give_struct(options, &all, sizeof all, "embed_generate_options");
+    return GIVE_STRUCT(options, all);
 }
 
 embed_status embed_instance_generate(embed_instance *instance, const embed_text *texts, size_t n,
                                      const embed_generate_options *options, embed_strings *out)
 {
     REQUIRE(instance);
-    REQUIRE(out);
+    CHECK_STRUCT(out);
     const embed_model *model = instance_model(instance);
     embed_generate_options all;
     embed_strings strings = EMBED_STRINGS_INIT;
     TRY(take_generate(&all, options, model, instance_limits(instance)->K,
                       instance_max_length(instance), texts, n));
-    TRY(give_struct(out, &strings, sizeof strings, "embed_strings"));
-    if (n == 0) return EMBED_OK;
+    if (n == 0) return GIVE_STRUCT(out, strings);
     embed_status status = instance_generate(instance, texts, n, &all, &strings);
-    if (strings.items != NULL) give_struct(out, &strings, sizeof strings, "embed_strings");
+    if (strings.items != NULL) TRY(GIVE_STRUCT(out, strings));
     return status;
 }
 

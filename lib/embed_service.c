@@ -29,7 +29,9 @@ embed_status embed_pool_create(embed_pool **pool, embed_model *const *models, si
     REQUIRE(pool);
     REQUIRE(models);
     if (n == 0) return fail(EMBED_INVALID_ARGUMENT, "a pool needs a model");
-    for (size_t i = 0; i < n; i++) REQUIRE(models[i]);
+    for (size_t i = 0; i < n; i++)
+        if (models[i] == NULL)
+            return fail(EMBED_INVALID_ARGUMENT, "embed_pool_create: models[%zu] is NULL", i);
     embed_pool_options all;
     TRY(take_pool_options(&all, options));
     return pool_create(pool, models, n, &all);
@@ -58,14 +60,13 @@ embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size
                                  const embed_generate_options *options, embed_strings *out)
 {
     REQUIRE(pool);
-    REQUIRE(out);
+    CHECK_STRUCT(out);
     embed_generate_options all;
     embed_strings strings = EMBED_STRINGS_INIT;
     TRY(take_pool_generate(&all, options, pool, texts, n));
-    TRY(give_struct(out, &strings, sizeof strings, "embed_strings"));
-    if (n == 0) return EMBED_OK;
+    if (n == 0) return GIVE_STRUCT(out, strings);
     embed_status status = pool_generate(pool, texts, n, &all, &strings);
-    if (strings.items != NULL) give_struct(out, &strings, sizeof strings, "embed_strings");
+    if (strings.items != NULL) TRY(GIVE_STRUCT(out, strings));
     return status;
 }
 
@@ -86,13 +87,12 @@ static embed_status submit_for_summaries(embed_pool *pool, embed_request *given,
                                          struct request **ticket)
 {
     embed_generate_options all;
-    const embed_strings none = EMBED_STRINGS_INIT;
     if (given->options != NULL || given->out != NULL || given->items != NULL)
         return fail(EMBED_INVALID_ARGUMENT,
                     "a request has options, out or items, which are for embeddings; this model "
                     "generates: it takes generate and strings");
     TRY(take_pool_generate(&all, given->generate, pool, given->texts, given->n));
-    TRY(give_struct(given->strings, &none, sizeof none, "embed_request's strings"));
+    TRY(check_struct(given->strings, "embed_pool_submit", "request->strings"));
     given->generate = &all;
     return pool_submit(pool, given, 0, ticket);
 }
@@ -139,7 +139,7 @@ embed_status embed_pool_get_memory(const embed_pool *pool, embed_memory *memory)
     REQUIRE(pool);
     embed_memory all = EMBED_MEMORY_INIT;
     pool_get_memory(pool, &all);
-    return give_struct(memory, &all, sizeof all, "embed_memory");
+    return GIVE_STRUCT(memory, all);
 }
 
 embed_status embed_pool_close(embed_pool *pool, unsigned drain_milliseconds)
@@ -161,7 +161,7 @@ embed_status embed_pool_get_metrics(const embed_pool *pool, embed_metrics *metri
     REQUIRE(pool);
     embed_metrics all = EMBED_METRICS_INIT;
     pool_get_metrics(pool, &all);
-    return give_struct(metrics, &all, sizeof all, "embed_metrics");
+    return GIVE_STRUCT(metrics, all);
 }
 
 /* ---- cache --------------------------------------------------------------------------------- */
@@ -210,7 +210,7 @@ embed_status embed_cache_get_metrics(const embed_cache *cache, embed_cache_metri
     REQUIRE(cache);
     embed_cache_metrics all = EMBED_CACHE_METRICS_INIT;
     cache_get_metrics(cache, &all);
-    return give_struct(metrics, &all, sizeof all, "embed_cache_metrics");
+    return GIVE_STRUCT(metrics, all);
 }
 
 void embed_cache_destroy(embed_cache *cache)

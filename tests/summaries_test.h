@@ -136,4 +136,60 @@ static inline bool is_same_summary(const struct opened *opened, const embed_gene
     return same;
 }
 
+/* ---- called off ---------------------------------------------------------------------------- */
+
+struct caller_off {
+    size_t calls, last; /* the call that ends it */
+};
+
+static inline int call_off(void *user, size_t i, const embed_generated *summary)
+{
+    struct caller_off *caller = user;
+    (void)i;
+    (void)summary;
+    return ++caller->calls < caller->last;
+}
+
+/* `done` ends a call of n texts while others are under way, and is not called again; the instance then
+ * gives the same summaries as ever, also with another number of beams, and where a slot stays free in
+ * which one was dropped. */
+static inline void check_called_off(const char *name, size_t documents, size_t n)
+{
+    size_t few = documents - 1;
+    struct summary_vectors vectors = summary_vectors_load(name);
+    struct opened opened = open_for_summaries(vectors.folder, 1, documents);
+    embed_text *texts = texts_of(&vectors.documents);
+    embed_generate_options beams = vectors.settings[0];
+    assert_true(beams.num_beams > 1);
+    embed_generate_options greedy = beams;
+    greedy.num_beams = 1;
+    embed_strings of_beams = summarize(&opened, texts, few, &beams);
+    embed_strings of_greedy = summarize(&opened, texts, few, &greedy);
+    for (size_t last = 1; last <= n; last += last < 4 ? 1 : 10) {
+        struct caller_off caller = {0, last};
+        embed_generate_options options = beams;
+        embed_generated mine;
+        embed_strings out = {sizeof out, &mine, 7};
+        options.done = call_off;
+        options.user = &caller;
+        assert_int_equal(embed_instance_generate(opened.instance, texts, n, &options, &out),
+                         EMBED_CANCELLED);
+        assert_string_equal(embed_error_message(), "the generation was called off by its `done`");
+        assert_int_equal(caller.calls, last);
+        assert_true(out.items == &mine && out.count == 7);
+        const embed_strings *wanted = last % 2 == 1 ? &of_greedy : &of_beams;
+        out = summarize(&opened, texts, few, last % 2 == 1 ? &greedy : &beams);
+        for (size_t i = 0; i < few; i++) {
+            assert_string_equal(out.items[i].text, wanted->items[i].text);
+            assert_true(out.items[i].score == wanted->items[i].score);
+        }
+        embed_strings_free(&out);
+    }
+    embed_strings_free(&of_beams);
+    embed_strings_free(&of_greedy);
+    free(texts);
+    close_model(&opened);
+    summary_vectors_free(&vectors);
+}
+
 #endif

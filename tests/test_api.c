@@ -69,7 +69,8 @@ static void test_null_arguments(void **state)
     assert_fails(embed_model_open(NULL, TINY, NULL), EMBED_INVALID_ARGUMENT, "model is NULL");
     assert_fails(embed_model_open(&m, NULL, NULL), EMBED_INVALID_ARGUMENT, "folder is NULL");
     assert_fails(embed_model_get_info(NULL, NULL), EMBED_INVALID_ARGUMENT, "model is NULL");
-    assert_fails(embed_model_get_info(model, NULL), EMBED_INVALID_ARGUMENT, "embed_model_info");
+    assert_fails(embed_model_get_info(model, NULL), EMBED_INVALID_ARGUMENT,
+                 "embed_model_get_info: info is NULL");
     assert_fails(embed_instance_create(NULL, model, NULL), EMBED_INVALID_ARGUMENT, "instance");
     assert_fails(embed_instance_create(&i, NULL, NULL), EMBED_INVALID_ARGUMENT, "model is NULL");
     assert_fails(embed_instance_encode(NULL, &text, 1, NULL, row, WIDTH, NULL),
@@ -82,10 +83,10 @@ static void test_null_arguments(void **state)
                  EMBED_INVALID_ARGUMENT, "out is NULL");
     assert_fails(embed_tokenize(NULL, &text, 1, NULL, &tokens), EMBED_INVALID_ARGUMENT, "model");
     assert_fails(embed_tokenize(model, &text, 1, NULL, NULL), EMBED_INVALID_ARGUMENT,
-                 "embed_tokens");
+                 "embed_tokenize: out is NULL");
     assert_fails(embed_device_list(NULL, 0, NULL), EMBED_INVALID_ARGUMENT, "count is NULL");
     assert_fails(embed_instance_get_memory(instance, NULL), EMBED_INVALID_ARGUMENT,
-                 "embed_memory");
+                 "embed_instance_get_memory: memory is NULL");
     embed_model_close(NULL);
     embed_instance_destroy(NULL);
     embed_tokens_free(NULL);
@@ -109,6 +110,10 @@ static void test_struct_sizes(void **state)
     later.unknown = 1;
     assert_fails(embed_model_open(&m, TINY, &later.known), EMBED_INVALID_ARGUMENT, "does not know");
     assert_null(m);
+
+    embed_model_info unset = {0};
+    assert_fails(embed_model_get_info(model, &unset), EMBED_INVALID_ARGUMENT,
+                 "embed_model_get_info: the size of info is 0");
 
     embed_model_info info = EMBED_MODEL_INFO_INIT; /* an earlier one, which knew the family only */
     info.size = offsetof(embed_model_info, device);

@@ -198,6 +198,14 @@ static void test_graphs_are_replayed(void **state)
     assert_int_equal(calls[1], calls[2]);
 }
 
+/* ---- called off ---------------------------------------------------------------------------- */
+
+static void test_called_off(void **state)
+{
+    (void)state;
+    check_called_off("tiny-bart", 4, 6);
+}
+
 int main(void)
 {
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);
@@ -207,6 +215,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_own_linear_layers, begin, end),
         cmocka_unit_test_setup_teardown(test_same_in_any_company, begin, end),
         cmocka_unit_test_setup_teardown(test_graphs_are_replayed, begin, end),
+        cmocka_unit_test_setup_teardown(test_called_off, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,10 +4,11 @@
 
 /* ---- the same summaries -------------------------------------------------------------------- */
 
-static void count_done(void *user, size_t i, const embed_generated *summary)
+static int count_done(void *user, size_t i, const embed_generated *summary)
 {
     atomic_uint *counts = user;
     if (check_summary(summary, 0, i) == NULL) atomic_fetch_add(&counts[i], 1);
+    return 1;
 }
 
 static void test_generate(void **state)
@@ -136,13 +137,14 @@ struct submitted {
     atomic_uint texts_done;
 };
 
-static void note_text(void *user, size_t i, const embed_generated *summary)
+static int note_text(void *user, size_t i, const embed_generated *summary)
 {
     struct submitted *submitted = user;
     (void)i;
     if (summary->text != NULL && atomic_load(&submitted->end.calls) == 0)
         atomic_fetch_add(&submitted->texts_done, 1);
     if (stops_texts != NULL) stop(stops_texts, EMBED_OK, "");
+    return 1;
 }
 
 static embed_status submit(struct submitted *submitted, embed_pool *pool, size_t first, size_t n,
@@ -376,7 +378,81 @@ static void test_close_cancels(void **state)
     stops_texts = NULL;
 }
 
+/* ---- called off ---------------------------------------------------------------------------- */
+
+static int call_off(void *user, size_t i, const embed_generated *summary)
+{
+    (void)i;
+    (void)summary;
+    return atomic_fetch_add((atomic_uint *)user, 1) < 2; /* the third call */
+}
+
+/* What waits is not begun, no more is told, and the pool goes on. */
+static void check_called_off(embed_pool *pool)
+{
+    atomic_uint calls = 0;
+    embed_generated mine;
+    embed_strings out = {sizeof out, &mine, 7};
+    embed_generate_options options = kinds[0];
+    options.done = call_off;
+    options.user = &calls;
+    size_t before = metrics_of(pool).batches;
+    assert_int_equal(embed_pool_generate(pool, texts, DOCUMENTS, &options, &out), EMBED_CANCELLED);
+    assert_string_equal(embed_error_message(), "the generation was called off by its `done`");
+    assert_int_equal(atomic_load(&calls), 3);
+    assert_true(out.items == &mine && out.count == 7);
+    assert_true(metrics_of(pool).batches - before < 20);
+
+    embed_ticket *ticket = NULL;
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = DOCUMENTS;
+    request.generate = &options;
+    request.strings = &out;
+    atomic_store(&calls, 0);
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(ticket, EMBED_WAIT_FOREVER), EMBED_CANCELLED);
+    embed_ticket_free(ticket);
+    assert_int_equal(atomic_load(&calls), 3);
+    assert_true(out.items == &mine && out.count == 7);
+    assert_true(metrics_of(pool).batches - before < 40);
+
+    assert_int_equal(embed_pool_generate(pool, texts, DOCUMENTS, &kinds[1], &out), EMBED_OK);
+    assert_summaries(&out, 1, 0, DOCUMENTS);
+    embed_strings_free(&out);
+}
+
+static void test_called_off(void **state)
+{
+    (void)state;
+    embed_pool *pool = create_small(0);
+    for (int round = 0; round < 5; round++) check_called_off(pool);
+    embed_pool_destroy(pool);
+}
+
 /* ---- wrong calls --------------------------------------------------------------------------- */
+
+/* A failure that shows once the work is begun leaves alone what the caller has in `out`. */
+static void assert_untouched(embed_pool *pool, const embed_text *wrong, size_t n)
+{
+    embed_generated mine;
+    embed_strings out = {sizeof out, &mine, 7};
+    embed_instance *instance = NULL;
+    embed_ticket *ticket = NULL;
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = wrong;
+    request.n = n;
+    request.strings = &out;
+    assert_int_equal(embed_instance_create(&instance, model, NULL), EMBED_OK);
+    assert_int_equal(embed_instance_generate(instance, wrong, n, NULL, &out),
+                     EMBED_INVALID_ARGUMENT);
+    assert_true(out.items == &mine && out.count == 7);
+    assert_int_equal(embed_pool_generate(pool, wrong, n, NULL, &out), EMBED_INVALID_ARGUMENT);
+    assert_true(out.items == &mine && out.count == 7);
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_INVALID_ARGUMENT);
+    assert_true(out.items == &mine && out.count == 7);
+    embed_instance_destroy(instance);
+}
 
 static void test_wrong_calls(void **state)
 {
@@ -401,6 +477,7 @@ static void test_wrong_calls(void **state)
     assert_int_equal(embed_pool_generate(pool, of_ids, 2, NULL, &out), EMBED_INVALID_ARGUMENT);
     assert_non_null(strstr(embed_error_message(), "text 1"));
     assert_null(out.items);
+    assert_untouched(pool, of_ids, 2);
 
     embed_request request = EMBED_REQUEST_INIT;
     request.texts = texts;
@@ -455,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_full_queue),
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_close_cancels),
+        cmocka_unit_test(test_called_off),
         cmocka_unit_test(test_wrong_calls),
     };
     return cmocka_run_group_tests(tests, open_tiny_bart, close_tiny_bart);

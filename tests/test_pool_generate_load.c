@@ -35,11 +35,12 @@ struct flight {
     atomic_uint texts_done, ended;
 };
 
-static void count_text(void *flight, size_t i, const embed_generated *summary)
+static int count_text(void *flight, size_t i, const embed_generated *summary)
 {
     (void)i;
     (void)summary;
     atomic_fetch_add(&((struct flight *)flight)->texts_done, 1);
+    return 1;
 }
 
 static void count_end(void *flight, embed_status status, const char *message)

@@ -156,6 +156,14 @@ static void test_folder_settings(void **state)
     }
 }
 
+/* ---- called off ------------------------------------------------------------------------- */
+
+static void test_called_off(void **state)
+{
+    (void)state;
+    check_called_off("tiny-bart", 7, 24);
+}
+
 int main(void)
 {
     tested.dtype = EMBED_DTYPE_F32;
@@ -163,6 +171,7 @@ int main(void)
         cmocka_unit_test(test_many_in_a_call),  cmocka_unit_test(test_one_at_a_time),
         cmocka_unit_test(test_few_slots),       cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bf16),            cmocka_unit_test(test_folder_settings),
+        cmocka_unit_test(test_called_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

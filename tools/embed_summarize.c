@@ -38,6 +38,7 @@ typedef struct summarizing {
     uint64_t truncated;
     uint64_t invalid;
     uint64_t not_finite;
+    bool failed; /* to write */
 } summarizing;
 
 /* ---- lines of output -----------------------------------------------------------------------
@@ -120,7 +121,7 @@ static bool write_lines(summarizing *s)
 }
 
 /* Called by the library as a summary ends. */
-static void on_summary(void *user, size_t i, const embed_generated *summary)
+static int on_summary(void *user, size_t i, const embed_generated *summary)
 {
     summarizing *s = user;
     const line_block *block = s->block;
@@ -128,12 +129,12 @@ static void on_summary(void *user, size_t i, const embed_generated *summary)
     s->lines[i] = s->settings->jsonl_field != NULL ? json_line(summary, index)
                                                    : plain_line(summary, s->settings->scores);
     count_summary(s, summary, index + 1);
-    /* The rest of the block may take hours, and there is no way to call it off. The output's
-     * file is removed on exit. */
-    if (!write_lines(s)) exit(EXIT_FAILURE);
+    s->failed = !write_lines(s);
+    if (s->failed) return 0; /* the rest of the block may take hours */
     uint64_t block_bytes = block->bytes - s->block_start;
     progress_add(&s->progress, 1, summary->tokens,
                  s->block_start + block_bytes * s->done / block->count);
+    return 1;
 }
 
 /* The next block of documents; its count is 0 where there is none. */
@@ -157,9 +158,10 @@ static bool summarize_block(summarizing *s)
     embed_strings strings = EMBED_STRINGS_INIT;
     embed_status status = embed_instance_generate(s->instance, s->block->texts, s->block->count,
                                                   &s->options, &strings);
+    embed_strings_free(&strings);
+    if (s->failed) return false; /* what failed has been told */
     if (status != EMBED_OK && status != EMBED_NOT_FINITE)
         return tool_error("%s", embed_error_message());
-    embed_strings_free(&strings);
     return true;
 }
 
@@ -209,6 +211,7 @@ static bool open_all(summarizing *s)
     const tool_settings *settings = s->settings;
     embed_strings none = EMBED_STRINGS_INIT;
     if (!lines_open(&s->reader, settings->operand_count > 0 ? settings->operands[0] : NULL) ||
+        !files_are_distinct(&s->reader, settings->output, NULL) ||
         !output_open(&s->output, settings->output) || !tool_open_model(&s->model, settings) ||
         !set_options(s) || !tool_create_instance(&s->instance, s->model, settings))
         return false;

@@ -58,17 +58,21 @@ static embed_status end_document(void *argument, const struct generator_result *
     bool is_last;
     TRY(summaries_end_piece(&g->summaries, result, g->instance->model->tokenizer, &is_last));
     const embed_generated *item = &g->summaries.items[result->text];
-    if (is_last && g->options->done != NULL && (item->status == EMBED_OK || !may_retry(g->instance)))
-        g->options->done(g->options->user, result->text, item);
+    if (is_last && (item->status == EMBED_OK || !may_retry(g->instance)))
+        TRY(summaries_tell(g->options, result->text, item));
     return EMBED_OK;
 }
 
-static embed_status generate_all(struct generate *g)
+static embed_status generate_all(struct generate *g, size_t *not_finite)
 {
     g->ids = memory_allocate(g->options->max_tokens, sizeof *g->ids, "a piece of a text");
     if (g->ids == NULL) return EMBED_OUT_OF_MEMORY;
     const struct generator_feed feed = {g, next_document, end_document};
-    return generator_run(g->instance->generator, &feed);
+    TRY(generator_run(g->instance->generator, &feed));
+    *not_finite = summaries_count_not_finite(&g->summaries);
+    if (*not_finite == 0 || !may_retry(g->instance)) return EMBED_OK;
+    return retry_summaries_f32(g->instance->model, g->texts, g->summaries.n, g->options,
+                               g->summaries.items, not_finite);
 }
 
 embed_status instance_generate(struct embed_instance *instance, const embed_text *texts, size_t n,
@@ -77,15 +81,13 @@ embed_status instance_generate(struct embed_instance *instance, const embed_text
     struct generate g = {.instance = instance, .texts = texts, .options = options,
                          .rules = summaries_rules(options, instance->model)};
     TRY(summaries_create(&g.summaries, n));
-    embed_status status = generate_all(&g);
+    size_t not_finite = 0;
+    embed_status status = generate_all(&g, &not_finite);
     memory_free(g.ids);
     if (status != EMBED_OK) {
         summaries_free(&g.summaries);
         return status;
     }
-    size_t not_finite = summaries_count_not_finite(&g.summaries);
-    if (not_finite > 0 && may_retry(instance))
-        not_finite = retry_summaries_f32(instance->model, texts, n, options, g.summaries.items);
     summaries_give(&g.summaries, strings);
     if (not_finite > 0)
         return fail(EMBED_NOT_FINITE, "%zu of %zu summaries met NaN or infinity", not_finite, n);

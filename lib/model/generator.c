@@ -63,6 +63,19 @@ size_t generator_staging_bytes(const struct instance_plan *plan)
     return staging_place(&none, NULL, plan);
 }
 
+/* On the device no slot is running from now on. Zeros are zeros, whether floats or states. */
+static embed_status stop_slots(struct generator *generator)
+{
+    struct backend *backend = generator->instance->model->backend;
+    size_t P = generator->instance->plan.limits.D;
+    float *zeros = memory_allocate(P, sizeof *zeros, "a generator");
+    if (zeros == NULL) return EMBED_OUT_OF_MEMORY;
+    embed_status status = backend->weight_store(backend, generator->cache.beams.states,
+                                                WEIGHT_VECTOR, zeros, 0, 1, P);
+    memory_free(zeros);
+    return status;
+}
+
 static embed_status create_cache(struct generator *generator)
 {
     struct embed_instance *instance = generator->instance;
@@ -78,13 +91,7 @@ static embed_status create_cache(struct generator *generator)
     decoder_activations_place(&generator->activations, instance->activations, config, element,
                               P * K, K);
 
-    /* No slot is running. Zeros are zeros, whether floats or states. */
-    float *zeros = memory_allocate(P, sizeof *zeros, "a generator");
-    if (zeros == NULL) return EMBED_OUT_OF_MEMORY;
-    embed_status status = backend->weight_store(backend, generator->cache.beams.states,
-                                                WEIGHT_VECTOR, zeros, 0, 1, P);
-    memory_free(zeros);
-    return status;
+    return stop_slots(generator);
 }
 
 static embed_status fill(struct generator *generator)
@@ -268,11 +275,20 @@ static embed_status end_documents(struct generator *generator, const struct gene
     return EMBED_OK;
 }
 
+/* What a run left under way that failed or was called off: in a queue, free slots may take steps too. */
+static embed_status drop_documents(struct generator *generator)
+{
+    size_t P = generator->instance->plan.limits.D, p = 0;
+    while (p < P && !generator->slots[p].is_busy) p++;
+    if (p < P) TRY(stop_slots(generator));
+    for (; p < P; p++) generator->slots[p].is_busy = false;
+    return EMBED_OK;
+}
+
 embed_status generator_run(struct generator *generator, const struct generator_feed *feed)
 {
     const struct chunk_work work = {generator, compute_steps, deliver_nothing};
-    for (size_t p = 0; p < generator->instance->plan.limits.D; p++)
-        generator->slots[p].is_busy = false; /* also after a failure */
+    TRY(drop_documents(generator));
     for (;;) {
         TRY(take_documents(generator, feed));
         TRY(encode_sources(generator));

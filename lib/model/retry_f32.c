@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "model/finite.h"
+#include "model/summaries.h"
 
 static embed_status open_f32(struct embed_instance **instance, const struct embed_model *model,
                              const embed_instance_options *options)
@@ -55,9 +56,11 @@ static embed_status open_f32_for_one(struct embed_instance **instance,
     return open_f32(instance, model, &options);
 }
 
-size_t retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
-                           const embed_generate_options *options, embed_generated *items)
+embed_status retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
+                                 const embed_generate_options *options, embed_generated *items,
+                                 size_t *not_finite)
 {
+    embed_status status = EMBED_OK;
     struct embed_instance *instance = NULL;
     embed_generate_options quiet = *options;
     size_t left = 0, tried = 0;
@@ -65,7 +68,7 @@ size_t retry_summaries_f32(const struct embed_model *model, const embed_text *te
     if (open_f32_for_one(&instance, model, options->num_beams, options->max_length) != EMBED_OK)
         log_message(EMBED_LOG_WARNING, "summaries met NaN or infinity, and FP32 cannot be tried: %s",
                     error_message());
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && status == EMBED_OK; i++) {
         embed_strings again = EMBED_STRINGS_INIT;
         if (items[i].status != EMBED_NOT_FINITE) continue;
         if (instance != NULL &&
@@ -74,13 +77,14 @@ size_t retry_summaries_f32(const struct embed_model *model, const embed_text *te
         memory_free(again.items);
         left += items[i].status == EMBED_NOT_FINITE;
         tried++;
-        if (options->done != NULL) options->done(options->user, i, &items[i]);
+        status = summaries_tell(options, i, &items[i]);
     }
     instance_destroy(instance);
     log_message(EMBED_LOG_WARNING,
                 "%zu summaries met NaN or infinity on %s; %zu of them were written in FP32 on the CPU",
                 tried, model->backend->device_name, tried - left);
-    return left;
+    *not_finite = left;
+    return status;
 }
 
 struct retry {

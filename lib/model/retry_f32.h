@@ -12,9 +12,10 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
                  const struct row_places *rows, embed_item *items, size_t not_finite);
 
 /* Likewise those of the n summaries whose status is EMBED_NOT_FINITE; calls options->done for each of
- * them. Returns how many still have it. */
-size_t retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
-                           const embed_generate_options *options, embed_generated *items);
+ * them. *not_finite: how many still have it. EMBED_CANCELLED where `done` calls the rest off. */
+embed_status retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
+                                 const embed_generate_options *options, embed_generated *items,
+                                 size_t *not_finite);
 
 /* Likewise a document of a generator: `ended` is called with what becomes of it, with its text and piece.
  * A failure is not one of the document's: FP32 could not be tried. */

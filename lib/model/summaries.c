@@ -146,6 +146,13 @@ embed_status summaries_end_piece(struct summaries *summaries, const struct gener
     return *is_last ? end_summary(&summaries->items[result->text], summary) : EMBED_OK;
 }
 
+embed_status summaries_tell(const embed_generate_options *options, size_t i,
+                            const embed_generated *summary)
+{
+    if (options->done == NULL || options->done(options->user, i, summary) != 0) return EMBED_OK;
+    return fail(EMBED_CANCELLED, "the generation was called off by its `done`");
+}
+
 /* ---- all of them --------------------------------------------------------------------------- */
 
 embed_status summaries_create(struct summaries *summaries, size_t n)

@@ -144,6 +144,10 @@ static inline bool pool_is_done(const struct embed_pool *pool)
 struct request *pool_drop_all(struct embed_pool *pool, embed_status status);
 void pool_complete(struct embed_pool *pool, struct request *list);
 
+/* With the lock: ends a request that is under way with `status` and this thread's message. What waits of
+ * it is not computed; true: it is to be completed. */
+bool pool_call_off(struct embed_pool *pool, struct request *request, embed_status status);
+
 /* Is this thread within a `done` of the pool's requests? There it must not wait for the pool. */
 bool pool_is_completing(const struct embed_pool *pool);
 

@@ -8,6 +8,7 @@
 #include "service/member.h"
 #include "service/pool.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,8 @@ struct call {
     struct embed_pool *pool;
     embed_request whole; /* as if it were one; nothing waits for `done` */
     embed_generated *summaries; /* (n), where summaries are wanted */
+    const embed_generate_options *generate; /* of which `done` is the caller's; whole's is tell() */
+    atomic_bool is_called_off;
     struct piece under_way[2 * MOST_INSTANCES + 2]; /* a ring, of which `most` are used */
     size_t most, first, count;
     size_t not_finite;
@@ -76,6 +79,12 @@ static embed_status submit_piece(struct call *call, struct piece *piece, size_t 
     return pool_submit(call->pool, &request, first, &piece->request);
 }
 
+static void cancel_all(struct call *call)
+{
+    for (size_t i = 0; i < call->count; i++)
+        pool_cancel(call->pool, call->under_way[(call->first + i) % call->most].request);
+}
+
 static void submit_pieces(struct call *call)
 {
     size_t n = call->whole.n, tokens = 256, texts = 1, count = 0; /* the first piece is small: texts */
@@ -87,8 +96,12 @@ static void submit_pieces(struct call *call)
         tokens = request_tokens(piece->request);
         texts = count;
         if (++call->count == call->most) finish_oldest(call);
+        if (atomic_load(&call->is_called_off)) break;
     }
-    while (call->count > 0) finish_oldest(call);
+    while (call->count > 0) {
+        if (atomic_load(&call->is_called_off)) cancel_all(call);
+        finish_oldest(call);
+    }
 }
 
 static embed_status run(struct call *call, const char *not_finite)
@@ -96,6 +109,8 @@ static embed_status run(struct call *call, const char *not_finite)
     call->most = 2 * call->pool->member_count;
     call->whole.wait_for_room = 1;
     submit_pieces(call);
+    if (atomic_load(&call->is_called_off)) /* and not what became of the oldest piece by that */
+        return fail(EMBED_CANCELLED, "the generation was called off by its `done`");
     if (call->status != EMBED_OK) return fail(call->status, "%s", call->message);
     if (call->not_finite > 0)
         return fail(EMBED_NOT_FINITE, not_finite, call->not_finite, call->whole.n);
@@ -114,13 +129,27 @@ embed_status pool_encode(struct embed_pool *pool, const embed_text *texts, size_
     return run(&call, "%zu of %zu embeddings hold NaN or infinity");
 }
 
+/* The caller's `done`, which is of all pieces: once one of them was called off, so are the others. */
+static int tell(void *user, size_t i, const embed_generated *summary)
+{
+    struct call *call = user;
+    if (atomic_load(&call->is_called_off)) return 0;
+    if (call->generate->done(call->generate->user, i, summary) != 0) return 1;
+    atomic_store(&call->is_called_off, true);
+    return 0;
+}
+
 embed_status pool_generate(struct embed_pool *pool, const embed_text *texts, size_t n,
                            const embed_generate_options *options, embed_strings *strings)
 {
     struct call call = {.pool = pool, .whole = EMBED_REQUEST_INIT};
     call.whole.texts = texts;
     call.whole.n = n;
-    call.whole.generate = options;
+    embed_generate_options mine = *options;
+    if (options->done != NULL) mine.done = tell;
+    mine.user = &call;
+    call.generate = options;
+    call.whole.generate = &mine;
     call.summaries = memory_allocate(n, sizeof *call.summaries, "summaries");
     if (call.summaries == NULL) return EMBED_OUT_OF_MEMORY;
     embed_status status = run(&call, "%zu of %zu summaries met NaN or infinity");

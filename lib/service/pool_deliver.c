@@ -30,6 +30,16 @@ void pool_complete(struct embed_pool *pool, struct request *list)
     completing = before;
 }
 
+bool pool_call_off(struct embed_pool *pool, struct request *request, embed_status status)
+{
+    if (!request->is_queued) {
+        request_note(request, status);
+        return false;
+    }
+    pthread_cond_broadcast(&pool->room);
+    return request_queue_drop(&pool->queue, request, status);
+}
+
 struct request *pool_drop_all(struct embed_pool *pool, embed_status status)
 {
     struct request *ended = NULL;
@@ -132,8 +142,12 @@ static void tell(struct embed_pool *pool, const struct batch *batch)
         return;
     const struct embed_pool *before = completing;
     completing = pool;
-    request_tell(document->request, document->first);
+    embed_status status = request_tell(document->request, document->first);
     completing = before;
+    if (status == EMBED_OK) return;
+    pthread_mutex_lock(&pool->lock);
+    pool_call_off(pool, document->request, status); /* not complete yet: the batch is part of it */
+    pthread_mutex_unlock(&pool->lock);
 }
 
 void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *batch)

@@ -180,12 +180,7 @@ void pool_cancel(struct embed_pool *pool, struct request *request)
     bool is_under_way = request->is_queued || request->computing > 0;
     embed_status status =
         is_under_way ? fail(EMBED_CANCELLED, "the request was cancelled") : EMBED_OK;
-    if (request->is_queued) {
-        if (request_queue_drop(&pool->queue, request, status)) ended = request;
-        pthread_cond_broadcast(&pool->room);
-    } else if (is_under_way) {
-        request_note(request, status);
-    }
+    if (is_under_way && pool_call_off(pool, request, status)) ended = request;
     pool->cancelling++;
     pthread_mutex_unlock(&pool->lock);
     pool_complete(pool, ended);

@@ -30,9 +30,9 @@ struct request_summaries {
     struct summaries of_texts;
     struct generation_rules rules;
     size_t number; /* of the first text, for `done` */
-    void (*done)(void *user, size_t i, const embed_generated *summary);
-    void *user;
-    embed_strings *strings; /* the caller's */
+    embed_generate_options options; /* of which `done` is called */
+    atomic_bool is_called_off;      /* by `done`, which is not called again */
+    embed_strings *strings;         /* the caller's */
 };
 
 /* A ticket is the caller's hold on a request: the same thing by another name. */
@@ -109,7 +109,7 @@ embed_status request_end_document(struct request *request, size_t i,
                                   const struct tokenizer *tokenizer, bool *is_last);
 
 /* Tells the caller of the summary that document i was the last of. Before the document counts as ended
- * in the pool: `done` of the request comes after it. */
-void request_tell(const struct request *request, size_t i);
+ * in the pool: `done` of the request comes after it. EMBED_CANCELLED where the caller calls the rest off. */
+embed_status request_tell(const struct request *request, size_t i);
 
 #endif

@@ -78,8 +78,8 @@ embed_status request_create_summaries(struct request *request, const embed_reque
     request->summaries = summaries;
     summaries->rules = summaries_rules(options, model);
     summaries->number = number;
-    summaries->done = options->done;
-    summaries->user = options->user;
+    summaries->options = *options;
+    atomic_init(&summaries->is_called_off, false);
     summaries->strings = given->strings;
     TRY(summaries_create(&summaries->of_texts, given->n));
     return tokenize(request, given, model, batch);
@@ -104,10 +104,13 @@ embed_status request_end_document(struct request *request, size_t i,
     return summaries_end_piece(&request->summaries->of_texts, &mine, tokenizer, is_last);
 }
 
-void request_tell(const struct request *request, size_t i)
+embed_status request_tell(const struct request *request, size_t i)
 {
-    const struct request_summaries *summaries = request->summaries;
+    struct request_summaries *summaries = request->summaries;
     size_t text = request->texts[i].summary;
-    if (summaries->done != NULL)
-        summaries->done(summaries->user, summaries->number + text, &summaries->of_texts.items[text]);
+    if (atomic_load(&summaries->is_called_off)) return EMBED_OK;
+    embed_status status = summaries_tell(&summaries->options, summaries->number + text,
+                                         &summaries->of_texts.items[text]);
+    if (status != EMBED_OK) atomic_store(&summaries->is_called_off, true);
+    return status;
 }

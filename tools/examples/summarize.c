@@ -11,14 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void on_summary(void *user, size_t i, const embed_generated *summary)
+static int on_summary(void *user, size_t i, const embed_generated *summary)
 {
     size_t *ended = user;
     ++*ended;
-    if (summary->status != EMBED_OK) return;
+    if (summary->status != EMBED_OK) return 1;
     printf("text %zu: %s\n", i + 1, summary->text);
     printf("  %zu of %s tokens read, %zu written, score %.4f\n", summary->source_tokens,
            summary->truncated ? "more" : "all", summary->tokens, summary->score);
+    return 1; /* 0 would call the others off */
 }
 
 static embed_status summarize(embed_model *model, const embed_text *texts, size_t n)
