@@ -23,14 +23,19 @@ static void test_version_and_help(void **state)
         assert_non_null(strstr(of.out, "usage: embed "));
         assert_non_null(strstr(of.out, "\nexample: "));
         assert_non_null(strstr(of.out, "--help"));
-        program_result same = run_well(WORDS("embed", commands[i], "--help"), NULL, 0);
-        assert_string_equal(of.out, same.out);
+        for (int brief = 0; brief < 2; brief++) {
+            program_result same =
+                run_well(WORDS("embed", commands[i], brief ? "-h" : "--help"), NULL, 0);
+            assert_string_equal(of.out, same.out);
+            free_result(&same);
+        }
         free_result(&of);
+    }
+    for (int brief = 0; brief < 2; brief++) {
+        program_result same = run_well(WORDS("embed", brief ? "-h" : "--help"), NULL, 0);
+        assert_string_equal(r.out, same.out);
         free_result(&same);
     }
-    program_result same = run_well(WORDS("embed", "--help"), NULL, 0);
-    assert_string_equal(r.out, same.out);
-    free_result(&same);
     free_result(&r);
 }
 
@@ -54,6 +59,12 @@ static void test_wrong_calls(void **state)
         WORDS("embed", "help", "encode", "info"),
         WORDS("embed", "encode"),
         WORDS("embed", "encode", "-m"),
+        WORDS("embed", "encode", "-m", ""),
+        WORDS("embed", "info", "-m", ""),
+        WORDS("embed", "encode", "-m", TINY_BERT, "-o", ""),
+        WORDS("embed", "encode", "-m", TINY_BERT, "--metadata="),
+        WORDS("embed", "encode", "-m", TINY_BERT, ""),
+        WORDS("embed", "tokenize", "-m", TINY_BERT, ""),
         WORDS("embed", "encode", "-m", TINY_BERT, "a", "b"),
         WORDS("embed", "encode", "-m", TINY_BERT, "--nonsense"),
         WORDS("embed", "encode", "-m", TINY_BERT, "-x"),
@@ -89,6 +100,8 @@ static void test_wrong_calls(void **state)
         WORDS("embed", "tokenize", "-m", TINY_BERT, "--format", "text"),
         WORDS("embed", "similarity", "-m", TINY_BERT),
         WORDS("embed", "similarity", "-m", TINY_BERT, "only one"),
+        WORDS("embed", "similarity", "-m", TINY_BERT, "-"),
+        WORDS("embed", "similarity", "-m", "/no/such/folder", "-"),
         WORDS("embed", "info", "-m", TINY_BERT, "more"),
         WORDS("embed", "devices", "-m", TINY_BERT),
         WORDS("embed", "encode", "-m", TINY_BERT, "--line\nbreak\033[31m"),
@@ -124,6 +137,15 @@ static void test_failures(void **state)
         WORDS("embed", "encode", "-m", TINY_BERT, "--max-tokens", "1000", "/dev/null"), "1000");
     check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--prompt", "no such prompt"),
                   "no such prompt");
+    /* By the options' names, not by those of the library's arguments. */
+    check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--threads", "5000"),
+                  "embed: --threads is 5000, must be");
+    check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--max-tokens", "1"),
+                  "embed: --max-tokens is 1, must be");
+    check_failure(WORDS("embed", "tokenize", "-m", TINY_BERT, "--max-tokens", "1"),
+                  "embed: --max-tokens is 1");
+    check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--batch-tokens", "99999999999"),
+                  "embed: --batch-tokens is 99999999999, must be");
     check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--device", "cuda:99"), "cuda");
     check_failure(WORDS("embed", "encode", "-m", "line\nbreak"), "line?break");
 }
@@ -298,9 +320,13 @@ static void test_similarity_of_lines(void **state)
     free_result(&given);
     free_result(&read);
 
-    read = run(WORDS("embed", "similarity", "-m", TINY_BERT, "-"), NULL, 0);
-    assert_int_equal(read.status, 1);
-    free_result(&read);
+    /* None, and one. */
+    for (size_t length = 0; length < 2; length++) {
+        read = run(WORDS("embed", "similarity", "-m", TINY_BERT, "-"), "\n", length);
+        assert_int_equal(read.status, 2);
+        assert_non_null(strstr(read.err, "embed: similarity: two texts or more are needed"));
+        free_result(&read);
+    }
 }
 
 /* Labels are cut between characters, and what is no character is escaped. */
@@ -311,9 +337,12 @@ static void test_similarity_labels(void **state)
     for (int i = 0; i < 60; i++) strcat(wide, "\u4E2D");
     for (int i = 0; i < 48; i++) strcat(expected, "\u4E2D");
     strcat(expected, "...\n");
-    program_result r = run_well(
+    program_result r = run(
         WORDS("embed", "similarity", "-m", TINY_BERT, wide, "\xFF\xED\xA0\x80\xC2\x85z"), NULL,
         0);
+    assert_int_equal(r.status, 0);
+    assert_string_equal(r.err,
+                        "embed: warning: 1 of 2 texts were longer than the limit and were cut\n");
     assert_non_null(strstr(r.out, expected));
     assert_non_null(strstr(r.out, "  \\xFF\\xED\\xA0\\x80\\xC2\\x85z\n"));
     free_result(&r);

@@ -166,7 +166,6 @@ static void test_output_names(void **state)
     fails(WORDS(ENCODE, TINY_BERT, "-o", scratch_folder), "Is a directory");
     fails(WORDS(ENCODE, TINY_BERT, "-o", "/dev/full"), "No space left on device");
     fails(WORDS(ENCODE, TINY_BERT, "-o", scratch("no/such/folder")), "No such file");
-    fails(WORDS(ENCODE, TINY_BERT, "-o", ""), "No such file");
     fails(WORDS(ENCODE, TINY_BERT, scratch_folder), "Is a directory");
     fails(WORDS(ENCODE, TINY_BERT, below), "Not a directory");
     fails(WORDS(ENCODE, file), "Not a directory");
@@ -466,12 +465,6 @@ static void small_files(void)
     if (setrlimit(RLIMIT_FSIZE, &small) != 0) _exit(127);
 }
 
-static void small_files_without_signal(void)
-{
-    signal(SIGXFSZ, SIG_IGN);
-    small_files();
-}
-
 static void few_files(void)
 {
     struct rlimit few = {4, 4};
@@ -500,11 +493,7 @@ static void test_file_limits(void **state)
 {
     (void)state;
     const char *rows = scratch("rows");
-    program_result r = run_prepared(WORDS(ENCODE, TINY_BERT, "-o", rows), small_files);
-    assert_int_equal(r.status, 128 + SIGXFSZ);
-    free_result(&r);
-    fails_prepared(WORDS(ENCODE, TINY_BERT, "-o", rows), small_files_without_signal,
-                   "File too large");
+    fails_prepared(WORDS(ENCODE, TINY_BERT, "-o", rows), small_files, "File too large");
     assert_int_equal(access(rows, F_OK), -1);
 #if !defined(__SANITIZE_ADDRESS__)
     fails_prepared(WORDS(ENCODE, TINY_BERT, "-o", rows), few_files, "Too many open files");

@@ -48,7 +48,7 @@ static void test_metadata(void **state)
     program_result r =
         run_well(WORDS("embed", "encode", "-m", TINY_CLS, "--device", "cpu", "--dtype", "f32",
                        "-o", rows, "--metadata", path, "--prompt", "title", "--dimensions", "5",
-                       "--max-tokens", "7"),
+                       "--max-tokens", "7", "--log-level", "error"),
                  "one\ntwo\nthree\n", 14);
     free_result(&r);
     json_t *all = read_json(path);

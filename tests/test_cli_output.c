@@ -126,6 +126,34 @@ static void test_failure_leaves_the_old_file(void **state)
     unlink(path);
 }
 
+/* A name that promises another format than is written: a warning, and the rows all the same. */
+static void test_names_of_formats(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *format;
+        const char *written; /* NULL: as the name says */
+    } cases[] = {{"rows.npy", "npy", NULL},    {"rows.npy", "f32", "f32"},
+                 {"rows.jsonl", "jsonl", NULL}, {"rows.jsonl", "npy", "npy"},
+                 {"rows.jsonl", NULL, "text"},  {"rows.f16", "f32", "f32"},
+                 {"rows.txt", "jsonl", NULL},   {"npy", "text", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *path = scratch(cases[i].name), *format = cases[i].format;
+        program_result r = run(format != NULL ? WORDS(ENCODE, "-o", path, "--format", format)
+                                              : WORDS(ENCODE, "-o", path),
+                               TEXT);
+        char warning[1024] = "";
+        if (cases[i].written != NULL)
+            snprintf(warning, sizeof warning, "embed: warning: %s: rows are written as %s, ", path,
+                     cases[i].written);
+        assert_int_equal(r.status, 0);
+        assert_int_equal(count_lines(r.err), cases[i].written != NULL);
+        assert_memory_equal(r.err, warning, strlen(warning));
+        free_result(&r);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 /* Devices and pipes are written in place. */
 static void test_no_regular_file(void **state)
 {
@@ -397,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_replaces_a_file),
         cmocka_unit_test(test_one_file_for_two),
         cmocka_unit_test(test_failure_leaves_the_old_file),
+        cmocka_unit_test(test_names_of_formats),
         cmocka_unit_test(test_no_regular_file),
         cmocka_unit_test(test_npy_needs_a_file),
         cmocka_unit_test(test_full_disk),

@@ -148,6 +148,8 @@ static void test_rows_missing(void **state)
     unlink(job.journal);
     refuse_job(&job, "rows: exists, and no journal says what it was made from");
     assert_false(is_there(job.journal));
+    put_file(job.journal, "", 0);
+    refuse_job(&job, "journal is missing or empty");
     put_file(job.journal, "a diary\n", 8);
     refuse_job(&job, "is of a job with \"a diary\", and this one has \"embed journal 1\"");
     end_job(&job);

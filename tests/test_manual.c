@@ -10,6 +10,13 @@ static char *page(const char *path)
     return read_file(path, &length);
 }
 
+static size_t count_text(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, part)) != NULL; text++) n++;
+    return n;
+}
+
 static void test_lint(void **state)
 {
     (void)state;
@@ -110,6 +117,31 @@ static void test_options(void **state)
     free(manual);
 }
 
+/* Each status that the program exits with: 0, 1, and what tools/embed_tool.h names. */
+static void test_exit_statuses(void **state)
+{
+    (void)state;
+    static const char section[] = "\n.Sh EXIT STATUS\n", define[] = "\n#define EXIT_";
+    char *manual = page("man/embed.1"), *header = page("tools/embed_tool.h");
+    char *statuses = strstr(manual, section);
+    assert_non_null(statuses);
+    char *end = strstr(statuses + 1, "\n.Sh ");
+    assert_non_null(end);
+    *end = '\0';
+    size_t count = 2; /* of stdlib.h: EXIT_SUCCESS, EXIT_FAILURE */
+    for (const char *at = header; (at = strstr(at, define)) != NULL; at++, count++) {
+        int value;
+        char item[32];
+        assert_int_equal(sscanf(at + strlen(define), "%*s %d", &value), 1);
+        snprintf(item, sizeof item, "\n.It %d\n", value);
+        if (strstr(statuses, item) == NULL) fail_msg("embed.1 lacks exit status %d", value);
+    }
+    assert_true(count > 2);
+    assert_int_equal(count_text(statuses, "\n.It "), count);
+    free(header);
+    free(manual);
+}
+
 /* ---- embed(3) ------------------------------------------------------------------------------
  */
 
@@ -144,13 +176,6 @@ static void put_declaration(char *out, size_t capacity, const char *from)
         if (c != ' ' || n == 0 || out[n - 1] != ' ') out[n++] = c;
     }
     out[n] = '\0';
-}
-
-static size_t count_text(const char *text, const char *part)
-{
-    size_t n = 0;
-    for (; (text = strstr(text, part)) != NULL; text++) n++;
-    return n;
 }
 
 /* Every function is in the synopsis as it is declared, and no other is. */
@@ -197,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lint),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_exit_statuses),
         cmocka_unit_test(test_functions),
         cmocka_unit_test(test_statuses),
     };

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,6 +145,7 @@ static bool fill_standard_streams(void)
 int main(int argc, char **argv)
 {
     if (!fill_standard_streams()) return EXIT_FAILURE;
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of write(), to be told */
     if (argc < 2) {
         print_commands(stderr);
         return EXIT_WRONG_CALL;
@@ -154,7 +156,7 @@ int main(int argc, char **argv)
         status = run_command(command, argc - 2, argv + 2);
     else if (strcmp(argv[1], "help") == 0)
         status = run_help(argc - 2, argv + 2);
-    else if (strcmp(argv[1], "--help") == 0)
+    else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         print_commands(stdout);
     else if (strcmp(argv[1], "--version") == 0)
         printf("embed %s\n", embed_version());

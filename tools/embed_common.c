@@ -45,6 +45,32 @@ bool tool_error(const char *format, ...)
     return false;
 }
 
+/* Options that the library knows by the same names, with other dashes. */
+static const char *const shared_names[] = {
+    "--threads",    "--batch-tokens", "--documents",      "--max-tokens",          "--dimensions",
+    "--min-length", "--max-length",   "--length-penalty", "--no-repeat-ngram-size", "--num-beams"};
+
+/* The option that sets the library's argument name[0..length); NULL: none does. */
+static const char *option_of(const char *name, size_t length)
+{
+    for (size_t i = 0; i < sizeof shared_names / sizeof *shared_names; i++) {
+        const char *ours = shared_names[i] + 2;
+        size_t k = 0;
+        while (k < length && (name[k] == '_' ? '-' : name[k]) == ours[k]) k++;
+        if (k == length && ours[k] == '\0') return shared_names[i];
+    }
+    return NULL;
+}
+
+/* "max_tokens is 1, ..." as "--max-tokens is 1, ...", which is what the user wrote. */
+bool tool_library_error(void)
+{
+    const char *message = embed_error_message();
+    size_t length = strcspn(message, " ");
+    const char *option = strncmp(message + length, " is ", 4) == 0 ? option_of(message, length) : NULL;
+    return option != NULL ? tool_error("%s%s", option, message + length) : tool_error("%s", message);
+}
+
 void tool_hold_errors(char *message)
 {
     held = message;
@@ -133,7 +159,7 @@ bool tool_open_model(embed_model **model, const tool_settings *settings)
     model_options.threads = (unsigned)settings->threads;
     *model = NULL;
     return embed_model_open(model, settings->model, &model_options) == EMBED_OK ||
-           tool_error("%s", embed_error_message());
+           tool_library_error();
 }
 
 bool tool_create_instance(embed_instance **instance, embed_model *model,
@@ -145,14 +171,14 @@ bool tool_create_instance(embed_instance **instance, embed_model *model,
     options.num_beams = (unsigned)settings->num_beams;
     options.max_length = settings->max_length;
     return embed_instance_create(instance, model, &options) == EMBED_OK ||
-           tool_error("%s", embed_error_message());
+           tool_library_error();
 }
 
 bool tool_row_width(size_t *width, const embed_model *model, const tool_settings *settings)
 {
     embed_model_info info = EMBED_MODEL_INFO_INIT;
     if (embed_model_get_info(model, &info) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
+        return tool_library_error();
     if (settings->dimensions > info.width)
         return tool_error("--dimensions %zu: this model's embeddings have %zu",
                           settings->dimensions, info.width);

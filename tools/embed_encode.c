@@ -53,6 +53,18 @@ static tool_format format_of(const tool_settings *settings)
     return npy ? FORMAT_NPY : FORMAT_TEXT;
 }
 
+/* A name that ends as another format does: whoever opens the file by it finds no such thing. */
+static void check_ending(const tool_settings *settings)
+{
+    const char *dot = is_standard(settings->output) ? NULL : strrchr(settings->output, '.');
+    tool_format written = format_of(settings);
+    for (int named = FORMAT_NPY; dot != NULL && named <= FORMAT_F16; named++) {
+        if (named != (int)written && strcmp(dot + 1, format_word((tool_format)named)) == 0)
+            tool_log(EMBED_LOG_WARNING, "%s: rows are written as %s, whatever the name says: see "
+                                        "--format", settings->output, format_word(written));
+    }
+}
+
 /* The files first: whoever mistypes a name need not wait for the weights. */
 static bool open_files(encoding *e)
 {
@@ -78,7 +90,7 @@ static bool open_model(encoding *e)
         return false;
     /* Without texts only the options are checked: the first line may be long in coming. */
     return embed_instance_encode(e->instance, NULL, 0, &e->options, NULL, 0, NULL) == EMBED_OK ||
-           tool_error("%s", embed_error_message());
+           tool_library_error();
 }
 
 /* With --resume, where the rows go on; else before the first. */
@@ -124,7 +136,7 @@ static stage_result compute_block(void *job, size_t number)
     embed_status status = embed_instance_encode(e->instance, block->lines.texts, count, &e->options,
                                                 block->rows, floats, block->items);
     if (status != EMBED_OK && status != EMBED_NOT_FINITE) {
-        tool_error("%s", embed_error_message());
+        tool_library_error();
         return STAGE_FAILS;
     }
     size_t wanted = atomic_load(&e->wanted);
@@ -221,7 +233,7 @@ static void report(const encoding *e)
 {
     const checkpoint *done = &e->done;
     if (done->truncated > 0)
-        tool_log(EMBED_LOG_INFO, "%ju of %ju texts were longer than the limit and were cut",
+        tool_log(EMBED_LOG_WARNING, "%ju of %ju texts were longer than the limit and were cut",
                  (uintmax_t)done->truncated, (uintmax_t)done->rows);
     if (done->invalid > 0)
         tool_log(EMBED_LOG_INFO, "%ju of %ju texts had bytes that are not UTF-8",
@@ -261,6 +273,7 @@ int command_encode(const tool_settings *settings)
                    "output cannot be gone on with");
         return EXIT_WRONG_CALL;
     }
+    check_ending(settings);
     bool done = encode(&e);
     metadata_release(e.metadata);
     release_blocks(&e);

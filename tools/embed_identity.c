@@ -29,7 +29,7 @@ static bool hash_probe(uint64_t *out, embed_instance *instance, const embed_enco
     if (status == EMBED_OK || status == EMBED_NOT_FINITE)
         hash_add(&hash, row, width * sizeof *row);
     else
-        tool_error("%s", embed_error_message());
+        tool_library_error();
     free(row);
     *out = hash_value(&hash);
     return hash.bytes > 0;
@@ -75,7 +75,7 @@ char *job_identity(embed_model *model, embed_instance *instance,
     char embedder[EMBED_FINGERPRINT_SIZE];
     if (embed_model_get_info(model, &info) != EMBED_OK ||
         embed_model_get_fingerprint(model, EMBED_FINGERPRINT_ALL, embedder) != EMBED_OK) {
-        tool_error("%s", embed_error_message());
+        tool_library_error();
         return NULL;
     }
     if (!hash_probe(&probe, instance, options, width)) return NULL;

@@ -51,7 +51,7 @@ static json_t *describe_output(const embed_model *model, const embed_model_info 
                          info->normalizes != 0);
     embed_generate_options options = EMBED_GENERATE_OPTIONS_INIT;
     if (embed_model_get_generation(model, &options) != EMBED_OK) {
-        tool_error("%s", embed_error_message());
+        tool_library_error();
         return NULL;
     }
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:s}", "decoder_layers",
@@ -73,7 +73,7 @@ static bool add_fingerprints(json_t *facts, embed_model *model)
     for (int part = EMBED_FINGERPRINT_ALL; part <= EMBED_FINGERPRINT_PIPELINE; part++) {
         char digits[EMBED_FINGERPRINT_SIZE];
         if (embed_model_get_fingerprint(model, (embed_fingerprint_part)part, digits) != EMBED_OK)
-            return tool_error("%s", embed_error_message());
+            return tool_library_error();
         json_object_set_new(facts, keys[part], json_string(digits));
     }
     return true;
@@ -179,13 +179,13 @@ static bool add_instances(json_t *facts, const embed_model *model, const tool_se
     size_t count;
     if (embed_model_get_info(model, &info) != EMBED_OK ||
         embed_instances_that_fit(model, NULL, 0, &count) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
+        return tool_library_error();
     options.device = info.device;
     options.device_index = info.device_index;
     options.dtype = info.dtype;
     options.threads = info.threads;
     if (embed_plan(settings->model, &options, NULL, &memory) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
+        return tool_library_error();
     json_object_set_new(facts, "instance_bytes", json_integer((json_int_t)memory.own));
     json_object_set_new(facts, "kv_bytes", json_integer((json_int_t)memory.kv));
     json_object_set_new(facts, "instances_that_fit", json_integer((json_int_t)count));
@@ -203,7 +203,7 @@ static bool add_gpu(json_t *facts, const tool_settings *settings)
     options.device = EMBED_DEVICE_CUDA;
     options.dtype = (embed_dtype)settings->dtype;
     if (embed_plan(settings->model, &options, NULL, &memory) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
+        return tool_library_error();
     uint64_t shared = memory.context + memory.library + memory.weights + CUDA_BLOCK;
     uint64_t all = settings->device_memory;
     const struct {
@@ -231,7 +231,7 @@ static bool add_folder(json_t *facts, const embed_model *model)
 {
     size_t count = 0;
     if (embed_model_get_facts(model, NULL, 0, &count) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
+        return tool_library_error();
     embed_fact *told = tool_resize(NULL, count, sizeof *told);
     json_t *list = json_array();
     if (embed_model_get_facts(model, told, count, &count) != EMBED_OK) count = 0;
@@ -249,7 +249,7 @@ int command_info(const tool_settings *settings)
     embed_model_info info = EMBED_MODEL_INFO_INIT;
     json_t *facts = NULL;
     if (embed_model_get_info(model, &info) != EMBED_OK)
-        tool_error("%s", embed_error_message());
+        tool_library_error();
     else if ((facts = describe(model, &info)) == NULL)
         tool_error("info: what the model says of itself is not UTF-8, or memory is short");
     bool told = facts != NULL && add_folder(facts, model) && add_instances(facts, model, settings) &&
@@ -290,7 +290,7 @@ int command_devices(const tool_settings *settings)
     (void)settings;
     size_t count;
     if (embed_device_list(NULL, 0, &count) != EMBED_OK) {
-        tool_error("%s", embed_error_message());
+        tool_library_error();
         return EXIT_FAILURE;
     }
     size_t capacity = count;
@@ -302,7 +302,7 @@ int command_devices(const tool_settings *settings)
         printf("%-8s  %10s  %7s  %s\n", "device", "memory", "threads", "name");
         for (size_t i = 0; i < count && i < capacity; i++) print_device(&devices[i]);
     } else {
-        tool_error("%s", embed_error_message());
+        tool_library_error();
     }
     free(devices);
     return listed ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -19,7 +19,7 @@ struct json_t *metadata_describe(embed_model *model, const tool_settings *settin
     embed_model_info info = EMBED_MODEL_INFO_INIT;
     if (embed_model_get_fingerprint(model, EMBED_FINGERPRINT_ALL, fingerprint) != EMBED_OK ||
         embed_model_get_info(model, &info) != EMBED_OK) {
-        tool_error("%s", embed_error_message());
+        tool_library_error();
         return NULL;
     }
     size_t max_tokens = settings->max_tokens > 0 ? settings->max_tokens : info.max_tokens;

@@ -10,6 +10,7 @@
 typedef enum option_kind {
     IS_FLAG,
     IS_TEXT,
+    IS_PATH, /* not empty: that would be nothing, or the root of all */
     IS_NUMBER, /* from 1 up */
     IS_COUNT,  /* from 0 up */
     IS_REAL,
@@ -60,9 +61,9 @@ static const word_value long_texts[] = {
 #define ALL         (OF_A_MODEL | TAKEN_BY_TOKENIZE | TAKEN_BY_DEVICES)
 
 static const tool_option options[] = {
-    {"-m", "FOLDER", IS_TEXT, FIELD(model), ALL & ~TAKEN_BY_DEVICES,
+    {"-m", "FOLDER", IS_PATH, FIELD(model), ALL & ~TAKEN_BY_DEVICES,
      "the model folder; required", NULL},
-    {"-o", "FILE", IS_TEXT, FIELD(output), OF_A_FILE,
+    {"-o", "FILE", IS_PATH, FIELD(output), OF_A_FILE,
      "where the output goes (default: standard output)", NULL},
     {"--format", "npy|text|jsonl|f32|f16", IS_WORD, FIELD(format), TAKEN_BY_ENCODE,
      "how they are written (default: npy for *.npy, else text)", formats},
@@ -110,7 +111,7 @@ static const tool_option options[] = {
      "each summary's score and a tab before it (default: not)", NULL},
     {"--documents", "N", IS_NUMBER, FIELD(documents), TAKEN_BY_SUMMARIZE,
      "documents under way at the same time (default: chosen for the device)", NULL},
-    {"--metadata", "FILE", IS_TEXT, FIELD(metadata), TAKEN_BY_ENCODE,
+    {"--metadata", "FILE", IS_PATH, FIELD(metadata), TAKEN_BY_ENCODE,
      "what made the rows, as a line of JSON (default: not written)", NULL},
     {"--resume", NULL, IS_FLAG, FIELD(resume), TAKEN_BY_ENCODE,
      "go on where a run with --resume was ended (default: begin)", NULL},
@@ -228,6 +229,7 @@ static bool set_option(tool_settings *settings, const tool_option *option, const
     switch (option->kind) {
     case IS_FLAG: *(bool *)field = true; return true;
     case IS_TEXT: *(const char **)field = value; return true;
+    case IS_PATH: *(const char **)field = value; return *value != '\0';
     case IS_WORD: return parse_word(field, option->words, value);
     case IS_DEVICE: return parse_device(settings, value);
     case IS_BYTES: return parse_bytes(field, value);
@@ -271,7 +273,7 @@ static bool wrong_value(const tool_command *command, const tool_option *option,
 static bool parse_option(tool_settings *settings, const tool_command *command, char **words,
                          int count, int *used)
 {
-    const char *word = words[0];
+    const char *word = strcmp(words[0], "-h") == 0 ? "--help" : words[0];
     const char *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
     size_t length = equals != NULL ? (size_t)(equals - word) : strlen(word);
     const tool_option *option = find_option(command->bit, word, length);
@@ -308,6 +310,9 @@ bool options_parse(tool_settings *settings, const tool_command *command, int cou
     if (settings->operand_count > command->max_operands)
         return tool_error("%s: unexpected '%s'", command->name,
                           settings->operands[command->max_operands]);
+    /* Texts may be empty, names of files may not. */
+    if (command->max_operands == 1 && settings->operand_count == 1 && *settings->operands[0] == '\0')
+        return tool_error("%s: FILE is empty", command->name);
     if (settings->model == NULL && find_option(command->bit, "-m", 2) != NULL)
         return tool_error("%s: -m FOLDER is missing", command->name);
     return true;

@@ -37,7 +37,7 @@ static void on_signal(int number)
     raise(number); /* the default action again (SA_RESETHAND): ends as by any such signal */
 }
 
-static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ};
+static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
 #define CAUGHT (sizeof caught / sizeof caught[0])
 
 static void catch_signals(void)

@@ -225,9 +225,9 @@ bool resume_start(resume *r, checkpoint *at, const char *identity)
                           "anew",
                           r->journal.path, r->partial);
     if (has_output)
-        return tool_error("%s: exists, and no journal says what it was made from: remove it, or "
-                          "leave out --resume",
-                          r->target);
+        return tool_error("%s: exists, and no journal says what it was made from (%s is missing or "
+                          "empty): remove it, or leave out --resume",
+                          r->target, r->journal.path);
     return journal_begin(&r->journal, identity) && begin(r);
 }
 

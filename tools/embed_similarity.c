@@ -6,14 +6,16 @@
 #include <string.h>
 
 #define LABEL_CHARACTERS 48
+#define LABEL_BYTES      (4 * LABEL_CHARACTERS + 8) /* "\xNN" is the longest form of a byte */
 
 typedef struct comparison {
+    embed_text *texts;
+    size_t count;
+    line_block *input; /* what they point into, where they are lines of standard input */
     embed_model *model;
     embed_instance *instance;
     size_t width;
-    size_t count;
-    float *rows;                              /* (count, width), of length 1 */
-    char (*labels)[4 * LABEL_CHARACTERS + 8]; /* "\xNN" is the longest form of a byte */
+    float *rows; /* (count, width), of length 1 */
 } comparison;
 
 /* Bytes of the UTF-8 character at text[0..length); 0: there is none. */
@@ -57,52 +59,48 @@ static void make_label(char *out, const embed_text *text)
     strcpy(out, i < text->length ? "..." : "");
 }
 
-static bool add_texts(comparison *c, const embed_text *texts, size_t count,
-                      const embed_encode_options *options)
+static void add_text(comparison *c, const char *text, size_t length)
 {
-    size_t total = c->count + count;
-    c->rows = tool_resize(c->rows, total * c->width, sizeof *c->rows);
-    c->labels = tool_resize(c->labels, total, sizeof *c->labels);
-    if (embed_instance_encode(c->instance, texts, count, options, c->rows + c->count * c->width,
-                              count * c->width, NULL) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
-    for (size_t i = 0; i < count; i++) make_label(c->labels[c->count + i], &texts[i]);
-    c->count = total;
+    c->texts = tool_resize(c->texts, c->count + 1, sizeof *c->texts);
+    c->texts[c->count++] = (embed_text){text, NULL, length};
+}
+
+/* All of them: before there are two, no model need be opened. */
+static bool read_lines(comparison *c)
+{
+    line_reader reader;
+    c->input = tool_zeroed(sizeof *c->input); /* too large for the stack */
+    bool read = lines_open(&reader, NULL) && lines_rest(&reader, c->input);
+    lines_close(&reader);
+    if (!read || c->input->bytes == 0) return read;
+    const char *line = c->input->texts[0].data, *end = line + c->input->texts[0].length, *newline;
+    for (; (newline = memchr(line, '\n', (size_t)(end - line))) != NULL; line = newline + 1)
+        add_text(c, line, (size_t)(newline - line));
+    add_text(c, line, (size_t)(end - line));
     return true;
 }
 
-static bool add_lines(comparison *c, const embed_encode_options *options)
+static bool embed_texts(comparison *c, const embed_encode_options *options)
 {
-    line_block *block = tool_zeroed(sizeof *block); /* too large for the stack */
-    line_reader reader;
-    bool added = lines_open(&reader, NULL);
-    while (added) {
-        added = lines_next(&reader, block, LINES_MAX);
-        if (!added || block->count == 0) break;
-        added = add_texts(c, block->texts, block->count, options);
-    }
-    lines_close(&reader);
-    lines_release(block);
-    free(block);
-    return added;
-}
-
-static bool add_operands(comparison *c, const tool_settings *settings,
-                         const embed_encode_options *options)
-{
-    size_t count = settings->operand_count;
-    embed_text *texts = tool_resize(NULL, count, sizeof *texts);
-    for (size_t i = 0; i < count; i++)
-        texts[i] = (embed_text){settings->operands[i], NULL, strlen(settings->operands[i])};
-    bool added = add_texts(c, texts, count, options);
-    free(texts);
-    return added;
+    size_t truncated = 0;
+    c->rows = tool_resize(NULL, c->count * c->width, sizeof *c->rows);
+    embed_item *items = tool_resize(NULL, c->count, sizeof *items);
+    bool done = embed_instance_encode(c->instance, c->texts, c->count, options, c->rows,
+                                      c->count * c->width, items) == EMBED_OK ||
+                tool_library_error();
+    for (size_t i = 0; done && i < c->count; i++) truncated += items[i].truncated != 0;
+    if (truncated > 0)
+        tool_log(EMBED_LOG_WARNING, "%zu of %zu texts were longer than the limit and were cut",
+                 truncated, c->count);
+    free(items);
+    return done;
 }
 
 /* Numbers head the columns; each row ends with its text, so that nothing there, however wide,
  * moves a column. */
 static void print_matrix(const comparison *c)
 {
+    char label[LABEL_BYTES];
     int digits = snprintf(NULL, 0, "%zu", c->count);
     printf("%*s", digits, "");
     for (size_t k = 0; k < c->count; k++) printf("  %7zu", k + 1);
@@ -115,11 +113,12 @@ static void print_matrix(const comparison *c)
                 cosine += (double)c->rows[i * c->width + d] * (double)c->rows[k * c->width + d];
             printf("  %7.4f", cosine);
         }
-        printf("  %s\n", c->labels[i]);
+        make_label(label, &c->texts[i]);
+        printf("  %s\n", label);
     }
 }
 
-static bool compare(comparison *c, const tool_settings *settings, bool from_input)
+static bool compare(comparison *c, const tool_settings *settings)
 {
     embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
     options.max_tokens = settings->max_tokens;
@@ -128,27 +127,36 @@ static bool compare(comparison *c, const tool_settings *settings, bool from_inpu
     options.prompt_name = settings->prompt;
     if (!tool_open_model(&c->model, settings) ||
         !tool_create_instance(&c->instance, c->model, settings) ||
-        !tool_row_width(&c->width, c->model, settings))
+        !tool_row_width(&c->width, c->model, settings) || !embed_texts(c, &options))
         return false;
-    if (from_input ? !add_lines(c, &options) : !add_operands(c, settings, &options))
-        return false;
-    if (c->count == 0) return tool_error("standard input: no lines");
     print_matrix(c);
     return true;
 }
 
-int command_similarity(const tool_settings *settings)
+/* Returns the exit status. */
+static int run(comparison *c, const tool_settings *settings)
 {
     bool from_input = settings->operand_count == 1 && strcmp(settings->operands[0], "-") == 0;
-    if (settings->operand_count < 2 && !from_input) {
-        tool_error("similarity: two texts or more are needed, or - for standard input");
+    if (from_input && !read_lines(c)) return EXIT_FAILURE;
+    for (size_t i = 0; !from_input && i < settings->operand_count; i++)
+        add_text(c, settings->operands[i], strlen(settings->operands[i]));
+    if (c->count < 2) {
+        tool_error("similarity: two texts or more are needed, as words or, with -, as lines of "
+                   "standard input");
         return EXIT_WRONG_CALL;
     }
+    return compare(c, settings) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int command_similarity(const tool_settings *settings)
+{
     comparison c = {0};
-    bool done = compare(&c, settings, from_input);
+    int status = run(&c, settings);
     embed_instance_destroy(c.instance);
     embed_model_close(c.model);
+    if (c.input != NULL) lines_release(c.input);
+    free(c.input);
+    free(c.texts);
     free(c.rows);
-    free(c.labels);
-    return done ? EXIT_SUCCESS : EXIT_FAILURE;
+    return status;
 }

@@ -27,7 +27,7 @@ static bool tokenize_lines(tool_output *output, line_reader *reader, line_block 
         if (block->count == 0) break;
         embed_tokens tokens = EMBED_TOKENS_INIT;
         if (embed_tokenize(model, block->texts, block->count, &options, &tokens) != EMBED_OK)
-            return tool_error("%s", embed_error_message());
+            return tool_library_error();
         bool written = write_tokens(output, &tokens);
         embed_tokens_free(&tokens);
         if (!written || (output->start < 0 && !output_flush(output))) return false;

@@ -122,6 +122,9 @@ const char *format_word(tool_format format);
  * callers can `return tool_error(...)`. */
 bool tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The library's error, about options where they were the cause. Returns false. */
+bool tool_library_error(void);
+
 /* "embed: ...": what must be known and is no error. */
 void tool_notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -173,7 +173,7 @@ static bool compare_all(verification *v, embed_model *model)
             embed_instance_trace(instance, &v->text->text, NULL, compare_stage, v) == EMBED_OK;
         if (done) compare_end(v);
     }
-    if (!done) tool_error("%s", embed_error_message());
+    if (!done) tool_library_error();
     embed_instance_destroy(instance);
     return done;
 }
@@ -267,7 +267,7 @@ static int find_reference(golden *reference, embed_model *model, const tool_sett
     if (settings->reference != NULL)
         return golden_read(reference, settings->reference) ? EXIT_SUCCESS : EXIT_FAILURE;
     if (embed_model_get_fingerprint(model, EMBED_FINGERPRINT_WEIGHTS, weights) != EMBED_OK) {
-        tool_error("%s", embed_error_message());
+        tool_library_error();
         return EXIT_FAILURE;
     }
     if (golden_find(reference, weights)) return EXIT_SUCCESS;
