@@ -196,16 +196,18 @@ static void test_impossible_values(void **state)
 {
     (void)state;
     check_failure(WORDS(SUMMARIZE, "--max-tokens", "129"), "129");
-    check_failure(WORDS(SUMMARIZE, "--max-tokens", "1"), "max_tokens is 1");
+    check_failure(WORDS(SUMMARIZE, "--max-tokens", "1"), "embed: --max-tokens is 1");
     check_failure(WORDS(SUMMARIZE, "--max-length", "1000000"), "1000000");
-    check_failure(WORDS(SUMMARIZE, "--max-length", "1"), "max_length is 1");
-    check_failure(WORDS(SUMMARIZE, "--min-length", "49"), "49");
-    check_failure(WORDS(SUMMARIZE, "--num-beams", "100000"), "100000");
+    check_failure(WORDS(SUMMARIZE, "--max-length", "1"), "embed: --max-length is 1");
+    check_failure(WORDS(SUMMARIZE, "--min-length", "49"), "embed: --min-length is 49, --max-length");
+    check_failure(WORDS(SUMMARIZE, "--num-beams", "100000"), "embed: --num-beams is 100000");
     check_failure(WORDS(SUMMARIZE, "--documents", "18446744073709551615"),
                   "18446744073709551615");
     check_failure(WORDS(SUMMARIZE, "--threads", "1025"), "1024");
     check_failure(WORDS(SUMMARIZE, "--device", "cuda:99"), "cuda");
     check_failure(WORDS(SUMMARIZE, "no/such/file"), "no/such/file: No such file");
+    check_failure(WORDS(SUMMARIZE, "--long", "split", "--max-tokens", "2"),
+                  "embed: standard input: document 1: 3 tokens cannot be split");
     check_failure(WORDS(SUMMARIZE, "-o", "no/such/folder/out"), "no/such/folder/out: ");
 }
 

@@ -62,13 +62,24 @@ static const char *option_of(const char *name, size_t length)
     return NULL;
 }
 
-/* "max_tokens is 1, ..." as "--max-tokens is 1, ...", which is what the user wrote. */
+/* "min_length is 9, max_length is 8" as "--min-length is 9, --max-length is 8", which is what the
+ * user wrote. */
 bool tool_library_error(void)
 {
-    const char *message = embed_error_message();
-    size_t length = strcspn(message, " ");
-    const char *option = strncmp(message + length, " is ", 4) == 0 ? option_of(message, length) : NULL;
-    return option != NULL ? tool_error("%s%s", option, message + length) : tool_error("%s", message);
+    char told[TOOL_MESSAGE_MAX] = "";
+    size_t used = 0;
+    for (const char *part = embed_error_message(), *next; *part != '\0'; part = next) {
+        const char *comma = strstr(part, ", ");
+        next = comma != NULL ? comma + 2 : part + strlen(part);
+        size_t length = strcspn(part, " ");
+        const char *option = strncmp(part + length, " is ", 4) == 0 ? option_of(part, length) : NULL;
+        if (option == NULL) length = 0;
+        used += (size_t)snprintf(told + used, sizeof told - used, "%s%.*s",
+                                 option != NULL ? option : "", (int)(next - part - (ptrdiff_t)length),
+                                 part + length);
+        if (used >= sizeof told) break;
+    }
+    return tool_error("%s", told);
 }
 
 void tool_hold_errors(char *message)

@@ -153,6 +153,17 @@ static bool read_block(summarizing *s)
            (field == NULL || jsonl_extract(s->values, s->block, field, s->reader.name));
 }
 
+/* The library's error, of a text where it says "text 0: why": that is the block's, not the file's. */
+static bool text_error(const summarizing *s)
+{
+    size_t i;
+    int why = 0;
+    const char *message = embed_error_message();
+    if (sscanf(message, "text %zu: %n", &i, &why) != 1 || why == 0) return tool_library_error();
+    return tool_error("%s: document %ju: %s", s->reader.name,
+                      (uintmax_t)(s->block->first + i + 1), message + why);
+}
+
 static bool summarize_block(summarizing *s)
 {
     embed_strings strings = EMBED_STRINGS_INIT;
@@ -161,7 +172,7 @@ static bool summarize_block(summarizing *s)
     embed_strings_free(&strings);
     if (s->failed) return false; /* what failed has been told */
     if (status != EMBED_OK && status != EMBED_NOT_FINITE)
-        return tool_error("%s", embed_error_message());
+        return text_error(s);
     return true;
 }
 
@@ -188,7 +199,7 @@ static bool set_options(summarizing *s)
     embed_generate_options *options = &s->options;
     *options = (embed_generate_options)EMBED_GENERATE_OPTIONS_INIT;
     if (embed_model_get_generation(s->model, options) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
+        return tool_library_error();
     options->max_tokens = settings->max_tokens;
     options->long_texts = (embed_long_text)settings->long_texts;
     if (settings->num_beams > 0) options->num_beams = (unsigned)settings->num_beams;
@@ -217,7 +228,7 @@ static bool open_all(summarizing *s)
         return false;
     /* Without texts only the options are checked: the first document may be long in coming. */
     if (embed_instance_generate(s->instance, NULL, 0, &s->options, &none) != EMBED_OK)
-        return tool_error("%s", embed_error_message());
+        return tool_library_error();
     embed_strings_free(&none);
     s->block = tool_zeroed(sizeof *s->block);
     s->values = tool_zeroed(sizeof *s->values);
