@@ -156,7 +156,8 @@ typedef struct embed_model_options {
     embed_device device;
     int device_index;
     embed_dtype dtype;
-    unsigned threads; /* CPU: threads that compute; 0: one for each processor of this process */
+    unsigned threads; /* CPU: threads that compute; 0: one for each processor of this process, as its
+                         affinity mask and the quota of its control groups, or container, say */
 } embed_model_options;
 
 #define EMBED_MODEL_OPTIONS_INIT                                                                 \
@@ -453,7 +454,8 @@ EMBED_API embed_status embed_instance_get_memory(const embed_instance *instance,
                                                  embed_memory *memory);
 
 /* How many instances of an open model, beside those that there are, fit its device with all that they
- * may take: as many as the memory that is free now, less reserve_bytes, holds. */
+ * may take: as many as the memory that is free now, less reserve_bytes, holds. On the CPU that is what
+ * the machine has available and the limit of this process's control groups, or container, leaves. */
 EMBED_API embed_status embed_instances_that_fit(const embed_model *model,
                                                 const embed_instance_options *options,
                                                 size_t reserve_bytes, size_t *count);

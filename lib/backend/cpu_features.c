@@ -1,6 +1,7 @@
 /* cpu_features.c - what this processor is and can do */
 #include "backend/cpu_features.h"
 
+#include "backend/cgroup.h"
 #include "base/status.h"
 
 #include <sched.h>
@@ -115,13 +116,19 @@ embed_status cpu_kernels_choose(const struct cpu_kernels **kernels, embed_dtype 
     return lacks(dtype, first);
 }
 
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
 unsigned cpu_count(void)
 {
     cpu_set_t set;
+    const unsigned allowed = cgroup_read_limits("").processors;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return (unsigned)CPU_COUNT(&set);
+        return least((unsigned)CPU_COUNT(&set), allowed);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (unsigned)online : 1;
+    return online > 0 ? least((unsigned)online, allowed) : 1;
 }
 
 uint64_t cpu_memory_bytes(void)
@@ -130,7 +137,8 @@ uint64_t cpu_memory_bytes(void)
     return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : 0;
 }
 
-uint64_t cpu_available_bytes(void)
+/* Of the machine's. */
+static uint64_t available_bytes(void)
 {
     FILE *file = fopen("/proc/meminfo", "re");
     if (file == NULL) return cpu_memory_bytes();
@@ -140,6 +148,12 @@ uint64_t cpu_available_bytes(void)
         if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1) break;
     fclose(file);
     return kilobytes > 0 ? kilobytes << 10 : cpu_memory_bytes();
+}
+
+uint64_t cpu_available_bytes(void)
+{
+    const uint64_t here = available_bytes(), allowed = cgroup_read_limits("").bytes;
+    return here < allowed ? here : allowed;
 }
 
 void cpu_name(char *out, size_t capacity)

@@ -20,13 +20,14 @@ embed_dtype cpu_kernels_dtype(const struct cpu_kernels *kernels);
 /* The i-th table this processor can run, in any dtype, the best first; NULL past the last. */
 const struct cpu_kernels *cpu_kernels_available(size_t i);
 
-/* Processors this process may run on. */
+/* Processors this process may run on: of its affinity mask, and as many as its control groups let it
+ * keep busy. */
 unsigned cpu_count(void);
 
 /* Physical memory of the machine in bytes; 0 where that is unknown. */
 uint64_t cpu_memory_bytes(void);
 
-/* What can still be taken of it without swapping. */
+/* What can still be taken of it without swapping, and within this process's control groups. */
 uint64_t cpu_available_bytes(void);
 
 /* "AMD EPYC 9554", as /proc/cpuinfo calls it; "CPU" where that is unknown. */
