@@ -72,8 +72,10 @@ static bool open_files(encoding *e)
     if (!lines_open(&e->reader, settings->operand_count > 0 ? settings->operands[0] : NULL) ||
         !files_are_distinct(&e->reader, settings->output, settings->metadata))
         return false;
-    return settings->resume ? resume_open(&e->resume, settings->output)
-                            : output_open(&e->output, settings->output);
+    if (!settings->resume) return output_open(&e->output, settings->output);
+    return resume_open(&e->resume, settings->output) &&
+           files_are_distinct(&e->reader, e->resume.partial, settings->metadata) &&
+           files_are_distinct(&e->reader, e->resume.journal.path, settings->metadata);
 }
 
 static bool open_model(encoding *e)

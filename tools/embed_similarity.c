@@ -18,7 +18,8 @@ typedef struct comparison {
     float *rows; /* (count, width), of length 1 */
 } comparison;
 
-/* Bytes of the UTF-8 character at text[0..length); 0: there is none. */
+/* Bytes of the UTF-8 character at text[0..length); 0: there is none. The library's own reader of
+ * UTF-8 is behind embed.h, which has no function for this. */
 static size_t character_length(const char *text, size_t length)
 {
     const unsigned char *c = (const unsigned char *)text;
