@@ -4,6 +4,7 @@
 #include "arguments.h"
 #include "backend/backend.h"
 #include "backend/cpu_features.h"
+#include "backend/cuda_plugin.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
@@ -76,7 +77,7 @@ embed_status embed_device_list(embed_device_info *out, size_t capacity, size_t *
     if (capacity > 0) REQUIRE(out);
     int gpus = 0;
     if (backend_gpu_count(&gpus) != EMBED_OK)
-        log_message(EMBED_LOG_INFO, "no device cuda: %s", error_message());
+        log_message(cuda_plugin_log_level(), "no device cuda: %s", error_message());
     size_t all = 1 + (size_t)gpus;
     char *place = (char *)out; /* an older program's elements are smaller than ours */
     for (size_t i = 0; i < all && i < capacity; i++) {

@@ -16,6 +16,13 @@
 #include "embed.h"
 #include "run_command.h"
 
+static unsigned warnings;
+
+static void count_warning(void *words, embed_log_level level, const char *message)
+{
+    warnings += level == EMBED_LOG_WARNING && strstr(message, words) != NULL;
+}
+
 static void check_reason(const char *plugin, const char *words)
 {
     embed_model *model = NULL;
@@ -28,13 +35,17 @@ static void check_reason(const char *plugin, const char *words)
         strstr(embed_error_message(), words) == NULL)
         fail_msg("\"%s\" is not in \"%s\"", words, embed_error_message());
 
-    /* `auto` computes on the CPU, and there is one device. */
+    /* `auto` computes on the CPU, and there is one device; where the plug-in was named, both say so. */
     size_t count = 0;
+    warnings = 0;
+    embed_log_set(count_warning, (void *)(uintptr_t)words, EMBED_LOG_INFO);
     options.device = EMBED_DEVICE_AUTO;
     assert_int_equal(embed_model_open(&model, TINY_BERT, &options), EMBED_OK);
     embed_model_close(model);
     assert_int_equal(embed_device_list(NULL, 0, &count), EMBED_OK);
     assert_int_equal(count, 1);
+    embed_log_set(NULL, NULL, EMBED_LOG_ERROR);
+    assert_int_equal(warnings, *plugin != '\0' ? 2 : 0);
     unsetenv("EMBED_CUDA_PLUGIN");
 }
 
@@ -99,9 +110,10 @@ static void test_command_line(void **state)
                                  "EMBED_CUDA_PLUGIN names, cannot be read\n"));
     free(said);
     said = output_of("echo hello | '%s/embed' encode -m " TINY_BERT " | wc -l", build_folder());
-    assert_string_equal(said, "1\n");
+    assert_non_null(strstr(said, "computing on the CPU: /nonexistent/libembed-cuda.so, "));
+    assert_non_null(strstr(said, "\n1\n"));
     free(said);
-    said = output_of("'%s/embed' devices", build_folder());
+    said = output_of("'%s/embed' devices 2>/dev/null", build_folder());
     assert_null(strstr(said, "cuda"));
     free(said);
     unsetenv("EMBED_CUDA_PLUGIN");

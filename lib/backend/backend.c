@@ -58,7 +58,7 @@ embed_status backend_open(struct backend **backend, const embed_model_options *o
     case EMBED_DEVICE_CUDA: return name_cuda(open_cuda(backend, options));
     case EMBED_DEVICE_AUTO:
         if (open_cuda(backend, options) == EMBED_OK) return EMBED_OK;
-        log_message(EMBED_LOG_INFO, "computing on the CPU: %s", error_message());
+        log_message(cuda_plugin_log_level(), "computing on the CPU: %s", error_message());
         return open_cpu(backend, options, team);
     }
     return unknown_device(options);

@@ -48,11 +48,17 @@ static embed_status own_file(char path[PATH_MAX])
     return EMBED_OK;
 }
 
+static const char *named(void)
+{
+    const char *name = getenv("EMBED_CUDA_PLUGIN");
+    return name != NULL && *name != '\0' ? name : NULL;
+}
+
 /* Never a name without a folder: the loader would look for it in places of its own. */
 static embed_status find(char path[PATH_MAX])
 {
-    const char *set = getenv("EMBED_CUDA_PLUGIN");
-    if (set != NULL && *set != '\0') {
+    const char *set = named();
+    if (set != NULL) {
         if (strchr(set, '/') == NULL || strlen(set) >= PATH_MAX)
             return fail(EMBED_NO_DEVICE,
                         "EMBED_CUDA_PLUGIN is \"%s\", not a path with a folder", set);
@@ -116,4 +122,9 @@ embed_status cuda_plugin_load(const struct cuda_plugin **out)
     }
     *out = plugin;
     return EMBED_OK;
+}
+
+embed_log_level cuda_plugin_log_level(void)
+{
+    return named() != NULL && atomic_load(&loaded) == NULL ? EMBED_LOG_WARNING : EMBED_LOG_INFO;
 }

@@ -46,4 +46,8 @@ typedef const struct cuda_plugin *cuda_plugin_entry(const struct cuda_host *host
  * else libembed-cuda.so in libembed's own folder. EMBED_NO_DEVICE says why there is none. */
 embed_status cuda_plugin_load(const struct cuda_plugin **plugin);
 
+/* Of the message that there is no GPU: a warning where EMBED_CUDA_PLUGIN names a plug-in, and that one
+ * cannot be used. */
+embed_log_level cuda_plugin_log_level(void);
+
 #endif

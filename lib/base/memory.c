@@ -13,7 +13,7 @@
 
 static void *out_of_memory(size_t count, size_t size, const char *what)
 {
-    fail(EMBED_OUT_OF_MEMORY, "out of memory: %s needs %zu x %zu bytes", what, count, size);
+    fail(EMBED_OUT_OF_MEMORY, "out of memory: %zu x %zu bytes for %s", count, size, what);
     return NULL;
 }
 
