@@ -95,8 +95,9 @@ static void test_one_file_for_two(void **state)
     check_failure(WORDS(ENCODE, "-o", around, "--metadata", there, input), "new: is the output");
     static const char *const beside[] = {"new.partial", "new.journal"};
     for (size_t i = 0; i < 2; i++)
-        check_failure(WORDS(ENCODE, "--resume", "-o", there, "--metadata", scratch(beside[i]), input),
-                      "is the output");
+        check_failure(
+            WORDS(ENCODE, "--resume", "-o", there, "--metadata", scratch(beside[i]), input),
+            "is the output");
     check_content(input, TEXT);
     assert_int_equal(count_files(""), 1);
 

@@ -72,11 +72,11 @@ bool tool_library_error(void)
         const char *comma = strstr(part, ", ");
         next = comma != NULL ? comma + 2 : part + strlen(part);
         size_t length = strcspn(part, " ");
-        const char *option = strncmp(part + length, " is ", 4) == 0 ? option_of(part, length) : NULL;
-        if (option == NULL) length = 0;
+        bool is_value = strncmp(part + length, " is ", 4) == 0;
+        const char *option = is_value ? option_of(part, length) : NULL;
+        if (option != NULL) part += length;
         used += (size_t)snprintf(told + used, sizeof told - used, "%s%.*s",
-                                 option != NULL ? option : "", (int)(next - part - (ptrdiff_t)length),
-                                 part + length);
+                                 option != NULL ? option : "", (int)(next - part), part);
         if (used >= sizeof told) break;
     }
     return tool_error("%s", told);

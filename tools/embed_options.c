@@ -311,7 +311,8 @@ bool options_parse(tool_settings *settings, const tool_command *command, int cou
         return tool_error("%s: unexpected '%s'", command->name,
                           settings->operands[command->max_operands]);
     /* Texts may be empty, names of files may not. */
-    if (command->max_operands == 1 && settings->operand_count == 1 && *settings->operands[0] == '\0')
+    if (command->max_operands == 1 && settings->operand_count == 1 &&
+        *settings->operands[0] == '\0')
         return tool_error("%s: FILE is empty", command->name);
     if (settings->model == NULL && find_option(command->bit, "-m", 2) != NULL)
         return tool_error("%s: -m FOLDER is missing", command->name);

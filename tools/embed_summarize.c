@@ -153,7 +153,7 @@ static bool read_block(summarizing *s)
            (field == NULL || jsonl_extract(s->values, s->block, field, s->reader.name));
 }
 
-/* The library's error, of a text where it says "text 0: why": that is the block's, not the file's. */
+/* The library's error. Where it says "text 0: why", it counts from the block's first. */
 static bool text_error(const summarizing *s)
 {
     size_t i;
