@@ -139,8 +139,15 @@ embed_status take_generation(embed_generate_options *all, const embed_model *mod
     return EMBED_OK;
 }
 
+/* For a value that the caller may not have set. */
+static const char *as_model(size_t value, int32_t folder)
+{
+    return value == (size_t)folder ? " (the model's)" : "";
+}
+
 /* Against what an instance for so many beams, of so many tokens each, can. */
-static embed_status check_generation(const embed_generate_options *options, size_t most_beams,
+static embed_status check_generation(const embed_generate_options *options,
+                                     const struct generation_rules *folder, size_t most_beams,
                                      size_t most_length)
 {
     if (options->num_beams < 1 || options->num_beams > most_beams)
@@ -152,8 +159,9 @@ static embed_status check_generation(const embed_generate_options *options, size
                     "max_length is %zu, must be from 2 to the instance's %zu", options->max_length,
                     most_length);
     if (options->min_length > options->max_length)
-        return fail(EMBED_INVALID_ARGUMENT, "min_length is %zu, max_length is %zu",
-                    options->min_length, options->max_length);
+        return fail(EMBED_INVALID_ARGUMENT, "min_length is %zu%s, max_length is %zu%s",
+                    options->min_length, as_model(options->min_length, folder->min_length),
+                    options->max_length, as_model(options->max_length, folder->max_length));
     if (!isfinite(options->length_penalty) || fabs(options->length_penalty) > 100)
         return fail(EMBED_INVALID_ARGUMENT, "length_penalty is %g, must be from -100 to 100",
                     options->length_penalty);
@@ -176,7 +184,7 @@ embed_status take_generate(embed_generate_options *all, const embed_generate_opt
 {
     TRY(take_generation(all, model));
     TRY(take_options(all, sizeof *all, options, "embed_generate_options"));
-    TRY(check_generation(all, most_beams, most_length));
+    TRY(check_generation(all, &model->generation, most_beams, most_length));
     TRY(check_max_tokens(&all->max_tokens, model));
     return check_texts(texts, n);
 }

@@ -70,7 +70,7 @@ embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size
     return status;
 }
 
-static embed_status submit_for_rows(embed_pool *pool, embed_request *given, struct request **ticket)
+static embed_status submit_for_rows(embed_pool *pool, embed_request *given, embed_ticket **ticket)
 {
     embed_encode_options all;
     if (given->generate != NULL || given->strings != NULL)
@@ -84,7 +84,7 @@ static embed_status submit_for_rows(embed_pool *pool, embed_request *given, stru
 }
 
 static embed_status submit_for_summaries(embed_pool *pool, embed_request *given,
-                                         struct request **ticket)
+                                         embed_ticket **ticket)
 {
     embed_generate_options all;
     if (given->options != NULL || given->out != NULL || given->items != NULL)
@@ -107,8 +107,8 @@ embed_status embed_pool_submit(embed_pool *pool, const embed_request *request,
     if (given.n == 0) return fail(EMBED_INVALID_ARGUMENT, "a request has no texts");
     if (ticket == NULL && given.done == NULL)
         return fail(EMBED_INVALID_ARGUMENT, "a request has neither a ticket nor `done`");
-    return pool_generates(pool) ? submit_for_summaries(pool, &given, (struct request **)ticket)
-                                : submit_for_rows(pool, &given, (struct request **)ticket);
+    return pool_generates(pool) ? submit_for_summaries(pool, &given, ticket)
+                                : submit_for_rows(pool, &given, ticket);
 }
 
 /* A ticket is a request by another name. */

@@ -150,43 +150,48 @@ static inline int call_off(void *user, size_t i, const embed_generated *summary)
     return ++caller->calls < caller->last;
 }
 
-/* `done` ends a call of n texts while others are under way, and is not called again; the instance then
- * gives the same summaries as ever, also with another number of beams, and where a slot stays free in
- * which one was dropped. */
+/* A call of n texts that `done` ends with its last-th call, while others are under way. */
+static inline void check_one_called_off(const struct opened *opened, const embed_text *texts, size_t n,
+                                        const embed_generate_options *settings, size_t last)
+{
+    struct caller_off caller = {0, last};
+    embed_generate_options options = *settings;
+    embed_generated mine;
+    embed_strings out = {sizeof out, &mine, 7};
+    options.done = call_off;
+    options.user = &caller;
+    assert_int_equal(embed_instance_generate(opened->instance, texts, n, &options, &out),
+                     EMBED_CANCELLED);
+    assert_string_equal(embed_error_message(), "the generation was called off by its `done`");
+    assert_int_equal(caller.calls, last);
+    assert_true(out.items == &mine && out.count == 7);
+}
+
+/* After it the instance gives the same summaries as ever, also with more or fewer beams than those that
+ * were dropped, and where a slot stays free in which one was. */
 static inline void check_called_off(const char *name, size_t documents, size_t n)
 {
     size_t few = documents - 1;
     struct summary_vectors vectors = summary_vectors_load(name);
     struct opened opened = open_for_summaries(vectors.folder, 1, documents);
     embed_text *texts = texts_of(&vectors.documents);
-    embed_generate_options beams = vectors.settings[0];
-    assert_true(beams.num_beams > 1);
-    embed_generate_options greedy = beams;
-    greedy.num_beams = 1;
-    embed_strings of_beams = summarize(&opened, texts, few, &beams);
-    embed_strings of_greedy = summarize(&opened, texts, few, &greedy);
+    embed_generate_options settings[] = {vectors.settings[0], vectors.settings[0]};
+    settings[1].num_beams = 1;
+    settings[1].min_length = 0; /* the first ends long before the three after it */
+    assert_true(settings[0].num_beams > 1);
+    check_one_called_off(&opened, texts, n, &settings[1], 1); /* memory for beams was not used yet */
+    embed_strings wanted[] = {summarize(&opened, texts, few, &settings[0]),
+                              summarize(&opened, texts, few, &settings[1])};
     for (size_t last = 1; last <= n; last += last < 4 ? 1 : 10) {
-        struct caller_off caller = {0, last};
-        embed_generate_options options = beams;
-        embed_generated mine;
-        embed_strings out = {sizeof out, &mine, 7};
-        options.done = call_off;
-        options.user = &caller;
-        assert_int_equal(embed_instance_generate(opened.instance, texts, n, &options, &out),
-                         EMBED_CANCELLED);
-        assert_string_equal(embed_error_message(), "the generation was called off by its `done`");
-        assert_int_equal(caller.calls, last);
-        assert_true(out.items == &mine && out.count == 7);
-        const embed_strings *wanted = last % 2 == 1 ? &of_greedy : &of_beams;
-        out = summarize(&opened, texts, few, last % 2 == 1 ? &greedy : &beams);
+        check_one_called_off(&opened, texts, n, &settings[0], last);
+        embed_strings out = summarize(&opened, texts, few, &settings[last % 2]);
         for (size_t i = 0; i < few; i++) {
-            assert_string_equal(out.items[i].text, wanted->items[i].text);
-            assert_true(out.items[i].score == wanted->items[i].score);
+            assert_string_equal(out.items[i].text, wanted[last % 2].items[i].text);
+            assert_true(out.items[i].score == wanted[last % 2].items[i].score);
         }
         embed_strings_free(&out);
     }
-    embed_strings_free(&of_beams);
-    embed_strings_free(&of_greedy);
+    for (size_t i = 0; i < 2; i++) embed_strings_free(&wanted[i]);
     free(texts);
     close_model(&opened);
     summary_vectors_free(&vectors);

@@ -469,6 +469,11 @@ static void test_wrong_calls(void **state)
     assert_int_equal(embed_pool_generate(pool, texts, 1, &wrong, &out), EMBED_INVALID_ARGUMENT);
     assert_non_null(strstr(embed_error_message(), "num_beams is 5"));
     wrong = kinds[0];
+    wrong.max_length = 2;
+    assert_int_equal(embed_pool_generate(pool, texts, 1, &wrong, &out), EMBED_INVALID_ARGUMENT);
+    assert_string_equal(embed_error_message(),
+                        "min_length is 16 (the model's), max_length is 2");
+    wrong = kinds[0];
     wrong.max_length = 49;
     assert_int_equal(embed_pool_generate(pool, texts, 1, &wrong, &out), EMBED_INVALID_ARGUMENT);
     assert_int_equal(embed_pool_generate(pool, texts, 1, NULL, NULL), EMBED_INVALID_ARGUMENT);
@@ -510,6 +515,17 @@ static void test_wrong_calls(void **state)
 
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
     pool = NULL;
+    embed_model *two[] = {model, NULL};
+    assert_int_equal(embed_pool_create(&pool, two, 2, NULL), EMBED_INVALID_ARGUMENT);
+    assert_non_null(strstr(embed_error_message(), "models[1] is NULL"));
+    embed_model_options in_bf16 = EMBED_MODEL_OPTIONS_INIT;
+    in_bf16.device = EMBED_DEVICE_CPU;
+    in_bf16.dtype = EMBED_DTYPE_BF16;
+    if (embed_model_open(&two[1], BART, &in_bf16) == EMBED_OK) { /* not on every CPU */
+        assert_int_equal(embed_pool_create(&pool, two, 2, NULL), EMBED_INVALID_ARGUMENT);
+        assert_non_null(strstr(embed_error_message(), "these of f32 and bf16"));
+        embed_model_close(two[1]);
+    }
     options.num_beams = 17;
     assert_int_equal(embed_pool_create(&pool, &model, 1, &options), EMBED_INVALID_ARGUMENT);
     options.num_beams = 0;

@@ -97,3 +97,15 @@ embed_status backend_gpu_info(embed_device_info *info, int index)
     TRY(cuda_plugin_load(&plugin));
     return plugin->device_info(info, index);
 }
+
+const char *dtype_name(embed_dtype dtype)
+{
+    switch (dtype) {
+    case EMBED_DTYPE_F32: return "f32";
+    case EMBED_DTYPE_BF16: return "bf16";
+    case EMBED_DTYPE_F16: return "f16";
+    case EMBED_DTYPE_INT8: return "int8";
+    case EMBED_DTYPE_AUTO: break;
+    }
+    return "unknown";
+}

@@ -284,4 +284,7 @@ embed_status backend_gpu_info(embed_device_info *info, int index);
 embed_status backend_cpu_open(struct backend **backend, struct thread_team *team, unsigned threads,
                               embed_dtype dtype);
 
+/* "f32", "bf16", "f16" or "int8". */
+const char *dtype_name(embed_dtype dtype);
+
 #endif

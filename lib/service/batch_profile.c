@@ -1,6 +1,7 @@
 /* batch_profile.c - reads and checks a batch profile */
 #include "service/batch_profile.h"
 
+#include "backend/backend.h"
 #include "base/status.h"
 #include "base/version.h"
 #include "description/config_file.h"
@@ -46,18 +47,6 @@ static embed_status must_be_size(const struct source *from, const char *key, uin
         return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is %zu, %s %ju",
                     config_file_path(from->file), key, value, by, (uintmax_t)wanted);
     return EMBED_OK;
-}
-
-static const char *dtype_name(embed_dtype dtype)
-{
-    switch (dtype) {
-    case EMBED_DTYPE_F32: return "f32";
-    case EMBED_DTYPE_BF16: return "bf16";
-    case EMBED_DTYPE_F16: return "f16";
-    case EMBED_DTYPE_INT8: return "int8";
-    case EMBED_DTYPE_AUTO: break; /* no open model has it */
-    }
-    return "unknown";
 }
 
 static embed_status check_format(const struct source *from)

@@ -29,8 +29,8 @@ static embed_status check_alike(const struct embed_model *a, const struct embed_
         return fail(EMBED_INVALID_ARGUMENT, "a pool's models are of one folder, not of %s and %s",
                     a->folder, b->folder);
     if (a->backend->dtype != b->backend->dtype)
-        return fail(EMBED_INVALID_ARGUMENT, "a pool's models are of one dtype, these of %d and %d",
-                    (int)a->backend->dtype, (int)b->backend->dtype);
+        return fail(EMBED_INVALID_ARGUMENT, "a pool's models are of one dtype, these of %s and %s",
+                    dtype_name(a->backend->dtype), dtype_name(b->backend->dtype));
     return EMBED_OK;
 }
 

@@ -79,7 +79,7 @@ struct embed_pool {
 embed_status pool_create(struct embed_pool **pool, struct embed_model *const *models, size_t n,
                          const embed_pool_options *options);
 embed_status pool_submit(struct embed_pool *pool, const embed_request *request, size_t number,
-                         struct request **ticket); /* the texts are numbered from `number` */
+                         embed_ticket **ticket); /* the texts are numbered from `number` */
 embed_status pool_encode(struct embed_pool *pool, const embed_text *texts, size_t n,
                          const embed_encode_options *options, float *out, embed_item *items);
 embed_status pool_generate(struct embed_pool *pool, const embed_text *texts, size_t n,

@@ -76,7 +76,10 @@ static embed_status submit_piece(struct call *call, struct piece *piece, size_t 
     if (whole->out != NULL) request.out = whole->out + first * whole->options->dimensions;
     if (whole->items != NULL) request.items = whole->items + first;
     if (whole->generate != NULL) request.strings = &piece->strings;
-    return pool_submit(call->pool, &request, first, &piece->request);
+    embed_ticket *ticket = NULL;
+    embed_status status = pool_submit(call->pool, &request, first, &ticket);
+    piece->request = (struct request *)ticket;
+    return status;
 }
 
 static void cancel_all(struct call *call)

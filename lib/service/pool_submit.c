@@ -144,16 +144,17 @@ static embed_status create(struct embed_pool *pool, const embed_request *given, 
 }
 
 static embed_status submit(struct embed_pool *pool, const embed_request *given, size_t number,
-                           struct request **ticket)
+                           embed_ticket **ticket)
 {
-    struct request *request, *before = ticket != NULL ? *ticket : NULL;
+    struct request *request;
+    embed_ticket *before = ticket != NULL ? *ticket : NULL;
     bool waits = given->wait_for_room && !pool_is_completing(pool);
     TRY(create(pool, given, number, waits, &request));
     pool_hold(pool);
     request->pool = pool;
     if (ticket != NULL) {
         request_hold(request);
-        *ticket = request; /* `done` may be called before this function returns */
+        *ticket = (embed_ticket *)request; /* `done` may be called before this function returns */
     }
     embed_status status = enqueue(pool, request, waits);
     if (status == EMBED_OK) return EMBED_OK;
@@ -166,7 +167,7 @@ static embed_status submit(struct embed_pool *pool, const embed_request *given, 
 }
 
 embed_status pool_submit(struct embed_pool *pool, const embed_request *given, size_t number,
-                         struct request **ticket)
+                         embed_ticket **ticket)
 {
     embed_status status = submit(pool, given, number, ticket);
     if (status != EMBED_OK) metrics_request_refused(pool->metrics, status);
