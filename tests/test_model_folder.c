@@ -73,7 +73,7 @@ static void test_config(void **state)
          NULL, "relative_key"},
         /* Sizes that are possible, but not those of the weights. */
         {"config.json", "\"intermediate_size\": 112", "\"intermediate_size\": 113", EMBED_BAD_FILE,
-         "model.safetensors", "config.json implies 113 x 64"},
+         "model.safetensors", "has the shape (112, 64), config.json implies 113 x 64"},
         {"config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4", EMBED_BAD_FILE,
          "model.safetensors", "encoder.layer.3.attention.self.query.weight\" is missing"},
     };
@@ -148,6 +148,25 @@ static void test_no_tokenizer(void **state)
     assert_int_equal(remove(path), 0);
     assert_open_fails(folder, EMBED_IO, "tokenizer.json", "vocab.txt");
     test_remove_folder(folder);
+}
+
+static void test_no_folder(void **state)
+{
+    (void)state;
+    embed_memory plan = EMBED_MEMORY_INIT;
+    assert_open_fails("", EMBED_INVALID_ARGUMENT, "model folder", "empty");
+    assert_int_equal(embed_plan("", NULL, NULL, &plan), EMBED_INVALID_ARGUMENT);
+    assert_non_null(strstr(embed_error_message(), "empty"));
+    assert_open_fails(TINY "/config.json", EMBED_IO, TINY "/config.json: ", "Not a directory");
+
+    static const char wanted[] = "a model folder is wanted, nothing is downloaded";
+    assert_open_fails("sentence-transformers/none", EMBED_IO, "sentence-transformers/none: ", wanted);
+    static const char *const paths[] = {"none", "/none/none", "./none", "none/", "a/b/none"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        assert_open_fails(paths[i], EMBED_IO, paths[i], "No such file");
+        if (strstr(embed_error_message(), wanted) != NULL)
+            fail_msg("%s: %s", paths[i], embed_error_message());
+    }
 }
 
 /* A vocabulary with one id more than the embedding table has rows. */
@@ -258,14 +277,14 @@ static void test_long_values(void **state)
 
 /* ---- what is run, but not as its author may think ------------------------------------------- */
 
-static char warnings[4096];
+static char warnings[4096], infos[4096];
 
-static void keep_warning(void *user, embed_log_level level, const char *message)
+static void keep_message(void *user, embed_log_level level, const char *message)
 {
     (void)user;
-    assert_int_equal(level, EMBED_LOG_WARNING);
-    size_t length = strlen(warnings);
-    snprintf(warnings + length, sizeof warnings - length, "%s\n", message);
+    char *kept = level == EMBED_LOG_INFO ? infos : warnings;
+    size_t length = strlen(kept);
+    snprintf(kept + length, sizeof warnings - length, "%s\n", message);
 }
 
 /* "": none. */
@@ -277,8 +296,8 @@ static void assert_warns(const char *from, const char *before, const char *after
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     options.device = EMBED_DEVICE_CPU;
     options.threads = 1;
-    warnings[0] = '\0';
-    embed_log_set(keep_warning, NULL, EMBED_LOG_WARNING);
+    warnings[0] = infos[0] = '\0';
+    embed_log_set(keep_message, NULL, EMBED_LOG_INFO);
     assert_int_equal(embed_model_open(&model, folder, &options), EMBED_OK);
     embed_log_set(NULL, NULL, EMBED_LOG_ERROR);
     embed_model_close(model);
@@ -294,6 +313,7 @@ static void test_warnings(void **state)
     assert_warns(TINY_BART, "{", "{", "");
     assert_warns(TINY, "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1",
                  "model.safetensors: has 3 layers of the encoder, config.json says 1");
+    assert_non_null(strstr(infos, ": 1 layer of width 64 on "));
     assert_warns(TINY_BART, "\"encoder_layers\": 2", "\"encoder_layers\": 1",
                  "model.safetensors: has 2 layers of the encoder, config.json says 1");
     assert_warns(TINY_BART, "\"decoder_layers\": 2", "\"decoder_layers\": 1",
@@ -322,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_pipeline),
         cmocka_unit_test(test_missing_files),
+        cmocka_unit_test(test_no_folder),
         cmocka_unit_test(test_no_tokenizer),
         cmocka_unit_test(test_vocabulary_past_the_table),
         cmocka_unit_test(test_spoiled_weights),

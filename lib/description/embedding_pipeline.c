@@ -203,6 +203,7 @@ embed_status embedding_pipeline_read(struct embedding_pipeline *pipeline, const 
 {
     *pipeline = (struct embedding_pipeline){
         .pooling = {POOLING_MEAN}, .pooling_modes = 1, .include_prompt = true};
+    TRY(folder_check(folder));
     pipeline->transformer_folder = memory_copy_text(folder, strlen(folder), "a path");
     if (pipeline->transformer_folder == NULL) return EMBED_OUT_OF_MEMORY;
     TRY(read_modules(pipeline, folder));

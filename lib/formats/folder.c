@@ -12,6 +12,26 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* OWNER/MODEL, as models are called where they can be downloaded. */
+static bool is_hub_name(const char *name)
+{
+    const char *slash = strchr(name, '/');
+    return slash != NULL && slash != name && name[0] != '.' && slash[1] != '\0' &&
+           strchr(slash + 1, '/') == NULL;
+}
+
+embed_status folder_check(const char *folder)
+{
+    struct stat facts;
+    if (folder[0] == '\0')
+        return fail(EMBED_INVALID_ARGUMENT, "the name of the model folder is empty");
+    int error = stat(folder, &facts) != 0 ? errno : S_ISDIR(facts.st_mode) ? 0 : ENOTDIR;
+    if (error == 0) return EMBED_OK;
+    bool hub = error == ENOENT && is_hub_name(folder);
+    return fail(EMBED_IO, "%s: %s%s", folder, strerror(error),
+                hub ? " (a model folder is wanted, nothing is downloaded)" : "");
+}
+
 char *folder_path(const char *folder, const char *name)
 {
     size_t length = strlen(folder) + 1 + strlen(name) + 1;

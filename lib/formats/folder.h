@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* EMBED_INVALID_ARGUMENT for "", which would be the root's; EMBED_IO for what is no folder. */
+embed_status folder_check(const char *folder);
+
 /* "FOLDER/NAME", to be released with memory_free; NULL when out of memory. */
 char *folder_path(const char *folder, const char *name);
 

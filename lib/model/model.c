@@ -89,7 +89,7 @@ static embed_status load(struct embed_model *model, const char *folder,
     const char *found = realpath(folder, path);
     if (found == NULL && errno != ENOENT && errno != ENOTDIR)
         return fail(EMBED_IO, "%s: %s", folder, strerror(errno));
-    if (found == NULL) found = folder; /* the first file that is missed says so */
+    if (found == NULL) found = folder; /* the first that looks into it says so */
     model->folder = memory_copy_text(found, strlen(found), "a model's folder");
     if (model->folder == NULL) return EMBED_OUT_OF_MEMORY;
     TRY(embedding_pipeline_read(&model->pipeline, folder));
@@ -144,8 +144,9 @@ embed_status model_open(struct embed_model **out, const char *folder,
         return status;
     }
     model->load_seconds = 1e-9 * (double)(clock_nanoseconds() - start);
-    log_message(EMBED_LOG_INFO, "%s: %zu layers of width %zu on %s (%s), %.3f s", folder,
-                model->encoder.config.L, model->encoder.config.C, model->backend->device_name,
+    log_message(EMBED_LOG_INFO, "%s: %zu layer%s of width %zu on %s (%s), %.3f s", folder,
+                model->encoder.config.L, model->encoder.config.L == 1 ? "" : "s",
+                model->encoder.config.C, model->backend->device_name,
                 model->backend->instruction_set, model->load_seconds);
     *out = model;
     return EMBED_OK;

@@ -4,6 +4,7 @@
 #include "formats/float_convert.h"
 #include "model/weights_list.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,9 +51,21 @@ static bool find(const struct checkpoint *checkpoint, const struct weight_names 
     return find_name(checkpoint, names, plain, out);
 }
 
+/* "" for a tensor of one number. */
+static const char *write_shape(char *out, size_t size, const struct safetensors_tensor *tensor)
+{
+    size_t length = 0;
+    out[0] = '\0';
+    for (unsigned i = 0; i < tensor->rank && length < size; i++)
+        length += (size_t)snprintf(out + length, size - length, "%s%" PRIu64, i > 0 ? ", " : "",
+                                   tensor->shape[i]);
+    return out;
+}
+
 static embed_status check_shape(const struct slot *slot, const struct checkpoint_tensor *found)
 {
     const struct safetensors_tensor *t = found->tensor;
+    char shape[SAFETENSORS_MAX_RANK * 24];
     const char *path = safetensors_path(found->file);
     bool scores = slot->kind == WEIGHT_SCORES; /* by bucket in the file, (buckets, NH) */
     bool matrix = slot->kind == WEIGHT_TABLE || slot->kind == WEIGHT_MATRIX || scores ||
@@ -62,10 +75,8 @@ static embed_status check_shape(const struct slot *slot, const struct checkpoint
     bool table = t->rank == 2 && t->shape[0] == slot->tensor_rows && t->shape[1] == columns;
     if (!vector && !table)
         return fail(EMBED_BAD_FILE,
-                    "%s: tensor \"%s\" has rank %u and shape (%llu, %llu, ...), config.json implies "
-                    "%zu x %zu",
-                    path, t->name, t->rank, t->rank > 0 ? (unsigned long long)t->shape[0] : 0,
-                    t->rank > 1 ? (unsigned long long)t->shape[1] : 0, slot->tensor_rows, columns);
+                    "%s: tensor \"%s\" has the shape (%s), config.json implies %zu x %zu", path,
+                    t->name, write_shape(shape, sizeof shape, t), slot->tensor_rows, columns);
     if (!float_convert_supports(t->dtype))
         return fail(EMBED_UNSUPPORTED, "%s: tensor \"%s\" is %s, this version reads F32, F16, BF16",
                     path, t->name, safetensors_dtype_name(t->dtype));
