@@ -281,8 +281,8 @@ static int compare_with_name(const void *name, const void *tensor)
     return strcmp(name, ((const struct checkpoint_tensor *)tensor)->tensor->name);
 }
 
-_Bool checkpoint_find(const struct checkpoint *checkpoint, const char *name,
-                      struct checkpoint_tensor *out)
+bool checkpoint_find(const struct checkpoint *checkpoint, const char *name,
+                     struct checkpoint_tensor *out)
 {
     const struct checkpoint_tensor *found =
         bsearch(name, checkpoint->tensors, checkpoint->tensor_count,

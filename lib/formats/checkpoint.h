@@ -5,6 +5,8 @@
 
 #include "formats/safetensors.h"
 
+#include <stdbool.h>
+
 struct checkpoint;
 
 struct checkpoint_tensor {
@@ -19,8 +21,8 @@ embed_status checkpoint_open(struct checkpoint **checkpoint, const char *folder)
 void checkpoint_close(struct checkpoint *checkpoint); /* NULL is fine */
 
 /* false where there is no tensor of that name. Valid until the checkpoint is closed. */
-_Bool checkpoint_find(const struct checkpoint *checkpoint, const char *name,
-                      struct checkpoint_tensor *out);
+bool checkpoint_find(const struct checkpoint *checkpoint, const char *name,
+                     struct checkpoint_tensor *out);
 
 /* All shards, for iteration and messages. */
 size_t checkpoint_file_count(const struct checkpoint *checkpoint);

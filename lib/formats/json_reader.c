@@ -2,6 +2,7 @@
 #include "formats/json_reader.h"
 
 #include "base/status.h"
+#include "formats/unicode.h"
 
 #include <locale.h>
 #include <math.h>
@@ -175,44 +176,6 @@ embed_status json_next_element(struct json_reader *json, bool *more)
 
 /* ---- strings ----------------------------------------------------------------------------- */
 
-/* Bytes of the UTF-8 sequence that starts with the non-ASCII byte at `s`, 0 where it is none:
- * table 3-7 of the Unicode standard, which leaves out overlong forms and surrogates. */
-static size_t utf8_length(const unsigned char *s, size_t available)
-{
-    unsigned low = 0x80, high = 0xBF; /* of the second byte */
-    size_t length;
-    if (s[0] >= 0xC2 && s[0] <= 0xDF)
-        length = 2;
-    else if (s[0] >= 0xE0 && s[0] <= 0xEF)
-        length = 3;
-    else if (s[0] >= 0xF0 && s[0] <= 0xF4)
-        length = 4;
-    else
-        return 0;
-    if (s[0] == 0xE0) low = 0xA0;
-    if (s[0] == 0xED) high = 0x9F;
-    if (s[0] == 0xF0) low = 0x90;
-    if (s[0] == 0xF4) high = 0x8F;
-
-    if (available < length || s[1] < low || s[1] > high) return 0;
-    for (size_t i = 2; i < length; i++)
-        if ((s[i] & 0xC0) != 0x80) return 0;
-    return length;
-}
-
-static size_t put_utf8(char *out, uint32_t code)
-{
-    if (code < 0x80) {
-        out[0] = (char)code;
-        return 1;
-    }
-    size_t length = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
-    for (size_t i = length; i-- > 1; code >>= 6) out[i] = (char)(0x80 | (code & 0x3F));
-    out[0] = (char)(lead[length] | code);
-    return length;
-}
-
 /* Reads `u` and four hexadecimal digits, which the backslash before `position` announced. */
 static bool read_hex4(const struct json_reader *json, size_t position, uint32_t *out)
 {
@@ -256,7 +219,7 @@ static embed_status unescape(struct json_reader *json, size_t *from, char **to)
         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
         length = 12;
     }
-    *to += put_utf8(*to, code);
+    *to += utf8_encode(*to, code);
     *from += length;
     return EMBED_OK;
 }
@@ -277,8 +240,9 @@ embed_status json_read_string(struct json_reader *json, struct json_string *out)
         if (c < 0x20) return fail_at(json, from, "a control character in a string");
         size_t length = 1;
         if (c >= 0x80) {
-            length = utf8_length((const unsigned char *)json->text + from, json->length - from);
-            if (length == 0) return fail_at(json, from, "not UTF-8");
+            struct utf8_character read = utf8_decode(json->text + from, json->length - from);
+            if (!read.valid) return fail_at(json, from, "not UTF-8");
+            length = read.bytes;
         }
         while (length-- > 0) *to++ = json->text[from++];
     }
