@@ -437,7 +437,8 @@ fuzz: fuzz-compiler $(BUILD)/libembed.so
 
 # tests/malformed: all its files, through the readers alone, which are instrumented quickly.
 WRAPPED := malloc calloc realloc posix_memalign free
-$(BUILD)/tests/test_malformed: tests/test_malformed.c $(filter $(BUILD)/lib/%,$(FUZZ_OBJECTS)) \
+$(BUILD)/tests/test_malformed: tests/test_malformed.c \
+    $(filter-out $(BUILD)/lib/service/%,$(filter $(BUILD)/lib/%,$(FUZZ_OBJECTS))) \
     | $(BUILD)/.packages-check
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
