@@ -33,8 +33,9 @@ embed_status check_struct(const void *caller, const char *function, const char *
     size_t given;
     memcpy(&given, caller, sizeof given);
     if (given < sizeof given || given > 4096)
-        return fail(EMBED_INVALID_ARGUMENT, "%s: the size of %s is %zu; set it with its EMBED_..._INIT",
-                    function, what, given);
+        return fail(EMBED_INVALID_ARGUMENT,
+                    "%s: the size of %s is %zu; set it with its EMBED_..._INIT", function, what,
+                    given);
     return EMBED_OK;
 }
 

@@ -151,8 +151,9 @@ static inline int call_off(void *user, size_t i, const embed_generated *summary)
 }
 
 /* A call of n texts that `done` ends with its last-th call, while others are under way. */
-static inline void check_one_called_off(const struct opened *opened, const embed_text *texts, size_t n,
-                                        const embed_generate_options *settings, size_t last)
+static inline void check_one_called_off(const struct opened *opened, const embed_text *texts,
+                                        size_t n, const embed_generate_options *settings,
+                                        size_t last)
 {
     struct caller_off caller = {0, last};
     embed_generate_options options = *settings;

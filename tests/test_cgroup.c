@@ -24,8 +24,8 @@ static const char *tree(const char *groups)
 /* A file below /sys/fs/cgroup. */
 static void set(const char *root, const char *folder, const char *name, const char *text)
 {
-    quietly("mkdir -p '%s/sys/fs/cgroup%s' && printf '%%b\\n' '%s' > '%s/sys/fs/cgroup%s/%s'", root, folder,
-            text, root, folder, name);
+    quietly("mkdir -p '%s/sys/fs/cgroup%s' && printf '%%b\\n' '%s' > '%s/sys/fs/cgroup%s/%s'", root,
+            folder, text, root, folder, name);
 }
 
 static void check(const char *root, unsigned processors, uint64_t bytes)
