@@ -6,6 +6,7 @@
 #ifndef LIB_BASE_MEMORY_H
 #define LIB_BASE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* count * size bytes, zeroed; never NULL for 0 bytes. Release with memory_free. */
@@ -25,12 +26,12 @@ char *memory_copy_text(const char *text, size_t length, const char *what);
 void memory_free(void *block);
 
 /* out = a * b or a + b; false where that does not fit (out is then undefined). */
-static inline _Bool size_multiply(size_t a, size_t b, size_t *out)
+static inline bool size_multiply(size_t a, size_t b, size_t *out)
 {
     return !__builtin_mul_overflow(a, b, out);
 }
 
-static inline _Bool size_add(size_t a, size_t b, size_t *out)
+static inline bool size_add(size_t a, size_t b, size_t *out)
 {
     return !__builtin_add_overflow(a, b, out);
 }
