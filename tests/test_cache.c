@@ -259,7 +259,7 @@ static void test_arguments(void **state)
     memset(longest, 'a', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
     assert_int_equal(embed_cache_acquire(cache, longest, &pool), EMBED_IO);
-    assert_int_equal(embed_cache_acquire(cache, "", &pool), EMBED_IO);
+    assert_int_equal(embed_cache_acquire(cache, "", &pool), EMBED_INVALID_ARGUMENT);
     assert_int_equal(embed_cache_acquire(cache, "tests/vectors/none", &pool), EMBED_IO);
     assert_null(pool);
     embed_cache_release(cache, NULL);
