@@ -76,7 +76,7 @@ CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c tests/test_real_mpnet_cuda.c
 ONE_ARCH_TESTS    := test_cuda_linear_fused test_cuda_faults test_cuda_lost test_cuda_memory \
                      test_cuda_steady test_cuda_cache test_cuda_pool test_cuda_pool_load \
-                     test_cuda_pool_generate # the same on both
+                     test_cuda_pool_generate test_cuda_summaries # the same on both
 CUDA_TEST_SOURCES := $(filter-out $(ONE_ARCH_TESTS:%=tests/%.c),$(wildcard tests/test_cuda_*.c))
 TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
@@ -466,7 +466,7 @@ bench-quick: $(BUILD)/embed-bench weights/$(MODEL)/.complete | $(BUILD)/.package
 # ---- the check on a real GPU ---------------------------------------------------------------
 # What tests/gpu/run runs. The kernels come as a library of their own, and a second time, in gpu/ptx, as
 # PTX for Turing alone, which the driver compiles: so that Turing's branches run on any GPU.
-GPU_TESTS     := $(filter-out tests/test_cuda_models.c tests/test_cuda_summaries.c,$(CUDA_TEST_SOURCES))
+GPU_TESTS     := $(filter-out tests/test_cuda_models.c,$(CUDA_TEST_SOURCES))
 GPU_PROGRAMS  := $(addprefix $(BUILD)/,embed embed-bench libembed-cuda.so) \
                  $(addprefix $(BUILD)/gpu/,libkernels.so ptx/libkernels.so ptx/libembed-cuda.so \
                  matmul_invariance kernel_times gpu_info batch_invariance compare_rows memory_check \
