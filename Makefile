@@ -197,7 +197,8 @@ $(BUILD)/tools/golden_files.c: $(GOLDEN) Makefile
 $(BUILD)/tools/golden_files.o: $(BUILD)/tools/golden_files.c | $(BUILD)/.packages
 	$(call compile)
 # Sees the kernels from inside, beside the naive ones. Its roof is a loop of fused multiply-adds.
-$(BUILD)/embed-bench: $(BENCH_OBJECTS) $(REFERENCE_OBJECTS) $(CPU_OBJECTS) $(BUILD)/libembed.so
+BENCH_PARTS := $(BENCH_OBJECTS) $(REFERENCE_OBJECTS) $(CPU_OBJECTS)
+$(BUILD)/embed-bench: $(BENCH_PARTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -lm
 $(BUILD)/bench/embed_bench_roof.o: CFLAGS += -O3 -ffp-contract=fast
@@ -370,11 +371,20 @@ $(addprefix $(BUILD)/tests/test_,out_of_memory examples cli_verify): | $(BUILD)/
 $(BUILD)/tests/test_examples: | $(EXAMPLES)
 $(BUILD)/tests/test_bench: | $(BUILD)/embed-bench
 
+# As many programs at a time as there are processors; by themselves those that hold a clock to what
+# it shows.
+JOBS        ?= $(shell nproc 2>/dev/null || echo 1)
+TIMED       := pool pool_load pool_generate pool_generate_faults pool_generate_load cache_threads \
+               thread_team $(EMULATED_ARCHS:%=emulator_latency_sm_%) cuda_pool_sm_80 cuda_pool_load_sm_80
+TIMED_TESTS := $(TIMED:%=$(BUILD)/tests/test_%)
+run_tests    = BUILD=$(BUILD) JOBS=$(JOBS) sh tests/run $(filter-out $(TIMED_TESTS),$(1)) \
+               -- $(filter $(TIMED_TESTS),$(1))
+
 check: layers $(TESTS) all model-for-tests
-	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/run $(TESTS)
+	@MODEL=weights/$(MODEL) $(call run_tests,$(TESTS))
 
 check-full: layers $(TESTS) $(FULL_TESTS) all model-for-tests weights/$(MPNET)/.complete
-	@BUILD=$(BUILD) MODEL=weights/$(MODEL) MPNET=weights/$(MPNET) sh tests/run $(TESTS) $(FULL_TESTS)
+	@MODEL=weights/$(MODEL) MPNET=weights/$(MPNET) $(call run_tests,$(TESTS) $(FULL_TESTS))
 
 layers:
 	@sh tests/layers
@@ -387,14 +397,14 @@ tsan:
 	$(Q)$(MAKE) check-threads BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread"
 # Without the real model, whose numbers take too long there: its tests are skipped, and counted.
 check-tiny: $(TESTS) all
-	@BUILD=$(BUILD) MODEL= sh tests/run $(TESTS)
+	@MODEL= $(call run_tests,$(TESTS))
 # The tests in which threads of the program, of the library or of a kernel work at the same time.
 THREADED := threads thread_team fingerprint pool pool_load pool_generate pool_generate_faults pool_generate_load metrics cache cache_threads api encoder tokenizer out_of_memory faults cuda_kernels_sm_80 cuda_decoder_sm_80 cuda_beams_sm_80
 check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
-	@BUILD=$(BUILD) MODEL= sh tests/run $^
+	@MODEL= $(call run_tests,$^)
 # valgrind knows no AVX-512, and says so to the program: the library takes its AVX2 kernels.
 memcheck: $(TESTS) all
-	@BUILD=$(BUILD) sh tests/memcheck $(TESTS)
+	@BUILD=$(BUILD) JOBS=$(JOBS) sh tests/memcheck $(TESTS)
 
 # ---- fuzzing -------------------------------------------------------------------------------
 # tests/fuzz/README.md. The targets see the library's readers from inside, and the tool's; what else
@@ -402,7 +412,8 @@ memcheck: $(TESTS) all
 FUZZ_NAMES    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJECTS  := $(filter $(foreach part,base formats description,$(BUILD)/lib/$(part)/%), \
                  $(LIB_OBJECTS)) $(BUILD)/lib/service/batch_profile.o \
-                 $(patsubst %,$(BUILD)/tools/embed_%.o,common hash journal jsonl lines output)
+                 $(patsubst %,$(BUILD)/tools/embed_%.o,common distinct hash journal jsonl \
+                     lines options output)
 FUZZ_LIBRARY  := $(BUILD)/internal.a
 FUZZ_CFLAGS   := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
                  -fno-sanitize-recover=all
@@ -544,7 +555,6 @@ PLUGIN = $(if $(NVCC),$(BUILD)/libembed-cuda.so)
 link_installed  = $(CC) $(CFLAGS) $(LDFLAGS) -pthread -o '$(DESTDIR)$(BINDIR)/$(1)' $(2) -L$(BUILD) \
                   -lembed $(3) $(if $(IS_LOADED_FROM),,-Wl,-rpath,'$(LIBDIR)') && \
                   chmod 755 '$(DESTDIR)$(BINDIR)/$(1)'
-BENCH_PARTS     = $(BENCH_OBJECTS) $(REFERENCE_OBJECTS) $(CPU_OBJECTS)
 
 install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) $(BENCH_PARTS) lib/embed.pc.in $(PLUGIN)
 	@echo "  install  $(DESTDIR)$(PREFIX)"

@@ -68,7 +68,9 @@ embed_status take_model_options(embed_model_options *all, const embed_model_opti
     if (all->threads > MAX_THREADS)
         return fail(EMBED_INVALID_ARGUMENT, "threads is %u, must be at most %d", all->threads,
                     MAX_THREADS);
-    if (all->threads == 0) all->threads = cpu_count() < MAX_THREADS ? cpu_count() : MAX_THREADS;
+    if (all->threads > 0) return EMBED_OK;
+    unsigned count = cpu_count();
+    all->threads = count < MAX_THREADS ? count : MAX_THREADS;
     return EMBED_OK;
 }
 

@@ -61,6 +61,23 @@ static void test_layers(void **state)
 
 /* ---- tests/run --------------------------------------------------------------------------- */
 
+/* What runs together does, and what is behind `--` waits until that has ended. */
+static void test_run_together_and_alone(void **state)
+{
+    (void)state;
+    /* Each of the two ends when it sees the other; neither alone ever does. */
+    check("cd $D && for pair in 'one two' 'two one'; do set -- $pair; printf '#!/bin/sh\n"
+          "cd $D; : >seen_%s; for i in $(seq 1000); do [ -e seen_%s ] || sleep 0.01; done\n"
+          "[ -e seen_%s ] && echo \"[ RUN      ] a\n[       OK ] a\"\n' $1 $2 $2 >meets_$1; "
+          "chmod +x meets_$1; done",
+          0);
+    check("cd $D && printf '#!/bin/sh\ncd $D; [ -e meets_one.result ] && [ -e meets_two.result ] "
+          "&& echo \"[ RUN      ] a\n[       OK ] a\"\n' >last && chmod +x last",
+          0);
+    check("cd $D && JOBS=2 sh $R/tests/run $D/meets_one $D/meets_two -- $D/last 2>&1", 0);
+    check_says("\n3 passed, 0 failed, 0 skipped\n");
+}
+
 /* A program that says what cmocka would and ends with `status`. */
 static void make_program(const char *name, const char *says, int status)
 {
@@ -91,9 +108,14 @@ static void test_run(void **state)
     check("sh $R/tests/run $D/good 2>&1 | tail -n 2", 0);
     check_says("      skipped b: no b here\n1 passed, 0 failed, 1 skipped\n");
     check("sh $R/tests/run $D/good >/dev/null 2>&1", 0);
-    check("sh $R/tests/run $D/good $D/bad $D/good 2>&1", 1);
+    check("cp $D/good $D/fine && cp $D/bad $D/wrong", 0);
+    check("sh $R/tests/run $D/good $D/bad $D/fine 2>&1", 1);
     check_says("      | [  ERROR   ] --- 1 != 2\n");
     check_says("\n3 passed, 1 failed, 2 skipped\n");
+    check("JOBS=3 sh $R/tests/run $D/good $D/bad -- $D/fine $D/wrong 2>&1", 1);
+    check_says("what failed, once more:\nbad, exit status 1:\n");
+    check_says("\nwrong, exit status 1:\n");
+    check_says("\n4 passed, 2 failed, 2 skipped\n");
     check("sh $R/tests/run $D/crash 2>&1", 1);
     check_says("\n1 passed, 1 failed, 0 skipped\n");
     check("sh $R/tests/run $D/leak 2>&1", 1);
@@ -304,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_layers),          TEST(test_spills),        TEST(test_run),
+        TEST(test_run_together_and_alone),
         TEST(test_packages),        TEST(test_fetch),
         TEST(test_fetch_continues), TEST(test_fetch_refuses_wrong_files),
         TEST(test_fetch_runs_once), TEST(test_figures),

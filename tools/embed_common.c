@@ -18,16 +18,20 @@ static void message_line(const char *prefix, const char *text)
     fprintf(stderr, "%sembed: %s%s\n", atomic_load(&bar_shown) ? "\r\033[K" : "", prefix, text);
 }
 
-/* One line without control characters (U+0000 to U+001F, U+007F to U+009F), whatever file names and
- * file contents the arguments quote. */
+size_t control_bytes(const char *text, size_t length)
+{
+    unsigned char first = (unsigned char)text[0];
+    if (first < 0x20 || first == 0x7F) return 1;
+    bool is_c1 = first == 0xC2 && length > 1 && ((unsigned char)text[1] & 0xE0) == 0x80;
+    return is_c1 ? 2 : 0;
+}
+
+/* One line without control characters, whatever file names and contents the arguments quote. */
 static void put_line(char *line, const char *format, va_list arguments)
 {
     vsnprintf(line, TOOL_MESSAGE_MAX, format, arguments);
-    for (char *c = line; *c != '\0'; c++) {
-        unsigned char first = (unsigned char)c[0], second = (unsigned char)c[1];
-        if (first < 0x20 || first == 0x7F) c[0] = '?';
-        if (first == 0xC2 && second >= 0x80 && second < 0xA0) c[0] = c[1] = '?';
-    }
+    size_t length = strlen(line);
+    for (size_t i = 0; i < length; i++) memset(line + i, '?', control_bytes(line + i, length - i));
 }
 
 bool tool_error(const char *format, ...)
@@ -45,23 +49,6 @@ bool tool_error(const char *format, ...)
     return false;
 }
 
-/* Options that the library knows by the same names, with other dashes. */
-static const char *const shared_names[] = {
-    "--threads",    "--batch-tokens", "--documents",      "--max-tokens",          "--dimensions",
-    "--min-length", "--max-length",   "--length-penalty", "--no-repeat-ngram-size", "--num-beams"};
-
-/* The option that sets the library's argument name[0..length); NULL: none does. */
-static const char *option_of(const char *name, size_t length)
-{
-    for (size_t i = 0; i < sizeof shared_names / sizeof *shared_names; i++) {
-        const char *ours = shared_names[i] + 2;
-        size_t k = 0;
-        while (k < length && (name[k] == '_' ? '-' : name[k]) == ours[k]) k++;
-        if (k == length && ours[k] == '\0') return shared_names[i];
-    }
-    return NULL;
-}
-
 /* "min_length is 9, max_length is 8" as "--min-length is 9, --max-length is 8", which is what the
  * user wrote. */
 bool tool_library_error(void)
@@ -73,7 +60,7 @@ bool tool_library_error(void)
         next = comma != NULL ? comma + 2 : part + strlen(part);
         size_t length = strcspn(part, " ");
         bool is_value = strncmp(part + length, " is ", 4) == 0;
-        const char *option = is_value ? option_of(part, length) : NULL;
+        const char *option = is_value ? option_of_argument(part, length) : NULL;
         if (option != NULL) part += length;
         used += (size_t)snprintf(told + used, sizeof told - used, "%s%.*s",
                                  option != NULL ? option : "", (int)(next - part), part);
@@ -108,6 +95,13 @@ void tool_log(embed_log_level level, const char *format, ...)
     put_line(line, format, arguments);
     va_end(arguments);
     message_line(prefixes[level], line);
+}
+
+void tool_tell_truncated(uint64_t truncated, uint64_t texts)
+{
+    if (truncated > 0)
+        tool_log(EMBED_LOG_WARNING, "%ju of %ju texts were longer than the limit and were cut",
+                 (uintmax_t)truncated, (uintmax_t)texts);
 }
 
 static void on_library_log(void *user, embed_log_level level, const char *message)

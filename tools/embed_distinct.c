@@ -61,6 +61,12 @@ static bool is_same(const file_identity *a, const file_identity *b)
            strcmp(a->name, b->name) == 0;
 }
 
+bool is_input(const line_reader *reader, const char *path)
+{
+    file_identity in = of_descriptor(reader->fd), file = of_path(path);
+    return is_same(&in, &file);
+}
+
 bool files_are_distinct(const line_reader *reader, const char *output, const char *metadata)
 {
     file_identity in = of_descriptor(reader->fd);

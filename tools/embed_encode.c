@@ -234,9 +234,7 @@ static void release_blocks(encoding *e)
 static void report(const encoding *e)
 {
     const checkpoint *done = &e->done;
-    if (done->truncated > 0)
-        tool_log(EMBED_LOG_WARNING, "%ju of %ju texts were longer than the limit and were cut",
-                 (uintmax_t)done->truncated, (uintmax_t)done->rows);
+    tool_tell_truncated(done->truncated, done->rows);
     if (done->invalid > 0)
         tool_log(EMBED_LOG_INFO, "%ju of %ju texts had bytes that are not UTF-8",
                  (uintmax_t)done->invalid, (uintmax_t)done->rows);

@@ -17,7 +17,7 @@
 
 bool lines_open(line_reader *reader, const char *path)
 {
-    bool standard = path == NULL || strcmp(path, "-") == 0;
+    bool standard = is_standard(path);
     *reader = (line_reader){.stop = -1};
     reader->name = standard ? "standard input" : path;
     reader->fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);

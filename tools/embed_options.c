@@ -259,6 +259,20 @@ static const tool_option *find_option(unsigned command, const char *word, size_t
     return NULL;
 }
 
+/* Numbers are what the library objects to, by names that differ in the dashes alone. */
+const char *option_of_argument(const char *name, size_t length)
+{
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        option_kind kind = options[i].kind;
+        if (kind != IS_NUMBER && kind != IS_COUNT && kind != IS_REAL) continue;
+        const char *ours = options[i].name + 2;
+        size_t k = 0;
+        while (k < length && (name[k] == '_' ? '-' : name[k]) == ours[k]) k++;
+        if (k == length && ours[k] == '\0') return options[i].name;
+    }
+    return NULL;
+}
+
 static bool wrong_value(const tool_command *command, const tool_option *option,
                         const char *value)
 {

@@ -104,7 +104,7 @@ bool output_open(tool_output *output, const char *path)
     memset(output, 0, sizeof *output);
     output->buffer = tool_resize(NULL, BUFFER_BYTES, 1);
     output->name = path;
-    if (path == NULL || strcmp(path, "-") == 0) {
+    if (is_standard(path)) {
         output->name = "standard output";
         output->fd = STDOUT_FILENO;
     } else {

@@ -40,8 +40,7 @@ bool resume_open(resume *r, const char *path)
     r->target = output_target(path);
     if (r->target == NULL) return false;
     r->partial = with_ending(r->target, ".partial");
-    if (stat(r->partial, &facts) == 0 && facts.st_dev == input.st_dev &&
-        facts.st_ino == input.st_ino)
+    if (is_input(reader, r->partial))
         return tool_error("%s: is where the rows go until they are complete", reader->name);
     return journal_open(&r->journal, with_ending(r->target, ".journal"));
 }

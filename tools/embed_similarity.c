@@ -46,9 +46,7 @@ static void make_label(char *out, const embed_text *text)
     for (int shown = 0; i < text->length && shown < LABEL_CHARACTERS; shown++) {
         unsigned char first = (unsigned char)text->data[i];
         size_t n = character_length(text->data + i, text->length - i);
-        bool control = first < 0x20 || first == 0x7F ||
-                       (n == 2 && first == 0xC2 && (unsigned char)text->data[i + 1] < 0xA0);
-        if (n == 0 || control) {
+        if (n == 0 || control_bytes(text->data + i, text->length - i) > 0) {
             out += sprintf(out, "\\x%02X", first);
             i++;
         } else {
@@ -90,9 +88,7 @@ static bool embed_texts(comparison *c, const embed_encode_options *options)
                                       c->count * c->width, items) == EMBED_OK ||
                 tool_library_error();
     for (size_t i = 0; done && i < c->count; i++) truncated += items[i].truncated != 0;
-    if (truncated > 0)
-        tool_log(EMBED_LOG_WARNING, "%zu of %zu texts were longer than the limit and were cut",
-                 truncated, c->count);
+    tool_tell_truncated(truncated, c->count);
     free(items);
     return done;
 }
@@ -137,7 +133,7 @@ static bool compare(comparison *c, const tool_settings *settings)
 /* Returns the exit status. */
 static int run(comparison *c, const tool_settings *settings)
 {
-    bool from_input = settings->operand_count == 1 && strcmp(settings->operands[0], "-") == 0;
+    bool from_input = settings->operand_count == 1 && is_standard(settings->operands[0]);
     if (from_input && !read_lines(c)) return EXIT_FAILURE;
     for (size_t i = 0; !from_input && i < settings->operand_count; i++)
         add_text(c, settings->operands[i], strlen(settings->operands[i]));

@@ -108,6 +108,9 @@ typedef struct tool_command {
 bool options_parse(tool_settings *settings, const tool_command *command, int count,
                    char **words);
 
+/* The option that sets the library's argument name[0..length); NULL: none does. */
+const char *option_of_argument(const char *name, size_t length);
+
 /* One line for each option of the command, on stdout. */
 void options_print(const tool_command *command);
 
@@ -124,6 +127,13 @@ bool tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The library's error, about options where they were the cause. Returns false. */
 bool tool_library_error(void);
+
+/* A warning, where there are any. */
+void tool_tell_truncated(uint64_t truncated, uint64_t texts);
+
+/* Bytes of the control character (U+0000 to U+001F, U+007F to U+009F) at text[0..length); 0: it is
+ * none. */
+size_t control_bytes(const char *text, size_t length);
 
 /* "embed: ...": what must be known and is no error. */
 void tool_notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -289,6 +299,9 @@ void tool_sync_folder(const char *path);
 
 /* NULL or "-", where a file is named: standard input or output. */
 bool is_standard(const char *path);
+
+/* Whether the file at `path` is what is read. Devices and pipes never are. */
+bool is_input(const line_reader *reader, const char *path);
 
 /* Whether no two of what is read, the output and the metadata (NULL: none) are one file. */
 bool files_are_distinct(const line_reader *reader, const char *output, const char *metadata);

@@ -52,11 +52,10 @@ INLINE vec vec_first_or(vec a, size_t n, float other)
     return _mm512_mask_mov_ps(vec_set(other), (__mmask16)((1u << n) - 1), a);
 }
 
-/* The nearest whole number, in the lowest bits of each lane, for a below 2^22. */
-INLINE __m512i vec_nearest(vec a)
-{
-    return (__m512i)_mm512_add_ps(a, vec_set(12582912.0f)); /* 1.5 * 2^23 */
-}
+/* 1.5 * 2^23: a number below 2^22 that is added to it is rounded to the nearest whole number, ties
+ * to even, which then lies in the lowest bits. */
+#define TO_NEAREST 12582912.0f
+INLINE __m512i vec_nearest(vec a) { return (__m512i)vec_add(a, vec_set(TO_NEAREST)); }
 /* table (2 * LANES) at the lowest five bits of each lane. */
 INLINE vec vec_of_table(const float *table, __m512i at)
 {

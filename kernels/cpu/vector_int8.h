@@ -32,11 +32,8 @@ INLINE void vec_store_signed(int8_t *p, vec a)
 /* The first element of each pair, and the second. */
 INLINE vec words_first(words a) { return (vec)_mm512_slli_epi32(a, 16); }
 INLINE vec words_second(words a) { return (vec)(a & _mm512_set1_epi32((int)0xFFFF0000)); }
-/* a * factor, to the nearest whole number in the lowest bits of each lane, ties to even. */
-INLINE words vec_steps(vec a, vec factor)
-{
-    return (words)vec_fma(a, factor, vec_set(12582912.0f)); /* 1.5 * 2^23 */
-}
+/* vec_nearest of a * factor, rounded once. */
+INLINE words vec_steps(vec a, vec factor) { return (words)vec_fma(a, factor, vec_set(TO_NEAREST)); }
 /* The lowest byte of each lane: of first and second in turn. */
 INLINE void words_store_bytes(uint8_t *p, words first, words second)
 {

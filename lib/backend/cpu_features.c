@@ -1,6 +1,7 @@
 /* cpu_features.c - what this processor is and can do */
 #include "backend/cpu_features.h"
 
+#include "backend/backend.h"
 #include "backend/cgroup.h"
 #include "base/status.h"
 
@@ -95,7 +96,7 @@ embed_dtype cpu_kernels_dtype(const struct cpu_kernels *kernels)
 
 static embed_status lacks(embed_dtype dtype, size_t first)
 {
-    const char *name = dtype == EMBED_DTYPE_BF16 ? "bf16" : "int8";
+    const char *name = dtype_name(dtype);
     if (first > 0)
         return fail(EMBED_UNSUPPORTED, "EMBED_CPU_ISA=%s does not compute in %s",
                     instruction_sets[first].kernels->name, name);

@@ -146,11 +146,16 @@ embed_status summaries_end_piece(struct summaries *summaries, const struct gener
     return *is_last ? end_summary(&summaries->items[result->text], summary) : EMBED_OK;
 }
 
+embed_status summaries_called_off(void)
+{
+    return fail(EMBED_CANCELLED, "the generation was called off by its `done`");
+}
+
 embed_status summaries_tell(const embed_generate_options *options, size_t i,
                             const embed_generated *summary)
 {
     if (options->done == NULL || options->done(options->user, i, summary) != 0) return EMBED_OK;
-    return fail(EMBED_CANCELLED, "the generation was called off by its `done`");
+    return summaries_called_off();
 }
 
 /* ---- all of them --------------------------------------------------------------------------- */

@@ -52,6 +52,9 @@ size_t summaries_cut(int32_t *ids, const struct token_span *span, size_t pieces,
 embed_status summaries_end_piece(struct summaries *summaries, const struct generator_result *result,
                                  const struct tokenizer *tokenizer, bool *is_last);
 
+/* EMBED_CANCELLED, and why. */
+embed_status summaries_called_off(void);
+
 /* Tells the caller that text i's summary has ended. EMBED_CANCELLED where that calls the rest off. */
 embed_status summaries_tell(const embed_generate_options *options, size_t i,
                             const embed_generated *summary);

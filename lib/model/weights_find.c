@@ -127,12 +127,10 @@ embed_status weights_find(struct slot_list *list, uint64_t *parameters,
 static size_t count_layers(const struct checkpoint *checkpoint, const struct weight_names *names,
                            const char *pattern)
 {
-    const char *number = strstr(pattern, "%zu");
     for (size_t l = 0;; l++) {
         char plain[NAME_SIZE];
         struct checkpoint_tensor found;
-        snprintf(plain, sizeof plain, "%.*s%zu%s.weight", (int)(number - pattern), pattern, l,
-                 number + 3);
+        weight_name(plain, pattern, l, "weight");
         if (!find_name(checkpoint, names, plain, &found)) return l;
     }
 }

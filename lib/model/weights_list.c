@@ -21,8 +21,7 @@ static struct slot *add(struct slot_list *list, void **weight, enum weight_kind 
     return slot;
 }
 
-static void name(struct slot *slot, size_t part, const char *pattern, size_t layer,
-                 const char *suffix)
+void weight_name(char out[NAME_SIZE], const char *pattern, size_t layer, const char *suffix)
 {
     /* The patterns are constants of weight_names.c; those without %zu ignore the layer. */
     char base[NAME_SIZE];
@@ -31,7 +30,13 @@ static void name(struct slot *slot, size_t part, const char *pattern, size_t lay
 #pragma GCC diagnostic ignored "-Wformat-extra-args"
     snprintf(base, sizeof base, pattern, layer);
 #pragma GCC diagnostic pop
-    snprintf(slot->names[part], NAME_SIZE, "%.100s.%s", base, suffix);
+    snprintf(out, NAME_SIZE, "%.100s.%s", base, suffix);
+}
+
+static void name(struct slot *slot, size_t part, const char *pattern, size_t layer,
+                 const char *suffix)
+{
+    weight_name(slot->names[part], pattern, layer, suffix);
 }
 
 /* The bias. */

@@ -43,6 +43,9 @@ struct slot_list {
 embed_status weights_list(struct slot_list *list, struct weights *weights,
                           const struct backend *backend, const struct weight_files *files);
 
+/* A tensor's name by a pattern of weight_names.h: "encoder.layer.3.output.dense.weight". */
+void weight_name(char out[NAME_SIZE], const char *pattern, size_t layer, const char *suffix);
+
 /* Is the table of words in memory as the head of a decoder wants its matrix? Then it has none of
  * its own. */
 bool weights_share_words(const struct transformer_config *config, const struct backend *backend);

@@ -113,7 +113,7 @@ static embed_status run(struct call *call, const char *not_finite)
     call->whole.wait_for_room = 1;
     submit_pieces(call);
     if (atomic_load(&call->is_called_off)) /* and not what became of the oldest piece by that */
-        return fail(EMBED_CANCELLED, "the generation was called off by its `done`");
+        return summaries_called_off();
     if (call->status != EMBED_OK) return fail(call->status, "%s", call->message);
     if (call->not_finite > 0)
         return fail(EMBED_NOT_FINITE, not_finite, call->not_finite, call->whole.n);
