@@ -1,7 +1,7 @@
-/* backend_decoder_test.h - steps of a decoder on the CPU, on one thread and on three
+/* backend_decoder_test.h - decoder steps on the CPU, on one thread and on three
  *
- * There are three slots for up to 4 beams each. A step of three beams a document takes slots 2, 0
- * and 1, of which slot 0 is done: nothing of it may be read or change.
+ * There are three slots of up to 4 beams each. A step with three beams a document uses slots 2, 0
+ * and 1, of which slot 0 is done: it must be neither read nor changed.
  */
 #ifndef TESTS_BACKEND_DECODER_TEST_H
 #define TESTS_BACKEND_DECODER_TEST_H
@@ -49,7 +49,7 @@ static inline void device_close(const struct device *device)
     thread_team_destroy(device->team);
 }
 
-/* As floats, and as the device has them. */
+/* The same numbers as floats and as elements of the device. */
 struct matrix {
     float *floats;
     void *elements;
@@ -85,21 +85,21 @@ static inline struct beam_slots slots_new(size_t *bytes)
     struct beam_slots slots;
     *bytes = beam_slots_place(&slots, NULL, P, MOST_K, T);
     void *memory = zero_bytes(*bytes);
-    memset(memory, 0x55, *bytes); /* whatever a slot had before */
+    memset(memory, 0x55, *bytes); /* leftovers of an earlier document */
     beam_slots_place(&slots, memory, P, MOST_K, T);
     return slots;
 }
 
 static inline void slots_free(struct beam_slots *slots)
 {
-    free(slots->rules); /* the first array */
+    free(slots->rules); /* the first array, where the block begins */
 }
 
 static const struct generation_rules rules = {
     .num_beams = K, .max_length = T, .length_penalty = 1, .start_token = 2, .end_token = 1,
     .forced_first_token = NO_TOKEN, .forced_end_token = NO_TOKEN};
 
-/* Beams of `length` random tokens, whose past is in rows at random. */
+/* Fills the slot with K beams of `length` random tokens, whose past is in random rows. */
 static inline void slot_fill(struct beam_slots *slots, size_t slot, int32_t length, int32_t V)
 {
     slots->states[slot] = BEAM_RUNNING;
@@ -138,7 +138,7 @@ struct step {
     const void *in;
     void *cache;
     const void *weights;
-    size_t size; /* V, or 1 where a bias is wanted */
+    size_t size; /* V, or 1 to add a bias */
 };
 
 static inline embed_status step_compute(void *argument, size_t i, unsigned worker,
@@ -173,8 +173,8 @@ static inline struct step step_of(const struct device *device, const struct beam
     return (struct step){.device = device, .batch = {D, K, slots_of_step, *slots}};
 }
 
-/* Runs `test` once for each dtype and number of threads, with the same numbers for any number of
- * threads; what it returns, of `bytes`, must be the same. */
+/* Runs `test` in `dtype` on one thread and on three, with the same numbers each time. The `bytes`
+ * bytes that it returns must be identical. */
 static inline void on_all_devices(void *(*test)(const struct device *device, size_t *bytes),
                            embed_dtype dtype)
 {
@@ -195,7 +195,7 @@ static inline void on_all_devices(void *(*test)(const struct device *device, siz
     free(first);
 }
 
-/* Row of a step: its slot and beam. */
+/* The slot of a row of the step. */
 static inline size_t slot_of(size_t row)
 {
     return (size_t)slots_of_step[row / K];

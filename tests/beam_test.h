@@ -1,4 +1,4 @@
-/* beam_test.h - slots of beam search for the tests of its step */
+/* beam_test.h - beam search slots for the tests of the beam step */
 #ifndef TESTS_BEAM_TEST_H
 #define TESTS_BEAM_TEST_H
 
@@ -12,13 +12,14 @@
 
 #include "kernels/beam_step.h"
 
-/* X(array, numbers of a slot) for each array of struct beam_slots. */
+/* X(array, elements per slot) for each array of struct beam_slots. */
 #define SLOT_ARRAYS(X)                                                                           \
     X(rules, 1) X(sources, 1) X(states, 1) X(lengths, 1) X(scores, K) X(tokens, K * T)           \
     X(ancestors, 2 * K * T) X(finished, 1) X(finished_scores, K) X(finished_lengths, K)          \
     X(finished_tokens, K * T) X(results, BEAM_RESULT_HEADER + T)
 
-/* Each array is a block of its own, so that the sanitizers see its end, and full of garbage. */
+/* Allocates each array separately, so that sanitizers see where it ends, and fills it with
+ * garbage. */
 static inline struct beam_slots slots_new(size_t P, size_t K, size_t T)
 {
     struct beam_slots beams = {.P = P, .K = K, .T = T};
@@ -39,7 +40,7 @@ static inline void slots_free(struct beam_slots *beams)
 #undef X
 }
 
-/* Whether slot p of both is the same, byte for byte. */
+/* Returns whether slot p is byte for byte the same in both. */
 static inline int slots_equal(const struct beam_slots *a, const struct beam_slots *b, size_t p)
 {
     size_t K = a->K, T = a->T;

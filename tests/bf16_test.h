@@ -1,4 +1,4 @@
-/* bf16_test.h - numbers and comparisons for the tests of kernels whose elements are BF16 */
+/* bf16_test.h - numbers and comparisons for the tests of BF16 kernels */
 #ifndef TESTS_BF16_TEST_H
 #define TESTS_BF16_TEST_H
 
@@ -14,7 +14,7 @@ static inline float value(uint16_t element)
     return x;
 }
 
-/* To nearest, ties to even. */
+/* Rounds to the nearest BF16 number, ties to even. */
 static inline uint16_t rounded(float x)
 {
     uint32_t bits;
@@ -22,7 +22,7 @@ static inline uint16_t rounded(float x)
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-/* Floats rounded to BF16, and the same as elements. */
+/* Floats rounded to BF16, and the same numbers as BF16 elements. */
 struct numbers {
     float *floats;
     uint16_t *elements;

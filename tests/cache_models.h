@@ -1,7 +1,7 @@
-/* cache_models.h - models for the tests of a cache, and what they need to say of it
+/* cache_models.h - models for the tests of a cache, and assertions about it
  *
- * Copies of one tiny model are the models; each has a layer_norm_eps of its own, so that a row
- * tells which of them computed it.
+ * The models are copies of one tiny model. Each has its own layer_norm_eps, so that a row shows
+ * which model computed it.
  */
 #ifndef TESTS_CACHE_MODELS_H
 #define TESTS_CACHE_MODELS_H
@@ -31,9 +31,9 @@ static const embed_text texts[TEXTS] = {EMBED_TEXT("one of several models"), EMB
 
 static char folders[MODELS][64];
 static float expected[MODELS][TEXTS * WIDTH];
-static uint64_t bytes_of_one; /* all models take the same */
+static uint64_t bytes_of_one; /* the same for all models */
 
-/* ---- a cache, and what it holds ------------------------------------------------------------- */
+/* ---- a cache and its contents -------------------------------------------------------------- */
 
 static inline embed_model_options model_options(void)
 {
@@ -87,7 +87,7 @@ static inline embed_cache_metrics metrics_of(const embed_cache *cache)
     return metrics;
 }
 
-/* Are these the models that are resident? "02" are the first and the third. */
+/* Fails unless exactly these models are resident. "02" means the first and the third. */
 static inline void assert_resident(const embed_cache *cache, const char *models)
 {
     char found[MODELS + 1] = "";
@@ -101,7 +101,7 @@ static inline void assert_resident(const embed_cache *cache, const char *models)
     assert_int_equal(metrics_of(cache).resident, strlen(models));
 }
 
-/* Does the pool compute as that model alone does? */
+/* Returns whether the pool's rows are those of that model alone. */
 static inline bool computes_as(embed_pool *pool, int model)
 {
     float rows[TEXTS * WIDTH];
@@ -141,7 +141,7 @@ static inline void compute_alone(int model)
     embed_model_close(alone);
 }
 
-/* How many files are open, or how many threads there are. */
+/* Counts the entries of a folder: open files or threads, in /proc/self. */
 static inline unsigned count_in(const char *path)
 {
     unsigned n = 0;
@@ -152,7 +152,7 @@ static inline unsigned count_in(const char *path)
     return n;
 }
 
-/* A thread that was joined is still listed for a moment. */
+/* Waits for the count to drop to n: a thread that was joined stays listed for a moment. */
 static inline void assert_count_in(const char *path, unsigned n)
 {
     for (int i = 0; i < 1000 && count_in(path) > n; i++)
@@ -178,7 +178,7 @@ static inline int make_models(void **state)
         for (int j = 0; j < i; j++)
             assert_memory_not_equal(expected[i], expected[j], sizeof expected[i]);
     }
-    pthread_t first; /* with it, a sanitizer starts a thread of its own */
+    pthread_t first; /* a sanitizer starts its own thread along with it */
     assert_int_equal(pthread_create(&first, NULL, do_nothing, NULL), 0);
     assert_int_equal(pthread_join(first, NULL), 0);
     files_before = count_in("/proc/self/fd");

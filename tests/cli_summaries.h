@@ -1,8 +1,8 @@
 /* cli_summaries.h - the reference's summaries, for the tests of embed summarize
  *
- * The reference's summaries of tests/vectors/bart-documents.txt are in tiny-bart.texts, under
- * the folder's own settings; their ids and scores, under those of each line of
- * bart-settings.txt, in tiny-bart.summaries and tiny-bart.scores.
+ * tiny-bart.texts has the reference's summaries of tests/vectors/bart-documents.txt under the
+ * folder's own settings. tiny-bart.summaries and tiny-bart.scores have ids and scores under the
+ * settings of each line of bart-settings.txt.
  */
 #ifndef TESTS_CLI_SUMMARIES_H
 #define TESTS_CLI_SUMMARIES_H
@@ -16,12 +16,12 @@
 #define DOCUMENTS VECTORS "bart-documents.txt"
 #define SUMMARIZE "embed", "summarize", "--threads", "1", "--dtype", "f32", "-m", TINY_BART
 #define COUNT     ((size_t)208) /* documents */
-#define LONG      ((size_t)3)   /* the number of one that is longer than the model reads */
+#define LONG      ((size_t)3)   /* index of a document that is longer than the model's limit */
 
 static struct vector_lines documents, texts;
 
-/* Group setup and teardown for cmocka, of the scratch folder too: it must be empty at the end.
- */
+/* Group setup and teardown for cmocka, including the scratch folder, which must be empty at the
+ * end. */
 static inline int read_summaries(void **state)
 {
     documents = vector_lines_load(DOCUMENTS);
@@ -39,7 +39,7 @@ static inline int release_summaries(void **state)
     return rmdir(scratch_folder);
 }
 
-/* Without its line end; valid until the fourth call after this. */
+/* Returns line i without its line end; valid until the fourth call after this. */
 static inline const char *line_of(const struct vector_lines *lines, size_t i)
 {
     static char copies[4][8192];
@@ -50,7 +50,7 @@ static inline const char *line_of(const struct vector_lines *lines, size_t i)
     return copy;
 }
 
-/* Some of the documents were cut, and nothing else is said. */
+/* Checks for success with one line on stderr: the warning that some documents were cut. */
 static inline void check_cut(const program_result *r)
 {
     if (r->status != 0 || count_lines(r->err) != 1 ||
@@ -60,7 +60,7 @@ static inline void check_cut(const program_result *r)
         fail_msg("status %d: %s", r->status, r->err);
 }
 
-/* The output is the reference's summaries of the documents from `first` to `last`. */
+/* Checks that the output is the reference's summaries of documents `first` to `last`, inclusive. */
 static inline void check_summaries(const program_result *r, const struct vector_lines *expected,
                                    size_t first, size_t last)
 {
@@ -80,7 +80,7 @@ static inline program_result summarize_well(const char *document)
     return run_well(WORDS(SUMMARIZE), document, strlen(document));
 }
 
-/* The n-th line of JSON; the caller releases it. */
+/* Parses output line n, counted from 0, as JSON; the caller releases it. */
 static inline json_t *json_line(const program_result *r, size_t n)
 {
     const char *from = r->out;

@@ -1,4 +1,4 @@
-/* cuda_linear_test.h - what the tests of our own linear layers in CUDA share: layers, inputs */
+/* cuda_linear_test.h - layers and inputs for the tests of our own CUDA linear layers */
 #ifndef TESTS_CUDA_LINEAR_TEST_H
 #define TESTS_CUDA_LINEAR_TEST_H
 
@@ -8,8 +8,8 @@
 
 static const enum cuda_sums all_sums[] = {CUDA_SUMS_F32, CUDA_SUMS_TWO_LEVEL};
 
-/* Floats on the device as FP16, at the very end of an allocation: its beginning is aligned to 256
- * bytes, and what is left to the next multiple comes before them. */
+/* Copies floats to the device as FP16, at the very end of an allocation. The allocation begins at a
+ * multiple of 256 bytes; padding to the next multiple precedes the data. */
 static inline struct device_buffer input_at_end(const float *floats, size_t count)
 {
     struct device_buffer input = device_buffer((count + 127) / 128 * 128, 2, 0);
@@ -20,7 +20,7 @@ static inline struct device_buffer input_at_end(const float *floats, size_t coun
     return input;
 }
 
-/* A layer on the host and on the device. */
+/* A linear layer on the host and on the device. */
 struct layer {
     size_t O, I;
     float *weight, *bias;

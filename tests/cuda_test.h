@@ -1,9 +1,10 @@
-/* cuda_test.h - what the tests of the CUDA kernels share: numbers, device buffers, comparison
+/* cuda_test.h - numbers, device buffers and comparisons for the tests of the CUDA kernels
  *
- * The tests see kernels_cuda.h and the CUDA runtime alone, so the same program runs on a GPU and on
+ * The tests use only kernels_cuda.h and the CUDA runtime, so the same program runs on a GPU and on
  * the emulated device. Numbers are floats on the host; a buffer holds them as the table's element
- * type, `element_bytes` wide: 2 is FP16, 4 is FP32. Inputs are rounded to it first (round_floats),
- * so that kernel and reference see the same numbers and a tolerance measures the kernel alone.
+ * type, `element_bytes` wide: 2 is FP16, 4 is FP32. Inputs are rounded to that type first
+ * (round_floats), so that kernel and reference see the same numbers and a tolerance measures only
+ * the kernel.
  */
 #ifndef TESTS_CUDA_TEST_H
 #define TESTS_CUDA_TEST_H
@@ -33,7 +34,7 @@ static inline void check_cuda(cudaError_t error, const char *call, const char *f
     _fail(file, line);
 }
 
-/* `text` made of a format, until the next call: the name of a shape for messages. */
+/* Formats the name of a shape for messages; valid until the next call. */
 static inline const char *shape_name(const char *format, ...)
 {
     static char text[160];
@@ -46,7 +47,7 @@ static inline const char *shape_name(const char *format, ...)
 
 /* ---- numbers ------------------------------------------------------------------------------- */
 
-/* Uniform in [-1, 1); the same numbers in every run. */
+/* Returns numbers uniform in [-1, 1), the same sequence in every run. */
 static inline float random_float(void)
 {
     static uint64_t state = 88172645463325252u; /* xorshift64, Marsaglia 2003 */
@@ -70,7 +71,7 @@ static inline float *random_floats(size_t count)
     return floats;
 }
 
-/* The nearest FP16 number, ties to the even one; infinity from 65520 on. */
+/* Returns the nearest FP16 number, ties to even; infinity from 65520 on. */
 static inline uint16_t half_from_float(float value)
 {
     uint32_t bits;
@@ -103,7 +104,7 @@ static inline float half_to_float(uint16_t half)
     return half & 0x8000 ? -value : value;
 }
 
-/* Each number to the nearest of the element type. */
+/* Rounds each number to the nearest one of the element type. */
 static inline void round_floats(float *floats, size_t count, size_t element_bytes)
 {
     if (element_bytes == sizeof(float)) return;
@@ -119,15 +120,15 @@ static inline float *random_elements(size_t count, size_t element_bytes)
 
 /* ---- buffers on the device ----------------------------------------------------------------- */
 
-/* Bytes before and after an output. They are 0xFF, which is NaN in both formats: what reads them
- * shows in the result, and what writes them is found by device_read. */
+/* Guard bytes before and after an output. They are 0xFF, which is NaN in both formats: reading them
+ * shows in the result, and device_read detects a write to them. */
 enum { GUARD_BYTES = 256 };
 
 struct device_buffer {
     void *data;           /* on the device */
     size_t count;         /* elements */
     size_t element_bytes; /* 2: FP16, 4: FP32 or int32_t */
-    size_t guard;         /* bytes before and after; an input has none, and ends where it ends */
+    size_t guard;         /* bytes before and after; 0 for an input, which ends its allocation */
 };
 
 static inline struct device_buffer device_buffer(size_t count, size_t element_bytes, size_t guard)
@@ -146,7 +147,7 @@ static inline void device_free(struct device_buffer buffer)
     CHECK_CUDA(cudaFree((char *)buffer.data - buffer.guard));
 }
 
-/* The buffer's elements from as many floats. */
+/* Writes buffer.count floats to the buffer, converted to its element type. */
 static inline void device_write(struct device_buffer buffer, const float *floats)
 {
     uint16_t *halves = NULL;
@@ -181,8 +182,8 @@ static inline struct device_buffer device_integers(const int32_t *integers, size
     return buffer;
 }
 
-/* Waits for the work before it; the buffer's elements as floats, to be freed. Fails when a guard
- * was written. */
+/* Waits for earlier work and returns the buffer's elements as floats; the caller frees them. Fails
+ * the test if a guard was overwritten. */
 static inline float *device_read(const char *what, struct device_buffer buffer)
 {
     size_t bytes = buffer.count * buffer.element_bytes, all = bytes + 2 * buffer.guard;
@@ -213,8 +214,8 @@ static inline float *device_read(const char *what, struct device_buffer buffer)
 
 /* ---- comparison ---------------------------------------------------------------------------- */
 
-/* |got - expected| <= absolute + relative * |expected| for all elements of rows of `columns`. A NaN
- * on either side is a difference. */
+/* Fails unless |got - expected| <= absolute + relative * |expected| for every element of the rows
+ * of `columns`. A NaN on either side is a difference. */
 static inline void assert_close(const char *what, const float *got, const float *expected,
                                 size_t rows, size_t columns, double absolute, double relative)
 {
@@ -227,7 +228,7 @@ static inline void assert_close(const char *what, const float *got, const float 
     }
 }
 
-/* The same bits. */
+/* Fails unless both have the same bits. */
 static inline void assert_same_bits(const char *what, const float *got, const float *expected,
                                     size_t rows, size_t columns)
 {

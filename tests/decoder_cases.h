@@ -1,8 +1,7 @@
-/* decoder_cases.h - what the tests of the decoder's CUDA kernels share: slots, and what is right
- * for them
+/* decoder_cases.h - slots and reference computations for the tests of the decoder's CUDA kernels
  *
- * Slots are kept on the host and, in the same layout, on the device. What a document has no use for
- * is 0xFF: NaN, or -1.
+ * Slots are kept on the host and, in the same layout, on the device. Entries that a document does
+ * not use are 0xFF: NaN, or -1.
  */
 #ifndef TESTS_DECODER_CASES_H
 #define TESTS_DECODER_CASES_H
@@ -28,7 +27,7 @@ static inline size_t random_below(size_t limit)
 
 struct slots {
     struct beam_slots host, device;
-    void *memory, *device_memory; /* of all arrays */
+    void *memory, *device_memory; /* each holds all arrays */
     size_t bytes;
 };
 
@@ -57,7 +56,8 @@ static inline void slots_upload(const struct slots *s)
     CHECK_CUDA(cudaMemcpy(s->device_memory, s->memory, s->bytes, cudaMemcpyHostToDevice));
 }
 
-/* What is on the device, to be freed; *as is the same memory array by array. */
+/* Copies the slots from the device into a new block, which the caller frees, and points *as at its
+ * arrays. */
 static inline void *slots_download(const struct slots *s, struct beam_slots *as)
 {
     void *copy = malloc(s->bytes);
@@ -72,7 +72,8 @@ static const struct generation_rules plain_rules = {
     .early_stopping = STOP_EARLY, .start_token = 2, .end_token = 3,
     .forced_first_token = NO_TOKEN, .forced_end_token = NO_TOKEN};
 
-/* K beams of `length` tokens below V, that have some of their past in common and some not. */
+/* Fills the slot with K running beams of `length` tokens below V, which share part of their
+ * past. */
 static inline void slots_run(struct slots *s, size_t slot, size_t K, size_t length, size_t source,
                              size_t V)
 {
@@ -100,7 +101,7 @@ static inline void slots_run(struct slots *s, size_t slot, size_t K, size_t leng
 
 enum { MOST_DOCUMENTS = 5 };
 
-/* Documents in slots of an odd order; some of them do not run. */
+/* Documents in slots of scrambled order; some of them do not run. */
 struct batch {
     struct slots slots;
     int32_t order[MOST_DOCUMENTS];
@@ -112,7 +113,7 @@ static inline struct batch batch_make(size_t D, size_t K, size_t P, size_t slots
 {
     struct batch batch = {.slots = slots_make(P, slots_K, T)};
     assert_in_range(D, 1, P < MOST_DOCUMENTS ? P : MOST_DOCUMENTS);
-    for (size_t d = 0; d < D; d++) batch.order[d] = (int32_t)((P + 1 - d) % P); /* each its own */
+    for (size_t d = 0; d < D; d++) batch.order[d] = (int32_t)((P + 1 - d) % P); /* all different */
     batch.device_order = device_integers(batch.order, D);
     batch.device =
         (struct decode_batch){D, K, batch.device_order.data, batch.slots.device};
@@ -130,10 +131,10 @@ static inline bool is_running(const struct batch *batch, size_t d)
     return batch->slots.host.states[batch->order[d]] == BEAM_RUNNING;
 }
 
-/* ---- what is right ------------------------------------------------------------------------- */
+/* ---- reference computations ---------------------------------------------------------------- */
 
-/* out (HS) = softmax(q k^T * scale) v over T keys, in double. key(argument, t) is where key t
- * is, its value `apart` after it. */
+/* out (HS) = softmax(q k^T / sqrt(HS)) v over T keys, in double. key(argument, t) returns key t;
+ * its value follows `apart` floats later. */
 static inline void naive_attention(float *out, const float *q, size_t T, size_t HS, size_t apart,
                                    const float *(*key)(const void *argument, size_t t),
                                    const void *argument)
@@ -155,10 +156,10 @@ static inline void naive_attention(float *out, const float *q, size_t T, size_t 
     free(weights);
 }
 
-/* The cache of one layer, of one head: see self_attention and cross_attention. */
+/* One layer's cache for one head: see self_attention and cross_attention. */
 struct naive_cache {
-    const float *rows;        /* of the slot, at the head's first component */
-    const int32_t *ancestors; /* of the beam; NULL: row 0 */
+    const float *rows;        /* of the slot, from the head's first component */
+    const int32_t *ancestors; /* of the beam; NULL: all in row 0 */
     size_t T, C;
 };
 
@@ -169,7 +170,8 @@ static inline const float *naive_key(const void *argument, size_t t)
     return cache->rows + (row * cache->T + t) * 2 * cache->C;
 }
 
-/* context (K, C) of a document's beams; the cache (P, K, T, 2C) has their last tokens already. */
+/* Computes the context (K, C) of a document's beams. The cache (P, K, T, 2C) already holds their
+ * last tokens. */
 static inline void naive_self_attention(float *context, const float *qkv, const float *cache,
                                         const struct beam_slots *beams, size_t slot, size_t K,
                                         size_t NH, size_t HS)
@@ -185,7 +187,7 @@ static inline void naive_self_attention(float *context, const float *qkv, const 
         }
 }
 
-/* Keys and values of the beams' last tokens, to the cache. */
+/* Appends keys and values of the beams' last tokens to the cache. */
 static inline void naive_append(float *cache, const float *qkv, const struct beam_slots *beams,
                                 size_t slot, size_t K, size_t C)
 {
@@ -209,8 +211,7 @@ static inline void naive_cross_attention(float *context, const float *q, const f
         }
 }
 
-/* The candidates of one beam from its logits (V), which become scores: one after another the
- * best that is left. */
+/* Finds one beam's candidates, best first, from its logits x (V), which become scores. */
 static inline void naive_candidates(struct beam_candidate *candidates, float *x, size_t V,
                                     const struct beam_slots *beams, size_t slot, size_t k,
                                     size_t K)

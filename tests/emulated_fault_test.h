@@ -1,5 +1,5 @@
-/* emulated_fault_test.h - work during which the n-th call of CUDA fails, in a process of its own: a
- * device that is lost stays so
+/* emulated_fault_test.h - runs work in which the n-th CUDA call fails, in a process of its own
+ * because a lost device stays lost
  */
 #ifndef TESTS_EMULATED_FAULT_TEST_H
 #define TESTS_EMULATED_FAULT_TEST_H
@@ -12,11 +12,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What the process tells of its work. */
+/* What the process reports. */
 struct finding {
-    char wrong[512]; /* "": all is as it should be */
-    char call[64];   /* that failed; "": none */
-    uint64_t on_cpu; /* texts */
+    char wrong[512]; /* "": nothing */
+    char call[64];   /* the one that failed; "": none */
+    uint64_t on_cpu; /* texts computed there */
 };
 
 struct fault {
@@ -25,7 +25,8 @@ struct fault {
     bool forever; /* all calls after the n-th fail too */
 };
 
-/* Returns whether there was an n-th call; adds to *on_cpu. `work` has so many seconds. */
+/* Runs `work` in a child process, which is killed after `seconds`. Returns whether there was an
+ * n-th call; adds to *on_cpu. */
 static inline bool run_with_fault(const struct fault *fault, unsigned seconds,
                                   void (*work)(const struct fault *, struct finding *),
                                   uint64_t *on_cpu)

@@ -1,4 +1,5 @@
-/* emulated_test.h - before and after each test that uses the emulated device: fresh, and left empty */
+/* emulated_test.h - setup and teardown of tests on the emulated device: fresh before, empty
+ * after */
 #ifndef TESTS_EMULATED_TEST_H
 #define TESTS_EMULATED_TEST_H
 
@@ -16,7 +17,7 @@ static inline int begin_emulated(void **state)
     return 0;
 }
 
-/* A failure where the device found fault with something. */
+/* Fails if the device reported a fault. */
 static inline int end_without_fault(void **state)
 {
     (void)state;
@@ -24,7 +25,7 @@ static inline int end_without_fault(void **state)
     return emulator_report() != NULL;
 }
 
-/* The same where anything is still there. */
+/* The same, and fails if anything is left on the device. */
 static inline int end_emulated(void **state)
 {
     struct emulator_usage left;

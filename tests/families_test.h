@@ -1,4 +1,4 @@
-/* families_test.h - the tiny models of make_family_vectors.py against the reference's rows */
+/* families_test.h - compares the tiny models of make_family_vectors.py with the reference's rows */
 #ifndef TESTS_FAMILIES_TEST_H
 #define TESTS_FAMILIES_TEST_H
 
@@ -11,7 +11,7 @@
 #define LINES      VECTORS "tiny-lines.txt"
 #define PADDED     VECTORS "tiny-mpnet-padded.txt"
 
-/* The first `most` lines of each. */
+/* Checks the first `most` lines of each file. */
 static inline void check_families(size_t most, double cosine, double difference)
 {
     const struct closeness unit = {cosine, difference};

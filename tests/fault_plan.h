@@ -1,10 +1,10 @@
-/* fault_plan.h - which system calls are to fail, and how: shared by a test and fault_preload.c */
+/* fault_plan.h - which system calls fail, and how: shared by tests and fault_preload.c */
 #ifndef TESTS_FAULT_PLAN_H
 #define TESTS_FAULT_PLAN_H
 
 #include <stdatomic.h>
 
-/* Kinds of calls: a bit each. */
+/* Kinds of calls, one bit each. */
 enum {
     FAULT_OPEN = 1,
     FAULT_CREATE = 2, /* open with O_CREAT */
@@ -22,19 +22,19 @@ enum {
     FAULT_PIPE = 8192
 };
 
-/* In place of an errno. */
-#define FAULT_SHORT (-1) /* half the bytes */
-#define FAULT_KILL  (-2) /* SIGKILL before the call; until then no fsync is made, which takes long */
-#define FAULT_TORN  (-3) /* the same; what was to be written is there by half */
+/* In place of an errno value. */
+#define FAULT_SHORT (-1) /* only half of the bytes */
+#define FAULT_KILL  (-2) /* SIGKILL before the call; skips earlier fsyncs, which are slow */
+#define FAULT_TORN  (-3) /* the same, but half of the bytes are written first */
 
 struct fault_plan {
-    unsigned calls; /* the kinds that count, and fail */
-    unsigned nth;   /* the first call that fails, from 1; 0: none, and none is counted */
+    unsigned calls; /* kinds that are counted and fail */
+    unsigned nth;   /* the first call that fails, from 1; 0: none, and calls are not counted */
     unsigned times; /* how many fail */
     int error;
     atomic_uint count;  /* calls so far */
-    atomic_uint failed; /* of these */
-    unsigned call;      /* the kind of the first that failed */
+    atomic_uint failed; /* failed ones among them */
+    unsigned call;      /* kind of the first that failed */
 };
 
 #endif

@@ -1,4 +1,4 @@
-/* fault_run.h - runs of a built program in which tests/fault_preload.so makes calls fail */
+/* fault_run.h - runs built programs in which tests/fault_preload.so makes calls fail */
 #ifndef TESTS_FAULT_RUN_H
 #define TESTS_FAULT_RUN_H
 
@@ -8,11 +8,12 @@
 
 #include <sys/mman.h>
 
-/* What the next runs are to suffer; shared with them. */
+/* The plan for the next runs; in memory shared with them. */
 static struct fault_plan *plan;
 static char plan_path[768];
 
-/* Group setup and teardown for cmocka, of the scratch folder too: it must be empty at the end. */
+/* Group setup and teardown for cmocka, including the scratch folder, which must be empty at the
+ * end. */
 static inline int make_plan(void **state)
 {
     if (make_scratch(state) != 0) return -1;
@@ -31,17 +32,18 @@ static inline int remove_plan(void **state)
     return unlink(plan_path) | rmdir(scratch_folder);
 }
 
-/* Programs that are run from now on follow the plan. */
+/* Makes programs started from now on follow the plan. */
 static inline void start_faults(void)
 {
     char preload[600];
     snprintf(preload, sizeof preload, "%s/tests/fault_preload.so", build_folder());
     if (access(preload, R_OK) != 0) fail_msg("%s is missing", preload);
-    /* AddressSanitizer need not come first: fault_preload.so leaves the allocator alone then. */
+    /* AddressSanitizer need not be loaded first: with it, fault_preload.so leaves the allocator
+     * alone. */
     setenv("ASAN_OPTIONS", "quarantine_size_mb=1:verify_asan_link_order=0", 0);
     setenv("EMBED_FAULT_PLAN", plan_path, 1);
     setenv("LD_PRELOAD", preload, 1);
-    alarm(60); /* a hang ends here */
+    alarm(60); /* ends a hang */
 }
 
 static inline void end_faults(void)

@@ -17,14 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAST_THE_END 64 /* floats that attention may read past v */
+#define PAST_THE_END 64 /* floats that attention may read past the end of v */
 
 static const struct cpu_kernels *const reference = &cpu_kernels_reference;
 
 #define RANDOM_START 88172645463325252u
 static uint64_t random_state = RANDOM_START; /* xorshift64, Marsaglia 2003 */
 
-/* Uniform in [-1, 1); the same numbers in every run. */
+/* Returns numbers uniform in [-1, 1), the same sequence in every run. */
 static inline float random_float(void)
 {
     random_state ^= random_state << 13;

@@ -1,5 +1,5 @@
-/* pipelines_test.h - what follows the transformer, by the files of many kinds of folders, against
- * the rows of sentence-transformers; on the device and in the dtype that test_models.h tests */
+/* pipelines_test.h - compares the steps after the transformer, as described by many kinds of
+ * folders, with rows of sentence-transformers, on the device and in the dtype of test_models.h */
 #ifndef TESTS_PIPELINES_TEST_H
 #define TESTS_PIPELINES_TEST_H
 
@@ -9,7 +9,7 @@
 
 #define PIPELINES VECTORS "pipeline/"
 
-/* A folder of tiny-bert's transformer and tokenizer with the files of pipeline/NAME. */
+/* Makes a folder of tiny-bert's transformer and tokenizer and the files of pipeline/NAME. */
 static inline const char *pipeline_folder(const char *name)
 {
     static const char *const others[] = {"modules.json", "1_Pooling/config.json",
@@ -32,7 +32,7 @@ static const struct pipeline_case {
     size_t width, max_tokens;
     embed_pooling pooling;
     bool normalizes;
-    double scale; /* of its rows' components, where those of a row of norm 1 are 1 */
+    double scale; /* magnitude of the rows' components, relative to a row of norm 1 */
 } pipeline_cases[] = {
     {"all-modes", false, 384, 64, EMBED_POOLING_SEVERAL, false, 30},
     {"no-mode", false, 64, 64, EMBED_POOLING_MEAN, false, 10},

@@ -1,7 +1,7 @@
-/* pool_generate_test.h - what the tests of pools that generate share: the model, documents, summaries
+/* pool_generate_test.h - model, documents and summaries for the tests of pools that generate
  *
- * Expected is what an instance gives, which test_summaries compares with the reference. What fails ends
- * the test that asked for it.
+ * The expected summaries are an instance's, which test_summaries compares with the reference. A
+ * failure ends the calling test.
  */
 #ifndef TESTS_POOL_GENERATE_TEST_H
 #define TESTS_POOL_GENERATE_TEST_H
@@ -13,11 +13,12 @@
 
 #define BART VECTORS "tiny-bart"
 
-enum { DOCUMENTS = 40, KINDS = 4, FEW = 6 /* tokens of the short ones */ };
+enum { DOCUMENTS = 40, KINDS = 4, FEW = 6 /* tokens of a short summary */ };
 
-/* Kinds of options: the folder's; two beams; one beam, in a few tokens; split, with all else different. */
+/* Kinds of options: the folder's own; two beams; one beam and few tokens; split, with all else
+ * different. */
 static embed_generate_options kinds[KINDS];
-static embed_strings summaries[KINDS]; /* (DOCUMENTS) each */
+static embed_strings summaries[KINDS]; /* (DOCUMENTS) of each kind */
 
 static inline void fill_kinds(void)
 {
@@ -39,7 +40,7 @@ static inline void fill_kinds(void)
     kinds[3].early_stopping = EMBED_STOP_NEVER;
 }
 
-/* Some documents of each sort: every fifth. */
+/* Takes every fifth document, which covers all sorts. */
 static inline void read_documents(void)
 {
     lines = vector_lines_load(VECTORS "bart-documents.txt");
@@ -50,7 +51,7 @@ static inline void read_documents(void)
         texts[i] = (embed_text){lines.text[5 * i], NULL, lines.length[5 * i]};
 }
 
-/* In F32, on one thread: so small a model is not worth more. */
+/* In F32 on one thread: more is not worth it for a model this small. */
 static inline embed_model *open_bart(const char *folder)
 {
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
@@ -86,7 +87,7 @@ static inline int close_tiny_bart(void **state)
     return close_tiny(state);
 }
 
-/* NULL, or what is wrong with what document `i` became under the k-th options. */
+/* Compares the summary of document `i` under options k. Returns NULL, or what is wrong. */
 static inline const char *check_summary(const embed_generated *got, int k, size_t i)
 {
     const embed_generated *wanted = &summaries[k].items[i];

@@ -1,5 +1,4 @@
-/* pool_request_test.h - what the tests of a pool's requests share: how each ended, and a pool that is
- * held up
+/* pool_request_test.h - for the tests of a pool's requests: how each ended, and how to stall a pool
  */
 #ifndef TESTS_POOL_REQUEST_TEST_H
 #define TESTS_POOL_REQUEST_TEST_H
@@ -16,14 +15,14 @@
 struct ending {
     embed_ticket *ticket;
     atomic_uint calls; /* of `done` */
-    unsigned place;    /* among those that ended */
+    unsigned place;    /* position in the order of completion */
     embed_status status;
     char message[256];
 };
 
-static atomic_uint ends; /* of requests, in order */
+static atomic_uint ends; /* requests completed so far */
 
-/* A request's `done`, whose user is its struct ending. */
+/* A request's `done`; `user` is its struct ending. */
 static inline void note_end(void *user, embed_status status, const char *message)
 {
     struct ending *ending = user;
@@ -42,9 +41,9 @@ static inline void assert_ended(struct ending *ending, embed_status status)
     embed_ticket_free(ending->ticket);
 }
 
-/* ---- a queue that can be stopped ----------------------------------------------------------- */
+/* ---- a queue that can be stalled ----------------------------------------------------------- */
 
-/* Occupies the pool's instance until it is let go: a `done` waits. */
+/* Stalls the pool's instance until let_go: a `done` that waits. */
 struct stopper {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -56,7 +55,7 @@ static inline void prepare_stopper(struct stopper *stopper)
     *stopper = (struct stopper){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
 }
 
-/* A request's `done`, whose user is its stopper. */
+/* A request's `done`; `user` is its stopper. */
 static inline void stop(void *user, embed_status status, const char *message)
 {
     struct stopper *stopper = user;

@@ -1,6 +1,6 @@
-/* pool_test.h - what the tests of pools share: the tiny model, its texts and rows, the time
+/* pool_test.h - the tiny model, its texts and rows, and a clock for the tests of pools
  *
- * What fails ends the test that asked for it.
+ * A failure ends the calling test.
  */
 #ifndef TESTS_POOL_TEST_H
 #define TESTS_POOL_TEST_H
@@ -34,7 +34,7 @@ static inline embed_pool *create_pool(embed_model **models, size_t n,
     return pool;
 }
 
-/* Of `model`. */
+/* Creates a pool of `model`. */
 static inline embed_pool *create(const embed_pool_options *options)
 {
     return create_pool(&model, 1, options);
@@ -47,7 +47,7 @@ static inline embed_metrics metrics_of(const embed_pool *pool)
     return metrics;
 }
 
-/* ---- before and after all tests of a file -------------------------------------------------- */
+/* ---- group setup and teardown -------------------------------------------------------------- */
 
 static inline int read_texts(void **state)
 {
@@ -57,7 +57,7 @@ static inline int read_texts(void **state)
     return 0;
 }
 
-/* The model on the CPU, and the rows that an instance of it gives. */
+/* Opens the model on the CPU and computes the expected rows with an instance. */
 static inline int open_tiny(void **state)
 {
     read_texts(state);

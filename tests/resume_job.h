@@ -1,4 +1,4 @@
-/* resume_job.h - a job of embed encode --resume that tests end before its end, and look at */
+/* resume_job.h - an embed encode --resume job that tests interrupt and inspect */
 #ifndef TESTS_RESUME_JOB_H
 #define TESTS_RESUME_JOB_H
 
@@ -6,12 +6,12 @@
 
 #include <stdbool.h>
 
-#define JOB_LINES 400 /* seven blocks of 64 and more */
+#define JOB_LINES 400 /* more than six blocks of 64 */
 
 typedef struct resume_job {
     const char *model;
     const char *format;
-    const char *option, *value; /* one more; NULL: none */
+    const char *option, *value; /* one more option; NULL: none */
     char input[600], rows[600], partial[620], journal[620];
     char *expected; /* what a run without --resume writes */
     size_t length;
@@ -39,7 +39,7 @@ static inline program_result run_job(const resume_job *job, bool resume)
     if (resume) words[n++] = "--resume";
     if (job->option != NULL) words[n++] = job->option;
     if (job->value != NULL) words[n++] = job->value;
-    alarm(60); /* a hang ends here */
+    alarm(60); /* ends a hang */
     program_result r = run(words, NULL, 0);
     alarm(0);
     return r;
@@ -52,7 +52,7 @@ static inline void clean_job(const resume_job *job)
     unlink(job->journal);
 }
 
-/* What the job is to end with, for the input as it is now. */
+/* Computes the output expected for the current input. */
 static inline void expect(resume_job *job)
 {
     program_result r = run_job(job, false);
@@ -63,7 +63,7 @@ static inline void expect(resume_job *job)
     unlink(job->rows);
 }
 
-/* Lines of different lengths, an empty one and bytes that are not UTF-8 among them. */
+/* Makes lines of different lengths, some of them empty and some with bytes that are not UTF-8. */
 static inline char *make_lines(size_t count, size_t *length)
 {
     char *text = malloc(count * 128), *p = text;
@@ -98,7 +98,7 @@ static inline void end_job(resume_job *job)
     free(job->expected);
 }
 
-/* The job with *plan. */
+/* Runs the job under *plan. */
 static inline program_result run_with_plan(const resume_job *job)
 {
     start_faults();
@@ -107,7 +107,8 @@ static inline program_result run_with_plan(const resume_job *job)
     return r;
 }
 
-/* Kills the job before its n-th such call, or during it (FAULT_TORN); false: it ended before. */
+/* Kills the job before its n-th such call, or during it (FAULT_TORN). Returns false if the job
+ * ended before that. */
 static inline bool kill_job(const resume_job *job, unsigned calls, unsigned n, int how)
 {
     *plan = (struct fault_plan){.calls = calls, .nth = n, .times = 1, .error = how};
@@ -127,7 +128,7 @@ static inline size_t journal_lines(const resume_job *job, const char *word)
     return n;
 }
 
-/* The journal ends as that of a complete job. */
+/* Returns whether the journal ends like that of a complete job. */
 static inline bool journal_ends(const resume_job *job)
 {
     size_t length;
@@ -138,7 +139,7 @@ static inline bool journal_ends(const resume_job *job)
     return ends;
 }
 
-/* There is an output, and it is the right one; the journal stays, and nothing else. */
+/* Checks that the output is there and right, and that only the journal is left beside it. */
 static inline void check_whole(const resume_job *job, const char *when)
 {
     size_t length;
@@ -151,7 +152,7 @@ static inline void check_whole(const resume_job *job, const char *when)
     if (!journal_ends(job)) fail_msg("%s: the journal does not end with the job", when);
 }
 
-/* The same command, undisturbed. */
+/* Runs the same command undisturbed, and checks the output. */
 static inline void finish_job(const resume_job *job, const char *when)
 {
     program_result r = run_job(job, true);
@@ -160,7 +161,7 @@ static inline void finish_job(const resume_job *job, const char *when)
     check_whole(job, when);
 }
 
-/* It is an error: one line, which says this. */
+/* Runs the job, which must fail with one line that contains `says`. */
 static inline void refuse_job(const resume_job *job, const char *says)
 {
     program_result r = run_job(job, true);
@@ -170,8 +171,8 @@ static inline void refuse_job(const resume_job *job, const char *says)
     free_result(&r);
 }
 
-/* Leaves a job that was killed with two lines or more in its journal, and rows after those. The
- * calls before are the syncs of the journal, its folder and the rows' folder. */
+/* Leaves a killed job with at least two lines in its journal, and rows after those. The calls
+ * before the sixth are syncs of the journal, its folder and the rows' folder. */
 static inline void half_a_job(const resume_job *job)
 {
     for (int i = 0; i < 50; i++) {

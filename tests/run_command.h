@@ -1,5 +1,4 @@
-/* run_command.h - runs shell commands, for the tests of what is built, installed and documented
- */
+/* run_command.h - runs shell commands, for the tests of what is built, installed and documented */
 #ifndef TESTS_RUN_COMMAND_H
 #define TESTS_RUN_COMMAND_H
 
@@ -7,7 +6,8 @@
 
 #define COMMAND_MAX 8192
 
-/* The command's output, stderr and all, and its exit status. Release with free. */
+/* Runs the command and returns its output, stderr included; sets *status to pclose's (0: exit
+ * status 0). The caller frees the output. */
 static inline char *run_command_list(int *status, const char *format, va_list values)
 {
     static const char before[] = "exec 2>&1; ";
@@ -32,7 +32,7 @@ static inline char *run_command_list(int *status, const char *format, va_list va
     return out;
 }
 
-/* Output of a command that must exit 0. Release with free. */
+/* Runs a command that must exit 0 and returns its output. The caller frees it. */
 static inline char *output_of(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static inline char *output_of(const char *format, ...)
 {
@@ -45,7 +45,7 @@ static inline char *output_of(const char *format, ...)
     return out;
 }
 
-/* Runs a command that must exit 0 and say nothing. */
+/* Runs a command that must exit 0 and print nothing. */
 static inline void quietly(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static inline void quietly(const char *format, ...)
 {
@@ -65,7 +65,7 @@ static inline int remove_scratch(void **state)
     return 0;
 }
 
-/* The compiler for C (CC) or C++ (CXX). */
+/* Returns the compiler for C (CC) or C++ (CXX). */
 static inline const char *compiler(const char *variable, const char *otherwise)
 {
     const char *name = getenv(variable);

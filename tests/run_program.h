@@ -1,6 +1,6 @@
 /* run_program.h - runs the built programs as children, for the tests of the command line
  *
- * Input and output go through files, not pipes, so that neither side can wait for the other.
+ * Input and output go through files, not pipes, so that neither side can block the other.
  */
 #ifndef TESTS_RUN_PROGRAM_H
 #define TESTS_RUN_PROGRAM_H
@@ -28,19 +28,19 @@
 
 typedef struct program_result {
     int status; /* exit status, or 128 + signal */
-    char *out;  /* what it wrote to stdout, and a NUL */
+    char *out;  /* its stdout, NUL-terminated */
     size_t out_length;
     char *err;
     size_t err_length;
-    long peak_kib; /* resident memory */
+    long peak_kib; /* peak resident memory */
 } program_result;
 
-/* Where the child's streams lead; NULL: to files that end up in program_result. */
+/* Where the child's streams lead; NULL: to files that are read into program_result. */
 typedef struct program_streams {
     const char *in;  /* a file to read */
     const char *out; /* a file to append to */
-    int out_fd;      /* if not 0: stdout is this */
-    int ignore_pipe; /* SIGPIPE is ignored, as some parents leave it */
+    int out_fd;      /* if not 0, the descriptor for stdout */
+    int ignore_pipe; /* start with SIGPIPE ignored, as some parents do */
 } program_streams;
 
 static inline const char *build_folder(void)
@@ -72,7 +72,8 @@ static inline char *read_file(const char *path, size_t *length)
     return bytes;
 }
 
-/* In the child: never returns. arguments[0] is the program's name in the build folder. */
+/* In the child: runs the program and never returns. arguments[0] is its name in the build
+ * folder. */
 static inline void become_program(const char *const *arguments)
 {
     char path[512];
@@ -82,7 +83,7 @@ static inline void become_program(const char *const *arguments)
     for (; arguments[n] != NULL && n < ARGUMENTS_MAX; n++) argv[n] = (char *)arguments[n];
     argv[0] = path;
     argv[n] = NULL;
-    /* Freed memory kept for AddressSanitizer's reports would count as the program's. */
+    /* Freed memory that AddressSanitizer keeps for its reports would count as the program's. */
     setenv("ASAN_OPTIONS", "quarantine_size_mb=1", 0);
     execv(path, argv);
     _exit(127);
@@ -111,7 +112,8 @@ static inline int wait_program(pid_t child, long *peak_kib)
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* input[0..length) is the program's standard input. Release with free_result. */
+/* Runs a program with input[0..length) as its standard input. Release the result with
+ * free_result. */
 static inline program_result run_streams(const char *const *arguments, const void *input,
                                          size_t length, program_streams streams)
 {
@@ -151,10 +153,10 @@ static inline void free_result(program_result *result)
     free(result->err);
 }
 
-/* The words of a command line, as run() takes them. */
+/* A command line as run() takes it. */
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* As run, for a program that must succeed and say nothing on stderr. */
+/* As run, for a program that must succeed and print nothing on stderr. */
 static inline program_result run_well(const char *const *arguments, const void *input,
                                       size_t length)
 {
@@ -171,7 +173,8 @@ static inline size_t count_lines(const char *text)
     return n;
 }
 
-/* Exit 1, nothing on stdout, and one line that names the thing. */
+/* The program must exit 1 and print nothing on stdout and one line on stderr, which contains
+ * `what`. */
 static inline void check_failure(const char *const *words, const char *what)
 {
     program_result r = run(words, "x\n", 2);
@@ -181,7 +184,7 @@ static inline void check_failure(const char *const *words, const char *what)
     free_result(&r);
 }
 
-/* Exit 2, one line that says what is wrong, and the usage line. */
+/* Each call must exit 2 and print one line that says what is wrong, then the usage line. */
 static inline void check_wrong_calls(const char *const *const *calls, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -194,8 +197,8 @@ static inline void check_wrong_calls(const char *const *const *calls, size_t cou
     }
 }
 
-/* Somebody who types this line three times gets an answer to each before typing the next: this one,
- * or any where it is NULL. */
+/* Types this line three times and expects an answer to each before typing the next: `expected`, or
+ * any answer if it is NULL. */
 static inline void check_answers(const char *const *words, const char *line, const char *expected)
 {
     int in[2], out[2];
@@ -207,7 +210,7 @@ static inline void check_answers(const char *const *words, const char *line, con
     FILE *answers = fdopen(out[0], "r");
     char *answer = NULL;
     size_t capacity = 0;
-    alarm(60); /* a program that waits for more would hang the test */
+    alarm(60); /* a program that waits for more input would hang the test */
     for (int i = 0; i < 3; i++) {
         assert_int_equal(write(in[1], line, strlen(line)), strlen(line));
         assert_true(getline(&answer, &capacity, answers) > 0);
@@ -221,7 +224,7 @@ static inline void check_answers(const char *const *words, const char *line, con
     free(answer);
 }
 
-/* A folder of this test's own, in the build folder. */
+/* This test's own folder, in the build folder. */
 static char scratch_folder[512];
 
 static inline int make_scratch(void **state)
@@ -231,7 +234,7 @@ static inline int make_scratch(void **state)
     return mkdtemp(scratch_folder) != NULL ? 0 : -1;
 }
 
-/* scratch_folder/name; valid until the fourth call after this. */
+/* Returns scratch_folder/name; valid until the fourth call after this. */
 static inline const char *scratch(const char *name)
 {
     static char paths[4][768];

@@ -1,4 +1,4 @@
-/* run_shell.h - shell scripts run in a folder made for the test: $D, with $R the root of the tree */
+/* run_shell.h - runs shell scripts in a folder made for the test: $D; $R is the root of the tree */
 #ifndef TESTS_RUN_SHELL_H
 #define TESTS_RUN_SHELL_H
 
@@ -15,9 +15,9 @@
 #include <cmocka.h>
 
 static char folder[] = "/tmp/embed-test-XXXXXX";
-static char output[65536]; /* of the last shell(), stdout and stderr together */
+static char output[65536]; /* of the last shell(), as far as the script redirects it */
 
-/* Runs `script` with $D the folder and $R the root of the tree; returns its exit status. */
+/* Runs `script`, with $D the folder and $R the root of the tree. Returns its exit status. */
 static inline int shell(const char *script)
 {
     FILE *from = popen(script, "r");

@@ -1,6 +1,6 @@
-/* summaries_test.h - the summaries of tests/vectors, and how a model's are compared with them
+/* summaries_test.h - the summaries in tests/vectors, and comparisons of a model's with them
  *
- * tests/vectors/README.md says what the files are. What fails ends the test that asked for it.
+ * tests/vectors/README.md describes the files. A failure ends the calling test.
  */
 #ifndef TESTS_SUMMARIES_TEST_H
 #define TESTS_SUMMARIES_TEST_H
@@ -11,19 +11,19 @@
 
 enum { MOST_SETTINGS = 16, MOST_BEAMS_ASKED = 6, LONGEST_ASKED = 96 };
 
-/* transformers' summary of a document under some settings. */
+/* The summary by transformers of a document under some settings. */
 struct expected_summary {
-    const int32_t *ids; /* the start token and the end token included */
+    const int32_t *ids; /* including the start token and the end token */
     size_t count;
-    double score;  /* 0 where there is one beam */
-    double margin; /* to another summary, in log-probability; 0.05 is that or more */
+    double score;  /* 0 with one beam */
+    double margin; /* to another summary, in log-probability; 0.05 means that or more */
 };
 
 struct summary_vectors {
     const char *folder;
     struct vector_lines documents;
     size_t settings_count;
-    embed_generate_options settings[MOST_SETTINGS]; /* without what depends on the model */
+    embed_generate_options settings[MOST_SETTINGS]; /* without those that depend on the model */
     struct vector_ids ids;
     double *scores; /* (settings, documents, 3): score, margin, gap */
 };
@@ -50,7 +50,7 @@ static inline void settings_load(struct summary_vectors *vectors)
     vector_lines_free(&lines);
 }
 
-/* `name` is that of a folder of tests/vectors. */
+/* Loads the vectors of the folder `name` in tests/vectors. */
 static inline struct summary_vectors summary_vectors_load(const char *name)
 {
     static char folder[128];
@@ -94,7 +94,7 @@ static inline struct expected_summary expected_summary(const struct summary_vect
                                      vectors->scores[3 * i], vectors->scores[3 * i + 1]};
 }
 
-/* A model of the vectors, with an instance for any of the settings. */
+/* Opens a model of the vectors with an instance that is large enough for all settings. */
 static inline struct opened open_for_summaries(const char *folder, unsigned threads,
                                                size_t documents)
 {
@@ -121,7 +121,7 @@ static inline embed_strings summarize(const struct opened *opened, const embed_t
     return out;
 }
 
-/* Whether it has the text and the number of tokens of the reference's. */
+/* Returns whether the summary has the text and the number of tokens of the reference's. */
 static inline bool is_same_summary(const struct opened *opened, const embed_generated *got,
                                    const struct expected_summary *expected)
 {
@@ -136,10 +136,10 @@ static inline bool is_same_summary(const struct opened *opened, const embed_gene
     return same;
 }
 
-/* ---- called off ---------------------------------------------------------------------------- */
+/* ---- cancelled by `done` ------------------------------------------------------------------- */
 
 struct caller_off {
-    size_t calls, last; /* the call that ends it */
+    size_t calls, last; /* the call that cancels */
 };
 
 static inline int call_off(void *user, size_t i, const embed_generated *summary)
@@ -150,7 +150,7 @@ static inline int call_off(void *user, size_t i, const embed_generated *summary)
     return ++caller->calls < caller->last;
 }
 
-/* A call of n texts that `done` ends with its last-th call, while others are under way. */
+/* Generates from n texts; `done` cancels at its call number `last`, with other texts in flight. */
 static inline void check_one_called_off(const struct opened *opened, const embed_text *texts,
                                         size_t n, const embed_generate_options *settings,
                                         size_t last)
@@ -168,8 +168,8 @@ static inline void check_one_called_off(const struct opened *opened, const embed
     assert_true(out.items == &mine && out.count == 7);
 }
 
-/* After it the instance gives the same summaries as ever, also with more or fewer beams than those that
- * were dropped, and where a slot stays free in which one was. */
+/* Checks that after a cancellation the instance gives the same summaries as before, also with more
+ * or fewer beams than the dropped texts had, and with a slot left free that one of them was in. */
 static inline void check_called_off(const char *name, size_t documents, size_t n)
 {
     size_t few = documents - 1;
@@ -178,9 +178,10 @@ static inline void check_called_off(const char *name, size_t documents, size_t n
     embed_text *texts = texts_of(&vectors.documents);
     embed_generate_options settings[] = {vectors.settings[0], vectors.settings[0]};
     settings[1].num_beams = 1;
-    settings[1].min_length = 0; /* the first ends long before the three after it */
+    settings[1].min_length = 0; /* the first ends long before the next three */
     assert_true(settings[0].num_beams > 1);
-    check_one_called_off(&opened, texts, n, &settings[1], 1); /* memory for beams was not used yet */
+    check_one_called_off(&opened, texts, n, &settings[1], 1); /* the memory for beams is still
+                                                                 unused */
     embed_strings wanted[] = {summarize(&opened, texts, few, &settings[0]),
                               summarize(&opened, texts, few, &settings[1])};
     for (size_t last = 1; last <= n; last += last < 4 ? 1 : 10) {

@@ -1,4 +1,4 @@
-/* temporary_file.h - one file that a test rewrites as often as it likes */
+/* temporary_file.h - a file that a test may rewrite any number of times */
 #ifndef TESTS_TEMPORARY_FILE_H
 #define TESTS_TEMPORARY_FILE_H
 

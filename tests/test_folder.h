@@ -1,4 +1,4 @@
-/* test_folder.h - copies of a model folder that a test may spoil */
+/* test_folder.h - copies of a model folder that a test may modify */
 #ifndef TESTS_TEST_FOLDER_H
 #define TESTS_TEST_FOLDER_H
 
@@ -55,7 +55,7 @@ static inline int test_copy_one(const char *path, const struct stat *facts, int 
     return 0;
 }
 
-/* A copy of `from` in a new folder, whose path is valid until the next call. */
+/* Copies `from` to a new folder and returns its path, valid until the next call. */
 static inline const char *test_copy_folder(const char *from)
 {
     snprintf(test_folder_from, sizeof test_folder_from, "%s", from);
@@ -65,7 +65,7 @@ static inline const char *test_copy_folder(const char *from)
     return test_folder_to;
 }
 
-/* Adds the files of `from` to a copy, in the place of its own of the same names. */
+/* Copies the files of `from` into the last copy, replacing files of the same names. */
 static inline void test_add_files(const char *folder, const char *from)
 {
     snprintf(test_folder_from, sizeof test_folder_from, "%s", from);
@@ -87,7 +87,7 @@ static inline void test_remove_folder(const char *folder)
     nftw(folder, test_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Puts `after` in the place of the first `before` in FOLDER/NAME, which must hold it. */
+/* Replaces the first `before` in FOLDER/NAME, which must contain it, with `after`. */
 static inline void test_edit_file(const char *folder, const char *name, const char *before,
                                   const char *after)
 {

@@ -1,6 +1,6 @@
-/* test_models.h - whole models in tests: opened, run, and compared with the reference data
+/* test_models.h - opens and runs whole models in tests, and compares them with the reference data
  *
- * What fails ends the test that asked for it.
+ * A failure ends the calling test.
  */
 #ifndef TESTS_TEST_MODELS_H
 #define TESTS_TEST_MODELS_H
@@ -66,7 +66,7 @@ static inline float *encode(const struct opened *opened, const embed_text *texts
     return rows;
 }
 
-/* Runs `body` once for each instruction set that this machine has for F32. */
+/* Runs `body` once for each instruction set with F32 kernels that this machine supports. */
 #define FOR_EACH_ISA(body)                                                                     \
     do {                                                                                       \
         const struct cpu_kernels *isa;                                                         \
@@ -78,7 +78,7 @@ static inline float *encode(const struct opened *opened, const embed_text *texts
         unsetenv("EMBED_CPU_ISA");                                                             \
     } while (0)
 
-/* The folder of a real model, from the environment, or a skip that says why: a skip is counted. */
+/* Returns a real model's folder, from the environment, or skips the test and prints why. */
 static inline const char *real_model(const char *variable, const char *name)
 {
     const char *folder = getenv(variable);
@@ -104,11 +104,11 @@ static inline const char *real_mpnet(void)
 /* ---- comparison ------------------------------------------------------------------------ */
 
 struct closeness {
-    double cosine;     /* of each row at least */
-    double difference; /* of each component at most */
+    double cosine;     /* minimum for each row */
+    double difference; /* maximum for each component */
 };
 
-/* The rows of the first `most` lines. */
+/* Compares the rows of the first `most` lines with the expected file. */
 static inline void check_first_rows(size_t most, const char *folder, const char *text_file,
                                     const char *expected_file, const char *prompt,
                                     struct closeness close)
@@ -135,7 +135,7 @@ static inline void check_rows(const char *folder, const char *text_file,
     check_first_rows(SIZE_MAX, folder, text_file, expected_file, prompt, close);
 }
 
-/* All tiny models, with and without prompts and padding, against the reference's rows. */
+/* Compares all tiny models, with and without prompts and padding, with the reference's rows. */
 static inline void check_tiny_models(double cosine, double difference)
 {
     const char *lines = VECTORS "tiny-lines.txt", *cls = VECTORS "tiny-bert-cls";
@@ -176,8 +176,8 @@ static inline void check_ids(const char *folder, const char *text_file, const ch
 
 /* ---- the same bits --------------------------------------------------------------------- */
 
-/* Rows of all texts, encoded `group` at a time from the last to the first, with so many threads
- * and so large chunks. */
+/* Encodes all texts, `group` per call from the last to the first, with `threads` threads and chunks
+ * of `batch_tokens`; the rows must have the bits of `expected`. */
 static inline void check_same_bits(const char *folder, const embed_text *texts, size_t n,
                                    const float *expected, unsigned threads, size_t batch_tokens,
                                    size_t group)

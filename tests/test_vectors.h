@@ -1,7 +1,7 @@
 /* test_vectors.h - reads the reference data of tests/vectors and compares rows with it
  *
- * Formats: tests/vectors/README.md. A file that is missing or of the wrong size fails the test
- * that asked for it. Tests run in the root of the tree.
+ * tests/vectors/README.md describes the formats. A file that is missing or of the wrong size fails
+ * the calling test. Tests run in the root of the tree.
  */
 #ifndef TESTS_TEST_VECTORS_H
 #define TESTS_TEST_VECTORS_H
@@ -22,10 +22,9 @@
 
 #define VECTORS "tests/vectors/"
 
-/* ---- files ---------------------------------------------------------------------------------
- */
+/* ---- files --------------------------------------------------------------------------------- */
 
-/* The whole file and a NUL; the caller frees it. */
+/* Returns the whole file, NUL-terminated; the caller frees it. */
 static inline char *vectors_read(const char *path, size_t *length)
 {
     FILE *file = fopen(path, "rb");
@@ -47,12 +46,12 @@ static inline char *vectors_read(const char *path, size_t *length)
 
 struct vector_lines {
     size_t count;
-    const char **text; /* not NUL-terminated, and may hold NUL */
+    const char **text; /* not NUL-terminated; may contain NUL */
     size_t *length;
     char *bytes;
 };
 
-/* Only '\n' ends a line. */
+/* Reads lines, which only '\n' ends. */
 static inline struct vector_lines vector_lines_load(const char *path)
 {
     struct vector_lines lines = {0};
@@ -80,7 +79,7 @@ static inline void vector_lines_free(struct vector_lines *lines)
     *lines = (struct vector_lines){0};
 }
 
-/* rows x columns floats of a .f32 file of exactly that size; the caller frees them. */
+/* Reads rows x columns floats from a .f32 file of exactly that size; the caller frees them. */
 static inline float *vector_rows_load(const char *path, size_t rows, size_t columns)
 {
     size_t size;
@@ -126,7 +125,7 @@ static inline void vector_ids_free(struct vector_ids *ids)
     *ids = (struct vector_ids){0};
 }
 
-/* One tensor within a tiny model: what stands after step `name` for a text, counted from 0. The
+/* Reads the output of step `name` of a tiny model for text number `line`, counted from 0; the
  * caller frees it. README.md says which steps of which texts are kept. */
 static inline float *vector_stage_load(const char *model, size_t line, const char *name,
                                        size_t *rows, size_t *columns)
@@ -150,10 +149,9 @@ static inline float *vector_stage_load(const char *model, size_t line, const cha
     return NULL;
 }
 
-/* ---- comparison ----------------------------------------------------------------------------
- */
+/* ---- comparison ---------------------------------------------------------------------------- */
 
-/* Cosine of two rows; NaN where either is not finite or is zero. */
+/* Returns the cosine of two rows; NaN if one is not finite or is zero. */
 static inline double row_cosine(const float *a, const float *b, size_t columns)
 {
     double dot = 0, aa = 0, bb = 0;
@@ -165,7 +163,7 @@ static inline double row_cosine(const float *a, const float *b, size_t columns)
     return dot / sqrt(aa * bb);
 }
 
-/* The largest difference of a component; infinite where one is not finite. */
+/* Returns the largest difference of two components; infinite if one is not finite. */
 static inline double row_difference(const float *a, const float *b, size_t columns)
 {
     double largest = 0;
@@ -176,9 +174,9 @@ static inline double row_difference(const float *a, const float *b, size_t colum
     return largest;
 }
 
-/* Fails unless every row has at least `cosine` with the expected one and no component is
- * further from it than `difference` (INFINITY: any). Prints the worst row, and its text where
- * `lines` is not NULL. */
+/* Fails unless every row has a cosine of at least `cosine` with the expected one, and no component
+ * differs by more than `difference` (INFINITY: any). Prints the worst row, and its text unless
+ * `lines` is NULL. */
 static inline void assert_rows_close(const char *what, const float *actual,
                                      const float *expected, size_t rows, size_t columns,
                                      double cosine, double difference,
@@ -208,7 +206,7 @@ static inline void assert_rows_close(const char *what, const float *actual,
     fail();
 }
 
-/* Fails unless both are the same ids; prints where they part. */
+/* Fails unless both have the same ids; prints the first difference. */
 static inline void assert_ids_equal(const char *what, size_t line, const int32_t *actual,
                                     size_t actual_count, const int32_t *expected,
                                     size_t expected_count)

@@ -1,8 +1,8 @@
-/* tokenizer_files_test.h - how the tests of tokenizer files edit one and open it */
+/* tokenizer_files_test.h - edits a tokenizer's files and opens it, for the tests of these files */
 #ifndef TESTS_TOKENIZER_FILES_TEST_H
 #define TESTS_TOKENIZER_FILES_TEST_H
 
-#include "base/status.h" /* before cmocka, which has a macro fail() */
+#include "base/status.h" /* before cmocka, which defines a macro fail() */
 
 #include "test_vectors.h"
 
@@ -11,7 +11,7 @@
 
 #define FOLDER "tests/vectors/tokenizer/"
 
-/* Opens; returns the status, and has the message say `part`. */
+/* Opens the folder; the status must be `expected`, and the message must contain `part`. */
 static inline void check_open(const char *folder, embed_status expected, const char *part)
 {
     struct tokenizer *tokenizer = NULL;
@@ -26,7 +26,7 @@ static inline void check_open(const char *folder, embed_status expected, const c
 struct edit {
     const char *before, *after; /* in the file */
     embed_status status;
-    const char *message; /* a part of it */
+    const char *message; /* a part of the expected one */
 };
 
 static inline void check_edits(const char *from, const char *name, const struct edit *edits,

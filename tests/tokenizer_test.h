@@ -1,4 +1,4 @@
-/* tokenizer_test.h - texts for the tests of the tokenizer, and how these use it */
+/* tokenizer_test.h - texts for the tests of the tokenizer, and helpers to run it */
 #ifndef TESTS_TOKENIZER_TEST_H
 #define TESTS_TOKENIZER_TEST_H
 
@@ -19,8 +19,8 @@ static inline unsigned hex_digit(char digit)
     return digit <= '9' ? (unsigned)(digit - '0') : (unsigned)(digit - 'a') + 10;
 }
 
-/* Reads texts, written as hexadecimal digits, one a line. Each lies at the end of a block of its
- * own, so that reading past it is seen. */
+/* Reads texts, one a line in hexadecimal. Each is at the end of its own block, so that sanitizers
+ * see reads past it. */
 static inline struct texts load_texts(const char *path)
 {
     struct vector_lines lines = vector_lines_load(path);
@@ -63,7 +63,7 @@ static inline struct token_list encode(const struct tokenizer *tokenizer, const 
     return list;
 }
 
-/* Of a text without end only the beginning is read: behind it there is no memory. */
+/* Encodes an endless text: only its beginning may be read, since no memory is mapped after it. */
 static inline void check_early_stop(const struct tokenizer *tokenizer, const char *part)
 {
     const size_t readable = (size_t)1 << 16, length = (size_t)1 << 40;
