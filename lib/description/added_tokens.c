@@ -1,4 +1,4 @@
-/* added_tokens.c - texts that become one token wherever they stand */
+/* added_tokens.c - texts that become one token wherever they occur */
 #include "description/added_tokens.h"
 
 #include "base/memory.h"
@@ -14,8 +14,8 @@ static embed_status unsupported(const char *file, const char *text, size_t lengt
     return fail(EMBED_UNSUPPORTED, "%s: added token \"%.*s\": %s", file, shown, text, cause);
 }
 
-/* Does a character that is dropped or becomes white space begin or end the text? Then lstrip
- * and rstrip of its neighbours would decide whether it is matched. */
+/* Returns true if normalizing drops the text's first or last character or turns it into white
+ * space. Whether such a token matches would depend on lstrip and rstrip of its neighbours. */
 static bool has_loose_ends(const struct normalizer *normalizer, const char *text, size_t length)
 {
     const uint32_t ends[] = {utf8_decode(text, length).code, utf8_decode_last(text, length)};
@@ -27,7 +27,7 @@ static bool has_loose_ends(const struct normalizer *normalizer, const char *text
     return false;
 }
 
-/* Writes the normalized text. */
+/* Normalizes the text into `out`. EMBED_UNSUPPORTED if the result could not be matched exactly. */
 static embed_status normalize(char out[ADDED_TOKEN_MAX_NORMALIZED], size_t *out_length,
                               const char *file, const char *text, size_t length,
                               const struct normalizer *normalizer)
@@ -41,7 +41,7 @@ static embed_status normalize(char out[ADDED_TOKEN_MAX_NORMALIZED], size_t *out_
         size_t count = normalizer_expand(normalizer, c.code, units);
         for (size_t i = 0; i < count; i++) {
             if (units[i].kind == NORMALIZED_BARRIER) continue;
-            /* These may change places with others in the text. */
+            /* Canonical ordering may move these past other characters of a text. */
             if (units[i].kind == NORMALIZED_NONSTARTER)
                 return unsupported(file, text, length, "has a combining character");
             if (*out_length + 4 > ADDED_TOKEN_MAX_NORMALIZED)
@@ -54,7 +54,8 @@ static embed_status normalize(char out[ADDED_TOKEN_MAX_NORMALIZED], size_t *out_
     return EMBED_OK;
 }
 
-/* Keeps lengths[] without repetitions, longest first. Room for one more is there. */
+/* Inserts `length` into lengths[], which holds each length once, longest first. The caller has made
+ * room for one more. */
 static void add_length(struct added_tokens *set, size_t length)
 {
     size_t place = 0;
@@ -95,7 +96,7 @@ embed_status added_tokens_add(struct added_tokens *set, const char *file, const 
                               const struct normalizer *normalizer)
 {
     char normalized[ADDED_TOKEN_MAX_NORMALIZED];
-    /* Bytes that are not UTF-8 are read as U+FFFD but would not match it. */
+    /* Invalid UTF-8 in a text is read as U+FFFD, but its bytes would not match this token. */
     if (memmem(text, length, "\xEF\xBF\xBD", 3) != NULL)
         return unsupported(file, text, length, "has the replacement character U+FFFD");
     if (normalizer != NULL) {
@@ -123,7 +124,7 @@ embed_status added_tokens_limit(struct added_tokens *set, const char *file, int3
         const struct vocabulary_slot *slot = &set->texts.slots[i];
         if (slot->tag == 0 || set->tokens[slot->id].id >= id) continue;
         status = added_tokens_add(&kept, file, set->texts.text + slot->offset, slot->length,
-                                  set->tokens[slot->id], NULL); /* it is normalized already */
+                                  set->tokens[slot->id], NULL); /* already normalized */
     }
     if (status != EMBED_OK) {
         added_tokens_free(&kept);

@@ -1,7 +1,7 @@
-/* ascii_block.h - 64 bytes of text at once: where its words are, and their lower case
+/* ascii_block.h - finds the words in 64 bytes of text, and lower-cases them
  *
- * Eight bytes at a time in a 64-bit register, in plain C: half a cycle a byte, where looking at
- * each byte takes two, and the same on every machine.
+ * Works on eight bytes at a time in a 64-bit register, in plain C, the same on every machine. Takes
+ * half a cycle per byte; a byte-by-byte loop takes two.
  */
 #ifndef LIB_DESCRIPTION_ASCII_BLOCK_H
 #define LIB_DESCRIPTION_ASCII_BLOCK_H
@@ -17,27 +17,28 @@
 
 struct ascii_block {
     uint64_t word;                               /* bit i: byte i is an ASCII letter or digit */
-    char text[ASCII_BLOCK + WORD_CACHE_LONGEST]; /* in lower case, where that was asked for */
+    char text[ASCII_BLOCK + WORD_CACHE_LONGEST]; /* in lower case, if requested */
 };
 
 #define EACH_BYTE(byte) (UINT64_C(0x0101010101010101) * (byte))
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "byte 0 has to be the lowest");
 
-/* The high bit of each byte that is in first..last; bytes are below 0x80. */
+/* Sets the high bit of each byte that is in first..last, and no other bit. Every byte must be below
+ * 0x80. */
 static inline uint64_t bytes_in_range(uint64_t bytes, unsigned first, unsigned last)
 {
     return (bytes + EACH_BYTE(0x80 - first)) & ~(bytes + EACH_BYTE(0x7F - last)) &
            EACH_BYTE(0x80);
 }
 
-/* The high bits of the eight bytes, side by side. */
+/* Packs the high bits of the eight bytes into one byte, byte 0's lowest. */
 static inline uint64_t gather_high_bits(uint64_t bytes)
 {
     return (bytes >> 7) * UINT64_C(0x0102040810204080) >> 56;
 }
 
-/* Reads text[0..length), of which 64 bytes are used; what is missing reads as zeros. */
+/* Reads the first 64 bytes of text[0..length); a shorter text is padded with zeros. */
 static inline void ascii_block_read(struct ascii_block *block, const char *text, size_t length,
                                     bool lowercase)
 {
@@ -63,7 +64,7 @@ static inline void ascii_block_read(struct ascii_block *block, const char *text,
     memset(block->text + ASCII_BLOCK, 0, WORD_CACHE_LONGEST);
 }
 
-/* Of the word that byte i begins. */
+/* Returns the length of the word that begins at byte i, up to the end of the block. */
 static inline size_t ascii_block_word_length(const struct ascii_block *block, size_t i)
 {
     uint64_t behind = ~(block->word >> i);

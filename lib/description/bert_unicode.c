@@ -12,7 +12,7 @@ struct nonstarter_range {
     unsigned rank;
 };
 
-/* first, first + stride, ..., last have the lower case code + distance. */
+/* The code points first, first + stride, ..., last have the lower case code + distance. */
 struct lower_run {
     uint32_t first, last, stride;
     int32_t distance;
@@ -21,7 +21,7 @@ struct lower_run {
 #include "description/bert_unicode_tables.h"
 
 #define COUNT(array)        (sizeof(array) / sizeof((array)[0]))
-#define CAPITAL_I_WITH_DOT  0x130u /* the only one whose lower case is two code points */
+#define CAPITAL_I_WITH_DOT  0x130u /* the only one with a lower case of two code points */
 #define COMBINING_DOT_ABOVE 0x307u
 
 /* ---- all code points at once ------------------------------------------------------------- */
@@ -65,7 +65,7 @@ uint16_t *bert_unicode_properties(void)
 
 static bool is_in(uint32_t code, const struct code_range *ranges, size_t count)
 {
-    size_t low = 0, high = count; /* the range that may hold it is among [low, high) */
+    size_t low = 0, high = count; /* the range that may hold `code` is in [low, high] */
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (code > ranges[middle].last)

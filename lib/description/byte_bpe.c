@@ -7,15 +7,15 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define SHORT_WORD 32 /* bytes: up to here, looking at all neighbours is faster than a heap */
+#define SHORT_WORD 32 /* bytes: up to this length, scanning all pairs is faster than a heap */
 #define NOWHERE    UINT32_MAX
 
 /* ---- short words ------------------------------------------------------------------------- */
 
-/* Merges ids[0..count), count <= SHORT_WORD; returns how many are left. */
+/* Merges ids[0..count), count <= SHORT_WORD, in place; returns how many are left. */
 static size_t merge_short(const struct merge_table *table, int32_t *ids, size_t count)
 {
-    struct merge merges[SHORT_WORD]; /* of ids[i] and ids[i + 1] */
+    struct merge merges[SHORT_WORD]; /* merges[i]: of ids[i] and ids[i + 1] */
     for (size_t i = 0; i + 1 < count; i++)
         merges[i] = merge_table_find(table, ids[i], ids[i + 1]);
     while (count > 1) {
@@ -39,12 +39,12 @@ static size_t merge_short(const struct merge_table *table, int32_t *ids, size_t 
 /* ---- long words: a list of symbols, and a heap of the merges between them ---------------- */
 
 struct symbol {
-    int32_t id; /* -1: it has become a part of the one before */
+    int32_t id; /* -1: merged into the previous symbol */
     uint32_t previous, next;
 };
 
-/* Entries are rank << 32 | place of the left symbol, the least first. An entry stays when its
- * symbols have changed, and is then dropped as it comes up. */
+/* A min-heap of rank << 32 | index of the left symbol. An entry whose symbols have changed stays in
+ * the heap and is discarded when it is taken. */
 struct work {
     const struct merge_table *table;
     struct symbol *symbols;
@@ -73,7 +73,8 @@ static uint64_t heap_take(struct work *work)
     return least;
 }
 
-/* The merge of the symbol at `place` and the one behind it. */
+/* Returns the merge of the symbol at `place` with the next one; its rank is MERGE_NONE if there is
+ * none. */
 static struct merge merge_at(const struct work *work, uint32_t place)
 {
     const struct symbol *left = &work->symbols[place];
@@ -87,8 +88,8 @@ static void consider(struct work *work, uint32_t place)
     if (merge.rank != MERGE_NONE) heap_add(work, (uint64_t)merge.rank << 32 | place);
 }
 
-/* A merge takes one entry and adds two at most: there are never more than two for each symbol.
- */
+/* Each merge takes one entry from the heap and adds at most two, so the heap never holds more than
+ * two per symbol. */
 static void merge_all(struct work *work, size_t count)
 {
     for (uint32_t i = 0; i + 1 < count; i++) consider(work, i);
@@ -96,7 +97,7 @@ static void merge_all(struct work *work, size_t count)
         uint64_t entry = heap_take(work);
         uint32_t place = (uint32_t)entry;
         struct merge merge = merge_at(work, place);
-        if (merge.rank != entry >> 32) continue; /* other symbols are here now */
+        if (merge.rank != entry >> 32) continue; /* the symbols have changed */
         struct symbol *left = &work->symbols[place], *right = &work->symbols[left->next];
         left->id = merge.id;
         left->next = right->next;
@@ -107,7 +108,7 @@ static void merge_all(struct work *work, size_t count)
     }
 }
 
-/* Merges ids[0..count); returns how many are left. */
+/* Merges ids[0..*count) in place and sets *count to the number left. */
 static embed_status merge_long(const struct merge_table *table, int32_t *ids, size_t *count)
 {
     if (*count >= NOWHERE / 2)
@@ -134,7 +135,7 @@ static embed_status merge_long(const struct merge_table *table, int32_t *ids, si
 embed_status byte_bpe_encode(const struct byte_bpe *model, const char *word, size_t length,
                              struct token_list *list)
 {
-    TRY(token_list_reserve(list, length)); /* a token takes a byte at least */
+    TRY(token_list_reserve(list, length)); /* a token covers at least one byte */
     int32_t *ids = list->ids + list->count;
     size_t count = 0;
     for (size_t i = 0; i < length; i++) {

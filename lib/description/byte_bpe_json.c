@@ -1,5 +1,4 @@
-/* byte_bpe_json.c - reads what a BPE model has in tokenizer.json, and its merges from any file
- */
+/* byte_bpe_json.c - reads the keys of a BPE model in tokenizer.json, and merges from any file */
 #include "base/status.h"
 #include "description/tokenizer_json.h"
 #include "formats/unicode.h"
@@ -48,7 +47,7 @@ embed_status bpe_add_merge_line(struct tokenizer_parts *parts, const char *file,
                          (struct json_string){space + 1, (size_t)(end - space - 1)});
 }
 
-/* ["left", "right"] */
+/* Reads ["left", "right"]. */
 static embed_status read_pair(struct json_reader *json, struct json_string pair[2])
 {
     bool more;
@@ -62,7 +61,7 @@ static embed_status read_pair(struct json_reader *json, struct json_string pair[
     return count < 2 || more ? json_fail(json, "expected two tokens") : EMBED_OK;
 }
 
-/* Of either form: ["left right", ...] or [["left", "right"], ...]. */
+/* Reads either form: ["left right", ...] or [["left", "right"], ...]. */
 static embed_status read_merges(struct json_reader *json, struct tokenizer_parts *parts)
 {
     if (parts->vocabulary.count == 0)
@@ -113,7 +112,7 @@ static embed_status read_suffix(struct json_reader *json)
     return suffix.length == 0 ? EMBED_OK : fail_option(json, "end_of_word_suffix");
 }
 
-/* fuse_unk needs an unk_token that is used: tokenizer.c does not have that. */
+/* fuse_unk is ignored: it matters only if the unk_token is used, which tokenizer.c rejects. */
 embed_status json_read_bpe_key(struct json_reader *json, struct json_string key,
                                struct tokenizer_parts *parts, bool *found)
 {

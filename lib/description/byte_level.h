@@ -1,8 +1,8 @@
 /* byte_level.h - the characters that GPT-2's vocabularies write for bytes
  *
- * A vocabulary is a file of texts, and not every byte can stand in one: so each has a
- * character. The 188 that are printable in Latin-1 are their own; the others have U+0100 and
- * on, in order.
+ * A vocabulary file is text and cannot hold every byte, so each byte is written as a character. The
+ * 188 bytes that are printable in Latin-1 stand for themselves; the others are U+0100 and up, in
+ * order.
  */
 #ifndef LIB_DESCRIPTION_BYTE_LEVEL_H
 #define LIB_DESCRIPTION_BYTE_LEVEL_H
@@ -22,7 +22,7 @@ static inline uint32_t byte_level_character(unsigned char byte)
     return byte == 0xAD ? 0x143u : 0x121u + byte - 0x7Fu;
 }
 
-/* The byte that a character is written for, -1 where it is none. */
+/* Returns the byte that a character stands for, or -1 if it stands for none. */
 static inline int byte_level_byte(uint32_t code)
 {
     if (code <= 0xFF) return byte_level_is_itself(code) ? (int)code : -1;

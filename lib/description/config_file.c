@@ -1,7 +1,7 @@
 /* config_file.c - small JSON files, read strictly into a tree
  *
- * No other library's reader: jansson 2.14, where an allocation fails, drops characters of a string
- * and then reads past its buffer.
+ * Does not use another library's reader: if an allocation fails, jansson 2.14 drops characters of a
+ * string and then reads past its buffer.
  */
 #include "description/config_file.h"
 
@@ -15,34 +15,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The largest seen, with 10^5 class labels in it, has 4 MiB. */
+/* The largest file seen has 4 MiB, with 10^5 class labels in it. */
 #define MAX_BYTES ((size_t)8 << 20)
 #define MAX_DEPTH 64
 
-/* A value: 48 bytes, where the file may have no more than two. Its strings point into the text. */
+/* A value: 48 bytes, for as few as two in the file. Its strings point into the file's text. */
 struct config_object {
     enum json_kind kind;
     bool boolean;
-    bool whole;            /* a number without sign, fraction and exponent */
+    bool whole;            /* a number without sign, fraction or exponent */
     double number;
-    const char *key;       /* in an object */
-    const char *text;      /* a string; a number as it is written */
+    const char *key;       /* of a member of an object */
+    const char *text;      /* of a string; of a number, as written */
     uint32_t length;       /* of the text */
-    uint32_t count;        /* values in it, an array or an object */
-    uint32_t first, after; /* the first of these; the next value beside this one; 0: none */
+    uint32_t count;        /* of values directly in an array or object */
+    uint32_t first, after; /* indices of the first of these and of the next sibling; 0: none */
 };
 
 struct config_file {
     char *path, *text;
-    struct config_object *values; /* the first is the root */
+    struct config_object *values; /* values[0] is the root */
     size_t count, capacity;
 };
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-/* Room for as many values as the text can have: each but the first stands behind one of these
- * signs, and has, unless it is not closed, a byte of its own. So nothing grows, and the values take
- * 24 times the file's size at most. */
+/* Allocates room for as many values as the text can hold, so that the array never grows. Every
+ * value but the first follows one of the signs counted here and, unless it is left unclosed, has at
+ * least one byte of its own. The values therefore take at most 24 times the file's size, plus those
+ * that MAX_DEPTH allows to be unclosed. */
 static embed_status make_room(struct config_file *file, size_t length)
 {
     size_t signs = 0;
@@ -107,7 +108,7 @@ static embed_status check_keys(const struct config_file *file, const struct conf
 
 static embed_status read_value(struct config_file *file, struct json_reader *json, size_t index);
 
-/* The values of an array or an object. */
+/* Reads the values of an array or object. */
 static embed_status read_children(struct config_file *file, struct json_reader *json, size_t index)
 {
     bool is_object = file->values[index].kind == JSON_OBJECT;
@@ -129,7 +130,7 @@ static embed_status read_children(struct config_file *file, struct json_reader *
     return is_object ? check_keys(file, &file->values[index], json) : EMBED_OK;
 }
 
-/* Into file->values[index]. */
+/* Reads a value into file->values[index]. */
 static embed_status read_value(struct config_file *file, struct json_reader *json, size_t index)
 {
     struct config_object *value = &file->values[index];
@@ -196,7 +197,7 @@ void config_file_close(struct config_file *file)
     memory_free(file);
 }
 
-/* ---- asking -------------------------------------------------------------------------------- */
+/* ---- getters ------------------------------------------------------------------------------- */
 
 const char *config_file_path(const struct config_file *file)
 {
@@ -244,7 +245,7 @@ bool config_has(const struct config_file *file, const struct config_object *obje
     return value_of(file, object, key) != NULL;
 }
 
-/* *out = NULL where the key is absent or null. */
+/* Sets *out to NULL if the key is absent or null; fails with EMBED_BAD_FILE if it is `required`. */
 static embed_status find(const struct config_file *file, const struct config_object *object,
                          const char *key, bool required, const struct config_object **out)
 {
@@ -256,7 +257,7 @@ static embed_status find(const struct config_file *file, const struct config_obj
     return EMBED_OK;
 }
 
-/* "FILE: "KEY" is VALUE, OBJECTION"; the value is cut where it is long. */
+/* Fails with `FILE: "KEY" is VALUE, OBJECTION`; a long value is cut. */
 static embed_status object_to(embed_status status, const struct config_file *file, const char *key,
                               const struct config_object *value, const char *objection)
 {
@@ -282,7 +283,7 @@ static embed_status wrong(const struct config_file *file, const char *key,
     return object_to(EMBED_BAD_FILE, file, key, value, objection);
 }
 
-/* The value, or the one of an array; *out = NULL where there is none. */
+/* Finds a value, or the only element of an array; sets *out to NULL if there is none. */
 static embed_status find_sole(const struct config_file *file, const struct config_object *object,
                               const char *key, const struct config_object **out)
 {
@@ -298,7 +299,7 @@ static embed_status find_sole(const struct config_file *file, const struct confi
     return EMBED_OK;
 }
 
-/* Of a whole number; UINT64_MAX: that or more. */
+/* Returns a whole number's value, or UINT64_MAX if it is larger than that. */
 static uint64_t integer_of(const struct config_object *value)
 {
     uint64_t integer = 0;

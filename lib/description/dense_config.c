@@ -1,4 +1,4 @@
-/* dense_config.c - N_Dense/config.json and N_Normalize/config.json: what follows pooling */
+/* dense_config.c - N_Dense/config.json and N_Normalize/config.json: the modules after pooling */
 #include "description/config_file.h"
 #include "description/embedding_pipeline.h"
 
@@ -9,14 +9,14 @@
 
 #include <string.h>
 
-/* Both modules can be made to work on tokens, or on rows of another name. */
+/* Either module can be configured to work on tokens, or on rows of another name. Rejects both. */
 static embed_status check_names(const struct config_file *file, const struct config_object *object)
 {
     TRY(config_must_be(file, object, "module_input_name", "sentence_embedding"));
     return config_must_be(file, object, "module_output_name", "sentence_embedding");
 }
 
-/* A class of torch.nn, by its full name: torch.nn.modules.activation.Tanh, torch.nn.Tanh. */
+/* Reads a class of torch.nn by its full name: torch.nn.modules.activation.Tanh or torch.nn.Tanh. */
 static embed_status read_activation(enum activation *activation, const struct config_file *file,
                                     const struct config_object *object)
 {
@@ -28,7 +28,7 @@ static embed_status read_activation(enum activation *activation, const struct co
                  {"Sigmoid", ACTIVATION_SIGMOID}};
     const char *name = "torch.nn.modules.activation.Tanh";
     bool has = config_has(file, object, "activation_function");
-    TRY(config_text(file, object, "activation_function", has, &name)); /* null is no class */
+    TRY(config_text(file, object, "activation_function", has, &name)); /* so that null fails */
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strncmp(name, "torch.nn.", 9) != 0 || strcmp(dot + 1, known[i].class) != 0) continue;
@@ -70,7 +70,7 @@ embed_status dense_config_read(struct embedding_pipeline *pipeline, const char *
 
 embed_status normalize_config_read(const char *folder, const char *path)
 {
-    /* Before 5.4 there is no file, and so, in a copy made by git, no folder. */
+    /* Before sentence-transformers 5.4 there is no such file and so, in a git clone, no folder. */
     struct config_file *file;
     const struct config_object *object;
     char *name = folder_path(path, "config.json");

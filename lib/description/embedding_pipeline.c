@@ -1,7 +1,7 @@
 /* embedding_pipeline.c - what sentence-transformers does around the transformer
  *
- * File names, keys and their meaning: sentence-transformers' documentation, "Creating Custom
- * Models", and what the files of models in the wild hold.
+ * Sources of file names, keys and their meaning: sentence-transformers' documentation, "Creating
+ * Custom Models", and the files of published models.
  */
 #include "description/embedding_pipeline.h"
 
@@ -25,7 +25,8 @@ static embed_status read_transformer(struct embedding_pipeline *pipeline, const 
     return pipeline->transformer_folder != NULL ? EMBED_OK : EMBED_OUT_OF_MEMORY;
 }
 
-/* Any number of Dense and Normalize, in any order. Dropout does nothing but in training. */
+/* Reads a module after pooling. Dense and Normalize may alternate in any order; Dropout is skipped,
+ * as it acts in training only. */
 static embed_status read_step(struct embedding_pipeline *pipeline, const char *folder,
                               const char *path, const char *class)
 {
@@ -57,8 +58,8 @@ static embed_status read_module(struct embedding_pipeline *pipeline, const char 
         return fail(EMBED_BAD_FILE, "%s: \"path\" is \"%.*s\", must be the name of a folder",
                     config_file_path(file), utf8_shown(path, strlen(path)), path);
 
-    /* Old files say sentence_transformers.models.Pooling, new ones sentence_transformers.
-     * sentence_transformer.modules.pooling.Pooling: the class at the end is the same. */
+    /* Old files say sentence_transformers.models.Pooling, new ones
+     * sentence_transformers.sentence_transformer.modules.pooling.Pooling: both end in the class. */
     const char *dot = strrchr(type, '.');
     const char *class = dot != NULL ? dot + 1 : type;
     if (i == 0 && strcmp(class, "Transformer") == 0)
@@ -94,8 +95,8 @@ static embed_status read_modules(struct embedding_pipeline *pipeline, const char
     return status;
 }
 
-/* Normalize as the last module is what rows are asked for with or without. But rows that the folder
- * wants cut are cut after it, and do not get their norm of 1 back. */
+/* Turns Normalize modules at the end into pipeline->normalize, which a call can override. If the
+ * folder sets truncate_dim, they stay steps: rows are cut after them and not normalized again. */
 static void settle_normalize(struct embedding_pipeline *pipeline)
 {
     if (pipeline->dimensions > 0) return;
@@ -197,7 +198,7 @@ const char *embedding_pipeline_prefix(const struct embedding_pipeline *pipeline,
     return *prompt_name == '\0' ? "" : embedding_pipeline_prompt(pipeline, prompt_name);
 }
 
-/* ---- all of it ----------------------------------------------------------------------------- */
+/* ---- entry point --------------------------------------------------------------------------- */
 
 embed_status embedding_pipeline_read(struct embedding_pipeline *pipeline, const char *folder)
 {

@@ -1,8 +1,8 @@
 /* generation_config.c - how a model folder wants its summaries generated
  *
- * Keys, defaults and what wins are those of transformers 5: generation_config.json alone counts
- * where it is there, config.json alone where it is not. What transformers would only warn of,
- * because it cannot be met, is an error here.
+ * Keys, defaults and precedence are those of transformers 5: if generation_config.json exists, it
+ * alone counts, else config.json alone. A contradiction that transformers only warns about is an
+ * error here.
  */
 #include "description/generation_config.h"
 
@@ -16,15 +16,15 @@
 #define MOST_TOKENS ((size_t)1 << 20)
 
 
-/* Settings that change what is generated. Those that only matter to sampling (temperature, top_k,
- * ...) are not among them: without do_sample they do nothing. Nor is remove_invalid_values, which
- * hides NaN where we report it. */
+/* Rejects settings that change the result. Those of sampling (temperature, top_k, ...) are not
+ * listed: without do_sample they have no effect. Neither is remove_invalid_values, which hides NaNs
+ * that we report. */
 static embed_status check_not_run(const struct config_file *file,
                                   const struct config_object *object)
 {
     static const struct {
         const char *key;
-        double off; /* the number that means so; NAN: none does */
+        double off; /* the number that means off; NAN: none */
     } settings[] = {
         {"do_sample", 0},
         {"num_beam_groups", 1},
@@ -59,7 +59,7 @@ static embed_status check_not_run(const struct config_file *file,
 
 /* ---- tokens -------------------------------------------------------------------------------- */
 
-/* NO_TOKEN where there is none. */
+/* Reads a token id; sets *token to NO_TOKEN if there is none. */
 static embed_status read_token(int32_t *token, const struct config_file *file,
                                const struct config_object *object, const char *key, size_t V)
 {
@@ -92,7 +92,8 @@ static embed_status read_tokens(struct generation_rules *rules, const struct con
         return fail(EMBED_BAD_FILE, "%s: \"eos_token_id\" is missing, no summary would end",
                     config_file_path(file));
 
-    /* What forced_bos_token_id was until 2021; bart-large-cnn's config.json may still say so. */
+    /* The form of forced_bos_token_id until 2021; bart-large-cnn's config.json may still have
+     * it. */
     bool forces_first = false;
     if (is_model_config)
         TRY(config_boolean(file, object, "force_bos_token_to_be_generated", false, &forces_first));
@@ -103,11 +104,12 @@ static embed_status read_tokens(struct generation_rules *rules, const struct con
 /* ---- lengths ------------------------------------------------------------------------------- */
 
 struct length {
-    const char *key; /* that says so */
-    size_t tokens;   /* the start token included; absent: as it was */
+    const char *key; /* that sets it */
+    size_t tokens;   /* the start token included; unchanged if no key sets it */
 };
 
-/* By `key`, or by `key_of_new`, which does not count the start token and wins. */
+/* Reads a length from `key` or `key_of_new`. The latter does not count the start token, and wins if
+ * both are set. */
 static embed_status read_length(struct length *length, const struct config_file *file,
                                 const struct config_object *object, const char *key,
                                 const char *key_of_new, size_t least)
@@ -124,7 +126,7 @@ static embed_status read_length(struct length *length, const struct config_file 
 static embed_status read_lengths(struct generation_rules *rules, const struct config_file *file,
                                  const struct config_object *object, size_t positions)
 {
-    struct length min = {.tokens = 0}, max = {.tokens = 21}; /* by default 20 new ones */
+    struct length min = {.tokens = 0}, max = {.tokens = 21}; /* default: 20 new tokens */
     if (max.tokens > positions) max.tokens = positions;
     TRY(read_length(&max, file, object, "max_length", "max_new_tokens", 2));
     TRY(read_length(&min, file, object, "min_length", "min_new_tokens", 0));
@@ -180,7 +182,7 @@ static embed_status read_search(struct generation_rules *rules, const struct con
     return read_early_stopping(rules, file, object);
 }
 
-/* ---- all of it ----------------------------------------------------------------------------- */
+/* ---- entry point --------------------------------------------------------------------------- */
 
 static embed_status read_rules(struct generation_rules *rules, const struct config_file *file,
                                bool is_model_config, const struct transformer_config *config)
@@ -188,7 +190,7 @@ static embed_status read_rules(struct generation_rules *rules, const struct conf
     const struct config_object *object;
     *rules = (struct generation_rules){0};
     TRY(config_file_object(file, &object));
-    /* Of generation_config.json: it was made from a config.json, by transformers. */
+    /* Set in a generation_config.json that transformers made from a config.json. */
     if (!is_model_config)
         TRY(config_boolean(file, object, "_from_model_config", false, &is_model_config));
     TRY(check_not_run(file, object));

@@ -5,11 +5,11 @@
 #include "description/transformer_config.h"
 #include "kernels/beam_search.h"
 
-/* Reads FOLDER/generation_config.json; where there is none, the same keys of FOLDER/config.json. What
- * neither says has the value that transformers gives it. EMBED_UNSUPPORTED names a setting that would
- * change the result and that this version does not run (sampling, groups of beams, penalties, ...);
- * EMBED_BAD_FILE a value that is of the wrong type, out of range, contradicts another, or a token
- * outside of the vocabulary. Only for a config with a decoder. */
+/* Reads FOLDER/generation_config.json or, if there is none, the same keys of FOLDER/config.json.
+ * Keys that are absent have transformers' defaults. EMBED_UNSUPPORTED names a setting that would
+ * change the result and that this version does not run (sampling, groups of beams, penalties, ...).
+ * EMBED_BAD_FILE names a value that has the wrong type, is out of range, contradicts another, or is
+ * a token outside the vocabulary. Only for a config with a decoder. */
 embed_status generation_config_read(struct generation_rules *rules,
                                     const struct transformer_config *config, const char *folder);
 

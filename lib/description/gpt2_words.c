@@ -1,4 +1,4 @@
-/* gpt2_words.c - splits text into words, as GPT-2's pattern does */
+/* gpt2_words.c - splits text into words as GPT-2's pattern does */
 #include "description/gpt2_words.h"
 
 static inline enum gpt2_class class_at(const struct gpt2_classes *classes, const char *text,
@@ -9,7 +9,7 @@ static inline enum gpt2_class class_at(const struct gpt2_classes *classes, const
                        : gpt2_class_of(classes, utf8_decode(text, length).code);
 }
 
-/* Extends a word that has text[0..word.length) by the characters of a class that follow. */
+/* Extends the word text[0..word.length) by the characters of `class` that follow it. */
 static struct gpt2_word take_run(const struct gpt2_classes *classes, const char *text,
                                  size_t length, struct gpt2_word word, enum gpt2_class class)
 {
@@ -29,8 +29,8 @@ static struct gpt2_word take_run(const struct gpt2_classes *classes, const char 
     return word;
 }
 
-/* The bytes of the contraction that text, which begins with an apostrophe, begins with; 0:
- * none. */
+/* Returns the length in bytes of the contraction that `text` begins with, or 0 if there is none.
+ * `text` begins with an apostrophe. */
 static size_t contraction(const char *text, size_t length)
 {
     char first = length > 1 ? text[1] : '\0', second = length > 2 ? text[2] : '\0';
@@ -40,8 +40,8 @@ static size_t contraction(const char *text, size_t length)
                : 0;
 }
 
-/* White space, of which the last character is left to the word that follows, if that leaves
- * any. */
+/* Takes a run of white space, except its last character, which goes to the word that follows; takes
+ * that one too if nothing else would be left. */
 static struct gpt2_word take_space(const struct gpt2_classes *classes, const char *text,
                                    size_t length, bool has_space)
 {

@@ -1,9 +1,9 @@
-/* gpt2_words.h - splits text into words, as GPT-2's pattern does
+/* gpt2_words.h - splits text into words as GPT-2's pattern does
  *
  *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
- * That is: a contraction; else letters, digits or other characters, with a space before them
- * where there is one; else white space, without its last character where a word follows.
+ * That is: a contraction; else a run of letters, digits or other characters, with the space before
+ * it if there is one; else white space, without its last character if a word follows.
  */
 #ifndef LIB_DESCRIPTION_GPT2_WORDS_H
 #define LIB_DESCRIPTION_GPT2_WORDS_H
@@ -18,18 +18,18 @@
 
 struct gpt2_word {
     size_t length;        /* bytes of text */
-    size_t invalid_bytes; /* of them, not UTF-8: characters of the class "other" */
-    bool is_open; /* it ends where the text does, and might be another if there were more */
+    size_t invalid_bytes; /* of these, invalid UTF-8, in the class "other" */
+    bool is_open; /* ends with the text; more text could change it */
 };
 
-/* The word that text[0..length) begins with, length > 0. has_space: as if a space were before
- * the text; the word may then have no byte of the text, but be that space alone. */
+/* Returns the word that text[0..length) begins with, length > 0. has_space: treats the text as if a
+ * space came before it; the word may then be that space alone, with no byte of the text. */
 struct gpt2_word gpt2_word_first(const struct gpt2_classes *classes, const char *text,
                                  size_t length, bool has_space);
 
-/* The same where the word is ASCII letters, with or without a space before them, and another
- * character of ASCII follows: most words. Its length, or 0 where it is not so, or the text ends
- * within a few bytes. */
+/* A fast path for most words: ASCII letters, optionally after a space, followed by another ASCII
+ * character. Returns the length of the word, or 0 if it is not such a word or the text ends within
+ * a few bytes. */
 static inline size_t gpt2_word_plain(const char *text, size_t length)
 {
     size_t start = text[0] == ' ';

@@ -1,13 +1,14 @@
-/* merge_table.c - pairs of tokens to the token they become */
+/* merge_table.c - maps pairs of tokens to the token they become */
 #include "description/merge_table.h"
 
 #include "base/memory.h"
 #include "base/status.h"
 
 #define FIRST_BITS 8
-#define MAX_PROBES 1024 /* chance gives less than 100; more is malice */
+#define MAX_PROBES 1024 /* chance needs fewer than 100; more is malice */
 
-/* The slot that holds this key, or the empty one where it belongs. NULL: too many collide. */
+/* Returns the slot of this key or the empty slot where it belongs; NULL if too many keys
+ * collide. */
 static struct merge_slot *slot_for(const struct merge_table *table, uint64_t key)
 {
     size_t mask = ((size_t)1 << table->bits) - 1, i = merge_table_first(table, key);

@@ -1,4 +1,4 @@
-/* merge_table.h - which two tokens become which one, and when: a hash table of pairs of ids */
+/* merge_table.h - a hash table of pairs of tokens to the token they become, and its rank */
 #ifndef LIB_DESCRIPTION_MERGE_TABLE_H
 #define LIB_DESCRIPTION_MERGE_TABLE_H
 
@@ -11,12 +11,12 @@
 #define MERGE_NONE             UINT32_MAX /* no rank */
 
 struct merge {
-    uint32_t rank; /* the lower, the sooner; MERGE_NONE: the two are never merged */
+    uint32_t rank; /* lower ranks are merged first; MERGE_NONE: never merged */
     int32_t id;    /* what they become */
 };
 
 struct merge_slot {
-    uint64_t key; /* of the pair; 0: nothing is here */
+    uint64_t key; /* of the pair; 0: the slot is empty */
     struct merge merge;
 };
 
@@ -28,8 +28,8 @@ struct merge_table {
     size_t count;
 };
 
-/* Adds a merge of two ids that are not negative; the last one given for a pair counts.
- * EMBED_BAD_FILE, naming `file`, where there are too many. */
+/* Adds a merge of two non-negative ids, replacing any earlier one of the same pair. EMBED_BAD_FILE,
+ * naming `file`, if there are too many merges or collisions. */
 embed_status merge_table_add(struct merge_table *table, const char *file, int32_t left,
                              int32_t right, struct merge merge);
 void merge_table_free(struct merge_table *table);
@@ -39,7 +39,7 @@ static inline uint64_t merge_table_key(int32_t left, int32_t right)
     return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) + 1;
 }
 
-/* A product's high bits depend on all bits of its factors. */
+/* Uses the high bits of the product, as they depend on all bits of the factors. */
 static inline size_t merge_table_first(const struct merge_table *table, uint64_t key)
 {
     key ^= key >> 29;
