@@ -1,31 +1,33 @@
-/* embed_resume.h - what embed encode --resume is made of
+/* embed_resume.h - the parts of embed encode --resume
  *
  * A job with --resume has two files beside its output NAME. NAME.partial holds the rows so far and
- * becomes NAME by rename(); NAME.journal says what job it is and how far it has come. Killed at any
- * moment, the two hold what a later run needs to go on, and the output has the same bytes then.
+ * becomes NAME by rename(); NAME.journal records what the job is and how far it has come. If the
+ * job is killed at any moment, the two hold what a later run needs to continue, and the final
+ * output is the same to the byte.
  *
- * The order of writes that this rests on:
- *   1. the journal's head is on the disk before there is a NAME.partial: rows have a journal;
- *   2. rows are on the disk (fsync) before the journal has the line that tells of them. That line
- *      is not waited for: where a power cut takes it, the one before it counts, which is true too;
+ * This rests on the order of writes:
+ *   1. the journal's head is on the disk before NAME.partial exists: rows always have a journal;
+ *   2. rows are on the disk (fsync) before the line that records them is added to the journal. The
+ *      line itself is not synced: if a power cut loses it, the line before it is used, which is
+ *      true as well;
  *   3. the line that says "complete" is on the disk before NAME.partial is renamed: a NAME without
- *      NAME.partial is known to be whole, and by its hash to be this one.
- * A line that was cut by a kill lacks its check, and does not count. Rows after those that the last
- * good line tells of are cut off, and computed again.
+ *      NAME.partial is known to be complete, and by its hash to be this job's.
+ * A line that was cut by a kill lacks its check and is ignored. Rows after those of the last good
+ * line are cut off and computed again.
  */
 #ifndef TOOLS_EMBED_RESUME_H
 #define TOOLS_EMBED_RESUME_H
 
 #include "embed_tool.h"
 
-/* How far a job has come, after some of its blocks. */
+/* The progress of a job at the end of a block. */
 typedef struct checkpoint {
     uint64_t rows;
     uint64_t input_bytes;
     uint64_t input_hash;
-    uint64_t output_bytes; /* of rows: what stands before them is not counted, nor hashed */
+    uint64_t output_bytes; /* of rows; a header is neither counted nor hashed */
     uint64_t output_hash;
-    uint64_t truncated; /* texts, as the following */
+    uint64_t truncated; /* number of texts; the next two likewise */
     uint64_t invalid;
     uint64_t not_finite;
     bool complete;
@@ -36,49 +38,51 @@ typedef struct checkpoint {
 typedef struct journal {
     char *path;
     int fd;
-    off_t end;     /* of what has been read or written of it */
-    uint64_t head; /* its hash: each line's check begins with it */
-    bool created;  /* by this run, and empty so far */
+    off_t end;     /* offset: the end of what has been read or written */
+    uint64_t head; /* hash of the head, the seed of each line's check */
+    bool created;  /* created (or found empty) by this run, and still empty */
 } journal;
 
 typedef enum journal_state {
     JOURNAL_FAILED,
-    JOURNAL_NEW, /* nothing is in it, or only the beginning of this head */
+    JOURNAL_NEW, /* empty, or holds only the beginning of this head */
     JOURNAL_OF_THIS_JOB
 } journal_state;
 
-/* Opens or creates it, for this process alone. Takes `path`. journal_close may follow either way. */
+/* Opens or creates the journal, locked for this process, and takes ownership of `path`.
+ * journal_close may follow, even on failure. */
 bool journal_open(journal *j, char *path);
 
-/* Compares its head with this job's, which ends with a line end. */
+/* Compares the journal's head with this job's `head`, which ends with a line end. Fails, after a
+ * message, if they differ. */
 journal_state journal_read_head(journal *j, const char *head);
 
-/* Puts this head into it and nothing else; on the disk on return. */
+/* Makes `head` the whole content of the journal; it is on the disk on return. */
 bool journal_begin(journal *j, const char *head);
 
-/* 1: the next line; 0: there is none, or none that is whole; -1: failed. */
+/* Reads the next line. Returns 1, or 0 if there is no further valid line, or -1 on failure. */
 int journal_next(journal *j, checkpoint *line);
 
-/* Cuts it after the byte `end`, where the next line goes. */
+/* Truncates the journal to `end` bytes; the next line is appended there. */
 bool journal_cut(journal *j, off_t end);
 
-/* Appends a line; one that says "complete" is on the disk on return. */
+/* Appends a line. A "complete" line is on the disk on return. */
 bool journal_add(journal *j, const checkpoint *line);
 
 void journal_close(journal *j);
 
-/* ---- what a job is (embed_identity.c) ------------------------------------------------------ */
+/* ---- the identity of a job (embed_identity.c) ---------------------------------------------- */
 
-/* Lines on which the bytes of every row depend, the text of the input aside. The caller frees it;
- * NULL: failed. */
+/* Returns lines that state everything the bytes of the rows depend on, except the input's text. The
+ * caller frees it; NULL: failed. */
 char *job_identity(embed_model *model, embed_instance *instance,
                    const embed_encode_options *options, const tool_settings *settings,
                    tool_format format, size_t width);
 
-/* ---- where a job goes on (embed_resume.c) -------------------------------------------------- */
+/* ---- continuing a job (embed_resume.c) ----------------------------------------------------- */
 
 typedef struct resume {
-    line_reader *reader; /* the job's, as the following */
+    line_reader *reader; /* the job's; the next two likewise */
     tool_output *output;
     row_writer *writer;
     tool_format format;
@@ -89,15 +93,17 @@ typedef struct resume {
     double next;   /* when the next checkpoint is due */
 } resume;
 
-/* Takes the job's files for this process, and checks that they can be gone on with: before the
- * model is read. resume_close may follow either way. */
+/* Locks the job's files for this process and checks that they are of a kind that can be resumed.
+ * Called before the model is read. resume_close may follow, even on failure. */
 bool resume_open(resume *r, const char *path);
 
-/* Sets reader, output and writer to where the job goes on: to the beginning where *at is all zero
- * on return. Where at->complete is set, the output is whole and nothing is left to do. */
+/* Positions reader, output and writer where the job continues, and sets *at to the progress so far:
+ * all zero if the job starts from the beginning. If at->complete is set, the output is complete and
+ * nothing is left to do. */
 bool resume_start(resume *r, checkpoint *at, const char *identity);
 
-/* The job has come this far. Not every call is worth a checkpoint; a complete one is. */
+/* Records the progress in the journal, unless the last checkpoint was too recent. A complete one is
+ * always recorded. */
 bool resume_checkpoint(resume *r, const checkpoint *at);
 
 void resume_close(resume *r);
