@@ -1,4 +1,4 @@
-/* clock.h - time that only goes forward */
+/* clock.h - monotonic time */
 #ifndef LIB_BASE_CLOCK_H
 #define LIB_BASE_CLOCK_H
 

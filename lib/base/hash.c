@@ -1,8 +1,8 @@
-/* hash.c - 128 bits for bytes
+/* hash.c - a 128-bit hash of bytes
  *
- * Four lanes take eight bytes each in turn: their multiplications do not wait for each other,
- * and what is hashed comes as fast as memory gives it. Every step can be undone, so that inputs
- * of one length that differ in one lane alone never share a hash.
+ * Four independent lanes take eight bytes each in turn: their multiplications overlap, and hashing
+ * keeps up with memory. Every step is invertible, so inputs of the same length that differ in a
+ * single 8-byte word never have the same hash.
  */
 #include "base/hash.h"
 
@@ -11,7 +11,7 @@
 
 #define LANES 4
 
-/* Odd, bits without a pattern: those of the golden ratio and of the square roots of 2, 3, 5 and
+/* Odd constants without a bit pattern: bits of the golden ratio and the square roots of 2, 3, 5 and
  * 7. */
 #define FACTOR_IN   0x9E3779B97F4A7C15u
 #define FACTOR_LONG 0xBB67AE8584CAA73Bu
@@ -33,7 +33,7 @@ static void step_all(uint64_t lanes[LANES], const uint64_t words[LANES])
     for (int i = 0; i < LANES; i++) lanes[i] = step(lanes[i], words[i]);
 }
 
-/* All bits of the result depend on all of the state. */
+/* Makes every bit of the result depend on every bit of the state. */
 static uint64_t finish(uint64_t state)
 {
     state = (state ^ state >> 32) * FACTOR_IN;

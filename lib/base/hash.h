@@ -1,6 +1,7 @@
-/* hash.h - 128 bits for bytes, to see whether they are the same as others
+/* hash.h - a 128-bit hash of bytes, to compare inputs for equality
  *
- * Against accidents, not against people: whoever wants to can make two inputs with one hash.
+ * It guards against accidents, not adversaries: anyone who tries can construct two inputs with the
+ * same hash.
  */
 #ifndef LIB_BASE_HASH_H
 #define LIB_BASE_HASH_H
@@ -12,10 +13,12 @@ struct hash {
     uint64_t words[2];
 };
 
-/* The same on every machine that has its low bytes first, as all that are supported do. */
+/* Returns the hash of bytes[0..count). It is the same on every little-endian machine, as all
+ * supported ones are. */
 struct hash hash_bytes(uint64_t seed, const void *bytes, size_t count);
 
-/* Of several in no order: the sum of their hashes, which must not be alike. */
+/* Adds a hash to *sum, to combine several regardless of order. The combined hashes must be
+ * distinct. */
 static inline void hash_add(struct hash *sum, struct hash hash)
 {
     sum->words[0] += hash.words[0];
@@ -24,7 +27,7 @@ static inline void hash_add(struct hash *sum, struct hash hash)
 
 #define HASH_DIGITS 32
 
-/* In hexadecimal, with a NUL after it. */
+/* Writes the hash in hexadecimal, with a terminating NUL. */
 void hash_text(char out[HASH_DIGITS + 1], struct hash hash);
 
 #endif

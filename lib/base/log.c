@@ -23,7 +23,7 @@ void log_set(embed_log_callback callback, void *user, embed_log_level level)
 
 void log_message(embed_log_level level, const char *format, ...)
 {
-    /* Held while the callback runs, so that after log_set returns the old one is not running. */
+    /* Held while the callback runs: once log_set has returned, the old callback is not running. */
     pthread_rwlock_rdlock(&log_target.lock);
     if (log_target.callback != NULL && level <= log_target.level) {
         char message[1024];

@@ -4,7 +4,8 @@
 
 #include "embed.h"
 
-/* Drops the message at once when no callback wants this level. Any thread. */
+/* Passes the message to the log callback, or drops it unformatted if none wants this level.
+ * Thread-safe. */
 void log_message(embed_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

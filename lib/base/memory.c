@@ -40,7 +40,7 @@ void *memory_allocate_aligned(size_t bytes, const char *what)
     if (bytes > SIZE_MAX - HUGE_PAGE ||
         posix_memalign(&block, alignment, bytes > 0 ? bytes : 1) != 0)
         return out_of_memory(bytes, 1, what);
-    /* Only a hint: 90 MB in 4 KiB pages is 22,000 page faults, in 2 MiB pages 45. */
+    /* Only a hint: 90 MB take 22,000 page faults in 4 KiB pages, 45 in 2 MiB pages. */
     if (alignment == HUGE_PAGE) (void)madvise(block, bytes, MADV_HUGEPAGE);
     return block;
 }

@@ -1,7 +1,7 @@
-/* placement.h - matrices one after another in one block of memory
+/* placement.h - lays out matrices one after another in one block of memory
  *
- * What counts the bytes also places the buffers: what is reported before and what is used after
- * cannot differ.
+ * The same code counts the bytes and places the buffers, so the memory reported beforehand and the
+ * memory used cannot differ.
  */
 #ifndef LIB_BASE_PLACEMENT_H
 #define LIB_BASE_PLACEMENT_H
@@ -11,12 +11,12 @@
 #include <stdint.h>
 
 struct placement {
-    void *base;   /* NULL: only the bytes are counted */
-    size_t bytes; /* taken so far; SIZE_MAX: more than fits */
+    void *base;   /* NULL: only count bytes */
+    size_t bytes; /* taken so far; SIZE_MAX: overflow */
 };
 
-/* Where a matrix of so many elements is; NULL without a base. Each begins at a multiple of 256 bytes:
- * what CUDA's vector loads and any cache line like. */
+/* Places a matrix of rows * columns elements and returns its address, or NULL without a base. Each
+ * begins at a multiple of 256 bytes, which suits CUDA's vector loads and any cache line. */
 static inline void *placement_take(struct placement *placement, size_t rows, size_t columns,
                                    size_t element_bytes)
 {

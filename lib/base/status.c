@@ -1,4 +1,4 @@
-/* status.c - this thread's last failure, and the names of the status codes */
+/* status.c - this thread's last failure */
 #include "status.h"
 
 #include <stdarg.h>
@@ -9,14 +9,14 @@ static _Thread_local char last_message[1024];
 
 embed_status fail(embed_status status, const char *format, ...)
 {
-    /* The arguments may point into last_message (a failure that quotes another one). */
+    /* The arguments may point into last_message, if a failure quotes an earlier one. */
     char message[sizeof last_message];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
 
-    /* Control characters do not reach a terminal: U+0000 to U+001F, U+007F to U+009F. */
+    /* Keep control characters off terminals: U+0000 to U+001F, U+007F to U+009F. */
     for (size_t i = 0; message[i] != '\0'; i++) {
         unsigned char c = (unsigned char)message[i], next = (unsigned char)message[i + 1];
         if (c < 0x20 || c == 0x7F) message[i] = '?';

@@ -1,4 +1,4 @@
-/* text_buffer.c - a text that grows */
+/* text_buffer.c - a growable text */
 #include "base/text_buffer.h"
 
 #include "base/memory.h"

@@ -1,4 +1,4 @@
-/* thread.c - threads of the library's own */
+/* thread.c - the library's own threads */
 #include "base/thread.h"
 
 #include <signal.h>

@@ -1,10 +1,10 @@
-/* thread.h - threads of the library's own */
+/* thread.h - the library's own threads */
 #ifndef LIB_BASE_THREAD_H
 #define LIB_BASE_THREAD_H
 
 #include <pthread.h>
 
-/* As pthread_create. Signals are the program's business: none is delivered to the thread. */
+/* Like pthread_create, but blocks all signals in the thread: they are the program's business. */
 int thread_start(pthread_t *thread, void *(*run)(void *argument), void *argument);
 
 #endif
