@@ -180,8 +180,7 @@ static inline void check_called_off(const char *name, size_t documents, size_t n
     settings[1].num_beams = 1;
     settings[1].min_length = 0; /* the first ends long before the next three */
     assert_true(settings[0].num_beams > 1);
-    check_one_called_off(&opened, texts, n, &settings[1], 1); /* the memory for beams is still
-                                                                 unused */
+    check_one_called_off(&opened, texts, n, &settings[1], 1); /* memory for beams still unused */
     embed_strings wanted[] = {summarize(&opened, texts, few, &settings[0]),
                               summarize(&opened, texts, few, &settings[1])};
     for (size_t last = 1; last <= n; last += last < 4 ? 1 : 10) {

@@ -1,8 +1,8 @@
-/* block.cpp - runs the threads of a block; barriers and operations of warps
+/* block.cpp - runs the threads of a block; barriers and warp operations
  *
- * A thread runs until it must wait for others; then the next one that can runs, of the same warp if
- * there is one. The last to come to an operation of its warp does it for all, and goes on. When no
- * thread can go on, the block is stuck, which is the kernel's fault.
+ * A thread runs until it must wait for others. Then the next ready thread runs, preferably of the
+ * same warp. The last lane to reach an operation of its warp performs it for all and continues. If
+ * no thread can run, the block is stuck, which is a fault of the kernel.
  */
 #include "block.h"
 
@@ -18,7 +18,7 @@ static uint32_t bit_of(const struct lane *lane)
     return 1u << lane->number;
 }
 
-/* ---- who runs ------------------------------------------------------------------------------ */
+/* ---- scheduling ---------------------------------------------------------------------------- */
 
 static unsigned random_below(struct worker *worker, unsigned limit)
 {
@@ -31,14 +31,15 @@ static unsigned random_below(struct worker *worker, unsigned limit)
 static struct lane *choose(struct worker *worker, struct warp *warp)
 {
     uint32_t ready = warp->ready;
-    if (worker->random != 0) { /* the lowest but so many */
+    if (worker->random != 0) { /* skip some of the lowest */
         unsigned skip = random_below(worker, (unsigned)__builtin_popcount(ready));
         while (skip-- > 0) ready &= ready - 1;
     }
     return &warp->first_lane[__builtin_ctz(ready)];
 }
 
-/* Of the same warp if there is one, or of the next that has one; at random, of any. */
+/* Returns a ready lane of the running lane's warp, or of the next warp that has one; with random
+ * scheduling, of a random warp or the next after it. */
 static struct lane *next_ready(struct worker *worker)
 {
     struct warp *warp = worker->running->warp, *end = worker->warps + worker->warp_count;
@@ -50,7 +51,7 @@ static struct lane *next_ready(struct worker *worker)
     return NULL;
 }
 
-/* The running thread's end, or the block's; for good. */
+/* Ends the running thread, and the block, for good. */
 [[noreturn]] static void back_to_scheduler(void)
 {
     struct worker *worker = this_worker;
@@ -60,7 +61,7 @@ static struct lane *next_ready(struct worker *worker)
     abort(); /* nobody switches back */
 }
 
-/* How many threads are in a state, and one of them. */
+/* Returns how many threads are in a state, and sets *example to the first of them. */
 static unsigned count_in(enum lane_state state, const struct lane **example)
 {
     unsigned count = 0;
@@ -72,7 +73,7 @@ static unsigned count_in(enum lane_state state, const struct lane **example)
     return count;
 }
 
-/* No thread can go on: says who waits where, and for whom. */
+/* Reports a deadlock: which threads wait where, and for which others. */
 [[noreturn]] static void stuck(void)
 {
     struct worker *worker = this_worker;
@@ -96,7 +97,7 @@ static unsigned count_in(enum lane_state state, const struct lane **example)
           other->index.x, other->index.y, other->index.z);
 }
 
-/* The running thread cannot go on: others do, until it can. */
+/* Suspends the running thread, or ends it, and runs others until it can continue. */
 static void let_others_run(bool ends)
 {
     struct worker *worker = this_worker;
@@ -118,8 +119,8 @@ static void everybody_goes_on(struct worker *worker)
     for (unsigned t = 0; t < worker->size; t++) worker->lanes[t].state = LANE_RUNS;
 }
 
-/* Two objects for the order, by turns: with one, a thread that leaves late would also see what
- * others did after this barrier. */
+/* The objects for ThreadSanitizer alternate: with only one, a thread that leaves late would also
+ * see what others did after this barrier. */
 void emulated_barrier(const char *file, int line)
 {
     struct worker *worker = this_worker;
@@ -192,7 +193,7 @@ void emulated_together(emulated_operation *operation, const char *name, unsigned
     warp->operands[self->number] = operands;
     warp->arrived |= bit_of(self);
 
-    if (operation != emulated_do_nothing) { /* only __syncwarp orders what lanes read and write */
+    if (operation != emulated_do_nothing) { /* only __syncwarp orders the lanes' reads and writes */
         meet(warp, self, &call);
         return;
     }
@@ -331,7 +332,7 @@ static void prepare_lanes(struct worker *worker)
 
 enum { CANARY = 0xA5, CANARIES = 256 };
 
-/* Shared memory ends, but for the rest of its last 16 bytes, at a guard page. */
+/* Places shared memory so that it ends, rounded up to 16 bytes, at a guard page. */
 static void prepare_shared_memory(struct worker *worker)
 {
     size_t bytes = worker->kernel->shared_bytes, rounded = (bytes + 15) / 16 * 16;
@@ -358,7 +359,7 @@ static cudaError_t check_shared_memory(struct worker *worker)
     return cudaSuccess;
 }
 
-/* After a fault: threads stand where they stood, for ever. */
+/* After a fault: the threads stay suspended for ever. */
 static void abandon_lanes(struct worker *worker)
 {
     address_sanitizer_unpoison(worker->stacks, worker->fibers * worker->stack_bytes);
@@ -379,7 +380,7 @@ cudaError_t worker_run_block(struct worker *worker, uint64_t index)
     worker->random = 0;
     if (machine.schedule != 0)
         worker->random = (machine.schedule + index) * 0x9E3779B97F4A7C15u | 1; /* spread */
-    happens_before_acquire(&worker->end_order); /* the block before had this shared memory */
+    happens_before_acquire(&worker->end_order); /* the previous block used this shared memory */
     happens_before_release(&worker->start_order);
     prepare_lanes(worker);
     prepare_shared_memory(worker);

@@ -9,16 +9,16 @@
 
 #include <vector>
 
-#undef launch /* the word of kernels */
+#undef launch /* a macro of kernels */
 
 enum {
     MAX_THREADS = 1024,
     MAX_WARPS = MAX_THREADS / EMULATED_WARP,
-    MAX_COPIES = 1 << 17, /* of a block, under way */
+    MAX_COPIES = 1 << 17, /* of a block, in flight */
     LARGEST_SHARED = 256 << 10
 };
 
-/* What a lane says when it comes to an operation of its warp. On its own stack. */
+/* What a lane passes to an operation of its warp. Lives on the lane's stack. */
 struct warp_call {
     emulated_operation *operation;
     const char *name, *file;
@@ -32,19 +32,19 @@ struct lane : emulated_thread {
     struct fiber fiber;
     struct warp *warp;
     enum lane_state state;
-    int first_copy, last_copy; /* under way, in worker.copies; or NONE */
+    int first_copy, last_copy; /* in flight, in worker.copies; or NONE */
     unsigned groups;           /* of copies, committed so far */
 };
 
 struct warp {
     struct lane *first_lane;
-    uint32_t lanes;   /* that there are */
-    uint32_t ready;   /* that can run */
-    uint32_t arrived; /* at the operation in calls */
+    uint32_t lanes;   /* existing lanes */
+    uint32_t ready;   /* lanes that can run */
+    uint32_t arrived; /* lanes that wait at the operation in calls */
     const struct warp_call *calls[EMULATED_WARP];
     void *operands[EMULATED_WARP];
-    unsigned orderings; /* __syncwarp of the whole warp so far */
-    char order[2], partial_order; /* their addresses mean something to the threads sanitizer */
+    unsigned orderings; /* __syncwarp calls of the whole warp so far */
+    char order[2], partial_order; /* objects for ThreadSanitizer, which uses only their addresses */
 };
 
 struct copy {
@@ -52,12 +52,12 @@ struct copy {
     const void *global;
     uint32_t bytes;
     unsigned group;
-    int next; /* of the lane's, or of those not in use; or NONE */
+    int next; /* in the lane's list or the free list; or NONE */
 };
 
 enum { NONE = -1 };
 
-/* What an OS thread needs to run blocks; kept from launch to launch. */
+/* What an OS thread needs to run blocks; reused from launch to launch. */
 struct worker {
     struct emulated_block block;
     const struct kernel *kernel;
@@ -75,10 +75,10 @@ struct worker {
 
     struct copy *copies; /* MAX_COPIES; not a vector, whose growth would look like a race */
     int copies_used, free_copy;
-    uint64_t random; /* 0: threads go on by number */
+    uint64_t random; /* 0: threads run in order of number */
 
     struct fiber scheduler; /* the OS thread itself */
-    bool scheduler_left;    /* just now */
+    bool scheduler_left;    /* only just; its stack is not noted yet */
     cudaError_t error;
     void *fault_address, *fault_instruction;
 
@@ -92,22 +92,22 @@ struct kernel {
     dim3 grid, block;
     size_t shared_bytes;
     std::function<void()> thread;
-    std::vector<const void *> pointers; /* among its arguments */
+    std::vector<const void *> pointers; /* among the kernel's arguments */
 };
 
-struct worker *worker_create(void); /* or NULL */
+struct worker *worker_create(void); /* NULL: out of memory */
 void worker_destroy(struct worker *worker);
 
-/* Around a number of blocks of one kernel, on one OS thread. */
+/* Enclose the blocks of one kernel on one OS thread. */
 void worker_begin(struct worker *worker, const struct kernel *kernel);
 void worker_end(struct worker *worker);
 
 cudaError_t worker_run_block(struct worker *worker, uint64_t index);
 
-/* Makes a bad access of a kernel's thread an error of the kernel. */
+/* Turns a bad memory access of a kernel's thread into an error of the kernel. */
 void catch_faults(bool on);
 
-/* In a kernel's thread: it ends here, and with it the kernel. */
+/* Called in a kernel's thread: ends the thread and the kernel. */
 [[noreturn]] void fault(cudaError_t error, const char *pattern, ...)
     __attribute__((format(printf, 2, 3)));
 

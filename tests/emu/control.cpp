@@ -1,4 +1,4 @@
-/* control.cpp - settings, planned failures, reports; entering a call */
+/* control.cpp - settings, planned failures, reports; entry to every call */
 #include "machine.h"
 
 #include <mutex>
@@ -74,8 +74,9 @@ static cudaError_t driver_error(void)
     return machine.device_count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 
-/* After these a process can do nothing more with the device: CUDA's list, and what leaves it no
- * context. A device that is not available before there is a context may be so later. */
+/* Returns whether a process can do nothing more with the device after this error: CUDA's sticky
+ * errors, and those that leave no context. A device that is unavailable before there is a context
+ * may become available later. */
 static bool is_fatal(cudaError_t error, const struct device *device)
 {
     switch (error) {
@@ -111,7 +112,7 @@ static bool needs_device(enum call_kind kind)
     return kind != CALL_PLAIN && kind != CALL_THREAD;
 }
 
-/* A device's first fatal error, if this is one; calls that need no device bring none about. */
+/* Records the device's first fatal error. Calls that need no device never cause one. */
 static void note_fatal(cudaError_t error, enum call_kind kind, struct device *device)
 {
     if (!needs_device(kind) || driver_error() != cudaSuccess) return;
@@ -123,7 +124,7 @@ static void count_after_loss(const struct device *device)
     if (device->loss_is_told) calls_after_loss++;
 }
 
-/* Counts a call; is it one that shall fail? */
+/* Counts a call and returns whether the plan makes it fail. */
 static bool is_planned_to_fail(const char *name)
 {
     calls++;
@@ -138,7 +139,7 @@ static bool is_planned_to_fail(const char *name)
     return true;
 }
 
-/* The first use of a device takes memory on it. */
+/* Charges the device for its context on first use. */
 static cudaError_t context_create(struct device *device)
 {
     if (device->has_context) return cudaSuccess;
@@ -148,7 +149,7 @@ static cudaError_t context_create(struct device *device)
     return cudaSuccess;
 }
 
-/* What keeps a call from being carried out, but for plans. */
+/* Returns the error, other than a planned one, that prevents a call. */
 static cudaError_t obstacle(enum call_kind kind)
 {
     if (!needs_device(kind) || kind == CALL_CHOOSES) return cudaSuccess;
@@ -160,7 +161,7 @@ static cudaError_t obstacle(enum call_kind kind)
     return error;
 }
 
-/* A call for one device, which need not be the current one. */
+/* Makes a call for a device, which need not be the current one. */
 static cudaError_t api_for(int index, const char *name, enum call_kind kind,
                            const std::function<cudaError_t()> &body)
 {
@@ -221,7 +222,7 @@ void locked(const std::function<void()> &body)
     body();
 }
 
-/* A number from the environment, or `otherwise`. */
+/* Returns a number from the environment, or `otherwise`. */
 static size_t from_environment(const char *name, size_t otherwise)
 {
     const char *text = getenv(name);
@@ -357,7 +358,7 @@ size_t emulator_peak(int device)
     return machine.devices[device].peak;
 }
 
-/* ---- errors and devices, which the state above answers --------------------------------------- */
+/* ---- errors and devices -------------------------------------------------------------------- */
 
 cudaError_t cudaGetLastError(void)
 {
@@ -388,7 +389,7 @@ static bool is_device(int index)
     return index >= 0 && index < machine.device_count;
 }
 
-/* Of a call that names a device: whose it is. */
+/* Returns the device that a call with this argument is counted for. */
 static int named(int index)
 {
     return is_device(index) ? index : this_device;

@@ -1,8 +1,9 @@
-/* cublaslt.cpp - cuBLASLt's calls: descriptors, proposals of algorithms, the product
+/* cublaslt.cpp - cuBLASLt's calls: descriptors, heuristics, the product
  *
- * There is one product, D (O x N) = alpha W^T (O x I) X (I x N) + beta C + bias in columns, which
- * is y (N, O) = x (N, I) @ w (O, I)^T in rows: see product.cpp. Among the proposals is, where the
- * preferences allow, one that splits the sum, first, as the real ones often do.
+ * The only product is D (O x N) = alpha W^T (O x I) X (I x N) + beta C + bias in column-major
+ * order, which is y (N, O) = x (N, I) @ w (O, I)^T in row-major order: see product.cpp. If the
+ * preferences allow it, the heuristics' first proposal splits the sum, as the real one's often
+ * does.
  */
 #include "machine.h"
 
@@ -19,7 +20,7 @@ struct cublasLtMatmulDescOpaque_t {
     int32_t transpose_a, transpose_b;
     uint32_t epilogue;
     const void *bias;
-    int32_t bias_type; /* -1: that of D */
+    int32_t bias_type; /* -1: D's type */
 };
 
 struct cublasLtMatrixLayoutOpaque_t {
@@ -33,7 +34,7 @@ struct cublasLtMatmulPreferenceOpaque_t {
     uint32_t reductions;
 };
 
-/* What a cublasLtMatmulAlgo_t holds. */
+/* Contents of a cublasLtMatmulAlgo_t. */
 enum { ALGO_MAGIC, ALGO_ID, ALGO_TILE, ALGO_PARTS, ALGO_REDUCTION, ALGO_STAGES };
 static const uint64_t MAGIC = 0x656D75616C676Full;
 
@@ -168,7 +169,7 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
                       [=] { return discard(preference, &machine.descriptors); });
 }
 
-/* Copies an attribute's value, which must have the member's size. */
+/* Copies an attribute's value, which must have the size of the member. */
 template <typename T> static cublasStatus_t set(T *member, const void *value, size_t bytes)
 {
     if (value == NULL || bytes != sizeof *member) return CUBLAS_STATUS_INVALID_VALUE;
@@ -360,7 +361,7 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *
 
 typedef const struct cublasLtMatrixLayoutOpaque_t layout_t;
 
-/* Is an operand wholly in the device's memory, and aligned as tensor cores want it? */
+/* Returns whether an operand is entirely in the device's memory and aligned for tensor cores. */
 static bool is_good_operand(const char *which, const void *data, layout_t &m, int device)
 {
     size_t count = (size_t)m.leading * (m.columns - 1) + m.rows;
@@ -372,7 +373,7 @@ static bool is_good_operand(const char *which, const void *data, layout_t &m, in
     return false;
 }
 
-/* When the product is computed: in a graph, memory may be gone by then. */
+/* Called when the product runs: memory of a graph may have been freed by then. */
 static bool are_good_operands(const struct product &p, layout_t layout[4], int device)
 {
     layout_t bias = {p.d_type, p.O, 1, (int64_t)p.O};

@@ -1,4 +1,4 @@
-/* device_test.h - what the tests of the emulated device share */
+/* device_test.h - helpers for the tests of the emulated device */
 #ifndef EMULATOR_DEVICE_TEST_H
 #define EMULATOR_DEVICE_TEST_H
 
@@ -77,7 +77,7 @@ static inline float random_float(void)
     return (float)((double)(random_bits() >> 11) / 4503599627370496.0 - 1.0);
 }
 
-/* On the device: 0, 1, 2, ... */
+/* Uploads 0, 1, 2, ... */
 static inline float *numbers(void)
 {
     float memory[THREADS];
@@ -85,7 +85,7 @@ static inline float *numbers(void)
     return upload(memory, sizeof memory);
 }
 
-/* A kernel that must fail, with this error and these words in the report. */
+/* Runs a kernel that must fail with `expected`; the report must contain `reported`. */
 static inline void assert_fails(enum seeded_fault fault, cudaError_t expected, const char *reported)
 {
     emulator_reset();

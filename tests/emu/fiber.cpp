@@ -21,7 +21,7 @@ WEAK void __tsan_read_range(void *address, unsigned long bytes);
 WEAK void __tsan_write_range(void *address, unsigned long bytes);
 }
 
-enum { TSAN_SWITCH_WITHOUT_SYNC = 1 }; /* a switch orders nothing: only barriers do */
+enum { TSAN_SWITCH_WITHOUT_SYNC = 1 }; /* switches order nothing: only barriers do */
 
 bool sanitized_by_address(void)
 {
@@ -76,7 +76,7 @@ void address_sanitizer_unpoison(const void *address, size_t bytes)
 
 #if defined(__x86_64__)
 
-/* Saves what a call must preserve, exchanges the stacks. swapcontext makes a system call. */
+/* Saves the callee-saved registers and switches stacks. swapcontext would make a system call. */
 extern "C" void emulator_switch_stacks(void **save, void *load);
 asm(R"(
     .text
@@ -107,8 +107,8 @@ void fiber_begin_at(struct fiber *fiber, void (*entry)(void))
 {
     enum { REGISTERS = 6 };
     void **top = (void **)((char *)fiber->stack + fiber->stack_bytes);
-    *--top = NULL; /* entry's return address: there is none. It begins with the stack as after */
-    *--top = (void *)entry; /* a call, 8 bytes off a multiple of 16. */
+    *--top = NULL; /* return address of entry, which never returns. It begins with the */
+    *--top = (void *)entry; /* stack as after a call: 8 bytes off a multiple of 16. */
     for (int i = 0; i < REGISTERS; i++) *--top = NULL;
     fiber->stack_pointer = top;
 }

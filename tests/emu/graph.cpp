@@ -1,9 +1,9 @@
-/* graph.cpp - work captured from a stream, to be enqueued as often as wanted
+/* graph.cpp - work captured from a stream, enqueued any number of times
  *
- * Only captures of one stream, without forks, and not those that other threads are kept from
- * anything by (cudaStreamCaptureModeGlobal). As in CUDA, a call that waits or allocates is refused
- * while its thread captures, unless relaxed, and spoils the capture; so does waiting for the stream
- * itself. What is enqueued is not done before the graph is launched.
+ * A capture has one stream, without forks; cudaStreamCaptureModeGlobal, which restricts other
+ * threads, is not emulated. As in CUDA, a call that waits or allocates fails while its thread
+ * captures, unless the mode is relaxed, and invalidates the capture; so does waiting for the stream
+ * itself. Captured work is not done before the graph is launched.
  */
 #include "machine.h"
 
@@ -12,7 +12,7 @@
 
 struct CUgraph_st {
     std::deque<struct work> work;
-    pthread_t thread; /* that captures it */
+    pthread_t thread; /* the one that captures */
     bool is_relaxed, is_spoiled;
 };
 
@@ -21,7 +21,7 @@ struct CUgraphExec_st {
     int device;
 };
 
-static std::set<cudaGraph_t> captures, graphs; /* being captured; captured */
+static std::set<cudaGraph_t> captures, graphs; /* in progress; finished */
 static std::set<cudaGraphExec_t> executables;
 
 bool graph_spoiled(void)
@@ -69,7 +69,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
     });
 }
 
-/* Ends the capture even where it fails: then there is no graph. */
+/* Ends the capture even if it fails; then there is no graph. */
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
     cudaGraph_t captured = NULL;
@@ -139,7 +139,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream)
             resolved->device != executable->device)
             return cudaErrorInvalidResourceHandle;
         if (resolved->capture != NULL) return cudaErrorNotSupported;
-        bool is_first = true; /* a graph has one launch's latency */
+        bool is_first = true; /* a graph has the latency of one launch */
         for (struct work work : executable->work) {
             work.launch_time = is_first ? machine.launch_time : 0;
             is_first = false;

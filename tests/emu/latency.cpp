@@ -1,7 +1,7 @@
 /* latency.cpp - time that passes instead of work: see emulator_set_latency
  *
- * A device has one time line: what is enqueued begins where the last thing before it ends, or now.
- * So only the end of each piece of work is kept, and whoever waits sleeps until then.
+ * A device has one time line: work begins when the previous work ends, or now if that is later. So
+ * only the end of each piece of work is kept, and waiting means sleeping until then.
  */
 #include "machine.h"
 
@@ -9,7 +9,7 @@
 #include <time.h>
 
 #define MICROSECOND 1000
-#define SHORTEST_SLEEP (50 * MICROSECOND) /* Linux wakes sleepers up to so much too late */
+#define SHORTEST_SLEEP (50 * MICROSECOND) /* Linux wakes sleepers up to this much late */
 
 static uint64_t now(void)
 {

@@ -1,4 +1,4 @@
-/* launch.cpp - kernels: checks at the launch, blocks on OS threads */
+/* launch.cpp - kernels: checks at launch, blocks on OS threads */
 #include "block.h"
 
 #include <atomic>
@@ -24,8 +24,8 @@ static void *run_task(void *task)
     return NULL;
 }
 
-/* Made for this one task and gone after it: nothing may be left when a library is unloaded. They
- * take no signals, which are the program's. */
+/* Creates threads for this one task and joins them, since nothing may be left when a library is
+ * unloaded. They block the signals that are meant for the program. */
 void run_parallel(size_t threads, const std::function<void()> &task)
 {
     std::vector<pthread_t> others;
@@ -82,7 +82,7 @@ __attribute__((destructor)) static void destroy_workers(void)
 
 /* ---- a kernel ------------------------------------------------------------------------------ */
 
-/* Blocks of a launch that are still to do; taken by several OS threads. */
+/* A launch's remaining blocks, taken by several OS threads. */
 struct grid {
     const struct kernel *kernel;
     uint64_t blocks;
@@ -90,7 +90,7 @@ struct grid {
     std::atomic<int> error;
 };
 
-/* Runs blocks until there are none, one has failed, or (not 0) so many microseconds are over. */
+/* Runs blocks until none are left, one has failed, or `microseconds` have passed (0: no limit). */
 static void run_blocks(struct grid *grid, long microseconds)
 {
     typedef std::chrono::steady_clock clock;
@@ -111,7 +111,7 @@ static void run_blocks(struct grid *grid, long microseconds)
     give_back(worker);
 }
 
-/* Alone at first: making a thread takes as long as a small kernel. */
+/* Runs on one thread at first: creating others takes as long as a small kernel. */
 static cudaError_t run_kernel(const struct kernel *kernel, int device)
 {
     enum { ALONE = 200 };
@@ -127,7 +127,8 @@ static cudaError_t run_kernel(const struct kernel *kernel, int device)
     return (cudaError_t)grid.error.load();
 }
 
-/* The kernel's name, of the text of launch()'s arguments: up to a comma outside < > and ( ). */
+/* Returns the kernel's name from the text of launch()'s arguments: everything before the first
+ * comma outside < > and ( ). */
 static std::string name_in(const char *text)
 {
     int depth = 0;
@@ -140,7 +141,7 @@ static std::string name_in(const char *text)
     return std::string(text, length);
 }
 
-/* Largest shared memory of a block, asked for as launch() does. */
+/* Returns the largest shared memory that launch() can request for a block. */
 static size_t shared_limit(void)
 {
     return EMULATED_ARCH == 750 ? 64 << 10 : 163 << 10;
@@ -158,7 +159,7 @@ static cudaError_t check_shape(const struct emulated_launch *launch)
     return launch->shared_bytes > shared_limit() ? cudaErrorInvalidValue : cudaSuccess;
 }
 
-/* When the kernel runs: in a graph, memory may be gone by then. */
+/* Called when the kernel runs: memory of a graph may have been freed by then. */
 static bool pointers_are_device(const struct kernel *kernel, int device)
 {
     for (size_t i = 0; i < kernel->pointers.size(); i++) {

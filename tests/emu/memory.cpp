@@ -1,13 +1,10 @@
 /* memory.cpp - device and pinned memory
- *
- * Every allocation is a mapping of its own, placed so that its last byte lies before a guard page:
- *
+ * Every allocation is a mapping of its own, whose last byte lies before a guard page:
  *   | guard | canary | data (bytes) | canary (< 256 bytes) | guard |
- *
- * A device's memory can be touched only while its work runs: the host gets a segmentation fault.
- * The canaries, which pages and CUDA's alignment of 256 bytes leave, are looked at after each
- * kernel.
- * Freed memory stays unreadable, at addresses that do not come back until much more was freed.
+ * A device's memory is accessible only while its work runs; otherwise the host gets a
+ * segmentation fault. Canaries fill the gaps that pages and CUDA's alignment of 256 bytes leave,
+ * and are checked after each kernel. Freed memory stays inaccessible, and its addresses are not
+ * reused until much more memory has been freed.
  */
 #include "fiber.h"
 #include "machine.h"
@@ -23,13 +20,13 @@ enum { ALIGNMENT = 256, CANARY = 0xA5 };
 
 #define PAGE ((size_t)4096)
 #define GUARD ((size_t)1 << 20)
-#define QUARANTINE ((size_t)1 << 32) /* bytes of addresses; freed memory takes nothing else */
-#define FILLED ((size_t)1 << 30)     /* larger ones are poisoned at their two ends only */
+#define QUARANTINE ((size_t)1 << 32) /* of addresses; freed memory costs nothing else */
+#define FILLED ((size_t)1 << 30)     /* larger ones are poisoned only at both ends */
 
 static std::map<const unsigned char *, struct allocation> &table(void)
 {
     static auto *all = new std::map<const unsigned char *, struct allocation>;
-    return *all; /* by the address of the mapping */
+    return *all; /* keyed by the address of the mapping */
 }
 
 static std::list<const unsigned char *> freed;
@@ -40,7 +37,7 @@ static size_t round_up(size_t bytes, size_t unit)
     return (bytes + unit - 1) / unit * unit;
 }
 
-/* Not mmap: the threads sanitizer would note a write to all of it, in memory of its own. */
+/* Not mmap: ThreadSanitizer would record a write to all of it, in memory of its own. */
 void *reserve_addresses(size_t bytes)
 {
     long address = syscall(SYS_mmap, NULL, bytes, PROT_NONE,
@@ -48,7 +45,7 @@ void *reserve_addresses(size_t bytes)
     return address == -1 ? NULL : (void *)address;
 }
 
-/* Not memset: the threads sanitizer would see a write, by no thread of the block's. */
+/* Not memset: ThreadSanitizer would see a write, by no thread of the block. */
 void fill_poison(void *address, size_t bytes)
 {
 #if defined(__x86_64__)
@@ -58,9 +55,9 @@ void fill_poison(void *address, size_t bytes)
 #endif
 }
 
-/* ---- accounts ------------------------------------------------------------------------------ */
+/* ---- accounting ---------------------------------------------------------------------------- */
 
-/* As CUDA's: up to 1 MiB from blocks of 2 MiB in steps of 512 bytes, more in steps of 2 MiB. */
+/* As in CUDA: up to 1 MiB from blocks of 2 MiB in steps of 512 bytes, more in steps of 2 MiB. */
 static const size_t SMALL = (size_t)1 << 20, STEP = 512, BLOCK = (size_t)2 << 20;
 
 size_t memory_taken(const struct device *device)
@@ -121,7 +118,7 @@ static bool map_allocation(struct allocation *a, size_t bytes, int device)
     unsigned char *end = first_page(*a) + pages;
     memset(first_page(*a), CANARY, (size_t)(a->data - first_page(*a)));
     memset(a->data + bytes, CANARY, (size_t)(end - (a->data + bytes)));
-    if (!latency_is_on()) { /* or kernels that are not computed leave NaN */
+    if (!latency_is_on()) { /* otherwise kernels that are not computed would leave NaN */
         fill_poison(a->data, bytes < FILLED ? bytes : PAGE);
         if (bytes >= FILLED) fill_poison(a->data + bytes - PAGE, PAGE);
     }
@@ -217,7 +214,7 @@ void emulator_get_usage(struct emulator_usage *usage)
     });
 }
 
-/* ---- questions ----------------------------------------------------------------------------- */
+/* ---- queries ------------------------------------------------------------------------------- */
 
 const struct allocation *memory_find(const void *pointer)
 {
@@ -268,7 +265,7 @@ std::string memory_describe(const void *pointer)
 
 /* ---- protection ---------------------------------------------------------------------------- */
 
-/* Not with a latency, which it would take more time than. */
+/* Not with a latency: it would take longer than the latency itself. */
 static void protect_all(int device, int protection)
 {
     if (latency_is_on()) return;
@@ -286,7 +283,7 @@ void memory_close(int device)
     protect_all(device, PROT_NONE);
 }
 
-/* Canaries are poison to the address sanitizer. */
+/* Canaries are poison to AddressSanitizer. */
 __attribute__((no_sanitize("address"))) static const unsigned char *
 broken_canary(const unsigned char *from, const unsigned char *to)
 {

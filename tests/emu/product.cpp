@@ -1,8 +1,8 @@
 /* product.cpp - the one product of the emulated cuBLASLt: both operands contiguous along the sum
  *
- * Operands become FP32, rows padded with zeros to whole vectors. An element is summed in 8 lanes
- * along I and then across, in one order, whatever N is; without contraction, so that AVX2 gives the
- * bits of SSE2.
+ * Operands are converted to FP32, with rows zero-padded to whole vectors. An element is summed in 8
+ * lanes along I and then across lanes, in the same order for any N, and without contraction, so
+ * that AVX2 gives the same bits as SSE2.
  */
 #include "machine.h"
 
@@ -13,7 +13,7 @@
 #include <memory>
 
 typedef float vec __attribute__((vector_size(32), aligned(4), may_alias));
-enum { LANES = 8, BLOCK = 16 /* rows of w that a thread takes at once */, TILE_O = 4, TILE_N = 2 };
+enum { LANES = 8, BLOCK = 16 /* rows of w per thread at a time */, TILE_O = 4, TILE_N = 2 };
 
 #define INLINE inline __attribute__((always_inline))
 
@@ -29,7 +29,7 @@ static INLINE float element(const struct product_matrix &m, size_t row, size_t c
                                 : ((const float *)m.data)[i];
 }
 
-/* Rows [first, first + rows) as FP32, padded. */
+/* Converts rows [first, first + rows) to padded FP32. */
 static INLINE void convert(float *to, const struct product_matrix &m, size_t first, size_t rows,
                            size_t columns)
 {
@@ -47,7 +47,7 @@ static INLINE void convert(float *to, const struct product_matrix &m, size_t fir
     }
 }
 
-/* sums (N, O) += x (N, I) @ w (O, I)^T over [begin, end) of I. */
+/* Adds x (N, I) @ w (O, I)^T over [begin, end) of I to sums (N, O). */
 template <int N, int O>
 static INLINE void tile(float sums[TILE_N][TILE_O], const float *x, const float *w, size_t stride,
                         size_t begin, size_t end)
@@ -74,7 +74,7 @@ static INLINE void write(const struct product &p, size_t n, size_t o, float sum)
     else ((float *)p.d)[n * p.d_stride + o] = value;
 }
 
-/* Rows [first, first + rows) of w, which are `w` in FP32, with all rows of x. */
+/* Multiplies all rows of x by rows [first, first + rows) of p.w, given as FP32 in `w`. */
 static INLINE void multiply(const struct product &p, const float *x, const float *w, size_t first,
                             size_t rows)
 {

@@ -1,6 +1,6 @@
-/* runtime.cpp - the calls of cuda_runtime_api.h that touch memory and streams
+/* runtime.cpp - the calls of cuda_runtime_api.h that concern memory and streams
  *
- * Those about devices and errors are in control.cpp, launches in launch.cpp.
+ * Devices and errors are in control.cpp, launches in launch.cpp.
  */
 #include "machine.h"
 
@@ -23,7 +23,7 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes)
                [=] { return memory_allocate(pointer, bytes, current_device()); });
 }
 
-/* As CUDA does, waits for all work of the device: none of it may use the memory any more. */
+/* Waits, as CUDA does, for all work of the device, which may still use the memory. */
 cudaError_t cudaFree(void *pointer)
 {
     latency_wait([] { return device_done_at(current_device()); });
@@ -46,7 +46,7 @@ cudaError_t cudaFreeHost(void *pointer)
 {
     latency_wait([] { return device_done_at(current_device()); });
     return api("cudaFreeHost", CALL_RELEASE, [=] {
-        cudaError_t error = cudaSuccess; /* any device's work may use it, but that of a lost one */
+        cudaError_t error = cudaSuccess; /* work of any device that is not lost may use it */
         for (int device = 0; device < machine.device_count && error == cudaSuccess; device++)
             if (device == current_device() || machine.devices[device].fatal == cudaSuccess)
                 error = streams_finish_all(device);
@@ -57,7 +57,7 @@ cudaError_t cudaFreeHost(void *pointer)
 
 /* ---- copies -------------------------------------------------------------------------------- */
 
-/* Are these bytes on the side that the call says? */
+/* Report a fault unless these bytes are on the side that the call names. */
 static bool is_on_device(const void *pointer, size_t bytes, const char *call, const char *which)
 {
     if (memory_is_device(pointer, bytes, current_device())) return true;
@@ -92,7 +92,7 @@ static cudaError_t check_copy(const char *call, void *to, const void *from, size
     return good ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-/* In a graph, memory may be gone by the time. */
+/* Checks again when the copy runs: memory of a graph may have been freed by then. */
 static struct work copying(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
     struct work work = {};
@@ -118,7 +118,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     });
 }
 
-/* Host memory that is not pinned is read, or written, before the call returns. */
+/* If host memory is not pinned, it is read or written before the call returns. */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
@@ -158,7 +158,7 @@ static cudaError_t set_memory(const char *call, void *pointer, int value, size_t
     });
 }
 
-/* Does not wait, in CUDA, where the memory is the device's. */
+/* As in CUDA, does not wait for device memory. */
 cudaError_t cudaMemset(void *pointer, int value, size_t bytes)
 {
     return set_memory("cudaMemset", pointer, value, bytes, NULL);
@@ -254,7 +254,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     });
 }
 
-/* ---- names of errors ----------------------------------------------------------------------- */
+/* ---- error names --------------------------------------------------------------------------- */
 
 struct error_name {
     cudaError_t error;

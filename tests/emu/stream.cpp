@@ -1,8 +1,9 @@
-/* stream.cpp - queues of work, done at the calls that wait, and events, which are moments in them
+/* stream.cpp - queues of work, run by the calls that wait, and events, which are moments in them
  *
- * Enqueued work lies until somebody waits for it, as late as CUDA allows: whoever reads a result
- * too early finds poison, every time. With the null stream, streams have CUDA's legacy order: its
- * work comes after all earlier work of the others, and before all later, but for non-blocking ones.
+ * Enqueued work is not run until something waits for it, as late as CUDA allows: a result that is
+ * read too early is poison, every time. The null stream has CUDA's legacy order: its work comes
+ * after all earlier work of other streams and before all their later work, except that of
+ * non-blocking streams.
  */
 #include "machine.h"
 
@@ -38,10 +39,10 @@ cudaStream_t stream_resolve(cudaStream_t stream)
     return streams().count(stream) != 0 ? stream : NULL;
 }
 
-/* ---- doing the work -------------------------------------------------------------------------- */
+/* ---- running the work ---------------------------------------------------------------------- */
 
-/* The work up to a moment; with a latency, what of it is over. After an error nothing of the
- * device's is done any more. */
+/* Runs the work up to a moment; with a latency, only what is over. After an error, no more work of
+ * the device runs. */
 static cudaError_t do_work(cudaStream_t stream, uint64_t moment)
 {
     struct device *device = &machine.devices[stream->device];
@@ -64,7 +65,7 @@ static cudaError_t do_all_work(cudaStream_t stream)
     return do_work(stream, stream->enqueued);
 }
 
-/* What must be done before the work of `stream` that comes next. */
+/* Runs the work of others that must precede new work of `stream`. */
 static cudaError_t do_earlier_of_others(cudaStream_t stream)
 {
     cudaError_t error = cudaSuccess;
@@ -84,7 +85,7 @@ void stream_enqueue(cudaStream_t stream, struct work work)
         graph_add(stream->capture, std::move(work));
         return;
     }
-    do_earlier_of_others(stream); /* an error stays, and shows at the next call */
+    do_earlier_of_others(stream); /* an error is sticky, and shows at the next call */
     if (memory_is_pinned(work.poisoned, work.poisoned_bytes))
         fill_poison(work.poisoned, work.poisoned_bytes);
     latency_enter(stream, &work);

@@ -1,7 +1,8 @@
 /* warp_operations.cpp - shuffles, votes, ldmatrix and mma, for all lanes of a warp at once
  *
- * Fragments to the letter of kernels/cuda/ptx.cuh: with g = l / 4 and t = l % 4 for lane l.
- * Products are exact in FP32; sums go up along k, one by one, so that two steps of 8 are one of 16.
+ * Fragments are laid out exactly as in kernels/cuda/ptx.cuh, with g = l / 4 and t = l % 4 for lane
+ * l. Products are exact in FP32. Sums ascend along k, one product at a time, so that two steps of 8
+ * equal one of 16.
  */
 #include "block.h"
 
@@ -43,7 +44,7 @@ void emulated_do_vote(void *const operands[EMULATED_WARP], unsigned mask)
 
 /* ---- ldmatrix ------------------------------------------------------------------------------ */
 
-/* Four matrices of 8 x 8: row r of matrix i begins where lane 8i + r says. */
+/* Loads four 8 x 8 matrices: row r of matrix i is at the address given by lane 8i + r. */
 static void load_matrices(uint16_t matrices[4][8][8], void *const operands[EMULATED_WARP])
 {
     for (unsigned l = 0; l < EMULATED_WARP; l++) {
@@ -78,7 +79,7 @@ void emulated_do_ldmatrix_trans(void *const operands[EMULATED_WARP], unsigned)
 
 /* ---- mma ----------------------------------------------------------------------------------- */
 
-/* Element i of a lane's four of D is (g + i / 2 * 8, 2t + i % 2). */
+/* Element i of the four in a lane's D is at (g + i / 2 * 8, 2t + i % 2). */
 static float read_sum(const struct emulated_mma *mma, unsigned i)
 {
     return mma->d != NULL ? mma->d[i] : half_in(mma->d_pairs[i / 2], i % 2);
@@ -95,8 +96,8 @@ static void write_sum(const struct emulated_mma *mma, unsigned i, float sum)
     *pair = (*pair & ~(0xFFFFu << shift)) | half << shift;
 }
 
-/* The fragments' elements of A (16, K) and B (K, 8), in steps of 8 of K: registers 2s and 2s + 1 of
- * a, and s of b, are step s. */
+/* Collects the elements of A (16, K) and B (K, 8) from the fragments, in steps of 8 along K: step s
+ * is in registers 2s and 2s + 1 of a, and s of b. */
 static void collect(uint16_t a[16][16], uint16_t b[16][8], void *const operands[EMULATED_WARP],
                     unsigned steps)
 {
@@ -104,7 +105,7 @@ static void collect(uint16_t a[16][16], uint16_t b[16][8], void *const operands[
         const struct emulated_mma *mma = (const struct emulated_mma *)operands[l];
         unsigned g = l / 4, t = l % 4;
         for (unsigned s = 0; s < steps; s++) {
-            for (unsigned i = 0; i < 2; i++) { /* the first and the second of a register */
+            for (unsigned i = 0; i < 2; i++) { /* the two halves of a register */
                 unsigned k = 8 * s + 2 * t + i;
                 a[g][k] = (uint16_t)(mma->a[2 * s] >> 16 * i);
                 a[g + 8][k] = (uint16_t)(mma->a[2 * s + 1] >> 16 * i);
@@ -121,7 +122,7 @@ static void to_floats(float *to, const uint16_t *halves, unsigned count)
 
 typedef float vec4 __attribute__((vector_size(16), may_alias));
 
-/* d (16, 8) += a b. Sums of FP16 are rounded once, at the end. */
+/* Computes d (16, 8) += a b. FP16 sums are rounded once, at the end. */
 static void multiply(void *const operands[EMULATED_WARP], unsigned steps)
 {
     uint16_t a_halves[16][16] = {}, b_halves[16][8] = {};

@@ -1,4 +1,4 @@
-/* worker.cpp - the memory of a worker; what happens when a kernel does what it must not */
+/* worker.cpp - a worker's memory, and the handling of a kernel's faults */
 #include "block.h"
 
 #include <dlfcn.h>
@@ -10,11 +10,11 @@
 #include <ucontext.h>
 
 #define PAGE ((size_t)4096)
-#define GUARD ((size_t)1 << 20) /* an index that is wrong by a row or two must not jump over it */
+#define GUARD ((size_t)1 << 20) /* an index off by a row or two must not jump over it */
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-/* Sanitizers make frames larger. */
+/* Sanitizers need larger frames. */
 static size_t stack_size(void)
 {
     return sanitized_by_address() || sanitized_by_thread() ? 256 << 10 : 64 << 10;
@@ -22,7 +22,7 @@ static size_t stack_size(void)
 
 static bool open_stacks(struct worker *worker)
 {
-    for (unsigned t = 0; t < MAX_THREADS; t++) { /* but for a guard page below each */
+    for (unsigned t = 0; t < MAX_THREADS; t++) { /* except a guard page below each */
         unsigned char *stack = worker->stacks + t * worker->stack_bytes;
         if (mprotect(stack + PAGE, worker->stack_bytes - PAGE, PROT_READ | PROT_WRITE) != 0)
             return false;
@@ -42,7 +42,7 @@ struct worker *worker_create(void)
         mprotect(worker->shared_region, LARGEST_SHARED, PROT_READ | PROT_WRITE) == 0 &&
         mprotect(worker->copies, MAX_COPIES * sizeof *worker->copies, PROT_READ | PROT_WRITE) == 0)
         return worker;
-    delete worker; /* its addresses stay reserved: there is no memory left anyway */
+    delete worker; /* its addresses stay reserved: no memory is left anyway */
     return NULL;
 }
 
@@ -66,7 +66,7 @@ static void report_fault(const char *text)
                   thread.z, text));
 }
 
-/* The threads are left where they are: kernels own nothing that would have to be freed. */
+/* The threads are abandoned where they are: kernels own nothing that needs to be freed. */
 void fault(cudaError_t error, const char *pattern, ...)
 {
     struct worker *worker = this_worker;
@@ -103,7 +103,7 @@ static void describe_access(char *text, size_t size)
              at.c_str());
 }
 
-/* Where a thread goes on after the signal. */
+/* Where a thread continues after the signal. */
 static void faulted_thread(void)
 {
     char text[900];
@@ -115,9 +115,9 @@ static struct sigaction old_segv, old_bus;
 
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
-    if (emulated_this_thread == NULL) { /* not in a kernel: as if this handler were not here */
+    if (emulated_this_thread == NULL) { /* not in a kernel: act as if not installed */
         sigaction(signal, signal == SIGSEGV ? &old_segv : &old_bus, NULL);
-        return; /* and so once more */
+        return; /* the access faults again */
     }
 #if defined(__x86_64__)
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -133,7 +133,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 
 void catch_faults(bool on)
 {
-    if (sanitized_by_thread()) return; /* it delivers signals later than they come */
+    if (sanitized_by_thread()) return; /* it delivers signals late */
     if (on) {
         struct sigaction action = {};
         action.sa_sigaction = on_signal;

@@ -1,9 +1,7 @@
-/* batch_invariance.c - a text's row has the same bytes whatever it is encoded with
- *
+/* batch_invariance.c - checks that a text's row has the same bytes whatever it is encoded with
  *   usage: batch_invariance FOLDER DEVICE DTYPE FILE      DEVICE: cpu, cuda; DTYPE: f32, f16
- *
- * Encodes all lines of FILE at once; then again, alone, in tens, in reverse order, and in the
- * smallest chunks. Prints one line; exit status 1 where a byte differs or a row is not finite.
+ * Encodes all lines of FILE at once; then again, alone, in tens, in the smallest chunks, and in
+ * reverse order. Prints one line; exit status 1 if a byte differs.
  */
 #include <embed.h>
 
@@ -59,7 +57,7 @@ static struct texts read_texts(const char *path)
     return texts;
 }
 
-/* Rows of the texts, `group` in a call. */
+/* Encodes the texts, `group` per call. */
 static void encode(float *rows, embed_instance *instance, const embed_text *texts, size_t count,
                    size_t group, size_t width)
 {

@@ -1,10 +1,8 @@
-/* compare_rows.c - rows of floats against those of a reference
- *
+/* compare_rows.c - compares rows of floats with those of a reference
  *   usage: compare_rows EXPECTED GOT WIDTH LEAST_COSINE
- *
- * Both files hold little-endian floats, WIDTH a row. Prints one line, the worst row's cosine
- * and the largest difference of a number. Exit status 1 where a cosine is below LEAST_COSINE, a
- * number is not finite, or the files differ in size.
+ * Both files hold little-endian floats, WIDTH a row. Prints one line: the worst row's cosine and
+ * the largest difference of two numbers. Exit status 1 if a cosine is below LEAST_COSINE, a number
+ * is not finite, or the files differ in size.
  */
 #include <errno.h>
 #include <math.h>
@@ -60,7 +58,7 @@ int main(int argc, char **argv)
     size_t worst_row = 0;
     for (size_t row = 0; row < count / width; row++) {
         double c = cosine(expected + row * width, got + row * width, width);
-        /* Written so that NaN is the worst, and stays it. */
+        /* Written so that NaN becomes the worst and stays it. */
         if (!(c >= worst) && !isnan(worst)) worst = c, worst_row = row;
     }
     for (size_t i = 0; i < count; i++) {

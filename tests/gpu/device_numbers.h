@@ -1,5 +1,5 @@
-/* device_numbers.h - what the programs here that call CUDA share: failures that end the
- * program, and random numbers on the device */
+/* device_numbers.h - for the CUDA programs of this folder: checks that exit on failure, and random
+ * numbers on the device */
 #ifndef TESTS_GPU_DEVICE_NUMBERS_H
 #define TESTS_GPU_DEVICE_NUMBERS_H
 
@@ -42,7 +42,7 @@ static inline void *device_memory(size_t bytes)
     return device;
 }
 
-/* The copy is complete when this returns, for streams that do not wait for others, too. */
+/* The copy is complete on return, also for streams that do not wait for the null stream. */
 static inline void copy_to_device(void *device, const void *host, size_t bytes)
 {
     CHECK(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
@@ -56,11 +56,11 @@ static inline void *device_copy(const void *host, size_t bytes)
     return device;
 }
 
-/* `count` numbers in [-0.5, 0.5), as FP16 or FP32; the same in every run. */
+/* Returns `count` numbers in [-0.5, 0.5) on the device, as FP16 or FP32; the same in every run. */
 static inline void *random_numbers(size_t count, size_t element_bytes)
 {
     static uint32_t state =
-        1; /* Numerical Recipes' generator; its upper bits are good enough */
+        1; /* generator of Numerical Recipes; its upper bits are good enough */
     float *floats = host_memory(count * sizeof *floats);
     uint16_t *halves = host_memory(count * sizeof *halves);
     for (size_t i = 0; i < count; i++) {

@@ -1,4 +1,4 @@
-/* gpu_info.c - the GPU and the versions of what drives it, in one line */
+/* gpu_info.c - prints the GPU and the versions of its driver and libraries in one line */
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <stdio.h>

@@ -1,16 +1,12 @@
-/* kernel_times.c - how long each step of the forward pass takes on this GPU, beside its floor
- *
+/* kernel_times.c - how long each step of the forward pass takes on this GPU, next to its floor
  *   usage: kernel_times f16|f32
- *
- * Prints CSV, one row a step, model, number of tokens and length of the texts. A time is the
- * median of 7 replays of a graph of 20 times the same step, after one that is not counted: the
- * CPU is no part of it. The buffers are the same each time, as in a forward pass, where a chunk
- * stays in L2.
- *
- * A floor is what the step's operations take at the rate of a large matrix product, or its
- * bytes (each input read once, each output written once) at the rate of a copy, whichever is
- * more. Both rates are the first rows; that of a copy within L2 counts where the bytes fit in
- * there.
+ * Prints CSV, one row for each step, model, number of tokens and length of the texts. A time is the
+ * median of 7 replays of a graph that repeats the step 20 times, after one replay that is not
+ * counted; CPU time is excluded. The buffers are the same each time, as in a forward pass, where a
+ * chunk stays in L2.
+ * A step's floor is the larger of two times: its operations at the rate of a large matrix product,
+ * and its bytes (each input read once, each output written once) at the rate of a copy. Both rates
+ * are in the first rows; if the bytes fit in L2, the rate of a copy within L2 applies.
  */
 #include "device_numbers.h"
 
@@ -35,7 +31,7 @@ static const struct shape {
 } shapes[] = {{"minilm", 6, 384, 1536, 12, 30522, 512, false},
               {"mpnet", 12, 768, 3072, 12, 30527, 514, true}};
 
-/* One model, and a chunk of N tokens in texts of T. */
+/* One model, and a chunk of N tokens in texts of T tokens. */
 struct bench {
     const struct cuda_kernels *kernels;
     const struct shape *shape;
@@ -49,10 +45,10 @@ struct bench {
     int32_t *ids, *positions, *offsets;
 };
 
-/* What a second of this GPU gives. */
+/* What this GPU achieves per second. */
 struct rates {
     double flops, memory, l2;
-    size_t l2_bytes; /* below which the L2 rate counts */
+    size_t l2_bytes; /* up to which the L2 rate applies */
 };
 
 /* ---- the steps --------------------------------------------------------------------------- */
@@ -113,8 +109,7 @@ static void pool(struct bench *b)
                            POOLING_MEAN, b->shape->C, true, b->stream));
 }
 
-/* Our own linear layers, beside cuBLASLt's. The one of feed forward in has its bias and GELU
- * inside. */
+/* Our own linear layers, next to cuBLASLt's. The one for feed_forward_in includes bias and GELU. */
 static void own_linear(struct bench *b, void *y, const void *x, const struct linear *w,
                        enum activation activation)
 {
@@ -142,7 +137,7 @@ static void own_feed_forward_out(struct bench *b)
     own_linear(b, b->y, b->inner, &b->feed_forward_out, ACTIVATION_NONE);
 }
 
-/* With the residual and LayerNorm inside, too: only for C = 384. */
+/* Also includes the residual and LayerNorm; only for C = 384. */
 static void own_linear_add_layernorm(struct bench *b, const void *x, const struct linear *w)
 {
     CHECK(cuda_linear_add_layernorm_f16(b->x, x, w->weight, w->bias, b->x, b->vector, b->vector,
@@ -160,13 +155,13 @@ static void own_feed_forward_out_add_layernorm(struct bench *b)
     own_linear_add_layernorm(b, b->inner, &b->feed_forward_out);
 }
 
-/* A token's elements read and written are c * C + f * F, and the weights' w_c * C * C + w_f * C
- * * F. */
+/* A step reads and writes c * C + f * F elements per token, and w_c * C * C + w_f * C * F
+ * weights. */
 static const struct step {
     const char *name;
     void (*run)(struct bench *);
     bool has_length, every_layer;
-    unsigned times; /* in a layer, or in all; 0: only to compare, and in FP16 alone */
+    unsigned times; /* per layer, or in all; 0: for comparison only, and only in FP16 */
     unsigned c, f, w_c, w_f;
 } steps[] = {
     {"embed_layernorm", embed_layernorm, false, false, 1, 3, 0, 0, 0},
@@ -215,14 +210,14 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Microseconds of run(argument), which enqueues on the stream. */
+/* Returns the microseconds of one run(b), which enqueues on the stream. */
 static double time_us(void (*run)(struct bench *), struct bench *b)
 {
     cudaGraph_t graph;
     cudaGraphExec_t replay;
     cudaEvent_t events[REPLAYS + 1];
     float ms[REPLAYS];
-    run(b); /* loads the kernel and chooses the algorithm, which a graph must not */
+    run(b); /* loads the kernel and chooses the algorithm, neither of which a graph may do */
     CHECK(cudaStreamSynchronize(b->stream));
     CHECK(cudaStreamBeginCapture(b->stream, cudaStreamCaptureModeThreadLocal));
     for (int i = 0; i < REPEATS; i++) run(b);
@@ -248,7 +243,7 @@ static double time_us(void (*run)(struct bench *), struct bench *b)
 
 #define LARGE_PRODUCT 8192
 #define LARGE_COPY    ((size_t)512 << 20) /* four times the largest L2; a multiple of a matrix */
-#define SMALL_COPY    ((size_t)16 << 20)  /* with its copy, in an L2 of 50 MB */
+#define SMALL_COPY    ((size_t)16 << 20)  /* fits in an L2 of 50 MB together with its copy */
 
 static void large_product(struct bench *b)
 {
@@ -303,7 +298,7 @@ static struct linear linear(size_t O, size_t I, size_t element)
     return (struct linear){random_numbers(O * I, element), random_numbers(O, element), O, I};
 }
 
-/* Tokens of texts of T each, with ids from all of the vocabulary. */
+/* Sets up texts of T tokens each, N tokens in all, with ids from the whole vocabulary. */
 static void place_texts(struct bench *b, size_t N, size_t T)
 {
     int32_t *host = host_memory((N + 1) * sizeof *host);
@@ -339,7 +334,7 @@ static struct bench open_bench(const struct shape *shape, const struct cuda_kern
     b.inner = random_numbers(most * F, element);
     b.y = random_numbers(most * C, element);
     b.vector = random_numbers(C, sizeof(float));
-    if (shape->relative) /* for the longest texts; each step begins at its first rows */
+    if (shape->relative) /* for the longest texts; each step starts at its first rows */
         b.relative = random_numbers(shape->NH * 2 * lengths[LENGTHS - 1], sizeof(float));
     b.rows = device_memory(most * C * sizeof(float));
     b.ids = device_memory(most * sizeof *b.ids);
@@ -370,7 +365,7 @@ static void print_row(const char *name, const struct bench *b, size_t T, double 
     printf(",%.2f,%.2f,%.3f,\n", us, floor, floor / us);
 }
 
-/* All steps with N tokens; then what they add up to in a forward pass, for each length. */
+/* Times all steps with N tokens, then prints their sums over a forward pass, for each length. */
 static void time_steps(struct bench *b, size_t N, const struct rates *rates)
 {
     double us[LENGTHS] = {0}, floors[LENGTHS] = {0};

@@ -1,10 +1,9 @@
-/* matmul_invariance.c - a row of a linear layer has the same bytes however many rows there are
- *
+/* matmul_invariance.c - checks that a row of a linear layer has the same bytes for any number of
+ * rows
  *   usage: matmul_invariance [ROWS]          the most rows to try, 8448 if not given
- *
  * The layers are those of MiniLM and MPNet, with the algorithms that lib/cuda/matmul.c chooses.
- * Every product of T rows is compared with the same rows of the product of all. Prints one line
- * a layer; exit status 1 where a byte differs.
+ * Each product of T rows is compared with the same rows of the product of all rows. Prints one line
+ * a layer; exit status 1 if a byte differs.
  */
 #include "device_numbers.h"
 
@@ -13,8 +12,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* The batch's rows that T is tried at: where tiles and warps begin and end. Those from 1 to
- * DENSE are all tried. */
+/* Numbers of rows T to try: all from 1 to DENSE, and these, around the limits of tiles and
+ * warps. */
 #define DENSE 40
 static const size_t more_rows[] = {47,   48,   49,   63,   64,   65,   96,   127,  128,  129,
                                    191,  192,  193,  255,  256,  257,  383,  384,  385,  511,
@@ -24,7 +23,7 @@ static const size_t more_rows[] = {47,   48,   49,   63,   64,   65,   96,   127
 static const struct layer {
     const char *name;
     size_t O, I;
-    bool add_bias; /* false: the kernel of GELU adds it */
+    bool add_bias; /* false: the GELU kernel adds it */
 } layers[] = {
     {"minilm qkv", 1152, 384, true},
     {"minilm attention output", 384, 384, true},
@@ -73,7 +72,7 @@ static void close_product(struct product *p)
     free(p->got);
 }
 
-/* Rows [first, first + T) of x times the weight, to the host. */
+/* Multiplies rows [first, first + T) of x by the weight, and copies the result to the host. */
 static void multiply(char *out, struct product *p, size_t first, size_t T)
 {
     size_t bytes = T * p->layer.O * p->element_bytes;
@@ -85,8 +84,8 @@ static void multiply(char *out, struct product *p, size_t first, size_t T)
     CHECK(cudaStreamSynchronize(p->stream));
 }
 
-/* Whether T rows from `first` on are as in the product of all. 0xFF is NaN: what is not written
- * differs from what was. */
+/* Returns whether the T rows from `first` on equal those of the product of all rows. 0xFF is NaN: a
+ * row that is not written differs. */
 static bool same_rows(struct product *p, size_t first, size_t T)
 {
     size_t row = p->layer.O * p->element_bytes;
@@ -94,7 +93,7 @@ static bool same_rows(struct product *p, size_t first, size_t T)
     return memcmp(p->got, p->expected + first * row, T * row) == 0;
 }
 
-/* The number of T that differ; the first of them in *first_T. */
+/* Returns how many T give different rows; sets *first_T to the first of them. */
 static size_t count_different(struct product *p, size_t most, size_t *tried, size_t *first_T)
 {
     size_t different = 0, count = DENSE + sizeof more_rows / sizeof *more_rows;

@@ -1,10 +1,7 @@
-/* memory_check.c - what a model and its instances take of the GPU's memory, against what was
- * said
- *
+/* memory_check.c - compares the GPU memory that a model and its instances take with the plan
  *   usage: memory_check FOLDER f16|f32
- *
- * Prints CSV, a row a check (memory_checks.h). Exit status 1 where one does not hold. Nothing
- * else may use the GPU meanwhile.
+ * Prints CSV, one row for each check (memory_checks.h). Exit status 1 if one fails. Nothing else
+ * may use the GPU meanwhile.
  */
 #include "memory_checks.h"
 

@@ -1,11 +1,10 @@
-/* memory_checks.h - what a model and its instances take of a GPU's memory, against what was
- * said
+/* memory_checks.h - compares the GPU memory that a model and its instances take with the plan
  *
- * Seen from outside: cudaMemGetInfo before and after. So nothing else may use the GPU
- * meanwhile. Shared by memory_check.c and, for the emulated device, tests/test_cuda_memory.c.
+ * Memory is measured from outside, by cudaMemGetInfo before and after, so nothing else may use the
+ * GPU meanwhile. Shared by memory_check.c and, for the emulated device, tests/test_cuda_memory.c.
  *
- * Each check is a row of CSV: what is expected, what was measured, and how far apart they may
- * be.
+ * Each check is a row of CSV: the expected value, the measured one, and the largest allowed
+ * difference.
  */
 #ifndef TESTS_GPU_MEMORY_CHECKS_H
 #define TESTS_GPU_MEMORY_CHECKS_H
@@ -23,27 +22,27 @@
 
 #define MIB ((int64_t)1 << 20)
 
-/* Large allocations are rounded up to it, and small ones come from blocks of it. */
+/* Large allocations are rounded up to a multiple of this; small ones come from blocks of it. */
 #define GRANULE (2 * MIB)
 
 enum {
-    SIMULTANEOUS = 20, /* instances */
-    ROOM = 30,         /* for so many instances is the memory that is left when it is to fill */
-    MOST_INSTANCES = 100 /* that are tried then */
+    SIMULTANEOUS = 20, /* instances alive together */
+    ROOM = 30,         /* instances' worth of memory left free for the test that fills the device */
+    MOST_INSTANCES = 100 /* tried in that test */
 };
 
 struct memory_check {
     const char *folder;
     embed_model_options options;
     embed_instance_options instance_options;
-    size_t requests, kinds, most_texts; /* in all; of them, different; of one */
+    size_t requests, kinds, most_texts; /* in all; different ones among them; texts of one */
     unsigned failures;                  /* rows that do not hold */
     embed_memory plan;
     embed_model *model;
     embed_model_info info;
-    int32_t *ids;    /* of any text: its first so many */
-    float *rows;     /* of any request */
-    float *expected; /* of all kinds, each most_texts rows */
+    int32_t *ids;    /* of every text, which is a prefix of these */
+    float *rows;     /* of one request */
+    float *expected; /* of all kinds, most_texts rows each */
 };
 
 /* ---- rows -------------------------------------------------------------------------------- */
@@ -70,7 +69,7 @@ static inline void print_row(struct memory_check *c, const char *what, int64_t e
     c->failures += !holds;
 }
 
-/* Numbers that are no check by themselves. */
+/* Prints numbers that are not checked by themselves. */
 static inline void print_numbers(const char *what, int64_t expected, int64_t measured)
 {
     printf("%s,%lld,%lld,,\n", what, (long long)expected, (long long)measured);
@@ -80,11 +79,12 @@ static inline void print_numbers(const char *what, int64_t expected, int64_t mea
 
 static inline size_t next_random(uint32_t *state, size_t below)
 {
-    *state = *state * 1664525u + 1013904223u; /* Numerical Recipes' */
+    *state = *state * 1664525u + 1013904223u; /* Numerical Recipes */
     return (*state >> 8) % below;
 }
 
-/* Encodes the request of this kind: some texts of any lengths. Returns its number of floats. */
+/* Encodes the request of this kind: several texts of various lengths. Returns the number of
+ * floats. */
 static inline size_t encode_kind(struct memory_check *c, embed_instance *instance,
                                  unsigned kind)
 {
@@ -100,7 +100,7 @@ static inline size_t encode_kind(struct memory_check *c, embed_instance *instanc
     return n * width;
 }
 
-/* Of all kinds, those whose rows are not the first instance's. */
+/* Returns how many kinds of requests give other rows than the first instance did. */
 static inline int64_t count_different(struct memory_check *c, embed_instance *instance)
 {
     int64_t different = 0;
@@ -121,11 +121,11 @@ static inline embed_instance *create(const struct memory_check *c)
     return instance;
 }
 
-/* The context, and what CUDA and cuBLASLt keep in it from the first use on: kernels, above all.
- */
+/* Prints the size of the context, and of what CUDA and cuBLASLt keep in it after the first use:
+ * mostly kernels. */
 static inline void warm_up(struct memory_check *c)
 {
-    CHECK(cudaFree(NULL)); /* makes the context */
+    CHECK(cudaFree(NULL)); /* creates the context */
     int64_t context = taken_bytes();
     print_numbers("context and what else is on the GPU", 0, context);
 
@@ -143,7 +143,7 @@ static inline void warm_up(struct memory_check *c)
         size_t size = encode_kind(c, instance, kind);
         memcpy(c->expected + kind * floats, c->rows, size * sizeof *c->rows);
     }
-    count_different(c, instance); /* as graphs, which are kernels to CUDA, too */
+    count_different(c, instance); /* now as graphs, which CUDA counts as kernels too */
     embed_instance_destroy(instance);
     embed_model_close(c->model);
     print_numbers("kept after the first use", 0, taken_bytes() - context);
@@ -156,7 +156,7 @@ static inline embed_memory plan_of(const struct memory_check *c)
     return plan;
 }
 
-/* An instance's own, before it has made a graph. */
+/* The planned bytes of an instance before it has created a graph. */
 static inline int64_t own_without_graphs(const struct memory_check *c)
 {
     return (int64_t)(c->plan.own - c->plan.graphs);
@@ -198,7 +198,7 @@ static inline void check_growth(struct memory_check *c, embed_instance *instance
     print_row(c, "requests with other rows", 0, different, 0);
 }
 
-/* Each takes two allocations, activations and workspace. */
+/* Each instance takes two allocations, activations and workspace. */
 static inline void check_each(struct memory_check *c)
 {
     embed_instance *instances[SIMULTANEOUS];
@@ -210,7 +210,7 @@ static inline void check_each(struct memory_check *c)
     print_row(c, "left of 20 instances", 0, taken_bytes() - before, GRANULE);
 }
 
-/* Failures, one after the other, with no memory left: nothing may be lost by them. */
+/* Repeated failures with no memory left: they must not leak memory. */
 static inline void check_failures(struct memory_check *c)
 {
     int64_t before = taken_bytes(), others = 0;
@@ -223,8 +223,8 @@ static inline void check_failures(struct memory_check *c)
     print_row(c, "lost by 10 failures", 0, taken_bytes() - before, GRANULE);
 }
 
-/* Instances until no more fits, on a GPU that is otherwise full. What is said to fit has room for its
- * graphs, which those made here have not made. */
+/* Creates instances until no more fit, on a GPU that is otherwise full. The predicted number leaves
+ * room for graphs, which these instances have not created. */
 static inline void check_fit(struct memory_check *c, embed_instance *instance)
 {
     embed_instance *instances[MOST_INSTANCES];
@@ -249,7 +249,7 @@ static inline void check_fit(struct memory_check *c, embed_instance *instance)
     print_row(c, "left of all that fit", 0, taken_bytes() - before, GRANULE);
 }
 
-/* Prints all rows. True where all hold. */
+/* Prints all rows. Returns whether all hold. */
 static inline bool memory_check_run(struct memory_check *c)
 {
     embed_instance *instance = NULL;

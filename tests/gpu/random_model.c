@@ -1,12 +1,10 @@
-/* random_model.c - a model folder of a known shape with random weights
- *
+/* random_model.c - makes a model folder of a known shape with random weights
  *   usage: random_model SHAPE FOLDER       SHAPE: mpnet-base, bge-base, e5-small, bart-large-cnn,
  *                                                 bart-base
- *
- * For measurements of speed, which do not depend on what the weights are, where the weights of
- * all-mpnet-base-v2, bge-base-en-v1.5, e5-small, bart-large-cnn or bart-base are not at hand.
- * FOLDER must not exist. Matrices are in FP16. The vocabulary has the special tokens and words
- * w1000, w1001, ... Texts mean nothing to it.
+ * For measurements of speed, which does not depend on the weights, when those of all-mpnet-base-v2,
+ * bge-base-en-v1.5, e5-small, bart-large-cnn or bart-base are not at hand. FOLDER must not exist.
+ * Matrices are in FP16. The vocabulary has the special tokens and words w1000, w1001, ...; the
+ * model's results are meaningless.
  */
 #include "formats/float_convert.h"
 
@@ -25,7 +23,7 @@ static const struct shape {
     const char *name;
     enum family family;
     bool pools_cls;
-    size_t L, C, F, NH, V, P, max_tokens; /* BART has as many layers again in its decoder */
+    size_t L, C, F, NH, V, P, max_tokens; /* BART's decoder has another L layers */
 } shapes[] = {
     {"mpnet-base", MPNET, false, 12, 768, 3072, 12, 30527, 514, 384},
     {"bge-base", BERT, true, 12, 768, 3072, 12, 30522, 512, 512},
@@ -106,7 +104,7 @@ static void write_modules(const char *folder, const struct shape *s)
     close_file(file);
 }
 
-/* With what bart-large-cnn's folder says of generation. */
+/* Includes the generation settings of bart-large-cnn's folder. */
 static void write_bart_config(const char *folder, const struct shape *s)
 {
     FILE *file = open_file(folder, "config.json");
@@ -129,8 +127,8 @@ static void write_bart_config(const char *folder, const struct shape *s)
     close_file(file);
 }
 
-/* The characters that stand for the bytes: a byte's own where that can be printed, else one of those
- * from 256 on. JSON has them by number. */
+/* Writes the characters that stand for bytes: a printable byte's own, else one of those from 256
+ * on, escaped in JSON. */
 static void write_byte_tokens(FILE *file, size_t first_id)
 {
     unsigned others = 256;
@@ -154,7 +152,7 @@ static void write_bart_vocabulary(const char *folder, const struct shape *s)
     close_file(file);
 }
 
-/* The special tokens have the ids that they have in BERT. */
+/* The special tokens have their ids in BERT. */
 static void write_vocabulary(const char *folder, const struct shape *s)
 {
     FILE *file = open_file(folder, "vocab.txt");
@@ -183,8 +181,7 @@ struct tensors {
     uint32_t random;
 };
 
-/* `count` numbers in [center - 0.02, center + 0.02), as large as BERT's when its training
- * begins. */
+/* Writes `count` numbers in [center - 0.02, center + 0.02), the range of BERT's initial weights. */
 static void write_numbers(struct tensors *t, size_t count, float center)
 {
     enum { PART = 4096 };
@@ -193,7 +190,7 @@ static void write_numbers(struct tensors *t, size_t count, float center)
     for (size_t done = 0; done < count; done += PART) {
         size_t part = count - done < PART ? count - done : PART;
         for (size_t i = 0; i < part; i++) {
-            t->random = t->random * 1664525u + 1013904223u; /* Numerical Recipes' */
+            t->random = t->random * 1664525u + 1013904223u; /* Numerical Recipes */
             floats[i] = center + 0.04f * ((float)(t->random >> 8) / 16777216.0f - 0.5f);
         }
         float_to_f16(halves, floats, part);
@@ -201,7 +198,7 @@ static void write_numbers(struct tensors *t, size_t count, float center)
     }
 }
 
-/* A tensor (rows, columns), or (columns) where rows is 0; its name is made of the format. */
+/* Adds a tensor (rows, columns), or (columns) if rows is 0; its name is given by the format. */
 __attribute__((format(printf, 5, 6))) static void add_tensor(struct tensors *t, size_t rows,
                                                              size_t columns, float center,
                                                              const char *format, ...)
@@ -221,7 +218,7 @@ __attribute__((format(printf, 5, 6))) static void add_tensor(struct tensors *t, 
     t->offset = end;
 }
 
-/* layers: what the names of a stack's layers begin with. */
+/* `layers` is the prefix of the names of a stack's layers. */
 static void add_linear(struct tensors *t, size_t outputs, size_t inputs, const char *layers,
                        size_t layer, const char *name)
 {
@@ -279,7 +276,7 @@ static void add_bart_attention(struct tensors *t, size_t C, const char *layers, 
     add_layernorm(t, C, layers, layer, full);
 }
 
-/* The encoder or the decoder. */
+/* Adds the encoder or the decoder. */
 static void add_bart_stack(struct tensors *t, const struct shape *s, const char *stack,
                            bool attends_to_source)
 {

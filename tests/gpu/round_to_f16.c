@@ -1,10 +1,7 @@
-/* round_to_f16.c - a copy of model.safetensors whose matrices are FP16: half the size
- *
+/* round_to_f16.c - copies model.safetensors with its matrices in FP16: half the size
  *   usage: round_to_f16 IN OUT
- *
- * On a GPU they are rounded to FP16 in any case, so the rows in FP16 are those of the whole
- * file. Vectors (biases, LayerNorm's) are small and stay as they are, as do tensors that are
- * not F32.
+ * A GPU rounds them to FP16 in any case, so rows computed in FP16 are those of the original file.
+ * Vectors (biases, LayerNorm) are small and stay as they are, as do tensors that are not F32.
  */
 #include "formats/float_convert.h"
 #include "formats/safetensors.h"
@@ -44,7 +41,7 @@ static uint64_t bytes_after(const struct safetensors_tensor *tensor)
     return is_rounded(tensor) ? tensor->elements * sizeof(uint16_t) : tensor->bytes;
 }
 
-/* The header: JSON, with blanks up to a multiple of 8. */
+/* Writes the header: JSON, padded with blanks to a multiple of 8 bytes. */
 static void write_header(FILE *out, const struct safetensors *in)
 {
     char *json;

@@ -1,7 +1,7 @@
-/* cublasLt.h - the calls of cuBLASLt that the emulated device has, with cuBLAS 13's numbers
+/* cublasLt.h - the cuBLASLt calls of the emulated device, with cuBLAS 13's numbers
  *
- * Only D = alpha A^T B + beta C (+ bias), FP32 sums. What is not emulated has no name here, or
- * answers CUBLAS_STATUS_NOT_SUPPORTED.
+ * Only D = alpha A^T B + beta C (+ bias) with FP32 sums. Anything else has no name here, or fails
+ * with CUBLAS_STATUS_NOT_SUPPORTED.
  */
 #ifndef EMULATED_CUBLASLT_H
 #define EMULATED_CUBLASLT_H
@@ -15,7 +15,7 @@
 #define CUBLAS_VER_MINOR 1
 #define CUBLAS_VERSION 130100
 
-/* Whatever -fvisibility says: tests call what an emulated plug-in has inside. */
+/* Visible despite -fvisibility: tests call into an emulated plug-in. */
 #pragma GCC visibility push(default)
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-/* cuda_fp16.h - FP16 as a format of storage: conversions, exact, rounding to nearest even */
+/* cuda_fp16.h - FP16 as a storage format: exact conversions that round to nearest even */
 #ifndef EMULATED_CUDA_FP16_H
 #define EMULATED_CUDA_FP16_H
 
@@ -32,8 +32,8 @@ static inline float emulated_float_of(uint32_t bits)
     return value;
 }
 
-/* Exponent and fraction moved to a float's place mean the same but for the bias: 127 - 15 = 112.
- * The product is exact, for subnormal numbers too. */
+/* Shifted to a float's place, exponent and fraction keep their meaning except for the bias: 127 -
+ * 15 = 112. The product is exact, also for subnormal numbers. */
 static inline float __half2float(__half half)
 {
     uint32_t magnitude = half.bits & 0x7FFFu;
@@ -53,7 +53,7 @@ static inline __half __float2half_rn(float value)
     }
     if (magnitude >= 0x477FF000u) { /* 65520, the tie between 65504 and 2^16: infinity */
         rounded = 0x7C00u;
-    } else if (magnitude < 0x38800000u) { /* below 2^-14: 0.5 has its last bit at 2^-24, as */
+    } else if (magnitude < 0x38800000u) { /* below 2^-14: 0.5 has its last bit at 2^-24, like */
         float sum = emulated_float_of(magnitude) + 0.5f; /* subnormal halves: the sum rounds */
         rounded = emulated_float_bits(sum) - 0x3F000000u;
     } else {

@@ -1,6 +1,6 @@
-/* cuda_runtime_api.h - the calls of the CUDA runtime that the emulated device has
+/* cuda_runtime_api.h - the CUDA runtime calls of the emulated device
  *
- * Numbers and prototypes are CUDA 13's. A call that is missing here is missing in the emulator: see
+ * Numbers and prototypes are CUDA 13's. A call that is missing here is not emulated: see
  * tests/emu/README.md for how to add one.
  */
 #ifndef EMULATED_CUDA_RUNTIME_API_H
@@ -12,7 +12,7 @@
 
 #define CUDART_VERSION 13000
 
-/* Whatever -fvisibility says: tests call what an emulated plug-in has inside. */
+/* Visible despite -fvisibility: tests call into an emulated plug-in. */
 #pragma GCC visibility push(default)
 
 #ifdef __cplusplus

@@ -1,9 +1,9 @@
-/* emulated_device.h - what kernels see in place of CUDA C++, where a C++ compiler builds them
+/* emulated_device.h - what kernels see instead of CUDA C++ when a C++ compiler builds them
  *
- * Included by kernels/cuda/device.cuh. The words of the language, the built-in variables, barriers,
- * launch(); warp operations and the twins of ptx.cuh are in emulated_warp.h. All else that CUDA has
- * is missing on purpose: a kernel that uses it does not compile. tests/emu/README.md says how to
- * add what is needed.
+ * Included by kernels/cuda/device.cuh. Declares the keywords, the built-in variables, barriers and
+ * launch(); warp operations and the counterparts of ptx.cuh are in emulated_warp.h. Everything else
+ * of CUDA is left out on purpose: a kernel that uses it does not compile. tests/emu/README.md says
+ * how to add what is needed.
  */
 #ifndef EMULATED_DEVICE_H
 #define EMULATED_DEVICE_H
@@ -44,13 +44,13 @@ struct emulated_block {
 
 struct emulated_thread {
     uint3 index;
-    unsigned number; /* in its warp */
+    unsigned number; /* lane, in its warp */
     const struct emulated_block *block;
 };
 
 #define EMULATED_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 
-extern EMULATED_THREAD_LOCAL const struct emulated_thread *emulated_this_thread; /* that runs now */
+extern EMULATED_THREAD_LOCAL const struct emulated_thread *emulated_this_thread; /* running */
 
 #define threadIdx (emulated_this_thread->index)
 #define blockIdx (emulated_this_thread->block->index)
@@ -62,7 +62,7 @@ extern EMULATED_THREAD_LOCAL const struct emulated_thread *emulated_this_thread;
 
 /* ---- barriers ------------------------------------------------------------------------------ */
 
-/* A place in the source: two barriers are the same one if they are at the same line. */
+/* A place in the source. Two barriers are the same if they are on the same line. */
 #define EMULATED_PLACE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 void emulated_barrier(const char *file, int line);
@@ -75,7 +75,7 @@ static inline void __syncthreads(EMULATED_PLACE)
 /* ---- launches ------------------------------------------------------------------------------ */
 
 struct emulated_launch {
-    const char *text; /* the launch's arguments as written: begins with the kernel's name */
+    const char *text; /* the launch's arguments as written, which begin with the kernel's name */
     int architecture;
     dim3 grid, block;
     size_t shared_bytes;
@@ -131,10 +131,10 @@ static inline float emulated_rsqrtf(float x)
 {
     return 1.0f / sqrtf(x);
 }
-#define rsqrtf emulated_rsqrtf /* some C libraries have one */
-#define __expf expf            /* and names of their own that begin so */
+#define rsqrtf emulated_rsqrtf /* some C libraries define one */
+#define __expf expf            /* and other names that begin so */
 
-/* A product that no compiler makes a part of a fused multiply-add. */
+/* A product that a compiler must not contract into a fused multiply-add. */
 static inline float __fmul_rn(float x, float y)
 {
     return x * y;
@@ -165,7 +165,7 @@ static inline int __popc(unsigned bits)
     return __builtin_popcount(bits);
 }
 
-/* The lowest bit that is set, counted from 1; 0: none is. */
+/* Returns the position of the lowest set bit, counted from 1; 0 if none is set. */
 static inline int __ffs(int bits)
 {
     return __builtin_ffs(bits);

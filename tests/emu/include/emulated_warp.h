@@ -1,7 +1,7 @@
-/* emulated_warp.h - operations that the lanes of a warp do together, and the twins of ptx.cuh
+/* emulated_warp.h - operations that the lanes of a warp do together, and counterparts of ptx.cuh
  *
- * Each lane hands over its operands; the last one to come does the operation for all. The layouts
- * of fragments are those of ptx.cuh, computed in tests/emu/warp_operations.cpp.
+ * Each lane hands over its operands; the last one to arrive performs the operation for all.
+ * Fragment layouts are those of ptx.cuh, computed in tests/emu/warp_operations.cpp.
  */
 #ifndef EMULATED_WARP_H
 #define EMULATED_WARP_H
@@ -10,10 +10,10 @@
 
 enum { EMULATED_WARP = 32 };
 
-/* operands[l] is what lane l handed over, for the lanes in mask. */
+/* operands[l] is what lane l handed over, for each lane in mask. */
 typedef void emulated_operation(void *const operands[EMULATED_WARP], unsigned mask);
 
-/* Waits for all lanes in mask to come here. */
+/* Waits for all lanes in mask to arrive, and performs the operation. */
 void emulated_together(emulated_operation *operation, const char *name, unsigned mask,
                        void *operands, const char *file, int line);
 
@@ -48,7 +48,7 @@ static inline T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width
                                 EMULATED_PLACE)
 {
     unsigned lane = emulated_this_thread->number, source = lane ^ (unsigned)lane_mask;
-    if (source > (lane | (unsigned)(width - 1))) source = lane; /* past its segment's end */
+    if (source > (lane | (unsigned)(width - 1))) source = lane; /* past the segment's end */
     return emulated_shuffle_value("__shfl_xor_sync", mask, value, source, file, line);
 }
 
@@ -78,17 +78,17 @@ static inline int __all_sync(unsigned mask, bool predicate, EMULATED_PLACE)
     return __ballot_sync(mask, !predicate, file, line) == 0;
 }
 
-/* The only one after which a lane sees what the others have written. */
+/* Only after this does a lane see what the other lanes have written. */
 static inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, EMULATED_PLACE)
 {
     emulated_together(emulated_do_nothing, "__syncwarp", mask, NULL, file, line);
 }
 
-/* ---- twins of ptx.cuh ---------------------------------------------------------------------- */
+/* ---- counterparts of ptx.cuh --------------------------------------------------------------- */
 
 struct emulated_mma {
-    float *d;          /* or, with FP16 sums, */
-    uint32_t *d_pairs; /* this */
+    float *d;          /* FP32 sums; or NULL, and */
+    uint32_t *d_pairs; /* FP16 sums */
     const uint32_t *a, *b;
 };
 
@@ -100,7 +100,7 @@ struct emulated_ldmatrix {
 emulated_operation emulated_do_mma_k8, emulated_do_mma_k16;
 emulated_operation emulated_do_ldmatrix, emulated_do_ldmatrix_trans;
 
-/* The lane reads 16 bytes at `row`, which must be in shared memory and aligned. */
+/* Records that the lane reads 16 bytes at `row`, which must be aligned and in shared memory. */
 void emulated_reads_row(const void *row, const char *name, const char *file, int line);
 
 static inline void ptx_mma_m16n8k8(float d[4], const uint32_t a[2], uint32_t b, EMULATED_PLACE)
@@ -130,7 +130,7 @@ static inline void ptx_ldmatrix_x4_trans(uint32_t r[4], const void *row, EMULATE
     emulated_together(emulated_do_ldmatrix_trans, "ldmatrix.trans", ~0u, &load, file, line);
 }
 
-/* The target is poison until the group is waited for: only then is `global` read. */
+/* The target is poison until its group is waited for; only then is `global` read. */
 void emulated_copy_async(void *shared, const void *global, uint32_t bytes, const char *file,
                          int line);
 void emulated_copy_async_commit(void);

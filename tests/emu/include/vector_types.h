@@ -2,7 +2,7 @@
 #ifndef EMULATED_VECTOR_TYPES_H
 #define EMULATED_VECTOR_TYPES_H
 
-/* Kernels read memory of any type through vectors: they may alias. */
+/* Kernels read memory of any type through vectors, so these may alias. */
 #define EMULATED_VECTOR(bytes) __attribute__((may_alias, aligned(bytes)))
 
 struct EMULATED_VECTOR(8) int2 {

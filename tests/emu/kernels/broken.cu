@@ -1,4 +1,4 @@
-/* broken.cu - kernels that are wrong in one way each, which the emulated device must find */
+/* broken.cu - kernels with one fault each, which the emulated device must find */
 #include "kernels.h"
 
 #include "kernels/cuda/ptx.cuh"
@@ -153,13 +153,13 @@ static __global__ void ldmatrix_of_global_memory(float *memory)
 
 enum copy_fault { NO_FAULT, NEVER_WAITS, WAITS_FOR_LESS, DOES_NOT_COMMIT, HAS_NO_BARRIER };
 
-/* memory reversed in pieces of 4, by way of two copies of half of it each. */
+/* Reverses memory in pieces of 4, by two copies of half of it each. */
 template <int FAULT> static __global__ void copy(float *memory)
 {
     SHARED_MEMORY(bytes);
     float *shared = (float *)bytes;
     unsigned t = threadIdx.x, half = THREADS / 2;
-    shared[t] = -1; /* what a reader that comes too early must not find */
+    shared[t] = -1; /* a wrong value for a reader that comes too early */
     __syncthreads();
     for (unsigned first = 0; first < THREADS; first += half) {
         if (t < half / 4) copy_16(shared + first + 4 * t, memory + first + 4 * t, true);

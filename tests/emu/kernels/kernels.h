@@ -11,11 +11,11 @@ extern "C" {
 
 /* ---- broken.cu ----------------------------------------------------------------------------- */
 
-/* A block of THREADS threads with SHARED_BYTES of shared memory, wrong in one way each; or right,
- * as what a wrong one is compared with. `memory` has THREADS floats. */
+/* Kernels with one block of THREADS threads and SHARED_BYTES of shared memory. Each has one fault,
+ * or is a correct version for comparison. `memory` has THREADS floats. */
 enum seeded_fault {
-    RIGHT_BARRIER,   /* memory reversed by way of shared memory */
-    MISSING_BARRIER, /* the same without */
+    RIGHT_BARRIER,   /* memory reversed through shared memory */
+    MISSING_BARRIER, /* the same without the barrier */
     RIGHT_WARP_ORDER,
     MISSING_WARP_ORDER, /* the same within warps, without __syncwarp */
     MISSING_BARRIER_AT_END_OF_LOOP,
@@ -47,37 +47,38 @@ enum seeded_fault {
 
 enum { THREADS = 64, SHARED_BYTES = 1020 };
 
-/* The order of threads makes no difference to those that are right. */
+/* The correct kernels do not depend on the order of threads. */
 cudaError_t launch_seeded(enum seeded_fault fault, float *memory, cudaStream_t stream);
 
-/* A part of a warp at the end of the block: __shfl_xor_sync of the whole warp. */
+/* The block ends with a partial warp; __shfl_xor_sync names the whole warp. */
 cudaError_t launch_partial_warp(float *memory, cudaStream_t stream);
 
-/* Reads or writes a float at an address that launch() cannot know as a pointer. */
+/* Reads or writes a float at an address that launch() cannot recognize as a pointer. */
 cudaError_t launch_poke(float *result, uintptr_t address, int write, cudaStream_t stream);
 
 /* ---- probes.cu ----------------------------------------------------------------------------- */
 
-/* out (blocks * threads, 8), for each thread: threadIdx x, y, z, blockIdx x, y, z, the ballot of
- * "x % 3 is 0", and the warp_sum of the threads' numbers in the block. */
+/* out (blocks * threads, 8), for each thread: threadIdx x, y, z, blockIdx x, y, z, the ballot of "x
+ * % 3 is 0", and the warp_sum of the threads' numbers in the block. */
 cudaError_t launch_indices(int32_t *out, dim3 grid, dim3 block, cudaStream_t stream);
 
-/* out (32, 4): what arrives in r of each lane; in (32, 8) is rows of 16 bits, row l lane l's. */
+/* out (32, 4): the registers r of each lane. in (32, 8): rows of 16-bit elements; row l is lane
+ * l's. */
 cudaError_t launch_ldmatrix(uint32_t *out, const uint16_t *in, int transposed, cudaStream_t stream);
 
-/* d (16, 8) += a (16, 16) b (16, 8), all row-major, a and b FP16. Fragments are gathered element by
- * element, by the layouts in ptx.cuh; or by ldmatrix. */
+/* d (16, 8) += a (16, 16) b (16, 8), all row-major, a and b in FP16. Fragments are gathered element
+ * by element according to ptx.cuh, or loaded by ldmatrix. */
 cudaError_t launch_mma(float *d, const uint16_t *a, const uint16_t *b, int by_ldmatrix,
                        cudaStream_t stream);
 
 /* d (16, 8) in FP16 += a b, summed in FP16. */
 cudaError_t launch_mma_f16(uint16_t *d, const uint16_t *a, const uint16_t *b, cudaStream_t stream);
 
-/* d (16, 8) = half(a (16, 16) b (16, 16)) c (16, 8): the first product's D is the second's A. */
+/* d (16, 8) = half(a (16, 16) b (16, 16)) c (16, 8): D of the first product is A of the second. */
 cudaError_t launch_mma_twice(float *d, const uint16_t *a, const uint16_t *b, const uint16_t *c,
                              cudaStream_t stream);
 
-/* Shuffles: out (32, 3) = xor 5, xor 3 in segments of 8, from lane 9, of the lanes' numbers. */
+/* Shuffles the lanes' numbers: out (32, 3) = xor 5, xor 3 in segments of 8, from lane 9. */
 cudaError_t launch_shuffles(int32_t *out, cudaStream_t stream);
 
 #ifdef __cplusplus

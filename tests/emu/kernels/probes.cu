@@ -1,4 +1,4 @@
-/* probes.cu - kernels that show what the emulated device does, compared with naive computations */
+/* probes.cu - kernels that expose what the emulated device does, for naive computations to check */
 #include "kernels.h"
 
 #include "kernels/cuda/ptx.cuh"
@@ -44,13 +44,13 @@ static __global__ void load_matrices(uint32_t *out, const uint16_t *in, bool tra
     for (unsigned i = 0; i < 4; i++) out[4 * lane + i] = r[i];
 }
 
-/* Two neighbours in one register, the first in the low half. */
+/* Packs two neighbours into one register, the first in the low half. */
 static __device__ uint32_t pair(uint16_t first, uint16_t second)
 {
     return first | (uint32_t)second << 16;
 }
 
-/* Fragments by the table in ptx.cuh. a (16, 16) and b (16, `columns`) are row-major. */
+/* Gathers fragments by the table in ptx.cuh. a (16, 16) and b (16, `columns`) are row-major. */
 static __device__ void gather_a(uint32_t fragment[4], const uint16_t *a)
 {
     unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
@@ -67,7 +67,8 @@ static __device__ void gather_b(uint32_t fragment[2], const uint16_t *b, unsigne
     fragment[1] = pair(b[(2 * t + 8) * columns + g], b[(2 * t + 9) * columns + g]);
 }
 
-/* Fragments by ldmatrix: a's four quarters of 8 x 8, down first; b's two, transposed on the way. */
+/* Loads fragments by ldmatrix: the four 8 x 8 quarters of a, downwards first; the two of b,
+ * transposed on load. */
 static __device__ void load_fragments(uint32_t a_fragment[4], uint32_t b_fragment[2],
                                       const uint16_t *a, const uint16_t *b, uint16_t *shared)
 {

@@ -1,8 +1,6 @@
 /* race.cpp - runs one kernel of broken.cu; built with -fsanitize=thread, which reports its races
- *
  *   usage: race NUMBER      of enum seeded_fault
- *
- * Exit status: 66 (the sanitizer's) where there is a race, 0 where there is none.
+ * Exit status: 66 (the sanitizer's) if there is a race, 0 if there is none.
  */
 #include "kernels.h"
 
