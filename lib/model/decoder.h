@@ -1,8 +1,8 @@
-/* decoder.h - the transformer decoder: its weights, its cache, one step of generation
+/* decoder.h - the transformer decoder: weights, cache, one step of generation
  *
  * BART: Lewis et al., "BART: Denoising Sequence-to-Sequence Pre-training for Natural Language
- * Generation, Translation, and Comprehension", 2019; post-norm layers as in the encoder. Letters:
- * kernels/kernels.h and kernels/beam_search.h.
+ * Generation, Translation, and Comprehension", 2019. Post-norm layers, as in the encoder. Dimension
+ * letters: kernels/kernels.h and kernels/beam_search.h.
  */
 #ifndef LIB_MODEL_DECODER_H
 #define LIB_MODEL_DECODER_H
@@ -17,7 +17,7 @@ struct decoder_layer {
     struct linear attention_output; /* (C, C) */
     struct layernorm attention_norm;
     struct linear cross_query;     /* (C, C) */
-    struct linear cross_key_value; /* (2C, C), of the encoder's output: keys, then values */
+    struct linear cross_key_value; /* (2C, C), applied to the encoder's output: keys, then values */
     struct linear cross_output;    /* (C, C) */
     struct layernorm cross_norm;
     struct linear feed_forward_in;  /* (F, C) */
@@ -26,36 +26,37 @@ struct decoder_layer {
 };
 
 struct decoder {
-    struct embeddings embeddings; /* the words are the encoder's */
+    struct embeddings embeddings; /* the word table is the encoder's */
     struct decoder_layer *layers; /* config.decoder.L */
-    struct linear head;           /* (V, C): the words again, and final_logits_bias */
+    struct linear head;           /* (V, C): the word table, and final_logits_bias */
 };
 
-/* What a generator keeps of the documents under way, on the device. */
+/* What a generator keeps on the device for the documents in flight. */
 struct decoder_cache {
-    size_t most_sources;     /* tokens of a source, S */
+    size_t most_sources;     /* maximum tokens of a source, S */
     size_t self_layer_bytes, cross_layer_bytes;
     void *self;              /* (L, P, K, T, 2C) keys and values of the beams' tokens */
-    void *cross;             /* (L, P, S, 2C) of the sources' */
-    struct beam_slots beams; /* P, K and T are here */
+    void *cross;             /* (L, P, S, 2C) keys and values of the sources' tokens */
+    struct beam_slots beams; /* has P, K and T */
 };
 
-/* Of one step of R = D * K rows. Buffers that are never alive together share memory. */
+/* Activations of one step of R = D * K rows. Buffers that are never live at the same time share
+ * memory. */
 struct decoder_activations {
     void *x;         /* (R, C) hidden states */
-    float *residual; /* (R, C) the same in FP32: x, where elements are FP32 */
-    void *context;   /* (R, C) what attention gives */
+    float *residual; /* (R, C) the same in FP32; equals x if elements are FP32 */
+    void *context;   /* (R, C) attention output */
     void *qkv;       /* (R, 3C) */
-    void *query;     /* (R, C) in the place of qkv */
-    float *projected; /* (R, C) in the place of qkv */
-    void *inner;     /* (R, F) in the place of qkv */
-    float *narrowed; /* (R, C) in the place of context */
+    void *query;     /* (R, C) shares memory with qkv */
+    float *projected; /* (R, C) shares memory with qkv */
+    void *inner;     /* (R, F) shares memory with qkv */
+    float *narrowed; /* (R, C) shares memory with context */
     float *logits;   /* (R, V) */
     struct beam_candidate *candidates; /* (R, BEAM_CANDIDATES(K)) */
 };
 
-/* Both place what they fill in memory that begins at `base`, and return how many bytes that takes.
- * With base = NULL they only count. SIZE_MAX where the bytes do not fit. */
+/* Place the buffers of their first argument in memory that begins at `base`, and return how many
+ * bytes they take. With base = NULL they only count. Return SIZE_MAX on overflow. */
 size_t decoder_cache_place(struct decoder_cache *cache, void *base,
                            const struct transformer_config *config, size_t element_bytes, size_t P,
                            size_t K, size_t T, size_t S);
@@ -63,14 +64,14 @@ size_t decoder_activations_place(struct decoder_activations *activations, void *
                                  const struct transformer_config *config, size_t element_bytes,
                                  size_t R, size_t K);
 
-/* What the decoder attends to of the batch's sequence b, whose hidden states are x: keys and values of
- * each layer, into the cache of `slot`. */
+/* Computes each layer's cross-attention keys and values for a source whose encoder output is
+ * x (S, C), and writes them to the cache of `slot`. */
 embed_status decoder_attend_to(const struct decoder *decoder,
                                const struct transformer_config *config, const struct backend *backend,
                                const struct decoder_cache *cache, size_t slot, const void *x,
                                size_t S, struct execution *execution);
 
-/* activations->logits (R, V) of the token that follows each beam. */
+/* Runs one step: computes activations->logits (R, V) for the token that follows each beam. */
 embed_status decoder_forward(const struct decoder *decoder, const struct transformer_config *config,
                              const struct backend *backend, const struct decoder_cache *cache,
                              const struct decoder_activations *activations,

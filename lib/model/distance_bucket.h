@@ -8,9 +8,10 @@
 
 #include <stddef.h>
 
-/* The bucket, below `buckets`, of a key `distance` tokens behind its query (negative: before it).
- * Half of the buckets are for keys behind; of each half, the first half has a bucket for each
- * distance, the rest share the distances up to 128 on a logarithmic scale. */
+/* Returns the bucket, below `buckets`, of a key `distance` tokens after its query (negative: before
+ * it). The upper half of the buckets is for keys after the query. In each half, the first half has
+ * one bucket per distance; the rest divide the distances up to 128 on a logarithmic scale, and the
+ * last one also takes all longer distances. */
 size_t distance_bucket(ptrdiff_t distance, size_t buckets);
 
 #endif

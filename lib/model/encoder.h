@@ -1,9 +1,10 @@
-/* encoder.h - the transformer encoder: its weights, its activations, its forward pass
+/* encoder.h - the transformer encoder: weights, activations, forward pass
  *
- * BERT: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2018; post-norm
- * layers as in Vaswani et al., "Attention Is All You Need", 2017. MPNet: Song et al., "MPNet: Masked
- * and Permuted Pre-training for Language Understanding", 2020: BERT without token types, and with
- * a bias by distance that all layers' attention shares. Letters: kernels/kernels.h.
+ * BERT: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2018. Post-norm
+ * layers as in Vaswani et al., "Attention Is All You Need", 2017. MPNet: Song et al., "MPNet:
+ * Masked and Permuted Pre-training for Language Understanding", 2020: BERT without token types,
+ * plus a relative position bias that the attention of all layers shares. Dimension letters:
+ * kernels/kernels.h.
  */
 #ifndef LIB_MODEL_ENCODER_H
 #define LIB_MODEL_ENCODER_H
@@ -14,7 +15,7 @@
 #include <stddef.h>
 
 struct encoder_layer {
-    struct linear qkv;              /* (3C, C): query, key and value in one */
+    struct linear qkv;              /* (3C, C): query, key and value in one matrix */
     struct linear attention_output; /* (C, C) */
     struct layernorm attention_norm;
     struct linear feed_forward_in;  /* (F, C) */
@@ -29,37 +30,38 @@ struct encoder {
     struct encoder_layer *layers; /* L */
 };
 
-/* One chunk's. Buffers that are never alive together share memory. */
+/* Activations of one chunk. Buffers that are never live at the same time share memory. */
 struct activations {
     void *x;         /* (N, C) hidden states */
-    void *context;   /* (N, C) what attention gives */
+    void *context;   /* (N, C) attention output */
     void *qkv;       /* (N, 3C) */
-    void *projected; /* (N, C) in the place of qkv: linear_add_layernorm's buffer */
-    void *inner;     /* (N, F) in the place of qkv */
-    void *narrowed;  /* (N, C) in the place of context: the other's */
+    void *projected; /* (N, C) shares memory with qkv: the first linear_add_layernorm's buffer */
+    void *inner;     /* (N, F) shares memory with qkv */
+    void *narrowed;  /* (N, C) shares memory with context: the second one's */
 };
 
-/* Places the activations for chunks of N tokens in memory that begins at `base`,
- * and returns how many bytes they take. With base = NULL it only counts: what is reported before
- * and what is used after cannot differ. SIZE_MAX where the bytes do not fit. */
+/* Places the activations for chunks of N tokens in memory that begins at `base`, and returns how
+ * many bytes they take; SIZE_MAX on overflow. With base = NULL only counts, so that the size
+ * reported beforehand and the size used cannot differ. */
 size_t activations_place(struct activations *activations, void *base,
                          const struct transformer_config *config, size_t element_bytes, size_t N);
 
-/* activations->x (N, C) = the last layer's hidden states of the batch. */
+/* Computes activations->x (N, C): the batch's hidden states after the last layer. */
 embed_status encoder_forward(const struct encoder *encoder, const struct backend *backend,
                              const struct activations *activations,
                              const struct packed_batch *batch, struct execution *execution);
 
-/* As encoder_forward, but of each sequence only the row that POOLING_CLS takes is sure to be what it
- * should; it has the same bits. The last layer computes no more than that, which saves up to three
- * quarters of it. */
+/* As encoder_forward, but of each sequence only the row that POOLING_CLS takes is valid; it has the
+ * same bits. After its attention, the last layer computes only these rows, which saves up to three
+ * quarters of the layer. */
 embed_status encoder_forward_first_rows(const struct encoder *encoder,
                                         const struct backend *backend,
                                         const struct activations *activations,
                                         const struct packed_batch *batch,
                                         struct execution *execution);
 
-/* Its parts: activations->x = the embeddings' output; and the output of layer l, of the one before. */
+/* The parts of encoder_forward. encoder_embed writes the embeddings' output to activations->x;
+ * encoder_layer replaces x, the output of the layer before, by that of layer l. */
 embed_status encoder_embed(const struct encoder *encoder, const struct backend *backend,
                            const struct activations *activations, const struct packed_batch *batch,
                            struct execution *execution);

@@ -1,4 +1,4 @@
-/* finite.h - are all numbers of a row finite? */
+/* finite.h - checks that all numbers of a row are finite */
 #ifndef LIB_MODEL_FINITE_H
 #define LIB_MODEL_FINITE_H
 
@@ -7,8 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* NaN and infinity are the numbers whose exponent is all ones. Bits, not a sum: a sum waits for
- * each addition, which for 384 x 512 numbers is as long as a GPU computes. */
+/* Returns whether all numbers are finite: NaN and infinity are those whose exponent is all ones.
+ * Tests bits rather than a sum, in which each addition waits for the one before: for 384 x 512
+ * numbers that takes as long as the GPU's computation. */
 static inline bool all_finite(const float *row, size_t count)
 {
     const uint32_t exponent = 0x7F800000;

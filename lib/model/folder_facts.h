@@ -1,4 +1,4 @@
-/* folder_facts.h - what was understood of a model folder, and from which file, for people to read */
+/* folder_facts.h - how a model folder was understood, and from which files, for people to read */
 #ifndef LIB_MODEL_FOLDER_FACTS_H
 #define LIB_MODEL_FOLDER_FACTS_H
 
@@ -11,7 +11,8 @@ struct folder_facts {
     size_t count;
 };
 
-/* Of a model whose texts may have max_tokens, and that gives rows unless it `generates`. Release with folder_facts_free, also after a failure. */
+/* Collects the facts of a model whose texts may have max_tokens tokens. A model that `generates`
+ * has no prompts, pooling or steps. Release with folder_facts_free, also after a failure. */
 embed_status folder_facts_make(struct folder_facts *facts,
                                const struct embedding_pipeline *pipeline,
                                const struct tokenizer *tokenizer, const struct weight_files *files,

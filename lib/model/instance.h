@@ -4,11 +4,11 @@
 
 #include "model/model.h"
 
-/* Where the rows of a call go: one after another, or each to a place of its own. */
+/* Where a call writes its rows: one after another, or each to an address of its own. */
 struct row_places {
     float *out;         /* (n, D) */
     size_t D;
-    float *const *each; /* (n) of them, where not NULL */
+    float *const *each; /* (n) addresses, used instead of `out` if not NULL */
 };
 
 static inline float *row_place(const struct row_places *places, size_t i)
@@ -16,13 +16,13 @@ static inline float *row_place(const struct row_places *places, size_t i)
     return places->each != NULL ? places->each[i] : places->out + i * places->D;
 }
 
-/* For embed.h's functions of the same names, with arguments that have been checked: options are
- * complete (a prompt of that name exists; the model generates, within the instance's limits), rows have
- * options->dimensions (at most the width). */
+/* Implement embed.h's functions of the same names. The caller has checked the arguments: options
+ * are complete (the prompt exists; for generation, the model generates and the options are within
+ * the instance's limits), and rows have options->dimensions floats (at most the model's width). */
 embed_status instance_create(struct embed_instance **instance, struct embed_model *model,
                              const embed_instance_options *options);
 void instance_destroy(struct embed_instance *instance);
-/* Of texts that are given as ids, the first skipped[i] tokens are not pooled; NULL: all are. */
+/* Does not pool the first skipped[i] tokens of texts given as ids; skipped = NULL: pools all. */
 embed_status instance_encode(struct embed_instance *instance, const embed_text *texts, size_t n,
                              const embed_encode_options *options, const size_t *skipped,
                              const struct row_places *rows, embed_item *items);
@@ -30,10 +30,11 @@ embed_status instance_generate(struct embed_instance *instance, const embed_text
                                const embed_generate_options *options, embed_strings *strings);
 void instance_get_memory(const struct embed_instance *instance, embed_memory *memory);
 struct embed_model *instance_model(const struct embed_instance *instance);
-/* Of a chunk, at most. */
+/* Returns the largest sizes of a chunk. */
 const struct chunk_limits *instance_limits(const struct embed_instance *instance);
-/* Of a summary in tokens, at most; 0 where the model does not generate. */
+/* Returns the most tokens a summary may have, and the generator: 0 and NULL if the model does not
+ * generate. */
 size_t instance_max_length(const struct embed_instance *instance);
-struct generator *instance_generator(const struct embed_instance *instance); /* NULL likewise */
+struct generator *instance_generator(const struct embed_instance *instance);
 
 #endif

@@ -1,24 +1,26 @@
-/* retry_f32.h - texts whose results are not finite, once more in FP32 */
+/* retry_f32.h - recomputes texts in FP32 whose results are not finite */
 #ifndef LIB_MODEL_RETRY_F32_H
 #define LIB_MODEL_RETRY_F32_H
 
 #include "model/generator.h"
 
-/* Computes the texts whose rows hold NaN or infinity again, in FP32 on the CPU: there are not_finite
- * of them. Returns how many still do. skipped and items may be NULL. The weights are read again and released
- * again: this is slow, and rare. Where they cannot be read, the rows stay as they are. */
+/* Recomputes the texts whose rows hold NaN or infinity, `not_finite` of them, in FP32 on the CPU.
+ * Returns how many rows still do. skipped and items may be NULL. The weights are read and released
+ * again for this, which is slow, but rare. If they cannot be read, the rows are left unchanged. */
 size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_t n,
                  const embed_encode_options *options, const size_t *skipped,
                  const struct row_places *rows, embed_item *items, size_t not_finite);
 
-/* Likewise those of the n summaries whose status is EMBED_NOT_FINITE; calls options->done for each of
- * them. *not_finite: how many still have it. EMBED_CANCELLED where `done` calls the rest off. */
+/* Likewise recomputes those of the n summaries whose status is EMBED_NOT_FINITE, and calls
+ * options->done for each of them. Sets *not_finite to how many still have that status. Returns
+ * EMBED_CANCELLED if `done` cancels the rest. */
 embed_status retry_summaries_f32(const struct embed_model *model, const embed_text *texts, size_t n,
                                  const embed_generate_options *options, embed_generated *items,
                                  size_t *not_finite);
 
-/* Likewise a document of a generator: `ended` is called with what becomes of it, with its text and piece.
- * A failure is not one of the document's: FP32 could not be tried. */
+/* Likewise recomputes one document of a generator, and calls `ended` with its result, which has the
+ * document's text and piece. A failure is not the document's: FP32 could not be tried, or `ended`
+ * failed. */
 embed_status retry_document_f32(const struct embed_model *model,
                                 const struct generator_document *document,
                                 embed_status (*ended)(void *argument,

@@ -1,4 +1,5 @@
-/* weight_files.h - the files a model's weights are in: the transformer's, and those of each Dense */
+/* weight_files.h - the files that hold a model's weights: the transformer's and each Dense
+ * module's */
 #ifndef LIB_MODEL_WEIGHT_FILES_H
 #define LIB_MODEL_WEIGHT_FILES_H
 
@@ -12,12 +13,12 @@ struct weight_files {
     size_t dense_count;
 };
 
-/* All of them, as the pipeline says. Release with weight_files_close, also after a failure. */
+/* Opens all weight files of the pipeline. Release with weight_files_close, also after a failure. */
 embed_status weight_files_open(struct weight_files *files,
                                const struct embedding_pipeline *pipeline);
 void weight_files_close(struct weight_files *files);
 
-/* Every file, shards too. */
+/* Every file, including shards. */
 size_t weight_files_count(const struct weight_files *files);
 const struct safetensors *weight_files_at(const struct weight_files *files, size_t i);
 

@@ -1,4 +1,4 @@
-/* weights.h - from a checkpoint into the device's memory */
+/* weights.h - loads a checkpoint into the device's memory */
 #ifndef LIB_MODEL_WEIGHTS_H
 #define LIB_MODEL_WEIGHTS_H
 
@@ -13,43 +13,44 @@
 #include <stdint.h>
 
 struct weights {
-    void *block;            /* all of them, in one allocation of the device */
+    void *block;            /* all weights, in one device allocation */
     size_t bytes;           /* its size */
-    uint64_t parameters;    /* numbers of the checkpoint in them, each once */
+    uint64_t parameters;    /* numbers they take from the checkpoint, each counted once */
     struct encoder encoder; /* points into the block; its layers are allocated beside it */
     struct decoder decoder; /* likewise; empty where the model has none */
-    struct dense dense[MOST_DENSE]; /* likewise; how many there are, the pipeline says */
+    struct dense dense[MOST_DENSE]; /* likewise; pipeline->dense_count of them */
 };
 
 /* Fills *weights from the files, whose tensors must have the names and shapes that `config` and the
- * modules imply. All threads of the team read and convert. Release with weights_release, also after a
- * failure. */
+ * modules imply. All threads of the team read and convert. Release with weights_release, also after
+ * a failure. */
 embed_status weights_load(struct weights *weights, const struct transformer_config *config,
                           struct backend *backend, const struct weight_files *files,
                           struct thread_team *team);
 void weights_release(struct weights *weights, struct backend *backend);
 
-/* weights->bytes and ->parameters as weights_load would give them: reads no weight. */
+/* Computes weights->bytes and weights->parameters as weights_load would, without reading
+ * weights. */
 embed_status weights_measure(struct weights *weights, const struct transformer_config *config,
                              const struct backend *backend, const struct weight_files *files);
 
-/* A number for the tensors in these files that weights_load reads, their dtypes and shapes: the same for
- * any device and dtype, and for any way to divide them into files. */
+/* Hashes the tensors that weights_load reads from these files, with their dtypes and shapes. The
+ * hash is the same for any device and dtype, and however the tensors are divided into files. */
 embed_status weights_hash(struct hash *hash, const struct transformer_config *config,
                           const struct backend *backend, const struct weight_files *files,
                           struct thread_team *team);
 
-/* Weights by their files, device and dtype, kept once in a process for all models that are
- * open: loads them, or takes part in those that are there. Any thread. The result is read-only;
- * give it back with shared_weights_close. */
+/* Opens weights that a process keeps once per files, config, device and dtype, for all open models:
+ * loads them, or adds a reference if they are loaded already. May be called from any thread. The
+ * result is read-only; release it with shared_weights_close. */
 embed_status shared_weights_open(const struct weights **weights,
                                  const struct transformer_config *config, struct backend *backend,
                                  const struct weight_files *files, struct thread_team *team);
 void shared_weights_close(const struct weights *weights); /* NULL is fine */
 
-/* Were both read from the same files? */
+/* Returns whether both were read from the same files. */
 bool shared_weights_same_files(const struct weights *a, const struct weights *b);
-/* Were they read from these files, and have these not been written to since? */
+/* Returns whether the weights were read from these files, which have not been written to since. */
 bool shared_weights_are_of(const struct weights *weights, const struct weight_files *files);
 
 #endif
