@@ -1,23 +1,24 @@
-/* batch_time.h - how long a batch will take, from what the last ones took
+/* batch_time.h - predicts how long a batch will take from how long recent ones took
  *
- * A line through (tokens, time) of the last ten or so: least squares with weights that fade. One number
- * would not do: single texts say nothing of what a token costs, and full batches nothing of what a
- * single text does.
+ * Fits a line through (tokens, time) of about the last ten batches: least squares with fading
+ * weights. A single average would not do: single texts say nothing about the cost of a token, and
+ * full batches say nothing about the cost of a single text.
  */
 #ifndef LIB_SERVICE_BATCH_TIME_H
 #define LIB_SERVICE_BATCH_TIME_H
 
-/* Weighted sums: of 1, tokens, tokens squared, nanoseconds, tokens times nanoseconds. Starts zeroed. */
+/* Weighted sums: of 1, tokens, tokens squared, nanoseconds, tokens times nanoseconds. Must be
+ * zeroed before use. */
 struct batch_time {
     double count, x, xx, y, xy;
 };
 
 void batch_time_learn(struct batch_time *time, double tokens, double nanoseconds);
 
-/* 0 where nothing is known. */
+/* Returns the expected nanoseconds of a batch of `tokens` tokens; 0 if nothing has been learned. */
 double batch_time_expected(const struct batch_time *time, double tokens);
 
-/* It seems to be too long: half of it from now on. */
+/* Halves the expected times, which seem to be too long. */
 void batch_time_doubt(struct batch_time *time);
 
 #endif

@@ -1,11 +1,11 @@
-/* cache.h - several models by folder, each behind a pool, within a number of models and of bytes */
+/* cache.h - several models by folder, each behind a pool, limited in number and bytes */
 #ifndef LIB_SERVICE_CACHE_H
 #define LIB_SERVICE_CACHE_H
 
 #include "embed.h"
 
-/* For embed.h's functions of the same names. options->model and options->pool are not NULL, and all
- * three are complete. */
+/* These implement embed.h's functions of the same names. options->model and options->pool must not
+ * be NULL, and all three structs must be complete. */
 embed_status cache_create(struct embed_cache **cache, const embed_cache_options *options);
 void cache_destroy(struct embed_cache *cache);
 embed_status cache_acquire(struct embed_cache *cache, const char *folder, struct embed_pool **pool);

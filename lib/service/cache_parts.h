@@ -1,11 +1,12 @@
-/* cache_parts.h - what cache.c and cache_load.c share
+/* cache_parts.h - shared by cache.c and cache_load.c
  *
  *     waiting -> loading -> resident -> leaving
  *           \         \
  *            `---------`--> failed
  *
- * An entry that left or failed is no longer in the list: its folder is loaded anew. All is under
- * one lock, which is never held while a file is read, or a pool made or ended.
+ * An entry that has left or failed is no longer in the list; the next use of its folder loads it
+ * again. One lock guards everything; it is never held while a file is read or a pool is created or
+ * closed.
  */
 #ifndef LIB_SERVICE_CACHE_PARTS_H
 #define LIB_SERVICE_CACHE_PARTS_H
@@ -17,8 +18,8 @@
 #include <stdint.h>
 
 enum entry_state {
-    ENTRY_WAITING, /* for room */
-    ENTRY_LOADING, /* this and the two next count against the limits */
+    ENTRY_WAITING, /* being planned, or waiting for room */
+    ENTRY_LOADING, /* this state and the next two count against the limits */
     ENTRY_RESIDENT,
     ENTRY_LEAVING,
     ENTRY_FAILED
@@ -28,10 +29,10 @@ struct entry {
     enum entry_state state;
     char *folder; /* canonical */
     struct embed_pool *pool;
-    unsigned instances; /* as planned: at most */
-    uint64_t bytes;     /* as planned, then as the pool says */
-    uint64_t last_use;  /* by the cache's count of uses */
-    unsigned users;     /* calls that wait for it, and acquisitions that are not released */
+    unsigned instances; /* planned, an upper limit */
+    uint64_t bytes;     /* as planned; once loaded, as the pool reports */
+    uint64_t last_use;  /* value of embed_cache.uses at the time */
+    unsigned users;     /* calls waiting for it, and acquisitions not yet released */
     unsigned pins;
     struct first_failure failure;
     struct entry *next;
@@ -43,14 +44,15 @@ struct embed_cache {
     unsigned wait_milliseconds;
     embed_model_options model;
     embed_pool_options pool;
-    char *profile; /* the pool's, copied */
+    char *profile; /* copy of the path in `pool` */
 
-    pthread_mutex_t lock;   /* of all that follows */
-    pthread_cond_t changed; /* an entry's state, its being in use, or whose turn it is */
+    pthread_mutex_t lock;   /* guards everything below */
+    pthread_cond_t changed; /* broadcast when the state or use of an entry, or `turn`, changes */
     struct entry *entries;
     uint64_t uses;
-    uint64_t last_turn, turn;    /* given out, and served now: those who need room, in order */
-    embed_cache_metrics metrics; /* what is counted; what is now is looked up */
+    uint64_t last_turn, turn;    /* next to hand out, and now served: order of the threads that
+                                    need room */
+    embed_cache_metrics metrics; /* counters only; current values are computed when read */
 };
 
 static inline bool entry_may_be_dropped(const struct entry *entry)
@@ -58,14 +60,15 @@ static inline bool entry_may_be_dropped(const struct entry *entry)
     return entry->state == ENTRY_RESIDENT && entry->users == 0 && entry->pins == 0;
 }
 
-/* Closes a pool when what was submitted to it is computed: its user may have given it back before.
- * Not under the lock. */
+/* Waits until everything submitted to the pool is computed, since its user may have released it
+ * before that, then closes and releases it. Must be called without the lock. */
 void cache_end_pool(struct embed_pool *pool);
 
 void entry_free(struct entry *entry);
 
-/* With the lock, for the entry's first user: makes it resident for him and those who wait for it,
- * with room made until `deadline` (nanoseconds). Where that fails, it has left the list. */
+/* Makes the entry resident for its first user and all who wait for it, making room until `deadline`
+ * (clock_nanoseconds). On failure the entry has left the list. Requires the lock; releases it
+ * meanwhile. */
 embed_status entry_load(struct embed_cache *cache, struct entry *entry, uint64_t deadline);
 
 #endif

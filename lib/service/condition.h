@@ -1,4 +1,4 @@
-/* condition.h - condition variables that know clock_nanoseconds */
+/* condition.h - condition variables on the clock of clock_nanoseconds */
 #ifndef LIB_SERVICE_CONDITION_H
 #define LIB_SERVICE_CONDITION_H
 
@@ -15,8 +15,8 @@ static inline void condition_init(pthread_cond_t *condition)
     pthread_condattr_destroy(&monotonic);
 }
 
-/* Waits for a signal, or until that time of clock_nanoseconds (UINT64_MAX: for ever): then false. As
- * all such waits it may also end for no reason. */
+/* Waits for a signal, or until `until` (clock_nanoseconds; UINT64_MAX: no limit), and then returns
+ * false. May also wake spuriously. */
 static inline bool condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock, uint64_t until)
 {
     if (until == UINT64_MAX) return pthread_cond_wait(condition, lock) == 0;

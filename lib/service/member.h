@@ -4,110 +4,116 @@
 
 #include "service/pool.h"
 
-/* Nanoseconds between two tries to grow, where the last batch could be computed. */
+/* First pause between two attempts to grow, in nanoseconds; restored when a batch succeeds. */
 #define SHORTEST_PAUSE UINT64_C(1000000000)
 
 enum member_state {
-    MEMBER_RESTING, /* without an instance; tries to make one now and then */
+    MEMBER_RESTING, /* has no instance; tries to create one from time to time */
     MEMBER_RUNNING,
-    MEMBER_LOST /* its GPU is; for ever */
+    MEMBER_LOST /* its GPU is lost; permanent */
 };
 
 struct member {
     struct embed_pool *pool;
     unsigned index;
-    struct embed_model *model; /* the fallback's is NULL until it is needed, and its own */
+    struct embed_model *model; /* the fallback owns its model, NULL until needed */
     bool has_thread;
     pthread_t thread;
-    struct batch *free; /* where batches are formed: with those under way, most_batches of them */
+    struct batch *free; /* batches to fill; with those in flight, most_batches */
     size_t free_count, most_batches;
 
-    /* Only its thread, or pool_create and pool_close when that does not run. */
+    /* Used only by its thread, or by pool_create and pool_close when that does not run. */
     struct embed_instance *instance;
-    unsigned tier;        /* of the instance that is there, or is to be made: 0 is whole, and each next
+    unsigned tier;        /* of the current or next instance: 0 is full size, each further tier
                              has half the tokens and documents of the one before */
-    size_t least_tokens;  /* chunks cannot have fewer */
-    unsigned failures;    /* since the last batch that did not fail */
-    uint64_t pause;       /* nanoseconds between two tries to grow, longer after each that failed */
+    size_t least_tokens;  /* minimum tokens of a chunk */
+    unsigned failures;    /* consecutive, since the last success */
+    uint64_t pause;       /* nanoseconds between two attempts to grow; doubles after each failure */
 
-    /* Under the pool's lock. */
+    /* Guarded by the pool's lock. */
     enum member_state state;
     bool is_idle;
     pthread_cond_t wake;
-    uint64_t look_at; /* nanoseconds: when to look whether memory has become free, or scarce */
+    uint64_t look_at; /* clock_nanoseconds at which to check for free or scarce memory */
     embed_memory memory;
-    size_t batch_tokens; /* that a batch may have, or all documents under way together */
-    size_t under_way;    /* batches */
+    size_t batch_tokens; /* limit of a batch, or of all documents in flight together */
+    size_t under_way;    /* batches in flight */
 };
 
-/* Of a model, or the fallback: NULL. */
+/* Initializes a member for `model`, or the fallback if `model` is NULL. */
 void member_init(struct member *member, struct embed_pool *pool, unsigned index,
                  struct embed_model *model);
 void member_destroy(struct member *member);
 
 /* ---- sizes: member_size.c ------------------------------------------------------------------- */
 
-/* Documents that a whole instance of it has under way; 0: its model does not generate. */
+/* Returns how many documents a full-size instance has in flight; 0 if the model does not
+ * generate. */
 size_t member_documents(const struct member *member);
 
-/* Of an instance of that tier. */
+/* Returns the options of an instance of `tier`. */
 embed_instance_options member_instance_options(const struct member *member, unsigned tier);
-bool member_is_smallest(const struct member *member, unsigned tier); /* the next would be no smaller */
+bool member_is_smallest(const struct member *member, unsigned tier); /* is the next no smaller? */
 
-/* Of its tier: a smaller instance gets smaller batches. */
+/* Returns the token limit of a batch for the current tier: a smaller instance gets smaller
+ * batches. */
 size_t member_batch_tokens(const struct member *member);
 
 /* ---- the instance: member.c ------------------------------------------------------------------ */
 
-/* Makes its instance, and warms it up; where there is too little memory for it, a smaller one, if one
- * may be. The member joins the pool. EMBED_OUT_OF_MEMORY also where the pool's limits leave no room. */
+/* Creates the instance, warms it up and joins the pool. If memory is short and `may_be_smaller`,
+ * tries smaller tiers. Fails with EMBED_OUT_OF_MEMORY also if the pool's limits leave no room. */
 embed_status member_open(struct member *member, bool may_be_smaller);
 
-/* Gives back what it has. Its thread has ended, or never ran. */
+/* Releases what the member holds. Its thread must have ended, or never run. */
 void member_close(struct member *member);
 
-/* Its thread: computes batches until the pool has closed. */
+/* Starts the thread, which computes batches until the pool has closed. */
 embed_status member_start(struct member *member);
 
-/* Its free batches, as many as it is to have: others have those that were passed on. */
+/* Allocates the free batches that are missing: some may have been passed on to other members. */
 embed_status member_create_batches(struct member *member);
 
-/* Makes its instance anew with half the size; where that cannot be, it is left without one, and leaves
- * the pool for the reason that is this thread's message. */
+/* Recreates the instance at half the size or less. If that fails, the member has no instance and
+ * leaves the pool; the reason is this thread's error message. */
 embed_status member_shrink(struct member *member);
 
-/* Gives the instance up, for the reason `status` and this thread's message, and returns status. */
+/* Destroys the instance and leaves the pool; the reason is `status` and this thread's error
+ * message. Returns `status`. */
 embed_status member_leave(struct member *member, embed_status status);
 
-/* Grows, shrinks or makes its instance as the device's free memory allows. */
+/* Grows, shrinks or creates the instance as the free memory of the device allows. */
 void member_look(struct member *member);
-/* For one whose instance is at work: may that stay as it is? Else the next look changes it. */
+/* Returns whether the instance, which is at work, may stay as it is. If not, the next member_look
+ * changes it. */
 bool member_may_stay(struct member *member);
 
 /* ---- work: member_compute.c, member_generate.c ----------------------------------------------- */
 
-/* Failures one after another, with nothing computed between them, until it is the instance and not a
- * text: more than the halves of any batch, and few enough to be done with soon. */
+/* Consecutive failures, with nothing computed in between, after which the instance is blamed and
+ * not a text: more than halving any batch can cause, and few enough to be reached soon. */
 enum { MOST_FAILURES = 64 };
 
-/* A failure, whose sentence is this thread's message: EMBED_OK where it is worth to try again, with a
- * smaller instance where memory is short. Otherwise the member has left the pool. */
+/* Handles a failure, described by this thread's error message. Returns EMBED_OK if it is worth
+ * trying again, with a smaller instance if memory was short; otherwise the member has left the
+ * pool. */
 embed_status member_recover(struct member *member, embed_status status);
-/* Something was computed. */
+/* Resets the failure count and the pause after something was computed. */
 void member_succeeded(struct member *member);
 
-/* The fallback's instance, made when it is first needed; where it cannot be, the batch's texts fail. */
+/* Creates the fallback's instance if it has none. On failure, the batch's pending texts fail. */
 embed_status member_open_fallback(struct member *member, struct batch *batch);
 
-/* A text that fails alone: the CPU may know better, or it is at fault, and ends. */
+/* Handles a text that fails alone: leaves it to the fallback, or fails it if there is none or this
+ * is the fallback. */
 void member_give_up(struct member *member, struct batch *batch, size_t i, embed_status status);
 
-/* Computes the batch's texts as far as it can, and gives the batch back: each text has its row or its
- * own failure, or is for the fallback because no GPU can compute it, or is another's because the member
- * has left the pool. */
+/* Computes the batch as far as possible and delivers it or passes it on. Each text then has its row
+ * or its own failure, or is left to the fallback because no GPU can compute it, or to another
+ * member because this one has left the pool. */
 void member_compute(struct member *member, struct batch *batch);
 
-/* Likewise the document, and those that come while any is under way. */
+/* Does the same for a document, and for those that arrive while any is in flight. */
 void member_generate(struct member *member, struct batch *batch);
 
 static inline bool member_is_fallback(const struct member *member)

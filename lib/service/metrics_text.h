@@ -1,7 +1,7 @@
-/* metrics_text.h - the metrics of a pool and of a cache as text for Prometheus
+/* metrics_text.h - the metrics of a pool and of a cache in Prometheus' text format
  *
- * Writes up to `capacity` bytes to out, the NUL included, and the length of the whole to *length.
- * EMBED_INVALID_ARGUMENT where `labels` are wrong; then nothing is written.
+ * Writes up to `capacity` bytes to `out`, NUL included, and the length of the full text to *length.
+ * Fails with EMBED_INVALID_ARGUMENT, writing nothing, if `labels` are malformed.
  */
 #ifndef LIB_SERVICE_METRICS_TEXT_H
 #define LIB_SERVICE_METRICS_TEXT_H

@@ -1,7 +1,8 @@
 /* prometheus_text.h - writes Prometheus' text exposition format, version 0.0.4
  *
- * https://prometheus.io/docs/instrumenting/exposition_formats/. As snprintf: what there is no room
- * for is counted and not written. No number depends on the locale.
+ * https://prometheus.io/docs/instrumenting/exposition_formats/. As with
+ * snprintf, text beyond the capacity is counted but not written. Numbers do not depend on the
+ * locale.
  */
 #ifndef LIB_SERVICE_PROMETHEUS_TEXT_H
 #define LIB_SERVICE_PROMETHEUS_TEXT_H
@@ -12,36 +13,37 @@
 #include <stdint.h>
 
 struct prometheus_text {
-    const char *labels; /* before a sample's own label; "": none */
+    const char *labels; /* the caller's, written before a sample's own label; "": none */
     char *out;
     size_t capacity; /* of out, the NUL included */
-    size_t length;   /* of the whole text, without it */
+    size_t length;   /* of the full text, without the NUL */
 };
 
-/* EMBED_INVALID_ARGUMENT where `labels` (NULL: none) are not NAME="VALUE", with commas between them
- * and each name once, or where a name is one that our samples have. Then nothing is written. */
+/* Begins a text. Fails with EMBED_INVALID_ARGUMENT, writing nothing, unless `labels` (NULL: none)
+ * is a comma-separated list of NAME="VALUE" in which each name is valid, occurs once and is not one
+ * that our samples use. */
 embed_status prometheus_text_begin(struct prometheus_text *text, const char *labels, char *out,
                                    size_t capacity);
 
-/* A metric that has one sample. The name of a counter ends in _total. */
+/* Write a metric with one sample. The name of a counter ends in _total. */
 void prometheus_counter(struct prometheus_text *text, const char *name, const char *help,
                         double value);
 void prometheus_gauge(struct prometheus_text *text, const char *name, const char *help,
                       double value);
 
-/* A metric of type "counter" or "gauge", before its samples; then each of them, by `label`, which
- * is "state", "status" or "quantile". */
+/* prometheus_family begins a metric of type "counter" or "gauge"; prometheus_sample then writes
+ * each of its samples, distinguished by `label`, which is "state", "status" or "quantile". */
 void prometheus_family(struct prometheus_text *text, const char *name, const char *type,
                        const char *help);
 void prometheus_sample(struct prometheus_text *text, const char *name, const char *label,
                        const char *label_value, double value);
 
-/* A histogram of whole numbers: what is below 1, 2, 4, 8, ... is at most 0, 1, 3, 7, ..., which are
- * the bounds of its buckets. */
+/* Writes a histogram of integers: values below 1, 2, 4, 8, ... are at most 0, 1, 3, 7, ..., which
+ * are the bounds of its buckets. */
 void prometheus_histogram(struct prometheus_text *text, const char *name, const char *help,
                           const embed_distribution *distribution);
-/* One of times, as seconds. They were cut to whole microseconds, so that the bounds are 1, 2, 4, 8,
- * ... microseconds themselves. */
+/* Writes a histogram of times in seconds. They were truncated to whole microseconds, so the bounds
+ * are 1, 2, 4, 8, ... microseconds themselves. */
 void prometheus_histogram_of_seconds(struct prometheus_text *text, const char *name,
                                      const char *help, const embed_distribution *microseconds);
 

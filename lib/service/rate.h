@@ -1,7 +1,7 @@
-/* rate.h - how many a second, over the last ten seconds: counted by any threads, without a lock
+/* rate.h - lock-free rate per second over the last ten seconds, recorded by any thread
  *
- * One counter a second, in a ring. Time is the caller's, in microseconds since the rate was made,
- * and comes from a clock that is never set.
+ * A ring with one counter per second. The caller passes the time, in microseconds since the rate
+ * was created, from a clock that is never set.
  */
 #ifndef LIB_SERVICE_RATE_H
 #define LIB_SERVICE_RATE_H
@@ -9,20 +9,20 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define RATE_SECONDS 10 /* that it is of */
-#define RATE_SLOTS   16 /* 11 are read; a thread may be late by five seconds and still count */
+#define RATE_SECONDS 10 /* the window */
+#define RATE_SLOTS   16 /* 11 are read; a thread up to five seconds late still counts */
 
-/* Starts zeroed. A slot is a second in its upper 32 bits, and what that second had in its lower
- * ones, so that a slot's next second replaces the last one in the same step that counts. */
+/* Must be zeroed before use. A slot holds a second in its upper 32 bits and that second's count in
+ * its lower 32, so that one atomic operation replaces an old second and counts. */
 struct rate {
     _Atomic uint64_t slots[RATE_SLOTS];
 };
 
-/* A second's count stays at 2^32 - 1. */
+/* Adds `count` to the current second, whose count saturates at 2^32 - 1. */
 void rate_record(struct rate *rate, uint64_t microseconds, uint64_t count);
 
-/* Of the oldest second, the part that is within the ten counts. Before there were ten, it is over
- * those that there were. */
+/* Returns the mean rate per second. The oldest second counts in proportion to its part inside the
+ * window. During the first ten seconds, the mean is over the time passed so far. */
 double rate_read(const struct rate *rate, uint64_t microseconds);
 
 #endif
