@@ -1,19 +1,19 @@
 /* beam_search.h - the state of beam search over several documents, on the CPU and on a GPU
  *
- * The semantics are those of transformers' generate(); Wu et al., "Google's Neural Machine
- * Translation System", 2016, section 7, has the length penalty. Letters besides kernels.h's:
+ * The semantics are those of transformers' generate(); the length penalty is that of Wu et al.,
+ * "Google's Neural Machine Translation System", 2016, section 7. Letters, besides those of
+ * kernels.h:
  *
  *   D   documents of a step         K   beams of a document
  *   T   tokens of a beam            S   tokens of a source document
- *   P   slots: documents that can be under way at the same time
+ *   P   slots: documents that can be in flight at the same time
  *
- * A document that is being summarized has a slot, and a slot has K rows. A beam's past is not
- * copied when beams change places: position t of beam k, its token and its keys and values, lies
- * in row ancestors[k][t], where it was computed. What is written into row k at position t is never
- * written again while the document is under way.
+ * Each document in flight has a slot, and each slot has K rows. Reordering beams copies no tokens,
+ * keys or values: those of beam k at position t stay in row ancestors[k][t], where they were
+ * computed. Row k at position t is written only once while a document is in flight.
  *
- * A step takes beams of `length` tokens each, the last of which has not been through the decoder
- * yet, to beams of length + 1.
+ * A step extends beams of `length` tokens, the last of which has not been through the decoder yet,
+ * to length + 1 tokens.
  */
 #ifndef KERNELS_BEAM_SEARCH_H
 #define KERNELS_BEAM_SEARCH_H
@@ -21,29 +21,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Functions of this header and of beam_step.h are compiled for the CPU and for a GPU. */
+/* The functions of this header and of beam_step.h are compiled for both the CPU and the GPU. */
 #ifndef BEAM_FUNCTION
 #define BEAM_FUNCTION static inline
 #endif
 
 enum {
     MOST_BEAMS = 16,
-    MOST_LENGTH_PENALTY = 6, /* or -6: lengths to its power are numbers, (2^20)^6 is 1.3e36 */
+    MOST_LENGTH_PENALTY = 6, /* in magnitude: (2^20)^6 is 1.3e36, still finite in FP32 */
     NO_TOKEN = -1,
-    BEAM_RESULT_HEADER = 3 /* numbers before the tokens of a result */
+    BEAM_RESULT_HEADER = 3 /* integers before the tokens of a result */
 };
 
 enum early_stopping {
-    STOP_BY_HEURISTIC = 0, /* when the best running beam, ended now, would not be among the best */
+    STOP_BY_HEURISTIC = 0, /* when the best running beam, if it ended now, would not be kept */
     STOP_EARLY = 1,        /* when there are num_beams hypotheses */
-    STOP_NEVER = 2         /* when no running beam can be among the best any more, however long */
+    STOP_NEVER = 2         /* when no running beam can be kept any more, however long it gets */
 };
 
-/* What generation_config.json says, of one document. Lengths are in tokens of the decoder, the start
- * token included. One beam: the most probable token each time, until the end. */
+/* The settings of generation_config.json, for one document. Lengths count decoder tokens, the start
+ * token included. With one beam the search is greedy. */
 struct generation_rules {
     int32_t num_beams;      /* 1 to MOST_BEAMS */
-    int32_t min_length;     /* before that there is no end */
+    int32_t min_length;     /* shorter beams may not end */
     int32_t max_length;     /* at least 2 */
     int32_t no_repeat_ngram_size; /* 0: tokens may repeat */
     float length_penalty;   /* a hypothesis scores (sum of log-probabilities) / length^penalty */
@@ -56,25 +56,26 @@ enum beam_state {
     BEAM_EMPTY = 0,
     BEAM_RUNNING = 1,
     BEAM_DONE = 2,
-    BEAM_NOT_FINITE = 3 /* the decoder gave NaN, or the document ended without a hypothesis */
+    BEAM_NOT_FINITE = 3 /* the decoder produced NaN, or the document ended without a hypothesis */
 };
 
-/* Arrays by slot, of the device. */
+/* Arrays in device memory, indexed by slot. */
 struct beam_slots {
-    size_t P, K, T;                 /* how many there can be */
+    size_t P, K, T;                 /* capacities */
     struct generation_rules *rules; /* (P) */
     int32_t *sources;               /* (P) S of each document */
     int32_t *states;                /* (P) enum beam_state */
     int32_t *lengths;               /* (P) of the running beams, start token included */
-    float *scores; /* (P, K) sums of log-probabilities of the running beams; 0 where there is one */
-    int32_t *tokens;                /* (P, K, T) by the row that they were computed in */
-    int32_t *ancestors;             /* (P, 2, K, T) that of `length` tokens in half length & 1 */
-    int32_t *finished;              /* (P) hypotheses, at most num_beams */
-    float *finished_scores; /* (P, K) in no order, -1e9: none; of one running beam its sum */
+    float *scores; /* (P, K) log-probability sums of the running beams; 0 if num_beams is 1 */
+    int32_t *tokens;                /* (P, K, T) by the row in which they were computed */
+    int32_t *ancestors;             /* (P, 2, K, T) double-buffered: half length & 1 is current */
+    int32_t *finished;              /* (P) number of hypotheses, at most num_beams */
+    float *finished_scores; /* (P, K) unordered, -1e9: none; if num_beams is 1, the running sum */
     int32_t *finished_lengths;      /* (P, K) */
     int32_t *finished_tokens;       /* (P, K, T) */
-    /* (P, BEAM_RESULT_HEADER + T): the slot's state, and once that is BEAM_DONE: number of tokens,
-     * bits of the score, tokens of the best hypothesis, start token and end token included. */
+    /* (P, BEAM_RESULT_HEADER + T): the slot's state and, once that is BEAM_DONE, the number of
+     * tokens, the bits of the score, and the tokens of the best hypothesis, start and end token
+     * included. */
     int32_t *results;
 };
 
@@ -85,30 +86,32 @@ struct beam_document {
     struct generation_rules rules;
 };
 
-/* One step of documents d < D, which have the same number of beams K (at most that of the slots). In
- * matrices of a step, row d * K + k is beam k of document d. A slot that is not BEAM_RUNNING is left
- * as it is, and its rows may hold anything. */
+/* One step of documents d < D, which all have K beams (at most the slots' K). In the matrices of a
+ * step, row d * K + k is beam k of document d. A slot that is not BEAM_RUNNING is left unchanged,
+ * and its rows may hold anything. */
 struct decode_batch {
     size_t D, K;
-    const int32_t *slots; /* (D) of the device */
+    const int32_t *slots; /* (D) in device memory */
     struct beam_slots beams;
 };
 
-/* A way for beam k to go on: with its score then. Those of a row come best first, and of equal ones
- * the lower token; what a rule forbids has the score -infinity, and a row of which any logit is NaN
- * or +infinity only scores of NaN. Where a row has fewer, NO_TOKEN and -infinity stand after the
- * last; those of -infinity may be left out that way. */
+/* A possible continuation of a beam: its next token, and its score with that token. The candidates
+ * of a row are sorted best first, equal scores by token. Tokens that a rule forbids have a score of
+ * -infinity. If any logit of a row is NaN or +infinity, all scores of the row are NaN. A row with
+ * too few candidates is padded with NO_TOKEN and -infinity; candidates with a score of -infinity
+ * may be replaced by padding. */
 struct beam_candidate {
     float score;
     int32_t token;
 };
 
-/* Candidates of each row: (D, K, BEAM_CANDIDATES(K)). */
+/* Number of candidates per row: (D, K, BEAM_CANDIDATES(K)). */
 #define BEAM_CANDIDATES(K) (2 * (K))
 
 #ifndef __cplusplus
 
-/* An array of `each` bytes for every slot after what is placed already. */
+/* Reserves an array of `each` bytes per slot after the first *total bytes. Returns its address, or
+ * NULL if base is NULL. Sets *total to SIZE_MAX if the arrays are too large. */
 static inline void *beam_array_place(void *base, size_t *total, size_t P, size_t each)
 {
     size_t begin = *total;
@@ -120,9 +123,9 @@ static inline void *beam_array_place(void *base, size_t *total, size_t P, size_t
     return base == NULL ? NULL : (char *)base + begin;
 }
 
-/* Places all arrays for P slots one after another in memory that begins at `base`, the results last,
- * and returns how many bytes they take; with base = NULL it only counts. SIZE_MAX where they do not
- * fit. */
+/* Places all arrays for P slots one after another from `base` on, the results last, and returns
+ * their total size in bytes, or SIZE_MAX if it is too large. base may be NULL, to compute only the
+ * size. */
 static inline size_t beam_slots_place(struct beam_slots *slots, void *base, size_t P, size_t K,
                                       size_t T)
 {
@@ -147,13 +150,13 @@ static inline size_t beam_slots_place(struct beam_slots *slots, void *base, size
 
 #endif
 
-/* The table by which beams of `length` tokens look up their past: (K, T). */
+/* Returns the ancestor table (K, T) of a slot whose beams have `length` tokens. */
 BEAM_FUNCTION int32_t *beam_ancestors(const struct beam_slots *beams, size_t slot, int32_t length)
 {
     return beams->ancestors + (2 * slot + (size_t)(length & 1)) * beams->K * beams->T;
 }
 
-/* Token t of beam k, where beams have `length` tokens. */
+/* Returns token t of beam k of a slot whose beams have `length` tokens. */
 BEAM_FUNCTION int32_t beam_token(const struct beam_slots *beams, size_t slot, int32_t length,
                                  size_t k, size_t t)
 {
@@ -161,9 +164,9 @@ BEAM_FUNCTION int32_t beam_token(const struct beam_slots *beams, size_t slot, in
     return beams->tokens[(slot * beams->K + row) * beams->T + t];
 }
 
-/* The token that would repeat the n-gram which begins at position t of beam k, n being
- * no_repeat_ngram_size and t + n <= length; NO_TOKEN if that n-gram begins otherwise than the beam's
- * next one would. */
+/* Returns the token that would make beam k repeat its n-gram at position t, where n is
+ * no_repeat_ngram_size and t + n <= length: the last token of that n-gram, if its first n - 1
+ * tokens equal the beam's last n - 1. Returns NO_TOKEN otherwise. */
 BEAM_FUNCTION int32_t beam_repeated(const struct beam_slots *beams, size_t slot, int32_t length,
                                     size_t k, size_t t, size_t n)
 {
@@ -174,7 +177,7 @@ BEAM_FUNCTION int32_t beam_repeated(const struct beam_slots *beams, size_t slot,
     return beam_token(beams, slot, length, k, t + n - 1);
 }
 
-/* The only token that may follow now; NO_TOKEN: there is a choice. */
+/* Returns the token that must follow beams of `length` tokens, or NO_TOKEN if none is forced. */
 BEAM_FUNCTION int32_t beam_forced_token(const struct generation_rules *rules, int32_t length)
 {
     if (length + 1 == rules->max_length && rules->forced_end_token != NO_TOKEN)

@@ -1,15 +1,15 @@
-/* beam_step.h - how beams become one token longer
+/* beam_step.h - extends beams by one token
  *
- * The rules are those of transformers' generate(): of its beam search, and of its greedy search
- * where there is one beam. A step has three phases:
+ * The rules are those of transformers' generate(): of its beam search, or of its greedy search if
+ * there is one beam. A step has three phases:
  *
  *     beam_decide   one thread reads the slot and the candidates, and writes the decision
- *                   -- a barrier: all threads of beam_copy must see the decision --
- *     beam_copy     any number of threads: the tables of ancestors, tokens, the result
- *     beam_settle   one thread: scores, lengths, hypotheses, the state
+ *                   -- barrier: all threads of beam_copy must see the decision --
+ *     beam_copy     any number of threads write ancestor tables, tokens and the result
+ *     beam_settle   one thread writes scores, lengths, hypotheses and the state
  *
- * beam_copy and beam_settle read nothing that the other writes: they may run in any order, or
- * together. Whoever reads the slot next must wait for both.
+ * beam_copy and beam_settle read nothing that the other writes, so they may run in any order or
+ * concurrently. The next reader of the slot must wait for both.
  */
 #ifndef KERNELS_BEAM_STEP_H
 #define KERNELS_BEAM_STEP_H
@@ -19,40 +19,40 @@
 #include <math.h>
 #include <string.h>
 
-/* What transformers takes for minus infinity: the score of beams that are copies of the first
- * when a document begins, of places that no hypothesis has yet, and what is added to that of a
- * beam that ended. */
+/* Minus infinity, as transformers represents it: the initial score of all beams but the first, the
+ * score of places without a hypothesis, and the penalty added to the score of a running beam that
+ * has ended. */
 #define BEAM_NEVER_CHOSEN (-1.0e9f)
 
-/* One of the best 2K candidates of all beams. */
+/* One of the best 2K candidates over all beams. */
 struct beam_continuation {
     float score;
-    int32_t token; /* NO_TOKEN: fewer than 2K are possible; the score is -infinity */
+    int32_t token; /* NO_TOKEN: fewer than 2K are possible; then the score is -infinity */
     int32_t beam;
 };
 
-/* What one document's step does. On a GPU it belongs in shared memory. */
+/* The outcome of one document's step. On a GPU it belongs in shared memory. */
 struct beam_decision {
-    int32_t length; /* before the step; 0: the slot is not running, and nothing happens */
-    int32_t state;  /* an enum beam_state, after it */
-    /* The beams after the step, where they go on. */
-    int32_t parents[MOST_BEAMS]; /* beam k is that beam of before */
-    int32_t tokens[MOST_BEAMS];  /* and this token */
+    int32_t length; /* before the step; 0: the slot is not running, and nothing is done */
+    int32_t state;  /* enum beam_state after the step */
+    /* The running beams after the step; valid only if the state is BEAM_RUNNING. */
+    int32_t parents[MOST_BEAMS]; /* beam k extends this beam */
+    int32_t tokens[MOST_BEAMS];  /* by this token */
     float scores[MOST_BEAMS];
-    /* The hypotheses after it. They are in no order, and none changes its place. */
+    /* The hypotheses after the step. They are unordered, and none moves to another place. */
     int32_t finished;
-    int32_t best;                /* where the state is BEAM_DONE */
-    int32_t endings[MOST_BEAMS]; /* place k gets the continuation of that rank; -1: stays */
+    int32_t best;                /* place of the best one, if the state is BEAM_DONE */
+    int32_t endings[MOST_BEAMS]; /* rank of the continuation that place k gets; -1: unchanged */
     float finished_scores[MOST_BEAMS];
     int32_t finished_lengths[MOST_BEAMS];
-    /* On the way there. */
-    int32_t taken[MOST_BEAMS]; /* candidates of each row that are among the best */
+    /* Intermediate results. */
+    int32_t taken[MOST_BEAMS]; /* candidates taken from each row by beam_merge */
     struct beam_continuation best_ones[BEAM_CANDIDATES(MOST_BEAMS)]; /* by rank */
 };
 
 /* ---- the beginning of a document ---- */
 
-/* One thread: the slot of the document runs, with the start token in all beams. */
+/* Starts the document's slot, with the start token in all beams. One thread. */
 BEAM_FUNCTION void beam_begin(const struct beam_slots *beams,
                               const struct beam_document *document)
 {
@@ -75,22 +75,22 @@ BEAM_FUNCTION void beam_begin(const struct beam_slots *beams,
 
 /* ---- the decision ---- */
 
-/* Whether a beam that gets this token ends. */
+/* Returns whether a beam ends if it is extended by this token. */
 BEAM_FUNCTION int beam_ends(const struct beam_decision *decision,
                             const struct generation_rules *rules, int32_t token)
 {
     return token == rules->end_token || decision->length + 1 >= rules->max_length;
 }
 
-/* What sums of log-probabilities are divided by, so that sequences of different lengths
- * compare. The start token does not count. */
+/* Returns the divisor that makes log-probability sums of sequences of different lengths comparable.
+ * The start token does not count. */
 BEAM_FUNCTION float beam_length_penalty(const struct generation_rules *rules, int32_t length)
 {
     return powf((float)(length - 1), rules->length_penalty);
 }
 
-/* Merges K rows of 2K candidates; of equal ones that of the lower beam comes first. 0 where a
- * score is NaN. */
+/* Merges K sorted rows of 2K candidates into best_ones; of equal scores the lower beam comes first.
+ * Returns 0 if a score is NaN, else 1. */
 BEAM_FUNCTION int beam_merge(struct beam_decision *decision, size_t K,
                              const struct beam_candidate *candidates)
 {
@@ -114,10 +114,10 @@ BEAM_FUNCTION int beam_merge(struct beam_decision *decision, size_t K,
     return 1;
 }
 
-/* The K beams that go on: the best that do not end. Where fewer than K of these are possible,
- * some that ended go on, too, far behind, as they do in transformers. Both kinds are in order
- * already. Equal are one that ended and a copy of the first beam, which comes after it, or two
- * that are impossible. */
+/* Chooses the K beams that continue: the best continuations that do not end. If fewer than K of
+ * these are possible, ended ones fill up the rest with BEAM_NEVER_CHOSEN added to their scores, as
+ * in transformers. Both kinds are sorted already. Ties occur only between an ended continuation and
+ * one of a copy of the first beam, which comes after it, or between two impossible ones. */
 BEAM_FUNCTION void beam_choose_running(struct beam_decision *decision,
                                        const struct generation_rules *rules, size_t K)
 {
@@ -133,13 +133,13 @@ BEAM_FUNCTION void beam_choose_running(struct beam_decision *decision,
         const struct beam_continuation *chosen = &best_ones[goes_on ? going++ : ended++];
         decision->scores[k] = goes_on ? going_score : ended_score;
         decision->parents[k] = chosen->beam;
-        /* Any token does for a beam that is impossible, as long as it is one. */
+        /* An impossible beam may get any valid token. */
         decision->tokens[k] = chosen->token == NO_TOKEN ? rules->start_token : chosen->token;
     }
 }
 
-/* The place that the next better hypothesis gets: of the worst among those of before this step.
- * -1: there is none. */
+/* Returns the place of the worst hypothesis, which the next better one replaces, not counting the
+ * places in the bit mask `filled`. Returns -1 if no place is left. */
 BEAM_FUNCTION int32_t beam_worst_place(const struct beam_decision *decision, size_t K,
                                        uint32_t filled)
 {
@@ -151,8 +151,8 @@ BEAM_FUNCTION int32_t beam_worst_place(const struct beam_decision *decision, siz
     return worst;
 }
 
-/* The places, as bits, for the ended ones among the best K. Later ones are never better than
- * those before them, so where one gets none the rest do not either. */
+/* Returns a bit mask of the places that the ended continuations among the best K get. They are
+ * sorted, so once one gets no place, neither do the rest. */
 BEAM_FUNCTION uint32_t beam_places_to_fill(const struct beam_decision *decision,
                                            const struct generation_rules *rules, size_t K,
                                            float penalty)
@@ -168,8 +168,8 @@ BEAM_FUNCTION uint32_t beam_places_to_fill(const struct beam_decision *decision,
     return places;
 }
 
-/* The hypotheses after the step. What ended and is not among the best K is lost. Of the new
- * ones the better has the lower place. */
+/* Updates the hypotheses. Continuations that ended but are not among the best K are dropped. Of the
+ * new hypotheses, better ones get lower places. */
 BEAM_FUNCTION void beam_choose_finished(struct beam_decision *decision,
                                         const struct beam_slots *beams, size_t slot,
                                         const struct generation_rules *rules, size_t K)
@@ -194,7 +194,8 @@ BEAM_FUNCTION void beam_choose_finished(struct beam_decision *decision,
     }
 }
 
-/* The best hypothesis, and of equal ones the oldest. */
+/* Returns the place of the best hypothesis; of equal ones, that of the shortest, which is the
+ * oldest. */
 BEAM_FUNCTION int32_t beam_best_place(const struct beam_decision *decision, size_t K)
 {
     const float *scores = decision->finished_scores;
@@ -207,7 +208,7 @@ BEAM_FUNCTION int32_t beam_best_place(const struct beam_decision *decision, size
     return best;
 }
 
-/* Whether the best running beam may still become one of the best K hypotheses. */
+/* Returns whether the best running beam may still become one of the best K hypotheses. */
 BEAM_FUNCTION int beam_may_improve(const struct beam_decision *decision,
                                    const struct generation_rules *rules, size_t K)
 {
@@ -218,9 +219,9 @@ BEAM_FUNCTION int beam_may_improve(const struct beam_decision *decision,
            decision->finished_scores[worst];
 }
 
-/* Whether the document goes on. Without any hypothesis, because nothing was possible or because
- * a negative length_penalty made all scores too low, transformers gives what its sort of equal
- * scores leaves. */
+/* Returns the state after the step. A document can end without any hypothesis, if no continuation
+ * was possible or a negative length_penalty made all scores too low: there transformers' result
+ * depends on how its sort orders equal scores, and here the state is BEAM_NOT_FINITE. */
 BEAM_FUNCTION int32_t beam_next_state(const struct beam_decision *decision,
                                       const struct generation_rules *rules, size_t K)
 {
@@ -233,8 +234,9 @@ BEAM_FUNCTION int32_t beam_next_state(const struct beam_decision *decision,
     return decision->finished > 0 ? BEAM_DONE : BEAM_NOT_FINITE;
 }
 
-/* One beam takes the best candidate until it ends. Its score stays 0: beside a long sum,
- * candidates that are nearly equal would become equal. The sum is finished_scores[0]. */
+/* Greedy search: the only beam takes its best candidate until it ends. scores[0] stays 0, since
+ * nearly equal candidates would become equal when added to a large sum; the sum is kept in
+ * finished_scores[0]. */
 BEAM_FUNCTION void beam_decide_greedy(struct beam_decision *decision,
                                       const struct beam_slots *beams, size_t slot,
                                       const struct beam_candidate *candidates)
@@ -258,8 +260,7 @@ BEAM_FUNCTION void beam_decide_greedy(struct beam_decision *decision,
     decision->state = ends ? BEAM_DONE : BEAM_RUNNING;
 }
 
-/* One thread: what the step of a slot's K = num_beams beams is, from their candidates (K, 2K).
- */
+/* Decides the step of a slot's K = num_beams beams from their candidates (K, 2K). One thread. */
 BEAM_FUNCTION void beam_decide(struct beam_decision *decision, const struct beam_slots *beams,
                                size_t slot, size_t K, const struct beam_candidate *candidates)
 {
@@ -279,9 +280,9 @@ BEAM_FUNCTION void beam_decide(struct beam_decision *decision, const struct beam
     }
 }
 
-/* ---- what follows from it ---- */
+/* ---- carrying out the decision ---- */
 
-/* Token t <= length of the continuation of that rank. */
+/* Returns token t <= length of the continuation of this rank. */
 BEAM_FUNCTION int32_t beam_continuation_token(const struct beam_decision *decision,
                                               const struct beam_slots *beams, size_t slot,
                                               int32_t rank, size_t t)
@@ -291,7 +292,7 @@ BEAM_FUNCTION int32_t beam_continuation_token(const struct beam_decision *decisi
     return beam_token(beams, slot, decision->length, (size_t)continuation->beam, t);
 }
 
-/* Beams that go on: their tables of `length` + 1 tokens, and their last token. */
+/* Writes the running beams' ancestor tables for length + 1 tokens, and their last tokens. */
 BEAM_FUNCTION void beam_copy_running(const struct beam_decision *decision,
                                      const struct beam_slots *beams, size_t slot, size_t K,
                                      size_t thread, size_t threads)
@@ -308,7 +309,7 @@ BEAM_FUNCTION void beam_copy_running(const struct beam_decision *decision,
     }
 }
 
-/* New hypotheses, by the tables of before. */
+/* Writes the tokens of new hypotheses, looked up in the ancestor table of before the step. */
 BEAM_FUNCTION void beam_copy_finished(const struct beam_decision *decision,
                                       const struct beam_slots *beams, size_t slot, size_t K,
                                       size_t thread, size_t threads)
@@ -321,14 +322,14 @@ BEAM_FUNCTION void beam_copy_finished(const struct beam_decision *decision,
     }
 }
 
-/* Tokens of the result. */
+/* Returns the number of tokens of the result. */
 BEAM_FUNCTION int32_t beam_result_length(const struct beam_decision *decision)
 {
     return decision->state == BEAM_DONE ? decision->finished_lengths[decision->best] : 0;
 }
 
-/* The tokens of the best hypothesis; those of one that ended in this step by the tables of
- * before. */
+/* Writes the tokens of the best hypothesis. If it ended in this step, they are looked up in the
+ * ancestor table of before the step. */
 BEAM_FUNCTION void beam_copy_result(const struct beam_decision *decision,
                                     const struct beam_slots *beams, size_t slot, size_t thread,
                                     size_t threads)
@@ -343,7 +344,7 @@ BEAM_FUNCTION void beam_copy_result(const struct beam_decision *decision,
                 : beam_continuation_token(decision, beams, slot, decision->endings[best], t);
 }
 
-/* Each of `threads` threads, with its own `thread` < threads. */
+/* Called by each of `threads` threads, with its own `thread` < threads. */
 BEAM_FUNCTION void beam_copy(const struct beam_decision *decision,
                              const struct beam_slots *beams, size_t slot, size_t K,
                              size_t thread, size_t threads)
@@ -357,7 +358,7 @@ BEAM_FUNCTION void beam_copy(const struct beam_decision *decision,
     }
 }
 
-/* One thread. */
+/* Called by one thread. */
 BEAM_FUNCTION void beam_settle(const struct beam_decision *decision,
                                const struct beam_slots *beams, size_t slot, size_t K)
 {
@@ -380,12 +381,12 @@ BEAM_FUNCTION void beam_settle(const struct beam_decision *decision,
     memcpy(&header[2], &score, sizeof score);
 }
 
-/* All phases of a step, by one thread. */
+/* Runs all phases of a step in one thread. */
 BEAM_FUNCTION void beam_step(const struct beam_slots *beams, size_t slot, size_t K,
                              const struct beam_candidate *candidates)
 {
     struct beam_decision decision;
-    memset(&decision, 0, sizeof decision); /* gcc -O1 takes what is not set for what is read */
+    memset(&decision, 0, sizeof decision); /* gcc -O1 warns of uninitialized reads, wrongly */
     beam_decide(&decision, beams, slot, K, candidates);
     beam_copy(&decision, beams, slot, K, 0, 1);
     beam_settle(&decision, beams, slot, K);

@@ -1,7 +1,7 @@
-/* add_layernorm.c - y = layernorm(x + residual), and the same of a residual stream in FP32
+/* add_layernorm.c - y = layernorm(x + residual), also for a residual stream in FP32
  *
  *   x, residual, y (N, C) elements   weight, bias (C)   statistics in FP32
- *   floor: 3 * N * C elements, from the second cache level: a batch is small enough to stay there
+ *   floor: moving 3 * N * C elements through L2, where a batch is small enough to stay
  */
 #include "layernorm_rows.h"
 #include "kernels/cpu/kernels_cpu.h"

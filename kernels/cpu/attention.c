@@ -3,10 +3,10 @@
  *   q, k, v, context (T, HS), strided   FP32
  *   floor: 4 * T * T * HS FLOP
  *
- * k is first transposed into panels, as `linear` has its weights, and then both products are runs
- * of the same tile: scores (rows, T) of up to TILE_ROWS queries, softmax over each row, and
- * scores @ v with v where it lies. The division by the row's sum comes last, on HS instead of T
- * numbers. Scores never leave the first cache level (8 x 512 floats are 16 KiB).
+ * k is first transposed into panels, the layout of the weights in `linear`, so that both products
+ * use the tile of tile.h: scores (rows, T) for up to TILE_ROWS queries, softmax over each row, and
+ * scores @ v, with v in place. The division by the row's sum comes last, on HS instead of T
+ * numbers. Scores never leave L1 (8 x 512 floats are 16 KiB).
  */
 #include "softmax_row.h"
 #include "tile.h"
@@ -19,7 +19,8 @@ size_t KERNEL(attention_scratch_bytes)(size_t T, size_t HS)
     return floats * sizeof(float);
 }
 
-/* keys: panel p holds, for each of the HS components, that of keys p * PANEL, ... */
+/* Transposes k into panels: panel p holds, for each of the HS components, that component of keys
+ * p * PANEL to (p + 1) * PANEL - 1. Keys past T are zeros. */
 static void transpose_keys(float *keys, const float *k, size_t T, size_t HS, size_t stride)
 {
     for (size_t first = 0; first < T; first += PANEL) {

@@ -3,15 +3,14 @@
  *   q, k, v, context (T, HS) BF16, strided   scores, softmax, sums FP32
  *   floor: 4 * T * T * HS FLOP
  *
- * Both products are runs of the tile that linear layers are made of, with the second factor in
- * pairs: k transposed 16 keys at a time, by shuffles in registers, and the rows of v interleaved
- * two by two. Between them, for up to TILE_ROWS queries, stand scores in FP32 and the exponentials
- * rounded to BF16, in the first cache level (8 x 512 of both are 24 KiB). They are not divided by
- * their sum, which is that of the numbers before rounding: the division comes last, on HS instead
- * of T numbers.
+ * Both products use the tile of tile_bf16.h, like linear layers, with the second factor in pairs: k
+ * is transposed 16 keys at a time by shuffles in registers, and the rows of v are interleaved two
+ * by two. Between the products, L1 holds the scores in FP32 and their exponentials rounded to BF16
+ * for up to TILE_ROWS queries (8 x 512 of both are 24 KiB). The exponentials are summed before
+ * rounding, and the division by the sum comes last, on HS instead of T numbers.
  *
- * The scores of a short text, up to 48 keys, stay in registers, where maxima and sums of all
- * queries are found together: 34 tokens take 1.24 instead of 1.40 us, heads of 32.
+ * The scores of short texts, up to 48 keys, stay in registers, and the maxima and sums of all
+ * queries are reduced together: with heads of 32, 34 tokens take 1.24 instead of 1.40 us.
  */
 #include "tile_bf16.h"
 #include "vector_math_bf16.h"
@@ -21,9 +20,9 @@
 
 #define LOG2_E 1.44269504f
 
-/* One head's work in memory that comes from the caller. */
+/* One head's intermediate results, in the caller's scratch memory. */
 struct scratch {
-    size_t columns;   /* T, rounded up to whole vectors */
+    size_t columns;   /* T rounded up to whole vectors */
     uint32_t *keys;   /* (columns / LANES, pairs of components, LANES) */
     uint32_t *values; /* (HS / PANEL, pairs of keys, PANEL) */
     float *scores;    /* (TILE_ROWS, columns) */
@@ -50,7 +49,7 @@ size_t KERNEL(attention_scratch_bytes)(size_t T, size_t HS)
     return place(&s, &none, T, HS);
 }
 
-/* Keys past T are zeros. */
+/* Transposes k into panels of LANES keys, in pairs of components. Keys past T are zeros. */
 static void transpose_keys(const struct scratch *s, const element *k, size_t T, size_t HS,
                            size_t stride)
 {
@@ -70,7 +69,8 @@ static void transpose_keys(const struct scratch *s, const element *k, size_t T, 
     }
 }
 
-/* Behind an odd T stands a row of zeros. */
+/* Interleaves the rows of v two by two, in panels of PANEL components. An odd T is padded with a
+ * row of zeros. */
 static void interleave_values(const struct scratch *s, const element *v, size_t T, size_t HS,
                               size_t stride)
 {
@@ -101,15 +101,15 @@ INLINE void scores_tile(size_t rows, size_t vectors, const struct scratch *s, si
     }
 }
 
-/* x = score * scale + relative of LANES keys. */
+/* Returns x = score * scale + relative for LANES keys, or the scores if relative is NULL. */
 INLINE vec biased(const float *scores, const float *relative, size_t t, vec scale)
 {
     vec x = vec_load(scores + t);
     return relative != NULL ? vec_fma(x, scale, vec_load(relative + t)) : x;
 }
 
-/* weights[0..columns) = e^(x - largest x), and 0 past T; returns their sum. Without `relative`, x
- * is the score, and the scale, which is positive, goes into the exponent. */
+/* weights[0..T) = e^(x - max x), and 0 up to `columns`; returns their sum. Without `relative`, x is
+ * the unscaled score, and the scale, which is positive, is applied in the exponent. */
 INLINE float exponentials(element *weights, const float *scores, const float *relative, size_t T,
                           size_t columns, float scale)
 {
@@ -132,7 +132,8 @@ INLINE float exponentials(element *weights, const float *scores, const float *re
     return vec_sum(vec_add(sum, e));
 }
 
-/* weights (rows, columns) of `rows` queries, and their sums. */
+/* Computes weights (rows, columns) of `rows` queries, and their sums. Query r's bias is at
+ * relative - r. */
 INLINE void long_weights(size_t rows, const struct scratch *s, float *sums, const element *q,
                          size_t stride, const float *relative, size_t T, size_t HS, float scale)
 {
@@ -150,8 +151,8 @@ INLINE void long_weights(size_t rows, const struct scratch *s, float *sums, cons
     }
 }
 
-/* The same for `rows` queries and a text of so many vectors of keys: weights (rows, columns), and
- * their sums. Query r's `relative` begins r floats before the first's. */
+/* The same for a text of `vectors` vectors of keys, with the scores in registers. `sums` has room
+ * for LANES numbers. */
 INLINE void short_weights(size_t rows, size_t vectors, const struct scratch *s, float *sums,
                           const element *q, size_t stride, const float *relative, size_t T,
                           size_t HS, float scale)
@@ -191,7 +192,7 @@ INLINE void short_weights(size_t rows, size_t vectors, const struct scratch *s, 
     vec_store(sums, vec_sums_of_eight(ends));
 }
 
-/* Up to PANEL components of the rows' context. */
+/* Computes `count` <= PANEL components of the rows' context. */
 INLINE void context_tile(size_t rows, const struct scratch *s, element *context, size_t stride,
                          size_t count, const uint32_t *values, const float *sums, size_t T)
 {

@@ -3,26 +3,25 @@
  *   q, context (Q, HS), k, v (T, HS), strided   elements; scores, softmax, sums FP32
  *   floor: reading k and v once, 2 * T * HS elements
  *
- * Two passes, over the keys and over the values, LANES rows at a time. Rows lie far apart, where no
- * hardware foresees the next, and often a power of two apart, where they share few sets of the
- * first cache level. So they are asked for early, in the second level, and all queries work on a
- * copy of the block (16 x 64 floats are 4 KiB). Of BART-large, 4 queries to 1,024 keys that are in
- * no cache, all 16 heads, on one Zen 4 core: 0.49 ms; without the copy and asked for one block
- * early 1.04. The dot products of a query with LANES keys are summed up together, in 45
- * instructions for 16.
+ * Two passes, one over the keys and one over the values, LANES rows at a time. Rows are too far
+ * apart for the hardware prefetchers, and often a power of two apart, so that they map to few L1
+ * sets. They are therefore prefetched into L2, and all queries work on a copy of the block (16 x 64
+ * floats are 4 KiB). BART-large's 16 heads, with 4 queries and 1,024 uncached keys, take 0.49 ms on
+ * one Zen 4 core; without the copy, and with prefetches one block ahead, 1.04 ms. The dot products
+ * of a query with LANES keys are reduced together, in 45 instructions for 16.
  */
 #include "softmax_row.h"
 #include "kernels/cpu/kernels_cpu.h"
 
-#define VALUE_VECTORS 4 /* of a context that are summed up at a time: as many as 64 floats are */
-#define ROWS_EARLY 32   /* 16: 8% slower in FP32, 25% in BF16; 64: 10% slower in FP32 */
+#define VALUE_VECTORS 4 /* of the context accumulated at a time; 64 floats with AVX-512 */
+#define ROWS_EARLY 32   /* prefetch distance; 16: 8% slower in FP32, 25% in BF16; 64: 10% in FP32 */
 
-/* Where keys, or values, are: decode_attention's arguments. */
+/* The location of keys or of values, from decode_attention's arguments. */
 struct cache {
     const element *first;
     const int32_t *rows;
     size_t row_tokens, T, HS, stride;
-    const struct cache *after; /* what is read next; NULL: nothing */
+    const struct cache *after; /* to be read next; NULL: nothing */
 };
 
 size_t KERNEL(decode_attention_scratch_bytes)(size_t Q, size_t T, size_t HS)
@@ -37,7 +36,7 @@ static const element *row_at(const struct cache *cache, size_t t)
     return cache->first + (before + t) * cache->stride;
 }
 
-/* Asks for rows t to t + count - 1, where those of `after` come behind the last. */
+/* Prefetches rows t to t + count - 1, counting on into `after` past the last row. */
 INLINE void prefetch_rows(const struct cache *cache, size_t t, size_t count)
 {
     for (size_t j = t; j < t + count; j++) {
@@ -49,7 +48,7 @@ INLINE void prefetch_rows(const struct cache *cache, size_t t, size_t count)
     }
 }
 
-/* block (LANES, width) = rows t, t + 1, ..., and zeros beside them and below the last. */
+/* Copies rows t, t + 1, ... to block (LANES, width), padded with zeros on the right and below. */
 static void copy_block(float *block, size_t width, const struct cache *cache, size_t t)
 {
     size_t T = cache->T, whole = cache->HS - cache->HS % LANES, rest = cache->HS % LANES;
@@ -62,7 +61,7 @@ static void copy_block(float *block, size_t width, const struct cache *cache, si
     if (t + LANES > T) memset(block, 0, (t + LANES - T) * width * sizeof *block);
 }
 
-/* scores[j] = q . keys[j] of a block of keys; q has HS elements. */
+/* scores[j] = q . keys[j] for the LANES keys of a block; q has HS elements. */
 static void block_scores(float *scores, const element *q, const float *keys, size_t width,
                          size_t HS)
 {
@@ -76,7 +75,8 @@ static void block_scores(float *scores, const element *q, const float *keys, siz
     vec_store(scores, vec_sums(sum));
 }
 
-/* weighted[i] += sum over j of weights[j] * values[j][i] of a block, from i on so many vectors. */
+/* weighted[i] += sum over j of weights[j] * values[j][i] of a block, for `vectors` vectors from i
+ * on. */
 INLINE void add_values(size_t vectors, float *weighted, const float *weights, const float *values,
                        size_t width, size_t i)
 {

@@ -1,11 +1,11 @@
-/* dense.c - y = activation(x @ w^T + bias), of pooled rows: in FP32 with elements of any type
+/* dense.c - y = activation(x @ w^T + bias) for pooled rows, in FP32 in every table
  *
  *   x (B, I)   w (O, I)   bias (O)   y (B, O)   all FP32, w as PyTorch stores it
  *   floor: 2 * B * O * I FLOP, or reading w once (4 * O * I bytes) when B is small
  *
- * One row a text, where a linear layer has one a token: 768 x 768 are 1.2 MFLOP beside the 170
- * that BERT-base computes for every token. So w is not packed, and each product has accumulators of
- * its own: four outputs of w stay in the first cache while all rows of x pass by.
+ * A text has one row here, and one per token in a linear layer: 768 x 768 is 1.2 MFLOP per text,
+ * against BERT-base's 170 MFLOP per token. So w is not packed, and each output has its own
+ * accumulator: four rows of w stay in L1 while all rows of x stream past.
  */
 #include "kernels/cpu/kernels_cpu.h"
 
@@ -13,7 +13,7 @@
 
 enum { OUTPUTS = 4, ROWS = 2 };
 
-/* Every sum in the same order, whatever is computed beside it. */
+/* Each sum is in the same order, whatever `rows` and `outputs` are. */
 INLINE void products(float *y, size_t y_stride, const float *x, const float *w, size_t I,
                      size_t rows, size_t outputs)
 {

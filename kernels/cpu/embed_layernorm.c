@@ -1,7 +1,8 @@
-/* embed_layernorm.c - y = layernorm(word[ids] + type + position[positions]), and residual = it
+/* embed_layernorm.c - y = layernorm(word[ids] + type + position[positions]), residual the same
  *
  *   ids, positions (N)   word (V, C), position (., C), y (N, C) elements   type (C) or NULL
- *   floor: N * C elements of word rows from memory, scattered; the rest is in cache
+ *   residual (N, C) FP32 or NULL
+ *   floor: reading N scattered word rows of C elements from memory; the rest is in cache
  */
 #include "layernorm_rows.h"
 #include "kernels/cpu/kernels_cpu.h"

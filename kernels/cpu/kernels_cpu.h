@@ -1,5 +1,5 @@
-/* kernels_cpu.h - declares this instruction set's functions, which table.c puts into a table; see
- * kernels.h for what they do */
+/* kernels_cpu.h - declares one instruction set's kernels, which table.c collects in a table;
+ * kernels.h documents them */
 #ifndef KERNELS_CPU_KERNELS_CPU_H
 #define KERNELS_CPU_KERNELS_CPU_H
 

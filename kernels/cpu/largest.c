@@ -1,14 +1,14 @@
-/* largest.c - the largest numbers of a row, and where they are
+/* largest.c - the `count` largest numbers of a row, and their indices
  *
- *   x (V), values, indices (count)   FP32
- *   floor: 4 * V bytes, from the second cache level
+ *   x (V), values (count) FP32   indices (count)
+ *   floor: 4 * V bytes, from L2
  *
- * A number is looked at if it is larger than the last of the best so far. Of numbers in no order
- * those are about count * log(V / count): 70 for the best 8 of 50,264.
+ * A vector compare skips everything that is not larger than the smallest of the best so far. In
+ * random order, about count * log(V / count) numbers are larger: 70 for the best 8 of 50,264.
  */
 #include "kernels/cpu/kernels_cpu.h"
 
-/* x goes before the first of `have` values, best first, that is less; at most `count` remain. */
+/* Inserts x into `have` values sorted largest first, after equal ones; keeps at most `count`. */
 static void insert(float *values, int32_t *indices, size_t have, size_t count, float x,
                    size_t index)
 {

@@ -1,13 +1,18 @@
-/* layernorm_rows.h - LayerNorm of rows that are sums of rows in cache */
+/* layernorm_rows.h - LayerNorm of sums of rows
+ *
+ *   y (C) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias, with h (C) a sum of 2 or 3 rows
+ *
+ * Three passes over h, which stays in the first-level cache: sum, squared differences, result.
+ */
 #ifndef KERNELS_CPU_LAYERNORM_ROWS_H
 #define KERNELS_CPU_LAYERNORM_ROWS_H
 
 #include "vector.h"
 
-/* h (C) = a (C) + b (C) + c (C), or b (C) + d (C). */
+/* h (C) = a + b + c if a is not NULL, else b + d. */
 struct row {
-    const element *a, *c; /* a NULL: h is b + d */
-    const float *b;       /* or NULL */
+    const element *a, *c;
+    const float *b; /* beside a and c: may be NULL, for none */
     const float *d;
 };
 
@@ -28,11 +33,11 @@ INLINE vec row_load_first(const struct row *row, size_t i, size_t n)
     return vec_add(h, load_first_elements(row->c + i, n));
 }
 
-/* Rows that are computed side by side: while one waits for its sum, its root and its quotient, the
- * other goes on. Two rows of 384 take 470 cycles in BF16, one 290, four 1,000. */
+/* Rows computed together: while one waits for its reduction, square root or division, the other
+ * proceeds. Two rows of 384 in BF16 take 470 cycles; one takes 290, four take 1,000. */
 #define ROWS_AT_ONCE 2
 
-/* Sums of so many vectors side by side: a sum alone would wait for each of its additions. */
+/* Independent accumulators per row: a single one would be bound by the latency of its additions. */
 #define SUMS 4
 
 INLINE float sum_of_sums(const vec sums[SUMS])
@@ -40,7 +45,7 @@ INLINE float sum_of_sums(const vec sums[SUMS])
     return vec_sum(vec_add(vec_add(sums[0], sums[1]), vec_add(sums[2], sums[3])));
 }
 
-/* h (C), and zeros up to whole vectors; returns its mean. */
+/* Stores h (C), padded with zeros to whole vectors, and returns its mean. */
 INLINE float row_mean(float *h, const struct row *row, size_t C)
 {
     vec sums[SUMS];
@@ -61,7 +66,7 @@ INLINE float row_mean(float *h, const struct row *row, size_t C)
     return sum_of_sums(sums) / (float)C;
 }
 
-/* The differences are squared; E[h^2] - E[h]^2 would cancel for rows with outliers. */
+/* Returns the mean of (h - mean)^2: E[h^2] - E[h]^2 would cancel for rows with outliers. */
 INLINE float row_variance(const float *h, float mean_of_row, size_t C)
 {
     vec mean = vec_set(mean_of_row), sums[SUMS];
@@ -81,8 +86,8 @@ INLINE float row_variance(const float *h, float mean_of_row, size_t C)
     return sum_of_sums(sums) / (float)C;
 }
 
-/* y (C) = (h - mean) * scale * weight + bias, and residual (C), where it is not NULL, the same in
- * FP32; both may be rows that were added. */
+/* y (C) = (h - mean) * scale * weight + bias. If residual (C) is not NULL, it receives the same in
+ * FP32. Both may alias the rows that were added. */
 INLINE void row_normalize(element *y, float *residual, const float *h, float mean_of_row,
                           float scale_of_row, const float *weight, const float *bias, size_t C)
 {
@@ -102,9 +107,9 @@ INLINE void row_normalize(element *y, float *residual, const float *h, float mea
     }
 }
 
-/* y (count, C) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias for count <= ROWS_AT_ONCE rows,
- * and residual (count, C), where it is not NULL, the same in FP32. scratch has
- * layernorm_scratch_bytes. */
+/* y (count, C) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias for count <= ROWS_AT_ONCE rows.
+ * If residual (count, C) is not NULL, it receives the same in FP32. scratch has
+ * layernorm_scratch_bytes(C). */
 INLINE void layernorm_rows(element *y, float *residual, const struct row *rows, size_t count,
                            const float *weight, const float *bias, size_t C, float eps,
                            void *scratch)

@@ -3,10 +3,10 @@
  *   x (N, I)   w (O, I)   bias (O)   y (N, O)   all FP32
  *   floor: 2 * N * O * I FLOP, or reading w once (4 * O * I bytes) when N is small
  *
- * w is packed once, at load: groups of PANEL outputs, and in a group the PANEL weights of input 0,
- * then those of input 1, ... (the last group is filled up with zeros). A panel (48 KiB for I = 384
- * and AVX-512) stays in the first two cache levels while all rows of x pass by, so that the weights
- * are read from memory once a call. While the last of them pass, the next panel is fetched.
+ * w is packed once, at load, into panels of PANEL outputs: the PANEL weights of input 0, then those
+ * of input 1, ... (the last panel is padded with zeros). A panel (48 KiB for I = 384 and AVX-512)
+ * stays in L1 and L2 while all rows of x stream past, so the weights are read from memory once per
+ * call. The last tile of rows prefetches the next panel.
  */
 #include "tile.h"
 #include "vector_math.h"
@@ -61,7 +61,7 @@ void KERNEL(linear)(void *y_out, const void *x_in, const void *w, const float *b
 
         for (size_t n = 0, rows; n < N; n += rows) {
             rows = tile_rows(N - n);
-            /* The last panel may be wider than y: it goes through a tile of its own. */
+            /* The last panel may be wider than y: its results go through a buffer. */
             float edge[TILE_ROWS * PANEL];
             bool whole = columns == PANEL;
             float *c = whole ? y + n * O + o : edge;

@@ -3,10 +3,10 @@
  *   x (N, I), w (O, I), y (N, O) BF16   bias (O), sums, activation FP32
  *   floor: 2 * N * O * I FLOP, or reading w once (2 * O * I bytes) when N is small
  *
- * w is packed once, at load: groups of PANEL outputs, and in a group the PANEL words of inputs 0
- * and 1, then those of inputs 2 and 3, ... (the last group, and the last pair of an odd I, are
- * filled up with zeros). A panel (24 KiB for I = 384) stays in the first two cache levels while all
- * rows of x pass by. What a tile has summed is activated and rounded in registers.
+ * w is packed once, at load, into panels of PANEL outputs: the PANEL words of inputs 0 and 1, then
+ * those of inputs 2 and 3, ... (the last panel, and the last pair of an odd I, are padded with
+ * zeros). A panel (24 KiB for I = 384) stays in L1 and L2 while all rows of x stream past. Tiles
+ * are activated and rounded in registers.
  */
 #include "tile_bf16.h"
 #include "vector_math_bf16.h"
@@ -33,7 +33,7 @@ size_t KERNEL(linear_scratch_bytes)(size_t I)
     return 0;
 }
 
-/* The first n <= 32 of the floats at p, as 16 pairs. */
+/* Returns the first n floats at p, at most 32, as 16 pairs padded with zeros. */
 static words pairs_of(const float *p, size_t n)
 {
     if (n >= WORDS_ELEMENTS) return words_from(vec_load(p), vec_load(p + LANES));
@@ -41,7 +41,7 @@ static words pairs_of(const float *p, size_t n)
     return words_from(vec_load(p), vec_load_first(p + LANES, n - LANES));
 }
 
-/* LANES columns of a panel: w has `rows` of them, the others are zeros. */
+/* Packs LANES columns of a panel: `rows` of them from w, the others zeros. */
 static void pack_columns(uint32_t *columns, const float *w, size_t rows, size_t I)
 {
     for (size_t i = 0; i < I; i += WORDS_ELEMENTS) {
@@ -63,8 +63,8 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
     }
 }
 
-/* The PANEL columns of x @ w^T + bias that the panel gives, for `rows` rows; if they are the last
- * of several, the next panel is fetched. */
+/* Computes the panel's PANEL columns of x @ w^T + bias for `rows` rows, and prefetches the next
+ * panel if is_last. */
 INLINE void sum_tile(size_t rows, vec sum[TILE_ROWS][MOST_VECTORS], const element *x,
                      const uint32_t *panel, const float *bias, size_t I, bool is_last)
 {
@@ -78,7 +78,7 @@ INLINE void sum_tile(size_t rows, vec sum[TILE_ROWS][MOST_VECTORS], const elemen
         tile(rows, TILE_VECTORS, sum, x, I, panel, LANES, PANEL, I, 0);
 }
 
-/* `columns` of the PANEL columns of y that the panel gives, for `rows` rows. */
+/* Computes the first `columns` of the panel's PANEL columns of y for `rows` rows. */
 INLINE void linear_tile(size_t rows, element *y, size_t O, size_t columns, const element *x,
                         const uint32_t *panel, const float *bias, size_t I, bool is_last,
                         enum activation activation)

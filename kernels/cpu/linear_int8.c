@@ -1,28 +1,31 @@
-/* linear_int8.c - y = activation(x @ w^T + bias), the products in INT8
+/* linear_int8.c - y = activation(x @ w^T + bias) with products in INT8
  *
  *   x (N, I), y (N, O) BF16   w (O, I) INT8   bias (O), scales, activation FP32
  *   floor: 2 * N * O * I operations, or reading w once (O * I bytes) when N is small
  *
- * Inputs come in groups of 128, whose halves have steps of their own. In a group, an output's
- * weights are a number of scales, and a row of x is a number of steps above its least:
+ * Inputs are split into groups of 128, and groups into halves. Within a group, each output's
+ * weights share a scale, and each row of x has one least value for the group and one step per half
+ * (primes mark the second half):
  *
- *   w = scale * q, q = -127 to 127      x = least + step * u, u = 0 to 255, step of the half
+ *   w = scale * q, q = -127 to 127      x = least + step * u, u = 0 to 255
  *   sum of x * w = scale * (least * sum of q + step * sum of u * q + step' * sum of u' * q')
  *
- * The sums of u * q are exact in 32 bits. The rest is in FP32, group after group in their order, as
- * in Horner's scheme: sums are in units of the group's scales, and are multiplied by these over the
- * next one's when that begins. That is 2 multiply-adds for each 16 dot products, on the same unit:
- * 89% of the roof is what can be had, 84% is what is measured.
+ * The sums of u * q are exact in 32 bits. The rest is FP32, group by group in a fixed order, as in
+ * Horner's scheme: the running sum is in units of the current group's scale, and is multiplied by
+ * the ratio of the old scale to the new one when the next group begins. That takes 2 multiply-adds
+ * for every 16 dot products on the same unit, which limits throughput to 89% of the roof; 84% is
+ * measured.
  *
- * Groups keep an outlier from costing all other numbers their bits: without, 1,000 lines of
- * all-MiniLM-L6-v2 are at worst at a cosine of 0.992 to FP32 (with groups 0.9983, mean 0.9994), and
- * all-mpnet-base-v2 is lost. With steps on both sides of 0 (u = -127 to 127) the worst is 0.9970;
- * with a scale, a least and a step for each 64 inputs, 0.9985 and 3 multiply-adds.
+ * Groups keep an outlier from costing all other inputs their precision. Over 1,000 lines of
+ * all-MiniLM-L6-v2, the worst cosine to FP32 is 0.9983 with groups (mean 0.9994) and 0.992 without,
+ * where all-mpnet-base-v2 becomes unusable. With steps on both sides of 0 (u = -127 to 127) the
+ * worst is 0.9970; with a scale, a least value and a step for each 64 inputs, 0.9985, at 3
+ * multiply-adds.
  *
- * w is packed once, at load: panels of PANEL outputs; in a panel, for each group, the last group's
- * scale over its own, the sum of q, the PANEL words of inputs 0 to 3, those of inputs 4 to 7, ...;
- * then the last group's scales. x is quantized once a call, BLOCK_ROWS rows at a time, which stay
- * in the second cache level while all panels pass by.
+ * w is packed once, at load, into panels of PANEL outputs. For each group, a panel has the ratios
+ * of the previous group's scales to its own, the sums of q, the PANEL words of inputs 0 to 3, those
+ * of inputs 4 to 7, ...; it ends with the last group's scales. x is quantized once per call,
+ * BLOCK_ROWS rows at a time, which stay in L2 while all panels stream past.
  */
 #include "vector_math_bf16.h"
 #include "kernels/cpu/kernels_cpu.h"
@@ -30,7 +33,7 @@
 
 #define GROUP      INT8_GROUP
 #define HALF       INT8_HALF
-#define SUM_ROWS   6 /* of a tile: 12 registers of sums, 12 of dots, 2 of weights, 1 of x */
+#define SUM_ROWS   6 /* rows of a tile: 12 registers of sums, 12 of dots, 2 of weights, 1 of x */
 #define BLOCK_ROWS (16 * SUM_ROWS)
 
 static size_t group_count(size_t I)
@@ -55,9 +58,9 @@ size_t KERNEL(linear_bias_size)(size_t O)
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-/* An output's n <= GROUP weights as bytes, and zeros behind them; *sum is the sum of q. Returns the
- * scale, which is NaN where a weight is not finite, and never so small that what one scale is over
- * another could overflow. */
+/* Quantizes an output's n <= GROUP weights of a group to bytes padded with zeros, and sets *sum to
+ * the sum of q. Returns the scale: NaN if a weight is not finite, else at least INT8_LEAST_SCALE,
+ * so that the ratio of two scales cannot overflow. */
 static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
 {
     vec largest = vec_set(0), finite = vec_set(0), total = vec_set(0);
@@ -81,8 +84,9 @@ static float quantize_weights(int8_t *q, float *sum, const float *w, size_t n)
     return scale + vec_sum(finite);
 }
 
-/* A group of LANES columns of a panel: w has `rows` of them, the others are zeros; scale has the
- * last group's scales, or 0s, and gets this one's. Returns where the next group begins. */
+/* Packs one group of LANES columns of a panel: `rows` of them from w, the others zeros. `scale`
+ * holds the previous group's scales, or zeros, and receives this group's. Returns the beginning of
+ * the next group. */
 static uint32_t *pack_group(uint32_t *group, const float *w, size_t rows, size_t I, size_t n,
                             float scale[LANES])
 {
@@ -122,12 +126,12 @@ void KERNEL(linear_pack)(void *packed, const float *w, size_t O, size_t I)
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-/* Of a group of a row. */
+/* The quantization of one group of a row. */
 struct range {
     float least, step[GROUP / HALF];
 };
 
-/* Rows of x, quantized, group by group. */
+/* Quantized rows of x, stored group by group. */
 struct block {
     struct range *ranges; /* (groups, BLOCK_ROWS) */
     uint8_t *bytes;       /* (groups, BLOCK_ROWS, GROUP) */
@@ -144,19 +148,19 @@ size_t KERNEL(linear_scratch_bytes)(size_t I)
     return group_count(I) * BLOCK_ROWS * (sizeof(struct range) + GROUP);
 }
 
-/* Groups of a row whose extremes are found together: those of four halves. */
+/* Groups of a row whose extremes are reduced together: maxima and minima of four halves. */
 #define GROUPS_AT_ONCE 2
 
-/* WORDS_ELEMENTS of a group's n numbers, from i on, with zeros behind them. n is a constant where
- * it is GROUP. */
+/* Loads WORDS_ELEMENTS of a group's n numbers, from i on, padded with zeros. For full groups n is
+ * the constant GROUP. */
 INLINE words load_group(const element *x, size_t i, size_t n)
 {
     size_t count = n < i ? 0 : n - i < WORDS_ELEMENTS ? n - i : WORDS_ELEMENTS;
     return words_load_elements(x + i, count);
 }
 
-/* count <= GROUPS_AT_ONCE groups of a row, of n numbers each. *finite stays 0 where all numbers are
- * finite. */
+/* Quantizes count <= GROUPS_AT_ONCE groups of a row, of n numbers each. *finite stays 0 if all
+ * numbers are finite, and becomes NaN otherwise. */
 INLINE void quantize_groups(uint8_t *bytes, struct range *ranges, const element *x, size_t count,
                             size_t n, vec *finite)
 {
@@ -196,7 +200,7 @@ INLINE void quantize_groups(uint8_t *bytes, struct range *ranges, const element 
     }
 }
 
-/* A step is NaN in each row where a number is not finite. */
+/* Quantizes `rows` rows of x. If a number of a row is not finite, its first step becomes NaN. */
 static void quantize_rows(const struct block *block, const element *x, size_t rows, size_t I)
 {
     size_t full = I / GROUP, rest = I % GROUP;
@@ -218,8 +222,8 @@ static void quantize_rows(const struct block *block, const element *x, size_t ro
 
 /* ---- the product --------------------------------------------------------------------------- */
 
-/* sum (rows, PANEL) += the part of a half of a group, whose inputs are `quads` words of the panel;
- * returns where these end. */
+/* Adds the products of one half of a group, `quads` words of the panel, to sum (rows, PANEL).
+ * Returns the end of these words. */
 INLINE const uint32_t *half_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
                                  const uint8_t *bytes, const struct range *ranges, size_t half,
                                  const uint32_t *panel, size_t quads)
@@ -245,8 +249,8 @@ INLINE const uint32_t *half_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
     return panel;
 }
 
-/* sum (rows, PANEL), in units of the last group's scales: now in those of this one, with its part.
- * Returns where the next group of the panel begins. */
+/* Converts sum (rows, PANEL) from units of the previous group's scales to this group's, and adds
+ * this group's part. Returns the beginning of the panel's next group. */
 INLINE const uint32_t *group_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
                                   const uint8_t *bytes, const struct range *ranges,
                                   const uint32_t *panel, size_t n)
@@ -265,8 +269,8 @@ INLINE const uint32_t *group_tile(size_t rows, vec sum[SUM_ROWS][TILE_VECTORS],
     return half_tile(rows, sum, bytes, ranges, 1, panel, (n - HALF + 3) / 4);
 }
 
-/* out (rows, PANEL) = the columns of x @ w^T + bias that the panel gives, for rows [first, first +
- * rows) of the block. */
+/* out (rows, PANEL) = the panel's columns of x @ w^T + bias, for rows [first, first + rows) of the
+ * block. */
 INLINE void sum_tile(size_t rows, float *out, const struct block *block, size_t first,
                      const uint32_t *panel, const float *bias, size_t I)
 {
@@ -289,7 +293,7 @@ INLINE void sum_tile(size_t rows, float *out, const struct block *block, size_t 
     }
 }
 
-/* `columns` of PANEL columns, of `rows` rows, as elements. */
+/* Stores the first `columns` of PANEL columns of `rows` rows as elements, after the activation. */
 static void store_tile(element *y, const float *sum, size_t rows, size_t O, size_t columns,
                        enum activation activation)
 {
@@ -300,9 +304,9 @@ static void store_tile(element *y, const float *sum, size_t rows, size_t O, size
     }
 }
 
-/* Where y goes: elements, activated, or logits, which are floats. */
+/* The destination of y: elements, activated, or logits, which are floats. */
 struct output {
-    element *elements; /* or NULL */
+    element *elements; /* NULL: floats */
     float *floats;
     enum activation activation;
 };

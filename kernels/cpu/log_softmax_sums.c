@@ -1,15 +1,14 @@
-/* log_softmax_sums.c - largest of x, and log(sum of e^(x - largest))
+/* log_softmax_sums.c - the largest of x, and log(sum of e^(x - largest))
  *
  *   x (V)   FP32
- *   floor: one exponential a number; x is read twice, from the second cache level (50,264 floats
- *          are 196 KiB)
+ *   floor: V exponentials; x is read twice, from L2 (50,264 floats are 196 KiB)
  */
 #include "vector_math.h"
 #include "kernels/cpu/kernels_cpu.h"
 
-#define SUMS 4 /* vectors at a time: an exponential waits for itself */
+#define SUMS 4 /* vectors at a time, to hide the latency of the exponential */
 
-/* NaN may be passed over: the sum has it. */
+/* Returns the largest of x. May ignore NaN, which the sum then shows. */
 static float largest_of(const float *x, size_t V)
 {
     vec most[SUMS];

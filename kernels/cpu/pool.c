@@ -1,11 +1,12 @@
-/* pool.c - one row from the hidden states of a sequence
+/* pool.c - pools the hidden states of a sequence into one row
  *
  *   x (T, C) elements   y (C) FP32
- *   floor: T * C elements, from cache
+ *   floor: reading T * C elements, from cache
  */
 #include "kernels/cpu/kernels_cpu.h"
 
-/* y = scale * sum of weight(t) * x[t], with t + 1 for a weight, or 1. */
+/* y = scale * sum over t >= first of weight(t) * x[t], with weight(t) = t + 1 if `weighted`, else
+ * 1. */
 static void sum(float *y, const element *x, size_t first, size_t T, size_t C, bool weighted,
                 float scale)
 {
@@ -37,7 +38,7 @@ static void largest(float *y, const element *x, size_t first, size_t T, size_t C
     for (size_t t = first; t < T; t++) {
         for (size_t i = 0; i < C; i++) {
             float value = element_value(x[t * C + i]);
-            /* NaN on either side wins: it must be seen, not dropped. */
+            /* NaN on either side wins, so that it reaches the result. */
             y[i] = value <= y[i] || isnan(y[i]) ? y[i] : value;
         }
     }

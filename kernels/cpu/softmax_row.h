@@ -1,11 +1,12 @@
-/* softmax_row.h - the exponentials of a row of attention's scores */
+/* softmax_row.h - the exponentials of a row of attention scores */
 #ifndef KERNELS_CPU_SOFTMAX_ROW_H
 #define KERNELS_CPU_SOFTMAX_ROW_H
 
 #include "vector_math.h"
 
-/* row[0..columns): products q k into e^(x - largest x), x = product * scale + relative, and 0 past
- * T; returns their sum. relative is that of key 0, or NULL. columns is T in whole vectors. */
+/* Replaces the products q k in row[0..T) by e^(x - max x), with x = product * scale + relative, and
+ * sets row[T..columns) to 0. Returns the sum. relative points at the bias of key 0; NULL: none.
+ * columns is T rounded up to whole vectors or more. */
 static inline float exponentials(float *row, const float *relative, size_t T, size_t columns,
                                  float scale)
 {

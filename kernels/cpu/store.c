@@ -1,4 +1,4 @@
-/* store.c - elements from as many floats: the rows of a table */
+/* store.c - converts floats to elements, for embedding tables */
 #include "kernels/cpu/kernels_cpu.h"
 
 void KERNEL(store)(void *elements, const float *x, size_t count)

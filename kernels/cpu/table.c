@@ -1,4 +1,4 @@
-/* table.c - the table of one instruction set's kernels */
+/* table.c - collects one instruction set's kernels in a table */
 #include "kernels/cpu/kernels_cpu.h"
 
 #define TEXT_NOW(x) #x

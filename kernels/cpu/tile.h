@@ -2,23 +2,23 @@
  *
  *   c (rows, columns) = a (rows, K) @ b (K, columns) + bias (columns)
  *
- * with columns = vectors * LANES and the whole of c in registers. For one k: `vectors` loads of b,
- * and for each row one broadcast of a and `vectors` multiply-adds. Each element of c is the bias
- * plus its products in the order of k, whatever the number of rows: this is what makes a row's
- * bits independent of the rows beside it.
+ * with columns = vectors * LANES and all of c in registers. Each k takes `vectors` loads of b and,
+ * per row, one broadcast of a and `vectors` multiply-adds. Each element of c is the bias plus its
+ * products in the order of k, whatever the number of rows: this makes a row's bits independent of
+ * the rows beside it.
  *
- * floor: 2 * rows * columns * K FLOP. With 8 x 32 and AVX-512: 16 multiply-adds for 2 loads and 8
- * broadcasts, so that the multiply-add units are what limits.
+ * floor: 2 * rows * columns * K FLOP. A tile of 8 x 32 with AVX-512 does 16 multiply-adds for 2
+ * loads and 8 broadcasts, so it is bound by the multiply-add units.
  */
 #ifndef KERNELS_CPU_TILE_H
 #define KERNELS_CPU_TILE_H
 
 #include "vector.h"
 
-/* Row r of a stands at a + r * a_stride, row k of b at b + k * b_stride, row r of c at
- * c + r * c_stride. bias may be NULL. What lies `ahead` floats behind b is asked for meanwhile; 0:
- * nothing. rows and vectors are constants at every call, so that the loops unroll and `sum` becomes
- * registers. */
+/* Row r of a is at a + r * a_stride, row k of b at b + k * b_stride, row r of c at
+ * c + r * c_stride. bias may be NULL. Prefetches the memory `ahead` floats after each load of b,
+ * unless ahead is 0. rows and vectors are constants at every call, so that the loops unroll and
+ * `sum` stays in registers. */
 INLINE void tile_of(size_t rows, size_t vectors, float *c, size_t c_stride, const float *a,
                     size_t a_stride, const float *b, size_t b_stride, const float *bias, size_t K,
                     size_t ahead)
@@ -45,7 +45,7 @@ INLINE void tile_of(size_t rows, size_t vectors, float *c, size_t c_stride, cons
     }
 }
 
-/* A full tile's width (PANEL columns) and 1 to TILE_ROWS rows. */
+/* A tile of PANEL columns, the full width, and 1 to TILE_ROWS rows. */
 INLINE void tile(size_t rows, float *c, size_t c_stride, const float *a, size_t a_stride,
                  const float *b, size_t b_stride, const float *bias, size_t K)
 {

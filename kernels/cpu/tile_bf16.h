@@ -2,14 +2,14 @@
  *
  *   sum (rows, columns) += a (rows, K) @ b (K, columns)   a, b BF16, sum FP32
  *
- * with columns = vectors * LANES and the whole of sum in registers. b is stored in pairs: word
- * [k / 2, c] holds b[k, c] and b[k + 1, c]; behind an odd K stands a zero. For one pair of k:
- * `vectors` loads of b, and for each row one broadcast of a's pair and `vectors` dot products. Each
- * element of sum takes its pairs in the order of k, whatever the number of rows and vectors: this
- * is what makes a row's bits independent of the rows beside it.
+ * with columns = vectors * LANES and all of sum in registers. b is stored in pairs: for even k,
+ * word [k / 2, c] holds b[k, c] and b[k + 1, c]; an odd K is padded with zeros. Each pair of k
+ * takes `vectors` loads of b and, per row, one broadcast of a's pair and `vectors` dot products.
+ * Each element of sum adds its pairs in the order of k, whatever the number of rows and vectors:
+ * this makes a row's bits independent of the rows beside it.
  *
- * floor: 2 * rows * columns * K FLOP. With 8 x 32: 16 dot products for 2 loads and 8 broadcasts,
- * so that the dot product unit (one a cycle on Zen 4, done after 6) is what limits.
+ * floor: 2 * rows * columns * K FLOP. A tile of 8 x 32 does 16 dot products for 2 loads and 8
+ * broadcasts, so it is bound by the dot product unit (Zen 4: one per cycle, latency 6).
  */
 #ifndef KERNELS_CPU_TILE_BF16_H
 #define KERNELS_CPU_TILE_BF16_H
@@ -17,12 +17,12 @@
 #include "tile_rows.h"
 #include "vector.h"
 
-/* With 8 rows, 24 registers of sums, 3 of b and one of a's pair. */
+/* With 8 rows: 24 registers of sums, 3 of b and one of a's pair, out of 32. */
 #define MOST_VECTORS 3
 
-/* Row r of a stands at a + r * a_stride; words j * LANES to (j + 1) * LANES of row k / 2 of b at
- * b + j * vector_stride + k / 2 * pair_stride. What lies `ahead` words behind b is asked for
- * meanwhile; 0: nothing. rows and vectors are constants at every call. */
+/* Row r of a is at a + r * a_stride; vector j of row k / 2 of b, words j * LANES to (j + 1) * LANES
+ * - 1, is at b + j * vector_stride + k / 2 * pair_stride. Prefetches the memory `ahead` words after
+ * each load of b, unless ahead is 0. rows and vectors are constants at every call. */
 INLINE void tile(size_t rows, size_t vectors, vec sum[TILE_ROWS][MOST_VECTORS], const element *a,
                  size_t a_stride, const uint32_t *b, size_t vector_stride, size_t pair_stride,
                  size_t K, size_t ahead)

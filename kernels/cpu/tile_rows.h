@@ -1,9 +1,9 @@
-/* tile_rows.h - a tile of any number of rows, each number with code of its own */
+/* tile_rows.h - dispatches a run-time number of rows to code compiled for that number */
 #ifndef KERNELS_CPU_TILE_ROWS_H
 #define KERNELS_CPU_TILE_ROWS_H
 
-/* `call` with ROWS, a constant, instead of rows, which is 1 to 8, the most that a tile has anywhere;
- * or 1 to 6. */
+/* Run `call` with the constant ROWS equal to `rows`, which is 1 to 8 (no tile has more), or 1 to
+ * 6. */
 #define WITH_ROWS(rows, call)                                                                    \
     do {                                                                                         \
         switch (rows) {                                                                          \

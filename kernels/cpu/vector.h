@@ -1,8 +1,9 @@
-/* vector.h - the few words of SIMD that the CPU kernels are written in
+/* vector.h - the SIMD vocabulary of the CPU kernels
  *
- * The only file with intrinsics, beside vector_bf16.h. `vec` holds LANES floats; an `element` is
- * what activations are stored as. ISA is the instruction set this copy of the kernels is compiled
- * for, and KERNEL(name) the name of its functions: linear_avx512, ...
+ * The only file with intrinsics, besides vector_bf16.h and vector_int8.h. A `vec` holds LANES
+ * floats; an `element` is the storage type of activations. ISA is the instruction set that this
+ * copy of the kernels is compiled for, and KERNEL(name) appends it to a function's name:
+ * linear_avx512, ...
  */
 #ifndef KERNELS_CPU_VECTOR_H
 #define KERNELS_CPU_VECTOR_H
@@ -19,7 +20,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Before a loop whose count is a constant at most 16: an array indexed by it then is registers. */
+/* Before a loop with a constant count of at most 16: keeps arrays that it indexes in registers. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -27,18 +28,18 @@
 #endif
 
 #if defined(ISA_avx512_vnni)
-#define ISA_avx512_bf16 /* has all that AVX-512 BF16 has */
+#define ISA_avx512_bf16 /* includes AVX-512 BF16 */
 #endif
 #if defined(ISA_avx512_bf16)
-#define ISA_avx512 /* has all that AVX-512 has */
+#define ISA_avx512 /* includes AVX-512 */
 #endif
 
-/* A tile of the result that stays in registers: TILE_ROWS x (TILE_VECTORS * LANES) floats. It
- * needs TILE_ROWS * TILE_VECTORS accumulators, TILE_VECTORS registers of weights and one of x. */
+/* The tile of the result that stays in registers: TILE_ROWS x (TILE_VECTORS * LANES) floats. It
+ * takes TILE_ROWS * TILE_VECTORS accumulators, TILE_VECTORS registers of weights and one of x. */
 #if defined(ISA_avx512)
 #define LANES     16
-/* 16 accumulators. 12 rows are no faster, and where rows of x are a multiple of 4096 bytes long,
- * they share the 8 lines of one set of the first cache level: with 1024 inputs, 8% slower. */
+/* 16 accumulators. 12 rows are no faster, and 8% slower with 1024 inputs: rows of x whose length is
+ * a multiple of 4096 bytes share the 8 ways of one L1 cache set. */
 #define TILE_ROWS 8
 #elif defined(ISA_avx2)
 #define LANES     8
@@ -55,15 +56,15 @@ INLINE size_t round_up(size_t n, size_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
-/* Asks for the line at p, which may lie outside of any array, in the second cache level. A
- * function that does nothing else must be INLINE: gcc takes calls of it for useless. */
+/* Prefetches the cache line at p, which may lie outside of any array, into L2. A function that does
+ * nothing else must be INLINE, or gcc removes the calls to it as having no effect. */
 INLINE void prefetch(const void *p)
 {
     __builtin_prefetch(p, 0, 2);
 }
 
-/* Rows of the next tile, `most` at most, when `left` rows are to be done: the tiles are as equal as
- * can be, because a tile of one row waits for its multiply-adds (9 rows: 5 + 4, not 8 + 1). */
+/* Returns the rows of the next tile, at most `most`, when `left` rows remain. Tiles are as equal as
+ * possible, since a tile of one row is bound by multiply-add latency (9 rows: 5 + 4, not 8 + 1). */
 INLINE size_t equal_rows(size_t left, size_t most)
 {
     size_t tiles = (left + most - 1) / most;
@@ -74,9 +75,9 @@ INLINE size_t tile_rows(size_t left)
     return equal_rows(left, TILE_ROWS);
 }
 
-/* Whether a tile is the last of several with the same weights, and full: then it takes as long as
- * the next weights, of as many bytes, take from memory. With 1024 inputs and 16 rows, weights that
- * are in no cache pass by at 13.9 instead of 12.2 GB/s if they are asked for there. */
+/* Returns whether a tile is full and the last of several with the same panel of weights. Such a
+ * tile prefetches the next panel, which takes as long to load from memory as the tile to compute.
+ * With 1024 inputs and 16 rows, uncached weights are then read at 13.9 instead of 12.2 GB/s. */
 INLINE bool is_last_of_several(size_t n, size_t rows, size_t N)
 {
     return rows == TILE_ROWS && n > 0 && n + rows == N;
@@ -96,16 +97,16 @@ INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
 INLINE vec vec_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 INLINE vec vec_div(vec a, vec b) { return _mm512_div_ps(a, b); }
 INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); } /* a * b + c */
-INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); } /* b where either is NaN */
+INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); } /* b if either is NaN */
 INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
 INLINE vec vec_abs(vec a) { return _mm512_abs_ps(a); }
 INLINE vec vec_round(vec a) { return _mm512_roundscale_ps(a, 8); }
-/* a * 2^n for whole n; 0 where that is too small */
+/* a * 2^n for integral n; underflows to 0 */
 INLINE vec vec_scale(vec a, vec n) { return _mm512_scalef_ps(a, n); }
 INLINE float vec_sum(vec a) { return _mm512_reduce_add_ps(a); }
 INLINE float vec_largest(vec a) { return _mm512_reduce_max_ps(a); }
 INLINE bool vec_any_greater(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
-/* Lane i: the sum of a[i]. What is in a becomes anything. */
+/* Returns the sum of a[i] in lane i. Clobbers a. */
 INLINE vec vec_sums(vec a[LANES])
 {
     UNROLL for (int i = 0; i < 8; i++)
@@ -116,7 +117,7 @@ INLINE vec vec_sums(vec a[LANES])
         a[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(p, q)),
                              _mm512_castpd_ps(_mm512_unpackhi_pd(p, q)));
     }
-    /* a[i], quarter n: what quarters n of four are, each one lane. */
+    /* In a[i], quarter n holds the sums of quarter n of four inputs, one per lane. */
     UNROLL for (int n = 2; n > 0; n--) {
         UNROLL for (int i = 0; i < n; i++)
             a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x88),
@@ -124,9 +125,9 @@ INLINE vec vec_sums(vec a[LANES])
     }
     return a[0];
 }
-/* The first n < LANES lanes of a; the others are 0. */
+/* Returns the first n < LANES lanes of a, the others 0. */
 INLINE vec vec_first(vec a, size_t n) { return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), a); }
-/* The first n < LANES floats; the other lanes are 0 and are not touched in memory. */
+/* Load and store the first n < LANES floats. Other lanes load as 0 and access no memory. */
 INLINE vec vec_load_first(const float *p, size_t n)
 {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
@@ -155,7 +156,7 @@ INLINE vec vec_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 INLINE vec vec_round(vec a) { return _mm256_round_ps(a, 8); }
 INLINE vec vec_scale(vec a, vec n)
 {
-    /* 2^n by its exponent bits, in two halves so that 2^-149 is reached. */
+    /* Builds 2^n from exponent bits, in two factors so that it reaches down to 2^-149. */
     __m256i whole = _mm256_cvtps_epi32(_mm256_max_ps(n, _mm256_set1_ps(-252)));
     __m256i half = _mm256_srai_epi32(whole, 1);
     __m256i rest = _mm256_sub_epi32(whole, half), bias = _mm256_set1_epi32(127);
@@ -209,7 +210,7 @@ INLINE void vec_store_first(float *p, vec a, size_t n)
     _mm256_maskstore_ps(p, first_lanes(n), a);
 }
 
-#else /* scalar: the compiler's generic vectors, whatever the machine has for them */
+#else /* scalar: the compiler's generic vectors, mapped to whatever the machine has */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t vec_bits __attribute__((vector_size(4 * LANES)));
@@ -236,7 +237,7 @@ INLINE vec vec_min(vec a, vec b) { return vec_choose(a < b, a, b); }
 INLINE vec vec_abs(vec a) { return (vec)((vec_bits)a & 0x7FFFFFFF); }
 INLINE vec vec_round(vec a)
 {
-    const vec magic = vec_set(12582912.0f); /* 1.5 * 2^23: no fraction is left beside it */
+    const vec magic = vec_set(12582912.0f); /* 1.5 * 2^23: adding it rounds off the fraction */
     return (a + magic) - magic;
 }
 INLINE vec vec_scale(vec a, vec n)
@@ -286,7 +287,7 @@ typedef float element;
 INLINE float element_value(element x) { return x; }
 INLINE vec load_elements(const element *p) { return vec_load(p); }
 INLINE void store_elements(element *p, vec a) { vec_store(p, a); }
-/* The first n < LANES of them, as vec_load_first and vec_store_first. */
+/* The first n < LANES elements, as vec_load_first and vec_store_first. */
 INLINE vec load_first_elements(const element *p, size_t n) { return vec_load_first(p, n); }
 INLINE void store_first_elements(element *p, vec a, size_t n) { vec_store_first(p, a, n); }
 #endif

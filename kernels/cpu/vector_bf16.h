@@ -1,8 +1,8 @@
-/* vector_bf16.h - what vector.h lacks for elements in BF16: AVX-512 BF16
+/* vector_bf16.h - extends vector.h to elements in BF16: AVX-512 BF16
  *
- * BF16 is the upper half of an FP32. The one multiply-add there is takes pairs: for each lane,
- * sum + a0 * b0 + a1 * b1, in FP32. `words` holds LANES such pairs, 32 bits each. Numbers below
- * 2^-126 count as zero.
+ * BF16 is the upper half of an FP32. The only multiply-add instruction takes pairs: each lane
+ * computes sum + a0 * b0 + a1 * b1 in FP32. `words` holds LANES such pairs of 32 bits. Numbers
+ * below 2^-126 in magnitude are treated as zero.
  */
 #ifndef KERNELS_CPU_VECTOR_BF16_H
 #define KERNELS_CPU_VECTOR_BF16_H
@@ -46,24 +46,24 @@ INLINE void store_first_elements(element *p, vec a, size_t n)
     _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh(a));
 }
 
-/* The first n <= LANES lanes of a; the others are `other`. */
+/* Returns the first n <= LANES lanes of a, the others set to `other`. */
 INLINE vec vec_first_or(vec a, size_t n, float other)
 {
     return _mm512_mask_mov_ps(vec_set(other), (__mmask16)((1u << n) - 1), a);
 }
 
-/* 1.5 * 2^23: a number below 2^22 that is added to it is rounded to the nearest whole number, ties
- * to even, which then lies in the lowest bits. */
+/* 1.5 * 2^23: adding a number below 2^22 rounds it to the nearest integer, ties to even, and leaves
+ * that in the lowest bits of the sum. */
 #define TO_NEAREST 12582912.0f
 INLINE __m512i vec_nearest(vec a) { return (__m512i)vec_add(a, vec_set(TO_NEAREST)); }
-/* table (2 * LANES) at the lowest five bits of each lane. */
+/* Looks up table (2 * LANES) by the lowest five bits of each lane. */
 INLINE vec vec_of_table(const float *table, __m512i at)
 {
     return _mm512_permutex2var_ps(vec_load(table), at, vec_load(table + LANES));
 }
 
-/* Lane i < 8: what `op` makes of all lanes of a[i], in 23 instructions instead of 64. What is in a
- * becomes anything. */
+/* Defines a function that reduces all lanes of a[i] with `op` into lane i < 8, in 23 instructions
+ * instead of 64. It clobbers a. */
 #define EIGHT_ROWS(name, op)                                                                     \
     INLINE vec name(vec a[8])                                                                    \
     {                                                                                            \
@@ -81,10 +81,10 @@ INLINE vec vec_of_table(const float *table, __m512i at)
     }
 EIGHT_ROWS(vec_sums_of_eight, _mm512_add_ps)
 EIGHT_ROWS(vec_largest_of_eight, _mm512_max_ps)
-/* Lane i in every lane. */
+/* Broadcasts lane i to every lane. */
 INLINE vec vec_lane(vec a, int i) { return _mm512_permutexvar_ps(_mm512_set1_epi32(i), a); }
 
-/* count <= 2 * LANES floats: those of low, then those of high. */
+/* Stores the first `count` <= 2 * LANES floats of low followed by high. */
 INLINE void store_both(float *p, vec low, vec high, size_t count)
 {
     size_t more = count > LANES ? count - LANES : 0;
@@ -95,7 +95,7 @@ INLINE void store_both(float *p, vec low, vec high, size_t count)
 /* ---- pairs --------------------------------------------------------------------------------- */
 
 #define WORD_ELEMENTS 2
-#define WORDS_ELEMENTS (WORD_ELEMENTS * LANES) /* in a `words` */
+#define WORDS_ELEMENTS (WORD_ELEMENTS * LANES) /* elements of a `words` */
 
 INLINE vec vec_dot(vec sum, words a, words b)
 {
@@ -104,7 +104,7 @@ INLINE vec vec_dot(vec sum, words a, words b)
 INLINE words words_zero(void) { return _mm512_setzero_si512(); }
 INLINE words words_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
 INLINE void words_store(uint32_t *p, words a) { _mm512_storeu_si512(p, a); }
-/* The pair at p in every lane; p[0] and 0 in every lane. */
+/* Broadcast to every lane: the pair at p, or (words_single) p[0] paired with 0. */
 INLINE words words_pair(const element *p)
 {
     int32_t pair;
@@ -112,7 +112,7 @@ INLINE words words_pair(const element *p)
     return _mm512_set1_epi32(pair);
 }
 INLINE words words_single(const element *p) { return _mm512_set1_epi32(*p); }
-/* n <= 32 elements one after another; the others are 0 and are not touched in memory. */
+/* Load and store n <= 32 consecutive elements. Others load as 0 and access no memory. */
 INLINE __mmask32 first_elements(size_t n) { return (__mmask32)((1ull << n) - 1); }
 INLINE words words_load_elements(const element *p, size_t n)
 {
@@ -122,9 +122,9 @@ INLINE void words_store_elements(element *p, words a, size_t n)
 {
     _mm512_mask_storeu_epi16(p, first_elements(n), a);
 }
-/* The elements of low, then those of high, rounded. */
+/* Rounds the floats of low, then those of high, to elements. */
 INLINE words words_from(vec low, vec high) { return (words)_mm512_cvtne2ps_pbh(high, low); }
-/* Pairs (a[i], b[i]) of elements i = 0 to 15, and 16 to 31. */
+/* Interleave into pairs (a[i], b[i]): elements i = 0 to 15, and 16 to 31. */
 INLINE words words_pairs_low(words a, words b)
 {
     const words order = _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A,
@@ -141,7 +141,7 @@ INLINE words words_pairs_high(words a, words b)
 }
 /* clang-format on */
 
-/* Word j of rows[i] and word i of rows[j] change places. */
+/* Transposes a 16 x 16 matrix of words: swaps word j of rows[i] and word i of rows[j]. */
 INLINE void words_transpose(words rows[16])
 {
     words t[16], u[16];
@@ -155,7 +155,7 @@ INLINE void words_transpose(words rows[16])
         u[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
         u[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
     }
-    /* u[4 g + c], quarter q: word 4 q + c of rows 4 g to 4 g + 3. */
+    /* Quarter q of u[4 g + c] holds word 4 q + c of rows 4 g to 4 g + 3. */
     UNROLL for (int c = 0; c < 4; c++) {
         words a = _mm512_shuffle_i32x4(u[c], u[4 + c], 0x88);
         words b = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0x88);

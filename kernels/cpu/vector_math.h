@@ -4,9 +4,9 @@
 
 #include "vector.h"
 
-/* e^x for x <= 0; relative error below 2e-7, and 0 below -104; NaN stays NaN.
- * x = n ln2 + r with |r| <= ln2 / 2; e^r by its Taylor series up to r^7 / 5040. ln2 is split in
- * two (Cody and Waite), so that n times its first part is exact. */
+/* e^x for x <= 0, with a relative error below 2e-7; 0 below -104; NaN stays NaN.
+ * x = n ln2 + r with |r| <= ln2 / 2, and e^r by its Taylor series up to r^7 / 5040. ln2 is split
+ * in two (Cody and Waite), so that n times the first part is exact. */
 INLINE vec vec_exp(vec x)
 {
     x = vec_max(vec_set(-105.0f), x); /* -infinity would give infinity - infinity below */
@@ -24,8 +24,8 @@ INLINE vec vec_exp(vec x)
     return vec_scale(p, n);
 }
 
-/* erf(x), absolute error below 5e-7: x P(x^2) / Q(x^2), fitted for the least maximum error on
- * [0, 4] (2.1e-8 in exact arithmetic); beyond 4, 1 - erf(x) is below 1.6e-8. */
+/* erf(x), with an absolute error below 5e-7: x P(x^2) / Q(x^2), a minimax fit on [0, 4] (2.1e-8 in
+ * exact arithmetic). Beyond 4, 1 - erf(x) is below 1.6e-8. */
 INLINE vec vec_erf(vec x)
 {
     x = vec_max(vec_set(-4.0f), vec_min(vec_set(4.0f), x));

@@ -1,15 +1,15 @@
 /* vector_math_bf16.h - 2^x and GELU for results that are rounded to BF16
  *
- * Rounding to BF16 is off by up to 2^-9 = 2e-3 of the result. What is computed here is closer than
- * that, in less than half the instructions of vector_math.h.
+ * Rounding to BF16 has a relative error of up to 2^-9 = 2e-3. The functions here are more accurate
+ * than that, and take less than half the instructions of vector_math.h.
  */
 #ifndef KERNELS_CPU_VECTOR_MATH_BF16_H
 #define KERNELS_CPU_VECTOR_MATH_BF16_H
 
 #include "vector.h"
 
-/* 2^x, relative error below 8e-5; 0 where that is too small, NaN stays NaN. x = n + f with
- * |f| <= 1/2, and 2^f fitted for the least maximum relative error. */
+/* 2^x, with a relative error below 8e-5; underflows to 0; NaN stays NaN. x = n + f with
+ * |f| <= 1/2, and 2^f is a minimax fit of the relative error. */
 INLINE vec vec_exp2(vec x)
 {
     vec n = vec_round(x), f = vec_sub(x, n);
@@ -20,11 +20,11 @@ INLINE vec vec_exp2(vec x)
     return vec_scale(p, n);
 }
 
-/* x Phi(x) = max(x, 0) - W(|x|), where W(u) = u (1 - Phi(u)) is a parabola on each of 32 pieces,
- * whose middles are 0, 1 / 5.75, 2 / 5.75, ...: each fitted for the least maximum error beside the
- * smaller of x Phi(x) for x = u and x = -u. That is off by 2e-4 of a result above 0.01, by 2e-3 of
- * one above 1e-5, and by 6e-7 below; from 5.3 on, W is 0. NaN stays NaN. The parabolas lie in six
- * registers. With a polynomial in an exponent instead, GELU took a third longer. */
+/* x Phi(x) = max(x, 0) - W(|x|), where W(u) = u (1 - Phi(u)) is approximated by a parabola on each
+ * of 32 pieces centred at 0, 1 / 5.75, 2 / 5.75, ...: each a minimax fit of the error relative to
+ * the smaller of |x Phi(x)| for x = u and x = -u. The error is 2e-4 of results above 0.01, 2e-3 of
+ * results above 1e-5, and 6e-7 absolute below; from 5.3 on, W is 0. NaN stays NaN. The parabolas
+ * fit in six registers. With a polynomial in an exponent instead, GELU took a third longer. */
 INLINE vec vec_gelu(vec x)
 {
     static const float parabolas[3][2 * LANES] = {

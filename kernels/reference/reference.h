@@ -1,5 +1,5 @@
-/* reference.h - the naive functions that table.c puts into cpu_kernels_reference; kernels.h says
- * what they do. Elements are FP32. Written to be checked by eye; sums in double. */
+/* reference.h - the naive functions in cpu_kernels_reference, documented in kernels.h. Elements are
+ * FP32, sums double. Written to be verified by reading. */
 #ifndef KERNELS_REFERENCE_H
 #define KERNELS_REFERENCE_H
 
@@ -41,7 +41,7 @@ void reference_dense(float *y, const float *x, const float *w, const float *bias
                      size_t O, size_t I, size_t first, size_t last, enum activation activation);
 void reference_l2_normalize(float *y, const float *x, size_t C);
 
-/* x (N, I) and w (O, I) become what a linear layer in INT8 multiplies. */
+/* Rounds x (N, I) and w (O, I), in place, to the values that an INT8 linear layer multiplies. */
 void reference_round_int8(float *x, size_t N, float *w, size_t O, size_t I);
 
 #endif

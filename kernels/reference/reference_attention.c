@@ -1,5 +1,7 @@
-/* reference_attention.c - context[t] = sum over s of softmax_s(q[t] . k[s] * scale + relative[s - t])
- * * v[s] */
+/* reference_attention.c - one head of one sequence:
+ *
+ *   context[t] = sum over s of softmax_s(q[t] . k[s] * scale + relative[s - t]) * v[s]
+ */
 #include "kernels/reference/reference.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* reference_decode.c - what a decoder has of its own: attention to a cache, and the choice of
- * tokens */
+/* reference_decode.c - the operations that only a decoder has: attention to a cache, log-softmax
+ * sums and the selection of tokens */
 #include "kernels/reference/reference.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ size_t reference_decode_attention_scratch_bytes(size_t Q, size_t T, size_t HS)
     return T * sizeof(double);
 }
 
-/* Where key or value t begins. */
+/* Returns the index at which key or value t begins. */
 static size_t place(const int32_t *rows, size_t row_tokens, size_t t, size_t stride)
 {
     return ((rows != NULL ? (size_t)rows[t] * row_tokens : 0) + t) * stride;
@@ -53,7 +53,7 @@ void reference_log_softmax_sums(float *largest, float *log_sum, const float *x, 
     *log_sum = (float)log(sum);
 }
 
-/* Place n is that of the best number that is not in a place before. */
+/* Place n gets the largest value that is not in an earlier place. */
 void reference_largest(float *values, int32_t *indices, size_t count, const float *x, size_t V)
 {
     for (size_t n = 0; n < count; n++) {

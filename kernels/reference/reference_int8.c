@@ -1,8 +1,8 @@
-/* reference_int8.c - numbers rounded to the 8 bits that products in INT8 take
+/* reference_int8.c - rounds inputs and weights to the 8 bits of an INT8 linear layer
  *
- * In each group of a row, weights to scale * (-127 to 127), inputs to least + step * (0 to 255),
- * with a step for each half of the group. Where a half or a group is not full, zeros count as its
- * inputs.
+ * In each group of a row, weights become scale * q with q = -127 to 127, and inputs become least +
+ * step * u with u = 0 to 255; each half of the group has its own step. Halves and groups that are
+ * not full count as padded with zero inputs.
  */
 #include "kernels/reference/reference.h"
 

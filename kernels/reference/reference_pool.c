@@ -1,5 +1,5 @@
-/* reference_pool.c - one row from the T rows of a sequence, a layer of such rows, and L2
- * normalisation */
+/* reference_pool.c - pools the rows of a sequence, and applies dense layers and L2 normalisation to
+ * pooled rows */
 #include "kernels/reference/reference.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* reference_table.c - the naive kernels as a table, for the tests */
+/* reference_table.c - the table of naive kernels, for the tests */
 #include "kernels/reference/reference.h"
 
 const struct cpu_kernels cpu_kernels_reference = {
