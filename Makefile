@@ -251,7 +251,7 @@ $(BUILD)/cuda/%.o: %.cu
 
 $(BUILD)/libembed-cuda.so: $(CUDA_OBJECTS) lib/cuda/libembed-cuda.map
 	@echo "  ld  $@"
-	$(Q)$(CXX) -shared -Wl,--version-script=lib/cuda/libembed-cuda.map \
+	$(Q)$(CXX) $(CFLAGS) $(LDFLAGS) -shared -Wl,--version-script=lib/cuda/libembed-cuda.map \
 	    -Wl,-z,relro,-z,now,--no-undefined -o $@ $(filter %.o,$^) $(CUDA_LIBS)
 
 spills: $(BUILD)/libembed-cuda.so
