@@ -1,4 +1,4 @@
-/* test_abi.c - what libembed.so shows, and what it uses of the C library, read by nm */
+/* test_abi.c - the symbols that libembed.so exports, and those it uses of the C library, by nm */
 #include "embed.h"
 
 #include <setjmp.h>
@@ -18,7 +18,7 @@
 
 typedef struct symbol {
     char name[128];
-    char version[32]; /* "EMBED_0", "GLIBC_2.2.5"; "" where there is none */
+    char version[32]; /* "EMBED_0", "GLIBC_2.2.5"; "": none */
     bool defined;
 } symbol;
 
@@ -33,7 +33,7 @@ static bool has_symbol(const char *name, bool defined)
     return false;
 }
 
-/* "0000000000001234 T name@@EMBED_0", "                 U name@GLIBC_2.2.5" */
+/* Lines are like "0000000000001234 T name@@EMBED_0" and " U name@GLIBC_2.2.5". */
 static int read_symbols(void **state)
 {
     (void)state;
@@ -65,7 +65,7 @@ static int free_symbols(void **state)
     return 0;
 }
 
-/* A sanitizer adds symbols of its own, and calls what it likes. */
+/* A sanitizer adds its own symbols and calls arbitrary functions. */
 static void skip_if_sanitized(void)
 {
     static const char *const signs[] = {"__asan_init", "__tsan_init",
@@ -122,7 +122,7 @@ static void check_declared(const symbol *s, const char *version)
         fail_msg("%s has the version '%s', not %s", s->name, s->version, version);
 }
 
-/* The functions of embed.h, and nothing else; their version is named as the soname is. */
+/* Exactly the functions of embed.h are exported, with a version named like the soname. */
 static void test_exports(void **state)
 {
     (void)state;
@@ -139,7 +139,7 @@ static void test_exports(void **state)
     assert_int_equal(exported, declared);
 }
 
-/* The library never ends the program, prints, takes signals or changes the locale. */
+/* The library never ends the program, prints, handles signals or changes the locale. */
 static void test_forbidden(void **state)
 {
     (void)state;

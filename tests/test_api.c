@@ -1,4 +1,4 @@
-/* test_api.c - the public functions, used rightly and wrongly, on a tiny random BERT */
+/* test_api.c - correct and incorrect use of the public functions, on a tiny random BERT */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -115,7 +115,7 @@ static void test_struct_sizes(void **state)
     assert_fails(embed_model_get_info(model, &unset), EMBED_INVALID_ARGUMENT,
                  "embed_model_get_info: the size of info is 0");
 
-    embed_model_info info = EMBED_MODEL_INFO_INIT; /* an earlier one, which knew the family only */
+    embed_model_info info = EMBED_MODEL_INFO_INIT; /* an earlier one, which has only the family */
     info.size = offsetof(embed_model_info, device);
     info.width = 12345;
     assert_int_equal(embed_model_get_info(model, &info), EMBED_OK);
@@ -181,7 +181,7 @@ static void test_info_and_memory(void **state)
     assert_int_equal(info.normalizes, 1);
     assert_int_equal(info.device, EMBED_DEVICE_CPU);
     assert_true(info.load_seconds > 0 && info.threads >= 1);
-    bool bf16 = strcmp(info.instruction_set, "avx512_bf16") == 0; /* what auto is */
+    bool bf16 = strcmp(info.instruction_set, "avx512_bf16") == 0; /* what AUTO chose */
     assert_int_equal(info.dtype, bf16 ? EMBED_DTYPE_BF16 : EMBED_DTYPE_F32);
     assert_true(info.weight_bytes >= (bf16 ? 2 : 4) * (info.parameters - WIDTH));
     if (bf16) assert_true(info.weight_bytes < 4 * info.parameters);
@@ -200,7 +200,7 @@ static void test_info_and_memory(void **state)
     assert_true(device.threads >= 1 && device.memory_bytes > 0 && device.name[0] != '\0');
 }
 
-/* What is told of each text: tokens, truncation, invalid bytes; and any bytes are a text. */
+/* Each text's item: tokens, truncation, invalid bytes. Any bytes are a valid text. */
 static void test_items(void **state)
 {
     (void)state;
@@ -216,7 +216,7 @@ static void test_items(void **state)
     assert_int_equal(embed_instance_encode(instance, texts, 5, NULL, rows, 5 * WIDTH, items),
                      EMBED_OK);
     assert_int_equal(items[0].tokens, 2);
-    assert_memory_equal(rows, rows + WIDTH, WIDTH * sizeof *rows); /* empty is empty */
+    assert_memory_equal(rows, rows + WIDTH, WIDTH * sizeof *rows); /* both texts are empty */
     assert_int_equal(items[2].invalid_bytes, 0);
     assert_true(items[3].invalid_bytes == 3 && !items[3].truncated);
     assert_true(items[4].truncated && !items[0].truncated);
@@ -233,7 +233,7 @@ static void test_items(void **state)
     assert_int_equal(embed_instance_encode(instance, NULL, 0, NULL, NULL, 0, NULL), EMBED_OK);
 }
 
-/* Token ids in the place of text give the text's row; wrong ones are refused. */
+/* Token ids instead of a text give the text's row; wrong ids are rejected. */
 static void test_token_ids(void **state)
 {
     (void)state;
@@ -256,7 +256,7 @@ static void test_token_ids(void **state)
         assert_fails(embed_instance_encode(instance, &bad[i], 1, NULL, from_ids, WIDTH, NULL),
                      EMBED_INVALID_ARGUMENT, parts[i]);
     int32_t one[] = {3};
-    embed_text single[200]; /* as many texts as tokens */
+    embed_text single[200]; /* one token each */
     float *rows = malloc(sizeof *rows * 200 * WIDTH);
     assert_non_null(rows);
     for (int i = 0; i < 200; i++) single[i] = (embed_text){NULL, one, 1};

@@ -1,10 +1,10 @@
-/* test_backend_candidates.c - how beams can go on, on the CPU: against a sort of all that may
- * follow, on one thread and on three */
+/* test_backend_candidates.c - candidates of beams on the CPU, compared with a sort of all tokens,
+ * on one thread and on three */
 #include "backend_decoder_test.h"
 
 enum { COUNT = BEAM_CANDIDATES(K), MOST_V = 203 };
 
-/* Whether a rule forbids the token after beam k. Compares n-grams as lists. */
+/* Returns whether a rule forbids the token after beam k. Compares n-grams as lists. */
 static bool is_forbidden(const struct beam_slots *slots, size_t slot, size_t k, int32_t token)
 {
     const struct generation_rules *r = &slots->rules[slot];
@@ -20,11 +20,11 @@ static bool is_forbidden(const struct beam_slots *slots, size_t slot, size_t k, 
     return token == r->end_token && length < r->min_length;
 }
 
-/* The candidates of one row, by sorting all that may follow. */
+/* Finds the candidates of one row by sorting all tokens that may follow. */
 static void candidates_naive(struct beam_candidate *best, const struct beam_slots *slots,
                              size_t row, const float *x, size_t V)
 {
-    struct beam_candidate sorted[COUNT + 1]; /* the last is one too many */
+    struct beam_candidate sorted[COUNT + 1]; /* one more than needed */
     size_t slot = slot_of(row), k = row % K, have = 0;
     double sum = 0, score = slots->scores[slot * MOST_K + k];
     int32_t forced = beam_forced_token(&slots->rules[slot], slots->lengths[slot]);
@@ -47,7 +47,7 @@ static void choose(struct step *step, const struct backend *op, struct execution
         op->beam_candidates(step->out, step->cache, &step->batch, step->size, execution), EMBED_OK);
 }
 
-/* Candidates of all rows; those of the slot that is done must be as they were. */
+/* Computes the candidates of all rows. Those of the slot that is done must not change. */
 static struct beam_candidate *candidates_of(const struct device *device,
                                             const struct beam_slots *slots, const float *x,
                                             size_t V)
@@ -75,7 +75,7 @@ static void assert_candidates(const char *what, const struct beam_slots *slots,
         candidates_naive(expected, slots, row, x + row * V, V);
         for (size_t i = 0; i < COUNT; i++) {
             struct beam_candidate g = got[row * COUNT + i], e = expected[i];
-            bool is_same = e.score == -INFINITY /* its token may stand there or not */
+            bool is_same = e.score == -INFINITY /* its token may be given or not */
                                ? g.score == -INFINITY
                                : g.token == e.token && fabsf(g.score - e.score) <= 1e-5f;
             if (!is_same)
@@ -115,7 +115,7 @@ static void *check_candidates(const struct device *device, size_t *bytes)
                 slots.rules[s].min_length = cases[c].min_length;
                 slots.rules[s].forced_first_token = cases[c].forced_first;
                 slots.rules[s].forced_end_token = cases[c].forced_end;
-                /* In the even rounds, the longer beams are those one short of the end. */
+                /* In even rounds, the longer beams are one token short of the end. */
                 if (round % 2 == 0) slots.rules[s].max_length = 8;
             }
             for (size_t i = 0; i < R * V; i++) x[i] *= 10;
@@ -130,14 +130,14 @@ static void *check_candidates(const struct device *device, size_t *bytes)
     return got;
 }
 
-/* Of equal scores the lower token comes first, also where the logits are not quite equal; a row
- * with NaN or infinity has only NaN, and the others are what they are. */
+/* Of equal scores, the lower token comes first, even if the logits differ slightly. A row with NaN
+ * or infinity has only NaN; other rows are unaffected. */
 static void *check_special_candidates(const struct device *device, size_t *bytes)
 {
     enum { V = 30 };
     size_t slots_bytes;
     struct beam_slots slots = slots_of_test(&slots_bytes, V);
-    float *x = zeros(R * V); /* rows of slot LONG are 0 to 2, of YOUNG 6 to 8 */
+    float *x = zeros(R * V); /* rows 0 to 2 are slot LONG's, 6 to 8 YOUNG's */
     slots.scores[LONG * MOST_K] = -1000;
     for (size_t i = 0; i < V; i++) x[i] = 1e-6f * (float)i;
     x[1 * V + 29] = NAN;
@@ -146,7 +146,7 @@ static void *check_special_candidates(const struct device *device, size_t *bytes
     for (size_t i = 0; i < V; i++) x[7 * V + i] = -INFINITY;
     struct beam_candidate *got = candidates_of(device, &slots, x, V);
     for (size_t i = 0; i < COUNT; i++) {
-        /* The best six, by their logits, are 24 to 29; beside -1000, 1e-6 is nothing. */
+        /* The best six by logits are 24 to 29; added to -1000, their 1e-6 is lost. */
         assert_int_equal(got[i].token, 24 + i);
         assert_true(got[i].score == got[0].score);
         assert_int_equal(got[6 * COUNT + i].token, 1 + 2 * i);
@@ -157,7 +157,7 @@ static void *check_special_candidates(const struct device *device, size_t *bytes
     }
     free(x);
     slots_free(&slots);
-    *bytes = 0; /* bits of NaN may differ */
+    *bytes = 0; /* the bits of NaN may differ */
     return got;
 }
 

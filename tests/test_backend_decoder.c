@@ -1,5 +1,5 @@
-/* test_backend_decoder.c - the operations of a decoder on the CPU, but for the choice of
- * candidates, against naive code, in FP32 and in BF16; the same bits on one thread and on three */
+/* test_backend_decoder.c - decoder operations on the CPU, except the choice of candidates, compared
+ * with naive code in FP32 and BF16; the same bits on one thread and on three */
 #include "backend_decoder_test.h"
 
 /* ---- embeddings ---------------------------------------------------------------------------- */
@@ -25,7 +25,7 @@ static void *check_embed(const struct device *device, size_t *bytes)
     struct step step = step_of(device, &slots);
     step.operation = embed, step.out = x.elements, step.residual = residual, step.weights = &w;
     step_run(&step);
-    for (size_t row = 0; row < R; row++) { /* those of the slot that is done are as they were */
+    for (size_t row = 0; row < R; row++) { /* those of the slot that is done must not change */
         size_t slot = slot_of(row);
         if (slot == DONE) continue;
         int32_t last = slots.lengths[slot] - 1, from = last + 2;
@@ -184,7 +184,7 @@ static void *check_logits(const struct device *device, size_t *bytes)
     return got;
 }
 
-/* ---- a beginning, and a step --------------------------------------------------------------- */
+/* ---- beginning and step -------------------------------------------------------------------- */
 
 static void begin(struct step *step, const struct backend *op, struct execution *execution)
 {
@@ -196,7 +196,7 @@ static void go_on(struct step *step, const struct backend *op, struct execution 
     assert_int_equal(op->beam_step(&step->batch, step->in, execution), EMBED_OK);
 }
 
-/* They are the functions of beam_step.h, of each document. */
+/* Applies the functions of beam_step.h to each document. */
 static void *check_steps(const struct device *device, size_t *bytes)
 {
     const struct beam_document documents[2] = {{LONG, 5, rules}, {YOUNG, 11, rules}};
@@ -226,7 +226,7 @@ static void *check_steps(const struct device *device, size_t *bytes)
 
 /* ---- scratch ------------------------------------------------------------------------------- */
 
-/* An executor is as large as attention to a cache wants it, where that wants the most. */
+/* An executor is large enough for attention to a cache when that needs the most scratch. */
 static void test_scratch(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* test_bart_folder.c - what a BART's folder says of the model and of its summaries: read as
- * transformers does, and where that cannot be done, refused with the file, the key and the cause */
+/* test_bart_folder.c - what a BART's folder says of the model and its generation: read as
+ * transformers does, or rejected with the file, the key and the cause */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
 #include <math.h>
@@ -72,7 +72,7 @@ static void test_info(void **state)
     assert_int_equal(info.max_tokens, 128);
     assert_int_equal(info.max_length, 128);
     assert_int_equal(info.vocabulary, 639);
-    assert_int_equal(info.parameters, 209343); /* final_logits_bias included */
+    assert_int_equal(info.parameters, 209343); /* including final_logits_bias */
     assert_status(open_model(UNEVEN, EMBED_DTYPE_F32, &info), EMBED_OK, "", "");
     assert_int_equal(info.layers, 3);
     assert_int_equal(info.heads, 3);
@@ -138,8 +138,8 @@ static void test_config(void **state)
     CHECK_EDITS(EVEN, "config.json", edits);
 }
 
-/* The keys of old configurations with the values that mean BART, as facebook/bart-large-cnn and
- * sshleifer/distilbart have them, and architectures as facebook/bart-base and as nobody. */
+/* The keys of old configurations with the values that mean BART, as in facebook/bart-large-cnn and
+ * sshleifer/distilbart, and architectures such as facebook/bart-base's and an unknown one. */
 static void test_harmless_config(void **state)
 {
     (void)state;
@@ -170,7 +170,7 @@ static void test_int8(void **state)
     (void)state;
     embed_status status = open_model(EVEN, EMBED_DTYPE_INT8, NULL);
     assert_int_equal(status,
-                     EMBED_UNSUPPORTED); /* where the CPU has it not, the message says that */
+                     EMBED_UNSUPPORTED); /* if the CPU lacks it, the message says so */
     if (strstr(embed_error_message(), "VNNI") == NULL)
         assert_status(status, EMBED_UNSUPPORTED, "tiny-bart", "generates");
 }
@@ -260,7 +260,7 @@ static void test_generation_refused(void **state)
     CHECK_EDITS(EVEN, "generation_config.json", edits);
 }
 
-/* A vocabulary that is smaller than the ids it is generated with. */
+/* A vocabulary that lacks ids needed for generation. */
 static void test_small_vocabulary(void **state)
 {
     (void)state;
@@ -293,7 +293,7 @@ static void test_rules(void **state)
     assert_int_equal(rules.forced_first_token, 0);
     assert_int_equal(rules.forced_end_token, 2);
 
-    rules = read_rules(UNEVEN); /* from config.json, the rest by default */
+    rules = read_rules(UNEVEN); /* from config.json, the rest defaults */
     assert_int_equal(rules.num_beams, 2);
     assert_int_equal(rules.min_length, 0);
     assert_int_equal(rules.max_length, 40);
@@ -303,7 +303,8 @@ static void test_rules(void **state)
     assert_int_equal(rules.forced_end_token, 2);
 }
 
-/* generation_config.json with this alone: what transformers 5.23's generate makes of it. */
+/* A generation_config.json with only this content, and what transformers 5.23's generate makes of
+ * it. */
 static void test_rules_by_key(void **state)
 {
     (void)state;
@@ -327,12 +328,12 @@ static void test_rules_by_key(void **state)
         {"{\"eos_token_id\": [3], \"bos_token_id\": 0, \"forced_eos_token_id\": [3], "
          "\"forced_bos_token_id\": null}",
          START_0, NO_TOKEN, 3, 0, 21, 1, STOP_BY_HEURISTIC, 1},
-        /* Only what was made from a config.json is read as one. */
+        /* This is only read in a generation_config.json made from a config.json. */
         {"{" IDS ", \"force_bos_token_to_be_generated\": true}", START_0, NO_TOKEN, NO_TOKEN, 0, 21,
          1, STOP_BY_HEURISTIC, 1},
         {"{" IDS ", \"force_bos_token_to_be_generated\": true, \"_from_model_config\": true}",
          START_0, 0, NO_TOKEN, 0, 21, 1, STOP_BY_HEURISTIC, 1},
-        /* All that is off, or matters to sampling alone. */
+        /* Everything that is off, or matters only for sampling. */
         {"{" IDS ", \"do_sample\": false, \"temperature\": 0.7, \"top_k\": 50, \"top_p\": 0.9, "
          "\"typical_p\": 1.0, \"num_beam_groups\": 1, \"num_return_sequences\": 1, "
          "\"diversity_penalty\": 0.0, \"repetition_penalty\": 1.0, \"encoder_repetition_penalty\": "
@@ -364,7 +365,7 @@ static void test_rules_by_key(void **state)
     test_remove_folder(folder);
 }
 
-/* Without generation_config.json, the same in config.json; and the default length where the
+/* Without generation_config.json: the same keys in config.json, and the default length if the
  * position table is shorter. */
 static void test_rules_of_config(void **state)
 {
@@ -386,8 +387,7 @@ static void test_rules_of_config(void **state)
 
 /* ---- the tokenizer ------------------------------------------------------------------------- */
 
-/* EVEN's <mask> is 639, and there is no row for it: as with facebook/bart-large-cnn, a text may say
- * so. */
+/* EVEN's <mask> is 639 and has no row. As in facebook/bart-large-cnn, a text may contain it. */
 static void test_mask_without_row(void **state)
 {
     (void)state;
@@ -397,10 +397,10 @@ static void test_mask_without_row(void **state)
     assert_int_equal(embed_model_open(&model, EVEN, NULL), EMBED_OK);
     assert_int_equal(embed_tokenize(model, &text, 1, NULL, &tokens), EMBED_OK);
     size_t count = tokens.offsets[1];
-    assert_true(count > 6); /* <s> a < m a s k > <pad> </s>, some of them together */
+    assert_true(count > 6); /* <s> a < m a s k > <pad> </s>, some of them merged */
     for (size_t i = 0; i < count; i++) assert_true(tokens.ids[i] >= 0 && tokens.ids[i] < 639);
     assert_int_equal(tokens.ids[0], 0);
-    assert_int_equal(tokens.ids[count - 2], 1); /* which is a token still */
+    assert_int_equal(tokens.ids[count - 2], 1); /* still a token */
     assert_int_equal(tokens.ids[count - 1], 2);
     embed_tokens_free(&tokens);
     embed_model_close(model);
@@ -413,7 +413,7 @@ static void test_mask_without_row(void **state)
     embed_model_close(model);
 }
 
-/* Ids without a row that a text can become: of a merge, and of a byte. */
+/* Ids without a row that a text can produce: of a merge, and of a byte. */
 static void test_ids_without_row(void **state)
 {
     (void)state;
@@ -433,7 +433,7 @@ static void test_ids_without_row(void **state)
     }
 }
 
-/* A summary could not be written with the tokenizer of a BERT. */
+/* A BERT's tokenizer could not decode a summary. */
 static void test_other_tokenizer(void **state)
 {
     (void)state;

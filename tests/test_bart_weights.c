@@ -1,5 +1,5 @@
-/* test_bart_weights.c - the checkpoint of a BART: tensors under their several names, tied and
- * apart, missing and of wrong shapes */
+/* test_bart_weights.c - the checkpoint of a BART: alternative names of tensors, tied and separate,
+ * missing, of wrong shapes */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
 #include <setjmp.h>
@@ -17,9 +17,9 @@
 #define UNEVEN "tests/vectors/tiny-bart-uneven"
 #define WORDS  "model.shared.weight"
 
-/* ---- checkpoints with other headers -------------------------------------------------------- */
+/* ---- modified checkpoints ------------------------------------------------------------------ */
 
-/* Writes model.safetensors with this header before data[0..length). */
+/* Writes model.safetensors with this header, followed by data[0..length). */
 static void write_checkpoint(const char *folder, const char *header, const char *data,
                              size_t length)
 {
@@ -34,8 +34,8 @@ static void write_checkpoint(const char *folder, const char *header, const char 
     free(bytes);
 }
 
-/* Replaces the first `before`, or all, in the header, which must hold it; and appends `more` bytes
- * to the file. */
+/* Replaces the first `before`, or all, in the header, which must contain it, and appends `more`
+ * bytes to the file. */
 static void edit_checkpoint(const char *folder, const char *before, const char *after, bool all,
                             const char *more, size_t more_length)
 {
@@ -66,7 +66,7 @@ static void edit_checkpoint(const char *folder, const char *before, const char *
     free(bytes);
 }
 
-/* The bytes of a tensor; the caller frees them. */
+/* Returns a tensor's bytes; the caller frees them. */
 static char *tensor_bytes(const char *folder, const char *name, size_t *length)
 {
     struct checkpoint *checkpoint;
@@ -81,7 +81,7 @@ static char *tensor_bytes(const char *folder, const char *name, size_t *length)
     return bytes;
 }
 
-/* Adds a tensor of the words' dtype, F16 of EVEN. */
+/* Adds a tensor in the dtype of the word table, which is F16 in EVEN. */
 static void add_tensor(const char *folder, const char *name, size_t rows, const char *bytes,
                        size_t length)
 {
@@ -122,7 +122,7 @@ static void assert_fails(const char *folder, embed_status status, const char *ca
     assert_null(strchr(message, '\n'));
 }
 
-/* Opens, and has every weight as EVEN has it. */
+/* Opens the folder, whose weights must all equal EVEN's. */
 static void assert_same_weights(const char *folder)
 {
     embed_model *original = NULL, *copy = NULL;
@@ -147,7 +147,7 @@ static void assert_same_weights(const char *folder)
 
 /* ---- tests --------------------------------------------------------------------------------- */
 
-/* Each tensor by itself; the one that may be missing is final_logits_bias. */
+/* Each tensor in turn is missing; only final_logits_bias may be. */
 static void test_missing_tensors(void **state)
 {
     (void)state;
@@ -212,8 +212,8 @@ static void test_wrong_shapes(void **state)
     test_remove_folder(folder);
 }
 
-/* As BartModel's checkpoints have them: without "model.", and the words under any of their names.
- */
+/* The names of BartModel's checkpoints: without "model.", and with the word table under any of its
+ * names. */
 static void test_names(void **state)
 {
     (void)state;
@@ -233,7 +233,7 @@ static void test_names(void **state)
     }
 }
 
-/* Tied tensors that are all there, as in conversions of pytorch_model.bin. */
+/* Tied tensors that are all present, as in conversions of pytorch_model.bin. */
 static void test_tied(void **state)
 {
     (void)state;
@@ -247,7 +247,7 @@ static void test_tied(void **state)
         assert_same_weights(folder);
         test_remove_folder(folder);
 
-        words[length - 1] ^= 0x01; /* the last number of 40,896 */
+        words[length - 1] ^= 0x01; /* the last of 40,896 numbers */
         folder = test_copy_folder(EVEN);
         add_tensor(folder, names[i], 639, words, length);
         snprintf(cause, sizeof cause, "tensor \"%s\" differs from \"" WORDS "\"", names[i]);
@@ -263,7 +263,7 @@ static void test_tied(void **state)
     free(words);
 }
 
-/* Words are multiplied where they are looked up, not in the head. */
+/* Words are scaled when they are looked up, not in the head. */
 static void test_scaled_words(void **state)
 {
     (void)state;
@@ -272,14 +272,14 @@ static void test_scaled_words(void **state)
     const float *words = (const float *)(void *)bytes;
     embed_model *model = NULL;
     assert_int_equal(open_on_cpu(&model, UNEVEN), EMBED_OK);
-    const float *table = model->encoder.embeddings.word, scale = 6.92820323f; /* root of 48 */
+    const float *table = model->encoder.embeddings.word, scale = 6.92820323f; /* sqrt(48) */
     for (size_t i = 0; i < length / sizeof(float); i++) assert_true(table[i] == words[i] * scale);
     embed_model_close(model);
     free(bytes);
 }
 
-/* Loads into a backend that may read a matrix as a table; returns the bytes of all, and in *shares
- * whether the head has the table of words. */
+/* Loads into a backend that may read a matrix as a table. Returns the bytes of all weights; sets
+ * *shares to whether the head uses the table of words. */
 static size_t load_tables(bool *shares, const char *folder, bool matrices_are_tables)
 {
     struct thread_team *team;
@@ -305,7 +305,7 @@ static size_t load_tables(bool *shares, const char *folder, bool matrices_are_ta
     return bytes;
 }
 
-/* A head that can read the table of words has no second copy; unless the table is scaled. */
+/* A head that can read the table of words needs no second copy, unless the table is scaled. */
 static void test_words_are_shared(void **state)
 {
     (void)state;
@@ -319,7 +319,7 @@ static void test_words_are_shared(void **state)
     assert_false(shares);
 }
 
-/* Weights of one file are shared by what config.json says of it. */
+/* Whether weights of the same file are shared depends on what config.json says of them. */
 static void test_sharing(void **state)
 {
     (void)state;
@@ -346,7 +346,7 @@ static void test_sharing(void **state)
     test_remove_folder(folder);
 }
 
-/* model.safetensors cut at many places: refused, never a crash. */
+/* model.safetensors, truncated at many places, is rejected and never causes a crash. */
 static void test_spoiled_weights(void **state)
 {
     (void)state;

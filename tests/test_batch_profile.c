@@ -1,6 +1,6 @@
-/* test_batch_profile.c - a batch profile is read as it is written, or refused with the reason
+/* test_batch_profile.c - a batch profile is read as written, or rejected with the reason
  *
- * Every case is tests/batch-profile.json with one thing changed.
+ * Every case is tests/batch-profile.json with one change.
  */
 #include "base/status.h"
 #include "base/version.h"
@@ -19,7 +19,7 @@
 #define EXAMPLE "tests/batch-profile.json"
 
 static char as_committed[4096];
-static char example[4096]; /* the same, of this version of the library */
+static char example[4096]; /* the same, with this version of the library */
 static size_t example_length;
 
 static int read_example(void **state)
@@ -36,7 +36,7 @@ static int read_example(void **state)
     return temporary_file_make(state);
 }
 
-/* The model that the example is of. */
+/* The model of the example. */
 static embed_model_info example_model(void)
 {
     embed_model_info info = EMBED_MODEL_INFO_INIT;
@@ -66,7 +66,7 @@ static void test_example(void **state)
     assert_int_equal(profile.peak_bytes, 1073741824);
 }
 
-/* batch_profile.h shows the same file, with comments behind the fields. */
+/* batch_profile.h shows the same file, with comments after the fields. */
 static void test_header(void **state)
 {
     (void)state;
@@ -85,9 +85,9 @@ static void test_header(void **state)
     assert_string_equal(at, "");
 }
 
-/* ---- refusals ------------------------------------------------------------------------------ */
+/* ---- rejections ---------------------------------------------------------------------------- */
 
-/* Reads `text`: the status and the message must be these, the path before the message. */
+/* Reads `text`, which must give this status and, after the path, this message. */
 static void check_text(const char *text, size_t length, embed_status wanted, const char *message)
 {
     embed_model_info info = example_model();
@@ -105,7 +105,7 @@ static void check_text(const char *text, size_t length, embed_status wanted, con
     assert_memory_equal(&profile, &before, sizeof profile);
 }
 
-/* The example with `after` in the place of `before`, which it holds once. */
+/* Writes the example with `after` in place of `before`, which it contains once. */
 static size_t change(char *out, size_t capacity, const char *before, const char *after)
 {
     const char *at = strstr(example, before);
@@ -150,7 +150,7 @@ static void test_mismatches(void **state)
           "\"max_tokens\" is 512, the model's is 256");
 }
 
-/* The model's part: each dtype by its name, and another GPU of the same file. */
+/* The model section: each dtype by name, and another GPU with the same file. */
 static void test_other_models(void **state)
 {
     (void)state;
@@ -175,7 +175,7 @@ static void test_other_models(void **state)
     }
 }
 
-/* Each field: missing, null, twice, and of each other type. */
+/* Tests one field: missing, null, duplicated, and of each wrong type. */
 static void check_field(const char *line, bool is_text)
 {
     char name[64], key[80], before[512], text[8192], message[512];
@@ -257,7 +257,7 @@ static void test_numbers(void **state)
     check("262144", "65535", EMBED_BAD_FILE,
           "\"largest_safe_batch_tokens\" is 65535, less than \"batch_tokens\", 65536");
 
-    /* The ends of the ranges are in them. */
+    /* The ranges include their ends. */
     check("500", "0", EMBED_OK, "");
     check("500", "60000000", EMBED_OK, "");
     check("\"batch_texts\": 1024", "\"batch_texts\": 0", EMBED_OK, "");
@@ -284,7 +284,7 @@ static void test_no_json(void **state)
     check_text("\"libembed batch profile\"", 24, EMBED_BAD_FILE, "must be a JSON object");
 }
 
-/* Cut anywhere, the file is malformed. */
+/* Truncated at any place, the file is malformed. */
 static void test_truncated(void **state)
 {
     (void)state;
@@ -320,7 +320,7 @@ static void test_no_file(void **state)
     assert_string_equal(error_message(), "tests: not a regular file");
 }
 
-/* What a later writer adds is not looked at. */
+/* Fields added by a later version are ignored. */
 static void test_unknown_field(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
-/* test_beam_search.c - beam search and greedy search against transformers' generate()
+/* test_beam_search.c - beam search and greedy search compared with transformers' generate()
  *
- * beam-search.txt has hundreds of settings with their results; make_beam_vectors.py made it over a
- * model whose logits are a hash, which is here again.
+ * beam-search.txt has hundreds of settings with their results. make_beam_vectors.py made it with a
+ * model whose logits are a hash, which this file computes too.
  */
 #include "test_vectors.h"
 
@@ -44,7 +44,7 @@ static void search_parse(struct search *search, const char *line)
     }
 }
 
-/* All of them, once. */
+/* all of them, read once */
 static struct search *searches;
 static size_t search_count;
 
@@ -91,8 +91,8 @@ static int by_score(const void *a, const void *b)
     return x->token - y->token;
 }
 
-/* The candidates of beam k, as beam_search.h wants them; those of -infinity are left out if asked
- * to. */
+/* Finds the candidates of beam k as beam_search.h expects them; optionally without those of
+ * -infinity. */
 static void find_candidates(struct beam_candidate *candidates, const struct search *search,
                             const struct beam_slots *beams, size_t slot, size_t k, int leave_out)
 {
@@ -153,7 +153,7 @@ static void check_result(const struct beam_slots *beams, size_t slot, const stru
     for (size_t t = 0; equal && t < search->count; t++)
         equal = result[BEAM_RESULT_HEADER + t] == search->tokens[t];
     if (!equal) fail_msg("search %zu: %d other tokens", number, result[1]);
-    /* As sums of log-probabilities: length^-12 makes much of their last bits. */
+    /* Compared as sums of log-probabilities: length^-12 would amplify their last bits. */
     double penalty = pow((double)search->count - 1, search->rules.length_penalty);
     double difference = fabs(result_score(beams, slot) - search->score) * penalty;
     if (!(difference <= 1e-5 * (1 + fabs(search->score * penalty))))
@@ -163,7 +163,7 @@ static void check_result(const struct beam_slots *beams, size_t slot, const stru
 
 /* ---- tests of the vectors --------------------------------------------------------------- */
 
-/* Each alone, in slots that have no place to spare. */
+/* Searches one after another, in slots with no room to spare. */
 static void test_one_after_another(void **state)
 {
     (void)state;
@@ -182,7 +182,7 @@ static void test_one_after_another(void **state)
     }
 }
 
-/* Five at a time, of different numbers of beams, in slots that are larger and are used again. */
+/* Five searches at a time with different numbers of beams, in larger slots that are reused. */
 static void test_side_by_side(void **state)
 {
     (void)state;
@@ -207,7 +207,7 @@ static void test_side_by_side(void **state)
     slots_free(&beams);
 }
 
-/* The phases by several threads in any order, beside a step by one. */
+/* The phases, run by several threads in any order, give the same as a step by one. */
 static void test_phases(void **state)
 {
     (void)state;

@@ -1,10 +1,10 @@
-/* test_beam_step.c - steps of beam search with what no model should give, and with equal scores
+/* test_beam_step.c - beam search steps with input that no model should give, and with equal scores
  *
  * test_beam_search.c compares whole searches with transformers.
  */
 #include "beam_test.h"
 
-/* ---- what no model should give ---------------------------------------------------------- */
+/* ---- input that no model should give ------------------------------------------------------- */
 
 static const struct generation_rules plain_rules = {
     .num_beams = 2,
@@ -16,7 +16,7 @@ static const struct generation_rules plain_rules = {
     .forced_end_token = NO_TOKEN,
 };
 
-/* Two beams, their four candidates each. */
+/* Makes a step of two beams with four candidates each. */
 static void step_two(const struct beam_slots *beams, size_t slot,
                      const struct beam_candidate first[4], const struct beam_candidate second[4])
 {
@@ -58,7 +58,7 @@ static void test_nan(void **state)
     slots_free(&before);
 }
 
-/* A slot without a document, or with one that is done, stays as it is, whatever its rows hold. */
+/* A slot without a document, or whose document is done, stays unchanged, whatever its rows hold. */
 static void test_not_running(void **state)
 {
     (void)state;
@@ -91,8 +91,8 @@ static void test_nothing_possible(void **state)
     slots_free(&beams);
 }
 
-/* One beam goes on and one is impossible; then the first ends, and there is no more to come; or
- * there is a hypothesis already, and nothing is possible. */
+/* One beam continues and one is impossible; then the first ends, and nothing can follow; or there
+ * is a hypothesis already, and nothing is possible. */
 static void test_impossible_beam(void **state)
 {
     (void)state;
@@ -125,8 +125,8 @@ static void test_impossible_beam(void **state)
     slots_free(&beams);
 }
 
-/* Where no other is possible, a beam that ended goes on, and comes before a copy that is as far
- * behind. */
+/* If nothing else is possible, a beam that ended continues, and ranks before a copy with the same
+ * score. */
 static void test_ended_beam_goes_on(void **state)
 {
     (void)state;
@@ -146,9 +146,9 @@ static void test_ended_beam_goes_on(void **state)
     slots_free(&beams);
 }
 
-/* ---- the order of equal ones ------------------------------------------------------------ */
+/* ---- the order of equal scores ------------------------------------------------------------- */
 
-/* Of equal candidates those of the lower beam, and in it of the lower token, come first. */
+/* Of equal candidates, those of the lower beam come first, and within a beam the lower token. */
 static void test_equal_candidates(void **state)
 {
     (void)state;
@@ -164,7 +164,7 @@ static void test_equal_candidates(void **state)
     slots_free(&beams);
 }
 
-/* Of equal hypotheses the older one is the result, and a newer one does not take its place. */
+/* Of equal hypotheses, the older one is the result; a newer one does not replace it. */
 static void test_equal_hypotheses(void **state)
 {
     (void)state;
@@ -179,12 +179,12 @@ static void test_equal_hypotheses(void **state)
     step_two(&beams, 0, rows[0], far_behind);
     assert_int_equal(beams.finished[0], 1);
     step_two(&beams, 0, rows[1], rows[2]);
-    assert_int_equal(beams.states[0], BEAM_DONE); /* -1 is not better than the worst */
+    assert_int_equal(beams.states[0], BEAM_DONE); /* -1 is no better than the worst */
     assert_int_equal(result_of(&beams, 0)[1], 2);
     slots_free(&beams);
 }
 
-/* Two equal ones end in one step, in places of two that are worse: that of the lower beam is the
+/* Two equal hypotheses end in one step and replace two worse ones: that of the lower beam is the
  * result. */
 static void test_equal_endings(void **state)
 {
@@ -198,7 +198,7 @@ static void test_equal_endings(void **state)
         struct beam_slots beams = slots_new(1, 2, 6);
         begin(&beams, 0, &rules);
         step_two(&beams, 0, rows[0], rows[1]);
-        /* Hypotheses worth -9 and -8, as if of before: in which place is the worse one? */
+        /* Earlier hypotheses score -9 and -8; which place is the worse one in? */
         for (size_t k = 0; k < 2; k++) {
             beams.finished_scores[k] = k == (size_t)swapped ? -9 : -8;
             beams.finished_lengths[k] = 2;
@@ -213,8 +213,8 @@ static void test_equal_endings(void **state)
 
 /* ---- greedy search ---------------------------------------------------------------------- */
 
-/* Two logarithms of probabilities that differ less than the sum's last bit are different all the
- * same, so the sum is not what the next ones are added to. */
+/* With one beam, log-probabilities that differ by less than the sum's last bit must still compare
+ * as different, so they are compared before they are added to the sum. */
 static void test_greedy_sum(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* test_bench.c - embed-bench: its calls, its sweeps, what they write, and what a pool makes of it
+/* test_bench.c - embed-bench: its calls, its sweeps, what they write, and how a pool uses it
  *
- * Speed is not looked at, only whether figures fit together.
+ * Tests whether figures are consistent, not how fast anything is.
  */
 #include "embed.h"
 
@@ -26,7 +26,7 @@ static void must_hold(const char *text, const char *part)
 
 /* ---- CSV ----------------------------------------------------------------------------------- */
 
-/* Line i, from 0, of those that are no comment; a copy. "" past the last. */
+/* Returns a copy of line i, from 0, not counting comments; "" past the last. */
 static const char *csv_line(const char *csv, size_t i)
 {
     static char line[4096];
@@ -45,7 +45,8 @@ static size_t csv_rows(const char *csv)
     return rows;
 }
 
-/* The text of a column in a row, from 0; of the columns up to it none is quoted. */
+/* Returns the text in a column of a row, from 0. Neither it nor the columns before it may be
+ * quoted. */
 static const char *csv_text(const char *csv, size_t row, const char *column)
 {
     static char value[256];
@@ -117,7 +118,7 @@ static void test_wrong_calls(void **state)
     }
 }
 
-/* What only the model or a file tells: one line, exit status 1, and no file is made. */
+/* Errors that show only with the model or a file: one line, exit status 1, and no file is made. */
 static void test_wrong_models(void **state)
 {
     (void)state;
@@ -253,7 +254,7 @@ static void test_axes(void **state)
     free_result(&r);
 }
 
-/* What does not fit is said, and the others are measured. */
+/* What does not fit is reported; the rest is measured. */
 static void test_does_not_fit(void **state)
 {
     (void)state;
@@ -269,7 +270,7 @@ static void test_does_not_fit(void **state)
     free_result(&r);
 }
 
-/* A batch that alone takes longer than there is time for is left out. */
+/* A batch that alone exceeds the time is left out. */
 static void test_takes_too_long(void **state)
 {
     (void)state;
@@ -302,7 +303,7 @@ static void test_interrupted(void **state)
     time_t asked = time(NULL);
     kill(child, SIGINT);
     assert_int_equal(wait_program(child, NULL), 130);
-    assert_true(time(NULL) - asked < 20); /* a call, and the files; all of it would take 50 s */
+    assert_true(time(NULL) - asked < 20); /* one call and the files; all points would take 50 s */
     fclose(err);
     size_t length;
     char *text = read_file(csv, &length);
@@ -335,7 +336,7 @@ static embed_model *open_tiny_bert(void)
     return model;
 }
 
-/* 64 texts of 16 ids at once: batches of 8. */
+/* 64 texts of 16 ids at once make batches of 8. */
 static void test_pool_takes_it(void **state)
 {
     (void)state;
@@ -367,7 +368,7 @@ static void test_pool_takes_it(void **state)
     embed_model_close(model);
 }
 
-/* The profile with one value changed. */
+/* A profile with one changed value is rejected. */
 static void test_changed_is_refused(void **state)
 {
     (void)state;
@@ -392,11 +393,11 @@ static void test_changed_is_refused(void **state)
     embed_model_close(model);
 }
 
-/* ---- the picture --------------------------------------------------------------------------- */
+/* ---- the plot ------------------------------------------------------------------------------ */
 
 static char *old_path;
 
-/* PATH, for this test. */
+/* Sets PATH for this test. */
 static void set_path(const char *path)
 {
     old_path = strdup(getenv("PATH"));
@@ -442,7 +443,7 @@ static void test_no_gnuplot(void **state)
     free_result(&r);
 }
 
-/* One that keeps what it is told, and draws nothing. */
+/* A gnuplot that records its input and draws nothing. */
 static void test_script(void **state)
 {
     (void)state;

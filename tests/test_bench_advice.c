@@ -1,7 +1,8 @@
-/* test_bench_advice.c - what embed-bench sweep recommends, and what it measures again, from made-up
+/* test_bench_advice.c - what embed-bench sweep recommends and what it measures again, for made-up
  * points
  *
- * The sources are compiled into this test: a sweep of real figures cannot be told what to find.
+ * The sources are compiled into this test, since a sweep of real measurements cannot be given its
+ * results.
  */
 #include "../bench/embed_bench_common.c"
 #include "../bench/embed_bench_outliers.c"
@@ -16,7 +17,7 @@
 /* ---- a sweep of made-up points ------------------------------------------------------------- */
 
 static int measured_again;
-static double rate_when_again; /* of the point in the middle; 0: as before */
+static double rate_when_again; /* of the middle point, on remeasuring; 0: as before */
 
 int sweep_signal(void)
 {
@@ -41,7 +42,7 @@ static void add_values(struct axis *axis, const size_t *values, size_t count)
     for (size_t i = 0; i < count; i++) axis->values[i] = values[i];
 }
 
-/* One length of 10 tokens; points have no rate yet. */
+/* Makes a sweep of one length, 10 tokens; the points have no rate yet. */
 static void make(size_t batches, const size_t *chunks, size_t chunk_count, size_t instances)
 {
     static embed_text ids[2048];
@@ -66,7 +67,7 @@ static void make(size_t batches, const size_t *chunks, size_t chunk_count, size_
                     .source = &source, .outcome = POINT_MEASURED, .rounds = 3, .peak = 1000 + b};
 }
 
-/* Alike in all rounds, but the machine is slower in the second. */
+/* Sets the same rate in all rounds, except that the machine is slower in the second. */
 static void set_rate(struct point *point, double rate)
 {
     point->rates[0] = point->rates[2] = rate;
@@ -75,7 +76,7 @@ static void set_rate(struct point *point, double rate)
     point->result.compute = (double)(point->batch * point->instances) / rate;
 }
 
-/* Each call takes `fixed` seconds and each text one millisecond. */
+/* Each call takes `fixed` seconds, and each text one millisecond. */
 static void set_line(double fixed)
 {
     for (size_t i = 0; i < sweep.count; i++) {
@@ -106,7 +107,7 @@ static void test_batch(void **state)
     assert_non_null(strstr(advice.batch_reason, "within 3 %"));
 }
 
-/* What costs nothing besides is best one by one; a lucky point does not change that. */
+/* Without a fixed cost, one text at a time is best; a lucky point does not change that. */
 static void test_flat(void **state)
 {
     (void)state;
@@ -119,7 +120,7 @@ static void test_flat(void **state)
     assert_int_equal(advice.delay_microseconds, 0);
 }
 
-/* A minute in which the machine did something else hits a whole round, not a point. */
+/* A minute in which the machine was busy affects a whole round, not a point. */
 static void test_slow_round(void **state)
 {
     (void)state;
@@ -140,7 +141,7 @@ static void test_chunk(void **state)
     make(6, chunks, 3, 1);
     set_line(0);
     recommend(&advice, &sweep);
-    assert_int_equal(advice.chunk, 512); /* the library's own, where all are alike */
+    assert_int_equal(advice.chunk, 512); /* the library's own, if all are equal */
     for (size_t i = 0; i < sweep.count; i++)
         if (points[i].chunk == 1024) set_rate(&points[i], 1100);
     recommend(&advice, &sweep);
@@ -166,7 +167,7 @@ static void test_instances(void **state)
     assert_int_equal(advice.instances, 2);
 }
 
-/* As long as a call costs besides its texts, where a pool does not wait as long by itself. */
+/* The delay is the fixed cost of a call, unless a pool waits that long by itself. */
 static void test_delay(void **state)
 {
     (void)state;
@@ -190,7 +191,7 @@ static void test_nothing(void **state)
     assert_false(advice.found);
 }
 
-/* ---- points that are far off --------------------------------------------------------------- */
+/* ---- outliers ------------------------------------------------------------------------------ */
 
 static void test_line_is_not_odd(void **state)
 {
@@ -202,7 +203,7 @@ static void test_line_is_not_odd(void **state)
     assert_int_equal(measured_again, 0);
 }
 
-/* A dip that is there again is told, with the stage. */
+/* A dip that shows again is reported, with the stage. */
 static void test_dip(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* test_byte_bpe.c - byte-level BPE against Hugging Face tokenizers (tests/vectors/tokenizer),
- * and what the reference cannot tell: cutting, counting, long words
+/* test_byte_bpe.c - byte-level BPE compared with Hugging Face tokenizers (tests/vectors/tokenizer),
+ * and what the reference does not cover: truncation, counting, long words
  */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
@@ -17,7 +17,7 @@
 
 /* ---- vectors ----------------------------------------------------------------------------- */
 
-/* Cut to max_tokens, the ids have to be the first of the whole ones and then </s>. */
+/* Truncated to max_tokens, the ids must be the first ones of the whole text, then </s>. */
 static void check_cut(const struct tokenizer *tokenizer, const char *name, size_t line,
                       const char *text, size_t length, size_t max_tokens,
                       const struct token_list *whole)
@@ -67,7 +67,7 @@ static void test_ids(void **state)
     for (size_t i = 0; i < 3; i++) check_ids(names[i]);
 }
 
-/* Lines of `decoded` from `line` on, the even ones without the special tokens. */
+/* Lines of `decoded` from `line` on; even ones are decoded without the special tokens. */
 static void check_decoded(const struct tokenizer *tokenizer, const char *name,
                           const char *ids_file, const struct texts *decoded, size_t *line)
 {
@@ -110,7 +110,7 @@ static void test_decode(void **state)
     }
 }
 
-/* Ids that there are not; appending; WordPiece. */
+/* Ids that do not exist; appending; WordPiece. */
 static void test_decode_odd(void **state)
 {
     (void)state;
@@ -148,7 +148,7 @@ static void test_byte_level(void **state)
     assert_int_equal(byte_level_character(0xAD), 0x143);
 }
 
-/* As many of each class as the reference has. */
+/* Each class has as many characters as in the reference. */
 static void test_classes(void **state)
 {
     (void)state;
@@ -163,8 +163,8 @@ static void test_classes(void **state)
     memory_free(classes);
 }
 
-/* The words of the reference, whether a vocabulary tells them apart or not. Texts that are not
- * UTF-8 are left to the ids. */
+/* The reference's words, also where a vocabulary does not distinguish them. Texts that are not
+ * UTF-8 are compared by ids only. */
 static void test_words(void **state)
 {
     (void)state;
@@ -192,7 +192,7 @@ static void test_words(void **state)
     free_texts(&texts);
 }
 
-/* A word that is not open is the same whatever follows. */
+/* A word that is complete is the same whatever follows. */
 static void test_open_words(void **state)
 {
     (void)state;
@@ -233,7 +233,7 @@ static uint32_t random_below(uint32_t limit)
     return (random_state >> 8) % limit;
 }
 
-/* As the definition has it: the lowest rank, of these the leftmost, again and again. */
+/* Merges by definition: repeatedly the pair of the lowest rank, of these the leftmost. */
 static size_t merge_slowly(const struct merge_table *table, int32_t *ids, size_t count)
 {
     for (;;) {
@@ -252,7 +252,7 @@ static size_t merge_slowly(const struct merge_table *table, int32_t *ids, size_t
     }
 }
 
-/* Merges in any order of ranks, so that one may undo the chance of another. */
+/* Merges with ranks in any order, so that one may prevent another. */
 static void test_merging(void **state)
 {
     (void)state;
@@ -287,7 +287,7 @@ static void test_merging(void **state)
     }
 }
 
-/* A byte that the vocabulary lacks is left out, and its neighbours meet. */
+/* A byte that the vocabulary lacks is dropped, and its neighbours become adjacent. */
 static void test_missing_byte(void **state)
 {
     (void)state;
@@ -334,20 +334,20 @@ static void test_invalid_bytes(void **state)
     }
 }
 
-/* Digits and a text that begins with a letter have the ids of both, one after the other. */
+/* Digits followed by a text that begins with a letter have the ids of both, one after the other. */
 static void check_behind_digits(const struct tokenizer *tokenizer, const char *part,
                                 size_t digits)
 {
     size_t length = digits + strlen(part);
-    char *text = malloc(length); /* of its very size: reading past it is seen */
+    char *text = malloc(length); /* of the exact size, so that sanitizers see reads past it */
     assert_non_null(text);
     memset(text, '1', digits);
     memcpy(text + digits, part, strlen(part));
     struct tokenizer_facts facts;
     struct token_list whole = encode(tokenizer, text, length, 0, &facts);
     struct token_list first = encode(tokenizer, text, digits, 0, &facts);
-    /* The text does not begin its piece, which could have a prefix space: so a digit before it.
-     */
+    /* A digit goes first, so that the text is not at the start of its piece, which may get a prefix
+     * space. */
     char one[64] = "1";
     strcat(one, part);
     struct token_list second = encode(tokenizer, one, strlen(one), 0, &facts);
@@ -364,8 +364,7 @@ static void check_behind_digits(const struct tokenizer *tokenizer, const char *p
     free(text);
 }
 
-/* The text is searched for added tokens 4 KiB at a time: where these meet makes no difference.
- */
+/* The search for added tokens proceeds 4 KiB at a time; the boundaries make no difference. */
 static void test_search_steps(void **state)
 {
     (void)state;
@@ -391,7 +390,7 @@ static void test_search_steps(void **state)
     }
 }
 
-/* `count` times `part` is decoded to itself again. */
+/* `count` repetitions of `part` must survive encoding and decoding. */
 static void check_repeated(const struct tokenizer *tokenizer, const char *part, size_t count)
 {
     size_t length = strlen(part);
@@ -410,7 +409,7 @@ static void check_repeated(const struct tokenizer *tokenizer, const char *part, 
     free(text);
 }
 
-/* In proportion to their length, or nearly so: these take 2 s, where squares would be hours. */
+/* The time is about proportional to the length: these take 2 s; quadratic time would take hours. */
 static void test_long_texts(void **state)
 {
     (void)state;

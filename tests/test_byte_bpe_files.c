@@ -1,5 +1,4 @@
-/* test_byte_bpe_files.c - files of byte-level BPE that are wrong, odd, or of what we do not
- * have */
+/* test_byte_bpe_files.c - byte-level BPE files that are wrong, unusual or unsupported */
 #include "tokenizer_files_test.h"
 #include "tokenizer_test.h"
 
@@ -54,7 +53,7 @@ static void test_model(void **state)
     CHECK_EDITS("bart", "tokenizer.json", edits);
 }
 
-/* A byte that the vocabulary lacks would be the unknown token. */
+/* A byte that the vocabulary lacks would become the unknown token. */
 static void test_missing_byte(void **state)
 {
     (void)state;
@@ -97,7 +96,7 @@ static void test_parts(void **state)
     CHECK_EDITS("bart", "tokenizer.json", edits);
 }
 
-/* Another decoder only matters where one is needed. */
+/* An unsupported decoder matters only if one is needed. */
 static void test_decoder(void **state)
 {
     (void)state;
@@ -115,7 +114,7 @@ static void test_decoder(void **state)
     }
 }
 
-/* No special tokens; and where there are, not those of another kind. */
+/* No special tokens, or none of another kind. */
 static void test_byte_level_processor(void **state)
 {
     (void)state;
@@ -207,7 +206,7 @@ static void test_configs(void **state)
     test_remove_folder(folder);
 }
 
-/* added_tokens_decoder comes before what the special tokens say, and their file is not read. */
+/* added_tokens_decoder takes precedence over the special tokens, and their file is not read. */
 static void test_added_tokens_decoder(void **state)
 {
     (void)state;
@@ -219,14 +218,14 @@ static void test_added_tokens_decoder(void **state)
     struct token_list list = {0};
     assert_int_equal(tokenizer_encode(tokenizer, NULL, " <mask>  ", 9, 0, &list, NULL),
                      EMBED_OK);
-    assert_int_equal(list.count, 4); /* <s>, the space that lstrip would take, <mask>, </s> */
+    assert_int_equal(list.count, 4); /* <s>, the space that lstrip would remove, <mask>, </s> */
     assert_int_equal(list.ids[2], 1499);
     token_list_free(&list);
     tokenizer_close(tokenizer);
     test_remove_folder(folder);
 }
 
-/* A merge that is there twice has its last rank, a token its last id. */
+/* A merge listed twice has its last rank, a token listed twice its last id. */
 static void test_twice(void **state)
 {
     (void)state;
@@ -247,7 +246,7 @@ static void test_twice(void **state)
     test_remove_folder(folder);
 }
 
-/* A file cut short or with changed bytes is refused or read, but does no harm. */
+/* A truncated or corrupted file is rejected or read, but does no harm. */
 static void check_spoiled(const char *from, const char *name, bool is_json)
 {
     char path[256];

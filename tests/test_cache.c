@@ -1,4 +1,5 @@
-/* test_cache.c - several models by folder: what is loaded, what is dropped, how much it takes */
+/* test_cache.c - a cache of several models: what is loaded, what is dropped, how much memory it
+ * takes */
 #include "cache_models.h"
 
 #include <limits.h>
@@ -12,7 +13,7 @@ static void test_one_folder_is_one_entry(void **state)
 {
     (void)state;
     char link[] = "/tmp/libembed-test-XXXXXX", spelt[PATH_MAX];
-    int file = mkstemp(link); /* for its name */
+    int file = mkstemp(link); /* only for its name */
     assert_int_not_equal(file, -1);
     assert_int_equal(close(file), 0);
     assert_int_equal(unlink(link), 0);
@@ -61,7 +62,7 @@ static void test_least_recently_used_is_dropped(void **state)
     assert_int_equal(metrics.loads, 6);
     assert_int_equal(metrics.hits, 2);
 
-    /* One that was long in use was used until it was given back. */
+    /* A model counts as used until it is released. */
     embed_pool *long_used = acquire(cache, folders[4]);
     use(cache, 1);
     use(cache, 2);
@@ -85,7 +86,7 @@ static void test_what_is_in_use_stays(void **state)
     assert_int_equal(metrics_of(cache).load_failures, 0);
     assert_true(computes_as(first, 0) && computes_as(second, 1));
 
-    embed_cache_release(cache, first); /* used last, and yet the only one that may go */
+    embed_cache_release(cache, first); /* used last, but the only one that may be dropped */
     embed_pool *third = acquire(cache, folders[2]);
     assert_resident(cache, "12");
     assert_true(computes_as(second, 1) && computes_as(third, 2));
@@ -111,12 +112,12 @@ static void test_pins(void **state)
     assert_non_null(strstr(embed_error_message(), "is pinned"));
     embed_cache_release(cache, pool);
 
-    embed_cache_unpin(cache, folders[0]); /* one of two */
+    embed_cache_unpin(cache, folders[0]); /* one of two pins */
     use(cache, 2);
     use(cache, 3);
     assert_resident(cache, "03");
     embed_cache_unpin(cache, folders[0]);
-    embed_cache_unpin(cache, folders[0]); /* one too many does nothing */
+    embed_cache_unpin(cache, folders[0]); /* one unpin too many has no effect */
     embed_cache_unpin(cache, folders[4]);
     use(cache, 4);
     assert_resident(cache, "34");
@@ -152,7 +153,7 @@ static uint64_t planned_bytes(const char *folder)
     return plan.total;
 }
 
-/* A large model takes the room of two small ones; where one of them is in use, the other stays. */
+/* A large model takes the room of two small ones. If one of these is in use, the other stays. */
 static void test_nothing_is_dropped_in_vain(void **state)
 {
     (void)state;
@@ -177,7 +178,7 @@ static void test_nothing_is_dropped_in_vain(void **state)
     embed_cache_destroy(cache);
 }
 
-/* Planned as less than it takes: it comes again with what it takes, and others make room. */
+/* A model that takes more than planned is loaded again with what it takes, and others make room. */
 static void test_more_than_planned(void **state)
 {
     (void)state;
@@ -211,12 +212,12 @@ static void test_folder_changes_while_resident(void **state)
     embed_cache *cache = cache_of(1);
     assert_int_equal(embed_cache_pin(cache, folders[0]), EMBED_OK);
     move(folders[0], away);
-    move(folders[1], folders[0]); /* another model takes its place */
+    move(folders[1], folders[0]); /* replaced by another model */
     embed_pool *pool = acquire(cache, folders[0]);
-    assert_true(computes_as(pool, 0)); /* what was read */
+    assert_true(computes_as(pool, 0)); /* what was read at first */
     embed_cache_release(cache, pool);
 
-    move(folders[0], folders[1]); /* there is none at all: it can be used, and unpinned */
+    move(folders[0], folders[1]); /* now missing; it can still be used and unpinned */
     pool = acquire(cache, folders[0]);
     assert_true(computes_as(pool, 0));
     embed_cache_release(cache, pool);
@@ -224,7 +225,7 @@ static void test_folder_changes_while_resident(void **state)
     use(cache, 2);
     assert_resident(cache, "2");
 
-    /* For a folder that cannot be read, nothing is dropped. */
+    /* Nothing is dropped for a folder that cannot be read. */
     assert_int_equal(try_to_acquire(cache, 0), EMBED_IO);
     assert_non_null(strstr(embed_error_message(), folders[0]));
     assert_resident(cache, "2");
@@ -269,7 +270,7 @@ static void test_arguments(void **state)
     embed_cache_destroy(NULL);
 }
 
-/* The caller's structs may be gone when a model is loaded. */
+/* The caller's structs may be gone by the time a model is loaded. */
 static void test_options_are_copied(void **state)
 {
     (void)state;

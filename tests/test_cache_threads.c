@@ -1,5 +1,5 @@
-/* test_cache_threads.c - one cache and many threads: who loads, who waits, and that nobody is
- * served by a model that is gone
+/* test_cache_threads.c - one cache and many threads: who loads, who waits, and that nobody gets a
+ * model that was dropped
  */
 #include "cache_models.h"
 
@@ -26,7 +26,7 @@ enum { MOST_THREADS = 32 };
 
 struct task {
     embed_cache *cache;
-    pthread_barrier_t *start; /* NULL: at once */
+    pthread_barrier_t *start; /* NULL: start at once */
     int model;
     unsigned index;
     embed_pool *pool;
@@ -48,7 +48,7 @@ static void *acquire_in_thread(void *argument)
     return NULL;
 }
 
-/* n threads at once, and waits for them. */
+/* Runs n threads at once and waits for them. */
 static void run_threads(struct task *tasks, pthread_t *threads, unsigned n, struct task common,
                         void *(*run)(void *))
 {
@@ -133,7 +133,7 @@ static void test_waits_for_room(void **state)
     assert_resident(cache, "1");
     embed_cache_release(cache, task.pool);
 
-    /* A pin that is taken off makes room too. */
+    /* Unpinning makes room too. */
     assert_int_equal(embed_cache_pin(cache, folders[1]), EMBED_OK);
     task.model = 2;
     assert_int_equal(pthread_create(&thread, NULL, acquire_in_thread, &task), 0);
@@ -178,7 +178,7 @@ static void test_busy_after_the_time_and_not_before(void **state)
     embed_cache_destroy(cache);
 }
 
-/* Who comes later waits longer, also where the one that he waited with has given up. */
+/* A later caller has its own full waiting time, even after the one before it has given up. */
 static void test_busy_for_one_is_not_for_the_next(void **state)
 {
     (void)state;
@@ -234,7 +234,7 @@ static void test_first_come_first_served(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, acquire_in_turn, &tasks[i]), 0);
         wait_until_in_line(cache, (uint64_t)i);
     }
-    use(cache, 0); /* what is resident does not wait in line */
+    use(cache, 0); /* resident models do not wait in line */
     embed_cache_release(cache, pool);
     for (int i = 1; i < MODELS; i++) {
         pthread_join(threads[i], NULL);
@@ -244,11 +244,11 @@ static void test_first_come_first_served(void **state)
     embed_cache_destroy(cache);
 }
 
-/* ---- all at once ---------------------------------------------------------------------------- */
+/* ---- many threads at once ------------------------------------------------------------------ */
 
 enum { HAMMERS = 16, STROKES = 40, ROOM = 2 };
 
-/* Each returns to the next folder in an order of its own. Assertions are for the main thread. */
+/* Visits the folders in an order of its own. Assertions are left to the main thread. */
 static void *hammer(void *argument)
 {
     struct task *task = argument;

@@ -1,4 +1,4 @@
-/* test_cgroup.c - what control groups allow a process, from trees of files made up for it */
+/* test_cgroup.c - what control groups allow a process, for made-up trees of files */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 
 #include <limits.h>
 
-/* An empty tree in which /proc/self/cgroup says `groups`. */
+/* Makes an empty tree in which /proc/self/cgroup contains `groups`. */
 static const char *tree(const char *groups)
 {
     const char *root = scratch("root");
@@ -21,7 +21,7 @@ static const char *tree(const char *groups)
     return root;
 }
 
-/* A file below /sys/fs/cgroup. */
+/* Writes a file below /sys/fs/cgroup. */
 static void set(const char *root, const char *folder, const char *name, const char *text)
 {
     quietly("mkdir -p '%s/sys/fs/cgroup%s' && printf '%%b\\n' '%s' > '%s/sys/fs/cgroup%s/%s'", root,
@@ -61,14 +61,14 @@ static void test_version_2(void **state)
     set(root, "/a/b", "cpu.max", "50000 100000");
     check(root, 1, 600000);
     set(root, "/a/b", "memory.stat", "anon 1\\ninactive_file 250000\\nactive_file 7");
-    check(root, 1, 850000); /* what is only read from files can be taken back */
+    check(root, 1, 850000); /* page cache that is only read can be reclaimed */
     set(root, "/a/b", "memory.stat", "anon 1");
     set(root, "/a/b", "memory.current", "1000001");
     check(root, 1, 0);
 }
 
-/* The least of a group's and of those above it, the top included, which a container may see as its own
- * whatever the path says. */
+/* The limit is the smallest of a group's and its ancestors', including the root's, which a
+ * container may see as its own group whatever the path says. */
 static void test_groups_above(void **state)
 {
     (void)state;
@@ -104,7 +104,7 @@ static void test_version_1(void **state)
     check(root, 3, 3500);
 }
 
-/* This process's: within them, whatever they are. */
+/* This process is within its groups' limits, whatever they are. */
 static void test_here(void **state)
 {
     (void)state;

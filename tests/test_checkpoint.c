@@ -1,4 +1,4 @@
-/* test_checkpoint.c - one file or shards, and what an index may not say */
+/* test_checkpoint.c - checkpoints of one file or of shards, and what an index must not contain */
 #include "formats/checkpoint.h"
 
 #include "base/status.h"
@@ -16,7 +16,7 @@
 
 #define INDEX "model.safetensors.index.json"
 
-/* ---- a folder, made and emptied for each test -------------------------------------------- */
+/* ---- a folder, created and emptied for each test ------------------------------------------- */
 
 static char folder[] = "/tmp/embed-test-XXXXXX";
 static const char *const names[] = {"model.safetensors", INDEX,
@@ -56,7 +56,7 @@ static void put_text(const char *name, const char *text)
     put(name, text, strlen(text));
 }
 
-/* A safetensors file with a tensor of one byte, `value`, for each letter. */
+/* Writes a safetensors file with a tensor of one byte, `value`, for each letter. */
 static void put_tensors(const char *name, const char *letters, char value)
 {
     char bytes[1024] = {0}, *to = bytes + 8;
@@ -90,7 +90,7 @@ static char value_of(const struct checkpoint *checkpoint, const char *name)
     return value;
 }
 
-/* Opening fails with "FOLDER/`rest`" or, where rest begins with ':', "FOLDER`rest`". */
+/* Opening must fail with "FOLDER/`rest`" or, if rest begins with ':', "FOLDER`rest`". */
 static void check_refused(embed_status expected, const char *rest)
 {
     struct checkpoint *checkpoint = NULL;
@@ -108,7 +108,7 @@ static void test_single_file(void **state)
     struct checkpoint_tensor found;
     (void)state;
     put_tensors("model.safetensors", "ab", 'm');
-    put_text(INDEX, "not read"); /* the single file comes first, as in transformers */
+    put_text(INDEX, "not read"); /* a single file takes precedence, as in transformers */
     struct checkpoint *checkpoint = open_sound();
     assert_int_equal(checkpoint_file_count(checkpoint), 1);
     assert_int_equal(safetensors_count(checkpoint_file(checkpoint, 0)), 2);

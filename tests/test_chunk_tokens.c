@@ -1,4 +1,5 @@
-/* test_chunk_tokens.c - the tokens that GPUs compute at a time, of six cards and three models */
+/* test_chunk_tokens.c - the number of tokens a GPU computes at a time, for six cards and three
+ * models */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -12,17 +13,17 @@
 #define MIB ((size_t)1 << 20)
 
 enum { MINILM, BASE, LARGE, MODELS };
-static const size_t widths[MODELS] = {384, 768, 1024}; /* four times that inside */
+static const size_t widths[MODELS] = {384, 768, 1024}; /* of the feed-forward: 4 times that */
 
-/* Multiprocessors and L2: NVIDIA's data sheets. */
+/* Multiprocessors and L2 from NVIDIA's data sheets. */
 static const struct row {
     const char *name;
     struct cuda_card card;
     size_t tokens[MODELS];
     bool in_l2[MODELS];
 } rows[] = {
-    /* In tiles of 128 x 192, 66 by 2 are 132, one for each multiprocessor. Base, in tiles of 128 x
-     * 256: 44 by 3, and large 33 by 4. */
+    /* In tiles of 128 x 192, 66 by 2 make 132, one for each multiprocessor. Base in tiles of 128 x
+     * 256: 44 by 3, and large: 33 by 4. */
     {"H200", {90, 132, 50 * MIB}, {8448, 5632, 4224}, {true, false, false}},
     {"A100", {80, 108, 40 * MIB}, {4608, 2304, 6912}, {true, true, false}},
     {"L4", {89, 58, 48 * MIB}, {7424, 2432, 7424}, {true, true, false}}, /* 114 of 116 */
@@ -31,7 +32,7 @@ static const struct row {
     {"L40S", {89, 142, 96 * MIB}, {12032, 6016, 4480}, {true, true, true}},
 };
 
-/* Activations and a layer's weights. */
+/* Bytes of activations and one layer's weights. */
 static double resident_bytes(size_t C, size_t N)
 {
     return 2.0 * (double)(N * 6 * C) + 2.0 * (double)(12 * C * C);
@@ -43,8 +44,8 @@ static double whole_waves(size_t C, size_t N, size_t width, const struct cuda_ca
     return (double)tiles / (double)((tiles + all - 1) / all * all);
 }
 
-/* What is written down above, and what the rule promises of it: 96% of the tiles' time is used, on
- * an H200 all of it, and what should stay in L2 leaves some of it. */
+/* Checks the table, and the rule's promises: 96% of the tiles' time is used, on an H200 all of it,
+ * and what should stay in L2 leaves some of it free. */
 static void test_cards(void **state)
 {
     (void)state;
@@ -66,7 +67,7 @@ static void test_cards(void **state)
     }
 }
 
-/* Of twice the bytes an element half as many have room, which are too few. */
+/* With twice the bytes per element, only half as many tokens fit, which are too few. */
 static void test_f32(void **state)
 {
     (void)state;
@@ -81,7 +82,7 @@ static void test_no_card(void **state)
     assert_int_equal(cuda_chunk_tokens(&none, 1024, 4096, 4), 8192);
 }
 
-/* Cards and models of any size have a chunk, of whole tiles and no more than 16,384 tokens. */
+/* Cards and models of any size get a chunk of whole tiles and at most 16,384 tokens. */
 static void test_any_card(void **state)
 {
     (void)state;
