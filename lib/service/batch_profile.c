@@ -11,15 +11,15 @@
 #define FORMAT         "libembed batch profile"
 #define FORMAT_VERSION 1
 
-/* Larger than any device or model has use for, and small enough for sums and products. */
+/* Upper limits: larger than any device or model needs, and small enough for sums and products. */
 #define MAX_TOKENS       ((size_t)1 << 24) /* as in embed_instance_options */
 #define MAX_INSTANCES    1024
 #define MAX_MICROSECONDS 60000000
 #define MAX_BYTES        ((size_t)1 << 50)
-#define MAX_WHOLE        ((size_t)1 << 53) /* what every reader and writer of JSON keeps exactly */
-#define MAX_TEXT         127               /* bytes; embed_model_info has room for no more */
+#define MAX_WHOLE        ((size_t)1 << 53) /* every JSON reader and writer keeps these exactly */
+#define MAX_TEXT         127               /* bytes; the most that embed_model_info can hold */
 
-/* What is being read, so that each field is one line. */
+/* The file being read, bundled so that each field takes one line. */
 struct source {
     const struct config_file *file;
     const struct config_object *object;

@@ -1,10 +1,11 @@
-/* batch_time.c - how long a batch will take, from what the last ones took */
+/* batch_time.c - predicts how long a batch will take from how long recent ones took */
 #include "service/batch_time.h"
 
-/* What a batch still counts when the next one comes. */
+/* Weight that earlier batches keep each time a batch is added. */
 #define FADE 0.9
 
-/* Of the square of the mean: below that all batches are of one size, and there is no line. */
+/* Least variance of the token counts, as a fraction of the square of their mean. Below it all
+ * batches are of one size, and there is no line to fit. */
 #define LEAST_VARIANCE 0.01
 
 void batch_time_learn(struct batch_time *time, double tokens, double nanoseconds)
@@ -16,7 +17,8 @@ void batch_time_learn(struct batch_time *time, double tokens, double nanoseconds
     time->xy = FADE * time->xy + tokens * nanoseconds;
 }
 
-/* In proportion for smaller ones; larger ones are hoped to take no longer. */
+/* Scales the mean time down for smaller batches; assumes optimistically that larger ones take no
+ * longer. */
 static double from_mean(double mean_x, double mean_y, double tokens)
 {
     return tokens < mean_x ? mean_y * tokens / mean_x : mean_y;

@@ -1,8 +1,8 @@
-/* cache.c - several models by folder, each behind a pool, within a number of models and of bytes
+/* cache.c - several models by folder, each behind a pool, limited in number and bytes
  *
- * An entry is one folder. The thread that asks first makes it and loads it (cache_load.c); whoever
- * asks meanwhile waits for that thread, and is counted as a user at once, so that the model cannot
- * be dropped before he wakes.
+ * An entry stands for one folder. The first thread that asks for it creates and loads it
+ * (cache_load.c). Others wait for that thread, and count as users at once, so that the model cannot
+ * be dropped before they wake.
  */
 #include "service/cache.h"
 
@@ -71,8 +71,8 @@ void cache_destroy(struct embed_cache *cache)
 
 /* ---- entries: all under the lock ----------------------------------------------------------- */
 
-/* One folder has one name, however it is spelt. What cannot be resolved keeps the name it was asked
- * by: a model that is resident can be used and unpinned when its folder is gone. */
+/* Gives a folder one name, however it is spelt. A path that cannot be resolved is used as given: a
+ * resident model can be used and unpinned after its folder is gone. */
 static embed_status canonical_path(char path[PATH_MAX], const char *folder)
 {
     if (realpath(folder, path) != NULL) return EMBED_OK;
@@ -103,7 +103,7 @@ static embed_status add(struct embed_cache *cache, struct entry **out, const cha
     return EMBED_OK;
 }
 
-/* One user less. The last of an entry that failed takes it away. */
+/* Removes one user. The last user of a failed entry frees it. */
 static void stop_using(struct embed_cache *cache, struct entry *entry)
 {
     entry->last_use = ++cache->uses;
@@ -114,7 +114,7 @@ static void stop_using(struct embed_cache *cache, struct entry *entry)
 
 /* ---- use ----------------------------------------------------------------------------------- */
 
-/* For a user of the entry, whose load another thread has begun. */
+/* Waits for a load that another thread has begun. The caller must be a user of the entry. */
 static embed_status wait_for_load(struct embed_cache *cache, struct entry *entry)
 {
     while (entry->state == ENTRY_WAITING || entry->state == ENTRY_LOADING)
@@ -124,7 +124,7 @@ static embed_status wait_for_load(struct embed_cache *cache, struct entry *entry
     return EMBED_OK;
 }
 
-/* The folder's entry, resident, with one more user. Under the lock. */
+/* Gets the resident entry of the folder, with one more user. Requires the lock. */
 static embed_status use(struct embed_cache *cache, struct entry **out, const char *path)
 {
     uint64_t deadline = clock_nanoseconds() + cache->wait_milliseconds * UINT64_C(1000000);
@@ -144,7 +144,7 @@ static embed_status use(struct embed_cache *cache, struct entry **out, const cha
             return EMBED_OK;
         }
         stop_using(cache, entry);
-        /* Another's time was up: ours may not be. */
+        /* The deadline of another thread has passed; ours may not have. */
         if (status == EMBED_BUSY && !is_new && clock_nanoseconds() < deadline) continue;
         cache->metrics.refusals += status == EMBED_BUSY;
         return status;

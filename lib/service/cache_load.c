@@ -1,8 +1,8 @@
-/* cache_load.c - room in a cache, and models loaded into it
+/* cache_load.c - makes room in a cache and loads models into it
  *
- * Who needs room takes a place in the line. The first there drops what is least recently used, or
- * waits for what is in use; what it will load is counted from then on, by its plan. So the limits
- * hold at any time, also while models are loaded at the same time, or destroyed.
+ * Threads that need room form a line. The first drops the least recently used models, or waits for
+ * those in use; from then on, its own model counts with its planned size. So the limits hold at all
+ * times, even while models are being loaded concurrently or destroyed.
  */
 #include "service/cache_parts.h"
 
@@ -24,8 +24,8 @@ static bool is_counted(const struct entry *entry)
     return entry->state != ENTRY_WAITING && entry->state != ENTRY_FAILED;
 }
 
-/* Does the cache keep its limits with this entry counted too; or, `dropped`, with it and what
- * cannot be dropped? */
+/* Returns whether the limits hold with `newcomer` counted too; with `dropped`, whether they hold
+ * with only it and the entries that cannot be dropped. */
 static bool has_room(const struct embed_cache *cache, const struct entry *newcomer, bool dropped)
 {
     unsigned models = 0;
@@ -47,7 +47,8 @@ static void take_out(struct embed_cache *cache, const struct entry *entry)
     *place = entry->next;
 }
 
-/* Drops the least recently used of those that may be. The lock is not held meanwhile. */
+/* Drops the least recently used entry of those that may be dropped; there must be one. Releases the
+ * lock meanwhile. */
 static void drop_one(struct embed_cache *cache)
 {
     struct entry *oldest = NULL;
@@ -66,7 +67,7 @@ static void drop_one(struct embed_cache *cache)
     entry_free(oldest);
 }
 
-/* "/models/a is in use by 3, /models/b is pinned": as many as there is room for. */
+/* Writes "/models/a is in use by 3, /models/b is pinned": as many entries as fit. */
 static void say_what_is_held(const struct embed_cache *cache, char *out, size_t capacity)
 {
     size_t used = 0;
@@ -97,8 +98,8 @@ static embed_status too_large(const struct embed_cache *cache, const struct entr
                 entry->bytes, cache->max_bytes);
 }
 
-/* For the one whose turn it is: room for the entry, by dropping others where that is enough, else
- * by waiting for their users. Nothing is dropped in vain. */
+/* Makes room for the entry, whose turn it is: by dropping others if that is enough, else by waiting
+ * for their users. Drops nothing in vain. */
 static embed_status make_room(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
     while (!has_room(cache, entry, false)) {
@@ -109,8 +110,9 @@ static embed_status make_room(struct embed_cache *cache, struct entry *entry, ui
     return EMBED_OK;
 }
 
-/* In the order of their coming, so that small models cannot keep a large one waiting. All wait
- * equally long: who is not first need not look at the time, since the first gives up before him. */
+/* Makes room in order of arrival, so that small models cannot keep a large one waiting. All wait
+ * equally long: a thread that is not first need not check the time, since the first gives up before
+ * it. */
 static embed_status wait_for_room(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
     uint64_t mine = cache->last_turn++;
@@ -124,7 +126,7 @@ static embed_status wait_for_room(struct embed_cache *cache, struct entry *entry
 
 /* ---- load ---------------------------------------------------------------------------------- */
 
-/* One instance on the device, with chunks as the pool would choose them. */
+/* Plans one instance on the device, with the chunks that the pool would choose. */
 static embed_status plan_one(const struct embed_cache *cache, embed_memory *memory,
                              const struct entry *entry, const embed_model_options *model)
 {
@@ -137,13 +139,13 @@ static embed_status plan_one(const struct embed_cache *cache, embed_memory *memo
     if (options.batch_tokens == 0) return EMBED_OK;
     embed_memory wished = EMBED_MEMORY_INIT;
     TRY(plan_folder(&wished, entry->folder, model, &options));
-    if (wished.own < memory->own) *memory = wished; /* batches may have several chunks */
+    if (wished.own < memory->own) *memory = wished; /* a batch may have several chunks */
     return EMBED_OK;
 }
 
-/* What the folder's model will take: weights, and instances, of which there are fewer where the
- * number is the pool's choice. Also where bytes are not limited: for a folder that cannot be read,
- * nothing is dropped. */
+/* Plans what the folder's model will take: its weights and instances, fewer of these if the pool
+ * chooses their number. Runs even if bytes are not limited, so that nothing is dropped for a folder
+ * that cannot be read. */
 static embed_status plan(const struct embed_cache *cache, struct entry *entry)
 {
     const embed_pool_options *pool = &cache->pool;
@@ -171,7 +173,8 @@ static embed_status plan(const struct embed_cache *cache, struct entry *entry)
     return EMBED_OK;
 }
 
-/* The model in its pool, which alone keeps it, and the bytes that they take. */
+/* Opens the model in a pool, which then holds the only reference to it, and gets the bytes both
+ * take. */
 static embed_status open_pool(const struct embed_cache *cache, struct embed_pool **pool,
                               uint64_t *bytes, const struct entry *entry)
 {
@@ -188,9 +191,9 @@ static embed_status open_pool(const struct embed_cache *cache, struct embed_pool
     return EMBED_OK;
 }
 
-/* Waits for room, and loads the entry's model. Where it takes more than was planned (a GPU was too
- * full, and it is on the CPU), and more than there is room for, it is given back and comes again
- * with what it takes. */
+/* Waits for room and loads the entry's model. If it takes more than planned (a GPU was too full, so
+ * it is on the CPU) and there is no room for that, closes it and waits again for room of its actual
+ * size. */
 static embed_status load(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
     for (;;) {

@@ -18,7 +18,7 @@ static unsigned bucket_of(uint64_t value)
     return (exponent - PARTS_BITS + 1) * PARTS + part;
 }
 
-/* The smallest value of a bucket, and how many it is for. */
+/* Returns the smallest value of a bucket, and the number of its values in *width. */
 static uint64_t bucket_start(unsigned bucket, uint64_t *width)
 {
     unsigned shift = bucket < PARTS ? 0 : bucket / PARTS - 1;
@@ -33,20 +33,20 @@ void distribution_record(struct distribution *distribution, uint64_t value)
            !atomic_compare_exchange_weak_explicit(&distribution->largest, &largest, value,
                                                   memory_order_relaxed, memory_order_relaxed)) {}
     atomic_fetch_add_explicit(&distribution->sum, value, memory_order_relaxed);
-    /* Last, and released: who sees the count sees the two above. */
+    /* Last and with release: a reader that sees the count sees the two updates above. */
     atomic_fetch_add_explicit(&distribution->buckets[bucket_of(value)], 1, memory_order_release);
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-/* Counters that nothing changes any more. */
+/* A copy of the counters, which no longer changes. */
 struct snapshot {
     uint64_t buckets[DISTRIBUTION_BUCKETS], count, largest;
 };
 
 static double percentile(const struct snapshot *snapshot, unsigned percent)
 {
-    /* count * percent / 100, rounded up, without the product. */
+    /* count * percent / 100, rounded up; the product itself could overflow. */
     uint64_t rank = snapshot->count / 100 * percent + (snapshot->count % 100 * percent + 99) / 100;
     unsigned bucket = 0;
     for (uint64_t seen = snapshot->buckets[0]; seen < rank; seen += snapshot->buckets[bucket])
@@ -55,7 +55,7 @@ static double percentile(const struct snapshot *snapshot, unsigned percent)
     return (double)(middle < snapshot->largest ? middle : snapshot->largest);
 }
 
-/* embed_distribution's bucket, by powers of two, for all values of one of ours. */
+/* Returns the bucket of embed_distribution (one per power of two) that contains our `bucket`. */
 static unsigned public_bucket(unsigned bucket)
 {
     uint64_t width, start = bucket_start(bucket, &width);

@@ -1,4 +1,4 @@
-/* member.c - a member's life: its instance made, shrunk, grown, given up */
+/* member.c - a member's life cycle: creates, shrinks, grows and destroys its instance */
 #include "service/member.h"
 
 #include "base/clock.h"
@@ -12,17 +12,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How often a member on a GPU looks at the free memory: asking takes some 10 us. */
+/* How often a member checks the free memory: a query takes some 10 us. */
 #define LOOK_NANOSECONDS UINT64_C(1000000000)
-/* Between two tries to grow, which become rarer as they fail. */
+/* The longest pause between attempts to grow, which become rarer as they fail. */
 #define LONGEST_PAUSE UINT64_C(64000000000)
 
 /* ---- room ---------------------------------------------------------------------------------- */
 
-/* What the pool has on the member's device besides this member. */
+/* What the pool uses on the member's device besides this member. */
 struct others {
     uint64_t bytes;  /* weights and instances */
-    uint64_t graphs; /* that the instances may still make */
+    uint64_t graphs; /* bytes that the instances may still take for CUDA graphs */
     size_t running;  /* on any device */
 };
 
@@ -42,8 +42,8 @@ static struct others look_at_others(const struct member *member)
     return others;
 }
 
-/* May an instance of this tier be made, where `freed` bytes more than now will be free? The smallest,
- * where there is no other, may be made of what is reserved. */
+/* Checks whether an instance of `tier` fits if `freed` more bytes become free. If no other instance
+ * is running, the smallest tier may use the reserve. */
 static embed_status check_room(const struct member *member, unsigned tier, uint64_t freed)
 {
     const embed_pool_options *options = &member->pool->options;
@@ -88,7 +88,7 @@ static embed_status open_instance(struct member *member)
     return status;
 }
 
-/* A model of its own, of the same folder, on the CPU; in F32 where that was asked for. */
+/* Opens the folder on the CPU as the fallback's own model; in F32 if the pool's models are. */
 static embed_status open_fallback_model(struct member *member)
 {
     const struct embed_model *other = member->pool->models[0];
@@ -134,7 +134,7 @@ embed_status member_open(struct member *member, bool may_be_smaller)
     return EMBED_OK;
 }
 
-/* The next look, sooner or later by how the last try went. */
+/* Schedules the next look; each failed attempt makes the pause longer. */
 static void look_again(struct member *member, bool has_failed)
 {
     bool is_whole = member->instance != NULL && member->tier == 0;
@@ -182,9 +182,10 @@ embed_status member_shrink(struct member *member)
     return EMBED_OK;
 }
 
-/* ---- free memory, now and then ------------------------------------------------------------- */
+/* ---- free memory, checked periodically ----------------------------------------------------- */
 
-/* Others need the memory that is to be theirs, and there is something to give. */
+/* Returns whether the member should give memory back: the pool chooses its instances, less than the
+ * reserve is free on the GPU, and there is something to give. */
 static bool is_scarce(const struct member *member)
 {
     const embed_pool_options *options = &member->pool->options;

@@ -1,7 +1,7 @@
-/* member_compute.c - a batch computed, whatever fails
+/* member_compute.c - computes a batch and recovers from failures
  *
- * Out of memory: once more with a smaller instance. A GPU that is lost, or that fails again and again:
- * the batch is another member's. Any other failure: once more, then in halves, until the texts that are
+ * Out of memory: tries again with a smaller instance. A GPU that is lost or keeps failing: leaves
+ * the batch to another member. Any other failure: tries once more, then in halves, until the texts
  * at fault are alone.
  */
 #include "base/log.h"
@@ -49,7 +49,7 @@ void member_succeeded(struct member *member)
     member->pause = SHORTEST_PAUSE;
 }
 
-/* EMBED_OK, or the member has left. */
+/* Returns EMBED_OK, or a failure if the member has left the pool. */
 static embed_status compute(struct member *member, struct batch *batch, size_t first, size_t last)
 {
     embed_status status = encode(member, batch, first, last);
@@ -75,7 +75,8 @@ static embed_status compute(struct member *member, struct batch *batch, size_t f
     return compute(member, batch, middle, last);
 }
 
-/* Texts that nobody has computed yet; those of a batch that was another's lie anywhere in it. */
+/* Computes the texts that are still pending. In a batch passed on by another member they may lie
+ * anywhere. */
 static embed_status compute_pending(struct member *member, struct batch *batch)
 {
     for (size_t first = 0, last; first < batch->texts; first = last) {
@@ -95,7 +96,7 @@ embed_status member_open_fallback(struct member *member, struct batch *batch)
     return status;
 }
 
-/* EMBED_OK, or no instance is there any more. */
+/* Returns EMBED_OK, or a failure if the member no longer has an instance. */
 static embed_status compute_all(struct member *member, struct batch *batch)
 {
     if (member_is_fallback(member)) {

@@ -1,11 +1,12 @@
-/* member_generate.c - documents through an instance that generates, whatever fails
+/* member_generate.c - generates summaries of documents and recovers from failures
  *
- * The instance's generator asks for a document whenever a slot of it is free: the member takes one out
- * of the queue, where one waits that may go with those under way, and gives each back as it ends.
+ * The instance's generator asks for a document whenever one of its slots is free. The member takes
+ * one from the queue, if one is waiting that may join those in flight, and delivers each as it
+ * ends.
  *
- * Out of memory: those under way once more, with a smaller instance. A GPU that is lost, or that fails
- * again and again: they are another member's. Any other failure: they are tried once more without others,
- * and then each alone, so that what is at fault fails by itself.
+ * Out of memory: tries those in flight again with a smaller instance. A GPU that is lost or keeps
+ * failing: leaves them to another member. Any other failure: tries them once more without taking
+ * others, then each alone, so that only a document at fault fails.
  */
 #include "base/log.h"
 #include "base/status.h"
@@ -18,12 +19,12 @@
 
 struct generation {
     struct member *member;
-    struct batch *waiting;   /* taken out of the queue, and to begin, or to begin again */
+    struct batch *waiting;   /* taken from the queue, to begin or to begin again */
     struct batch *under_way; /* in the generator */
-    bool takes_more;         /* out of the queue */
+    bool takes_more;         /* whether to take more from the queue */
 };
 
-/* ---- what the generator asks for ----------------------------------------------------------- */
+/* ---- the generator's feed ------------------------------------------------------------------ */
 
 static struct generator_document document_of(const struct batch *batch)
 {
@@ -33,7 +34,7 @@ static struct generator_document document_of(const struct batch *batch)
                                        .rules = batch->part[0].request->summaries->rules};
 }
 
-/* One that waits, else one out of the queue that may go with those under way. */
+/* Returns a waiting batch, else one from the queue that may join those in flight, else NULL. */
 static struct batch *next_batch(struct generation *g)
 {
     struct batch *batch = g->waiting;
@@ -57,7 +58,8 @@ static embed_status next_document(void *argument, struct generator_document *doc
     return EMBED_OK;
 }
 
-/* A batch that is not under way any more: its document has this result. A failure is the text's. */
+/* Ends a batch that has left the generator: `result` is its document's. A failure becomes that of
+ * the text. */
 static void finish(struct member *member, struct batch *batch, const struct generator_result *result)
 {
     bool is_last;
@@ -98,9 +100,10 @@ static embed_status end_document(void *argument, const struct generator_result *
     return EMBED_OK;
 }
 
-/* ---- what is done about failures ----------------------------------------------------------- */
+/* ---- recovery ------------------------------------------------------------------------------ */
 
-/* Until nothing waits and nothing is under way. After a failure, what was under way waits again. */
+/* Runs until nothing is waiting or in flight. After a failure, what was in flight is waiting
+ * again. */
 static embed_status run(struct generation *g)
 {
     const struct generator_feed feed = {g, next_document, end_document};
@@ -113,8 +116,9 @@ static embed_status run(struct generation *g)
     return status;
 }
 
-/* Runs what waits; out of memory, again with a smaller instance. *failure is another, which does not
- * mean that all is lost. EMBED_OK, or the member has left. */
+/* Runs what is waiting, again with a smaller instance when out of memory. Returns EMBED_OK, or a
+ * failure if the member has left the pool. With EMBED_OK, *failure is EMBED_OK or a failure that
+ * the caller may recover from. */
 static embed_status run_within_memory(struct generation *g, embed_status *failure)
 {
     for (;;) {
@@ -125,7 +129,8 @@ static embed_status run_within_memory(struct generation *g, embed_status *failur
     }
 }
 
-/* The one that waits could not be computed: it has failed, or it is the fallback's. */
+/* Gives up the one waiting batch, which could not be computed: its text fails or goes to the
+ * fallback. */
 static void give_back_waiting(struct generation *g, embed_status status)
 {
     struct member *member = g->member;
@@ -136,7 +141,7 @@ static void give_back_waiting(struct generation *g, embed_status status)
     else pool_pass_on(member->pool, member, batch, true);
 }
 
-/* Each of those that wait, without company. */
+/* Runs each waiting batch without company. */
 static embed_status run_alone(struct generation *g)
 {
     struct batch *others = g->waiting;
@@ -147,7 +152,7 @@ static embed_status run_alone(struct generation *g)
         g->waiting->next = NULL;
         g->waiting->path[0] |= EMBED_PATH_SPLIT;
         status = run_within_memory(g, &failure);
-        if (status != EMBED_OK) g->waiting->next = others; /* all of them are another's */
+        if (status != EMBED_OK) g->waiting->next = others; /* all of them go to another member */
         else if (failure != EMBED_OK) give_back_waiting(g, failure);
     }
     return status;

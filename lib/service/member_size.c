@@ -1,12 +1,13 @@
-/* member_size.c - how large a member's instance and its batches are, by its tier */
+/* member_size.c - sizes of a member's instance and batches, by tier */
 #include "model/plan.h"
 #include "service/member.h"
 
-/* Chunks in a batch, where the caller has no wish: enough for a GPU to have two under way while the
- * batch before is delivered; for each thread of a CPU one. */
+/* Default number of chunks in a batch on a GPU: enough to have two in flight while the previous
+ * batch is delivered. On a CPU it is one per thread. */
 enum { CHUNKS_OF_A_QUEUE = 4 };
 
-/* Chunks of a whole instance. A batch that is smaller needs no more. */
+/* Returns the tokens of a chunk of a full-size instance: no more than a batch may have, but at
+ * least least_tokens. */
 static size_t full_chunk(const struct member *member)
 {
     const struct embed_pool *pool = member->pool;

@@ -1,4 +1,4 @@
-/* metrics.c - what a pool counts, in atomic integers */
+/* metrics.c - counters of a pool, in atomic integers */
 #include "service/metrics.h"
 
 #include "base/clock.h"
@@ -8,7 +8,7 @@
 
 #include <stdatomic.h>
 
-/* One block of 20 KB, most of it for the five distributions. */
+/* One block of 20 KB, mostly for the five distributions. */
 struct metrics {
     uint64_t created; /* clock_nanoseconds */
     _Atomic uint64_t requests[EMBED_STATUS_COUNT];
@@ -40,7 +40,7 @@ static uint64_t age_microseconds(const struct metrics *metrics)
 
 _Static_assert(EMBED_CLOSED + 1 == EMBED_STATUS_COUNT, "requests[] has a counter for each status");
 
-/* Counters stand for themselves alone: no other memory is published by them. */
+/* Relaxed order: a counter publishes no other memory. */
 static void count(_Atomic uint64_t *counter)
 {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
@@ -101,7 +101,7 @@ void metrics_read(const struct metrics *metrics, embed_metrics *out)
     distribution_read(&metrics->compute, &out->compute_microseconds);
     distribution_read(&metrics->batch_texts, &out->batch_texts);
     distribution_read(&metrics->batch_tokens, &out->batch_tokens);
-    /* Sums of whole numbers, which a double holds up to 2^53. */
+    /* Sums of integers, exact in a double up to 2^53. */
     out->texts = (uint64_t)out->batch_texts.sum;
     out->tokens = (uint64_t)out->batch_tokens.sum;
     out->batches = out->batch_texts.count;

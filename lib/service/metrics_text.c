@@ -1,10 +1,11 @@
-/* metrics_text.c - the metrics of a pool and of a cache as text for Prometheus */
+/* metrics_text.c - the metrics of a pool and of a cache in Prometheus' text format */
 #include "service/metrics_text.h"
 
 #include "base/status.h"
 #include "service/prometheus_text.h"
 
-/* Values of a label are for programs to compare: they stay, whatever embed_status_string says. */
+/* Label values are compared by programs: they stay the same, whatever embed_status_string
+ * returns. */
 static const char *const status_names[] = {
     "ok",         "invalid_argument", "out_of_memory", "io",
     "bad_file",   "unsupported",      "no_device",     "not_finite",
@@ -67,7 +68,7 @@ static void put_troubles(struct prometheus_text *text, const embed_metrics *metr
                        (double)metrics->texts_on_cpu);
 }
 
-/* A histogram tells a percentile to a factor of two; these are those of embed_distribution. */
+/* A histogram gives percentiles to a factor of two only; these are those of embed_distribution. */
 static void put_quantiles(struct prometheus_text *text, const char *name,
                           const embed_distribution *microseconds)
 {

@@ -1,4 +1,4 @@
-/* pool.c - instances behind one queue: made, closed, inspected */
+/* pool.c - creates, closes and inspects pools */
 #include "service/pool.h"
 
 #include "base/clock.h"
@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What options that are 0 stand for. */
+/* Defaults of options that are 0, and a limit of batch_texts. */
 enum {
     QUEUE_REQUESTS = 4096,
     QUEUE_BATCHES = 64,
@@ -51,7 +51,7 @@ static embed_status read_profile(struct embed_pool *pool, const char *path)
     return EMBED_OK;
 }
 
-/* Zeros become what they stand for. */
+/* Completes the options with the profile and then the defaults. */
 static embed_status complete_options(struct embed_pool *pool, const embed_pool_options *given)
 {
     embed_pool_options *options = &pool->options;
@@ -77,7 +77,7 @@ static void init_sync(struct embed_pool *pool)
     condition_init(&pool->closed);
 }
 
-/* Room for all members, none of which has an instance yet. */
+/* Allocates all members, none of which has an instance yet. */
 static embed_status create_members(struct embed_pool *pool)
 {
     const embed_pool_options *options = &pool->options;
@@ -102,12 +102,12 @@ static embed_status create_members(struct embed_pool *pool)
                                                   : pool->batch_tokens;
     if (pool->most_texts > MOST_BATCH_TEXTS) pool->most_texts = MOST_BATCH_TEXTS;
     if (pool->options.queue_tokens == 0) pool->options.queue_tokens = pool->batch_tokens * QUEUE_BATCHES;
-    /* It forms a batch before it has an instance. */
+    /* The fallback forms a batch before it has an instance. */
     return has_fallback ? member_create_batches(pool->fallback) : EMBED_OK;
 }
 
-/* The first instance of each model by all means, with small chunks if it must be; of the others as
- * many as there is memory for. Those that are not made are tried again now and then. */
+/* Opens the first instance of each model, smaller if necessary, and as many of the others as memory
+ * allows. Members left without an instance try again from time to time. */
 static embed_status open_members(struct embed_pool *pool)
 {
     const struct embed_model *model = NULL;
@@ -181,7 +181,7 @@ void pool_hold(struct embed_pool *pool)
     atomic_fetch_add(&pool->holders, 1);
 }
 
-/* It has been closed. */
+/* The pool must be closed before its last reference is released. */
 void pool_release(struct embed_pool *pool)
 {
     if (pool == NULL || atomic_fetch_sub(&pool->holders, 1) != 1) return;
@@ -204,7 +204,7 @@ static void join_members(struct embed_pool *pool)
         if (pool->members[i].has_thread) pthread_join(pool->members[i].thread, NULL);
     }
     for (size_t i = 0; i < pool->member_count; i++) member_close(&pool->members[i]);
-    pthread_mutex_lock(&pool->lock); /* who submits may look for one */
+    pthread_mutex_lock(&pool->lock); /* a submitting thread may be looking for one */
     while (pool->spares > 0) token_batch_destroy(pool->spare[--pool->spares]);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -238,7 +238,7 @@ void pool_close(struct embed_pool *pool, unsigned drain_milliseconds)
 
 /* ---- inspect ------------------------------------------------------------------------------- */
 
-/* What is once a device is counted once. */
+/* Adds `memory` to `sum`. What exists once per device is added for its first instance only. */
 static void add_memory(embed_memory *sum, const embed_memory *memory, bool is_first_of_device)
 {
     sum->activations += memory->activations;
@@ -257,7 +257,7 @@ static void add_memory(embed_memory *sum, const embed_memory *memory, bool is_fi
     sum->measured |= memory->measured;
 }
 
-/* With the lock. */
+/* Requires the lock. */
 static void sum_memory(const struct embed_pool *pool, embed_memory *sum)
 {
     const struct embed_model *model = NULL;
@@ -294,7 +294,7 @@ uint64_t pool_absent_bytes(const struct embed_pool *pool)
     return bytes;
 }
 
-/* Of the GPUs that can still be asked. */
+/* Adds the memory of the GPUs that can still be queried. */
 static void add_devices(const struct embed_pool *pool, embed_metrics *metrics)
 {
     for (size_t i = 0; i < pool->model_count; i++) {

@@ -41,7 +41,7 @@ struct embed_pool {
     atomic_uint holders; /* references: the caller, and each request */
     embed_pool_options options; /* completed by the profile and the defaults; profile is NULL */
     size_t chunk_tokens; /* embed_instance_options.batch_tokens of a full instance; 0: not set */
-    size_t batch_tokens; /* limit of a batch of a full-size instance, or of its documents in flight */
+    size_t batch_tokens; /* limit of a batch of a full instance, or of its documents in flight */
     size_t documents;    /* in flight in a full-size instance; 0: the model does not generate */
     size_t most_texts;   /* limit of a batch */
     struct embed_model **models;

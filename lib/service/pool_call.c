@@ -1,7 +1,7 @@
-/* pool_call.c - calls that wait for their results: many texts, handed in by and by
+/* pool_call.c - blocking calls: submits many texts in pieces and waits for their results
  *
- * A piece is a request of about a batch; there are as many under way as keep all members busy, and
- * others get their turn between them.
+ * A piece is a request of about one batch. Enough pieces are in flight to keep all members busy,
+ * and other callers get their turn between them.
  */
 #include "base/memory.h"
 #include "base/status.h"
@@ -14,20 +14,22 @@
 
 struct piece {
     struct request *request;
-    size_t first; /* of its texts */
+    size_t first; /* index of its first text */
     embed_strings strings;
 };
 
 struct call {
     struct embed_pool *pool;
-    embed_request whole; /* as if it were one; nothing waits for `done` */
-    embed_generated *summaries; /* (n), where summaries are wanted */
-    const embed_generate_options *generate; /* of which `done` is the caller's; whole's is tell() */
+    embed_request whole; /* the call as a single request, from which pieces are made; its `done`
+                            is NULL */
+    embed_generated *summaries; /* (n), if summaries are requested */
+    const embed_generate_options *generate; /* with the caller's `done`; that of `whole` is
+                                               tell() */
     atomic_bool is_called_off;
-    struct piece under_way[2 * MOST_INSTANCES + 2]; /* a ring, of which `most` are used */
+    struct piece under_way[2 * MOST_INSTANCES + 2]; /* a ring of `most` slots */
     size_t most, first, count;
     size_t not_finite;
-    embed_status status; /* the first failure besides */
+    embed_status status; /* the first failure other than EMBED_NOT_FINITE */
     char message[256];
 };
 
@@ -38,7 +40,7 @@ static void note(struct call *call, embed_status status)
     snprintf(call->message, sizeof call->message, "%s", error_message());
 }
 
-/* Waits for the oldest piece. */
+/* Waits for the oldest piece and takes its results. */
 static void finish_oldest(struct call *call)
 {
     struct piece *piece = &call->under_way[call->first];
@@ -54,8 +56,9 @@ static void finish_oldest(struct call *call)
     memory_free(piece->strings.items);
 }
 
-/* Texts of about a batch's tokens, where the last piece's had so many; or twice as many documents as an
- * instance has under way, so that those that end soon need not wait for the oldest piece's last. */
+/* Returns the number of texts of the next piece: about a batch's tokens, if the last piece had
+ * `tokens` tokens in `texts` texts. For documents it is twice what an instance has in flight, so
+ * that slots that free up early need not wait for the last document of the oldest piece. */
 static size_t piece_texts(const struct embed_pool *pool, size_t left, size_t tokens, size_t texts)
 {
     size_t wanted = pool->batch_tokens * texts / tokens;
@@ -65,7 +68,7 @@ static size_t piece_texts(const struct embed_pool *pool, size_t left, size_t tok
     return wanted < left ? wanted : left;
 }
 
-/* Texts [first, first + count) of the call as a piece. */
+/* Submits texts [first, first + count) of the call as a piece. */
 static embed_status submit_piece(struct call *call, struct piece *piece, size_t first, size_t count)
 {
     const embed_request *whole = &call->whole;
@@ -90,8 +93,9 @@ static void cancel_all(struct call *call)
 
 static void submit_pieces(struct call *call)
 {
-    size_t n = call->whole.n, tokens = 256, texts = 1, count = 0; /* the first piece is small: texts */
-    for (size_t first = 0; first < n && call->status == EMBED_OK; first += count) { /* may be long */
+    size_t n = call->whole.n, tokens = 256, texts = 1, count = 0; /* small at first: texts may be
+                                                                     long */
+    for (size_t first = 0; first < n && call->status == EMBED_OK; first += count) {
         count = piece_texts(call->pool, n - first, tokens, texts);
         struct piece *piece = &call->under_way[(call->first + call->count) % call->most];
         note(call, submit_piece(call, piece, first, count));
@@ -112,7 +116,7 @@ static embed_status run(struct call *call, const char *not_finite)
     call->most = 2 * call->pool->member_count;
     call->whole.wait_for_room = 1;
     submit_pieces(call);
-    if (atomic_load(&call->is_called_off)) /* and not what became of the oldest piece by that */
+    if (atomic_load(&call->is_called_off)) /* not the status that the cancelled pieces ended with */
         return summaries_called_off();
     if (call->status != EMBED_OK) return fail(call->status, "%s", call->message);
     if (call->not_finite > 0)
@@ -132,7 +136,8 @@ embed_status pool_encode(struct embed_pool *pool, const embed_text *texts, size_
     return run(&call, "%zu of %zu embeddings hold NaN or infinity");
 }
 
-/* The caller's `done`, which is of all pieces: once one of them was called off, so are the others. */
+/* Calls the caller's `done` for a summary of any piece. Once the caller stops one piece, all of
+ * them stop. */
 static int tell(void *user, size_t i, const embed_generated *summary)
 {
     struct call *call = user;

@@ -1,4 +1,4 @@
-/* pool_deliver.c - batches back from members, and requests that are complete by them */
+/* pool_deliver.c - takes batches back from members and completes their requests */
 #include "base/clock.h"
 #include "base/status.h"
 #include "service/member.h"
@@ -8,7 +8,7 @@
 
 /* ---- completion ---------------------------------------------------------------------------- */
 
-/* The pool whose request this thread completes. */
+/* The pool in one of whose callbacks this thread is; NULL: none. */
 static _Thread_local const struct embed_pool *completing;
 
 bool pool_is_completing(const struct embed_pool *pool)
@@ -61,7 +61,7 @@ static uint32_t microseconds(uint64_t from, uint64_t to)
     return time < UINT32_MAX ? (uint32_t)time : UINT32_MAX;
 }
 
-/* What is known of the batch's text i, which is text `at` of its request. */
+/* Describes the batch's text i, which is text `at` of its request, in its item. */
 static void describe(const struct batch *batch, size_t i, const struct request *request, size_t at,
                      unsigned instance)
 {
@@ -80,7 +80,8 @@ static void describe(const struct batch *batch, size_t i, const struct request *
     if (request->items != NULL) request->items[at] = *item;
 }
 
-/* Before its requests may be completed: what happened to each text. Returns the paths of all. */
+/* Describes what happened to each text. Called before the batch's requests may be completed.
+ * Returns the path bits of all texts together. */
 static unsigned describe_all(struct embed_pool *pool, const struct batch *batch, unsigned instance)
 {
     size_t i = 0;
@@ -105,7 +106,7 @@ static size_t count_not_finite(const struct batch *batch, size_t first, size_t c
     return found;
 }
 
-/* With the lock: the batch's parts are ended; returns the requests that are complete by that. */
+/* Ends the batch's parts. Returns the requests that this completes as a list. Requires the lock. */
 static struct request *end_parts(struct batch *batch)
 {
     struct request *ended = NULL;
@@ -120,7 +121,8 @@ static struct request *end_parts(struct batch *batch)
     return ended;
 }
 
-/* With the lock: the batch is one that the member forms others in, if it needs any. */
+/* Returns the batch to the member's free ones, or destroys it if the member has enough. Requires
+ * the lock. */
 static void keep_or_destroy(struct member *member, struct batch *batch)
 {
     member->under_way--;
@@ -133,7 +135,7 @@ static void keep_or_destroy(struct member *member, struct batch *batch)
     member->free_count++;
 }
 
-/* Tells the callers of summaries that are there by the batch. */
+/* Passes the summary that the batch completes, if any, to its caller. */
 static void tell(struct embed_pool *pool, const struct batch *batch)
 {
     const struct batch_part *document = &batch->part[0];
@@ -146,7 +148,8 @@ static void tell(struct embed_pool *pool, const struct batch *batch)
     completing = before;
     if (status == EMBED_OK) return;
     pthread_mutex_lock(&pool->lock);
-    pool_call_off(pool, document->request, status); /* not complete yet: the batch is part of it */
+    pool_call_off(pool, document->request, status); /* cannot complete it: this batch is still
+                                                       part of it */
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -162,7 +165,7 @@ void pool_deliver(struct embed_pool *pool, struct member *member, struct batch *
     struct request *ended = end_parts(batch);
     pool->last_texts = batch->texts;
     pool->last_nanoseconds = batch->computed - batch->formed;
-    if (paths == 0) /* as usual */
+    if (paths == 0) /* nothing unusual happened */
         batch_time_learn(&pool->batch_time, (double)batch->tokens,
                          (double)(batch->computed - batch->formed));
     pool->computing_batches--;

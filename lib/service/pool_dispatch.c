@@ -1,4 +1,4 @@
-/* pool_dispatch.c - members come and go, and take batches out of the queue */
+/* pool_dispatch.c - members join and leave, and take batches from the queue */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -9,14 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Nanoseconds. */
+/* The longest wait for company, in nanoseconds. */
 #define LONGEST_COMPANY UINT64_C(500000)
 
 /* ---- the rule ------------------------------------------------------------------------------ */
 
-/* Those whose batch was just delivered come again one by one: the first is not computed before the
- * others are there, for up to a sixteenth of what that batch took. Without it, eight callers that wait
- * for single texts had batches of one and of seven in turn, and 12 % less throughput. */
+/* Returns how long to wait for company. Callers whose batch was just delivered come back one by
+ * one: the first waits for the others, for up to a sixteenth of the time of that batch. Without
+ * this, eight callers each waiting for single texts got batches of one and of seven in turn, and 12
+ * % less throughput. */
 static uint64_t company(const struct embed_pool *pool)
 {
     uint64_t wait = pool->last_nanoseconds / 16;
@@ -24,7 +25,8 @@ static uint64_t company(const struct embed_pool *pool)
     return wait < LONGEST_COMPANY ? wait : LONGEST_COMPANY;
 }
 
-/* When the queue's head is to be computed, full or not; UINT64_MAX: nothing waits. */
+/* Returns when to compute the queue's head, even if the batch is not full; UINT64_MAX if nothing is
+ * queued. */
 static uint64_t due(const struct embed_pool *pool, const struct member *member)
 {
     const struct request_queue *queue = &pool->queue;
@@ -36,21 +38,22 @@ static uint64_t due(const struct embed_pool *pool, const struct member *member)
     if (delay < company(pool)) delay = company(pool);
     uint64_t full = queue->first->queued + delay;
     if (queue->urgent == UINT64_MAX) return full;
-    /* Company is worth half the time until a deadline, and leaves twice what the batch should take. */
+    /* Wait at most half the time to the deadline, and leave twice the batch's expected time. */
     uint64_t queued = queue->first->queued, left = queue->urgent > queued ? queue->urgent - queued : 0;
     uint64_t needed = (uint64_t)(2 * batch_time_expected(&pool->batch_time, (double)queue->tokens));
     uint64_t spare = needed < left ? left - needed : 0, wait = left / 2 < spare ? left / 2 : spare;
     return queued + wait < full ? queued + wait : full;
 }
 
-/* The fallback computes when nobody else can. */
+/* The fallback forms batches only when no other member has an instance. */
 static bool may_form(const struct embed_pool *pool, const struct member *member)
 {
     if (member_is_fallback(member)) return pool->running == 0;
     return member->state == MEMBER_RUNNING;
 }
 
-/* Batches of others that the member is to take before any out of the queue. */
+/* Returns the list of passed-on batches that the member is to take from before the queue; NULL if
+ * there is none. */
 static struct batch **orphans_for(struct embed_pool *pool, const struct member *member)
 {
     if (member_is_fallback(member) && pool->for_the_cpu != NULL) return &pool->for_the_cpu;
@@ -79,16 +82,16 @@ void pool_wake(struct embed_pool *pool, uint64_t by)
     }
 }
 
-/* ---- out of the queue ---------------------------------------------------------------------- */
+/* ---- from the queue ------------------------------------------------------------------------ */
 
-/* A batch that takes longer than usual once must not make every request expire: then none would be
- * computed that could tell it from usual. */
+/* One unusually slow batch must not make every request expire: no batch would be computed any more
+ * to correct the expected time. */
 static void doubt(struct embed_pool *pool, const struct batch *batch, const struct request *expired)
 {
     if (batch->texts == 0 && expired != NULL) batch_time_doubt(&pool->batch_time);
 }
 
-/* Of the batch that would be formed next. */
+/* Returns the tokens of the batch that would be formed next. */
 static size_t next_tokens(const struct embed_pool *pool, const struct member *member)
 {
     const struct request *head = pool->queue.first;
@@ -96,7 +99,8 @@ static size_t next_tokens(const struct embed_pool *pool, const struct member *me
     return pool->queue.tokens < member->batch_tokens ? pool->queue.tokens : member->batch_tokens;
 }
 
-/* From the queue's head, or NULL; of documents those of so many beams, where it is not 0. */
+/* Forms a batch from the queue's head, or returns NULL. If `num_beams` is not 0, takes only
+ * documents with that many beams. */
 static struct batch *form(struct embed_pool *pool, struct member *member, int32_t num_beams,
                           uint64_t now, struct request **expired)
 {
@@ -116,7 +120,8 @@ static struct batch *form(struct embed_pool *pool, struct member *member, int32_
     return batch;
 }
 
-/* Another's batch, or one from the queue; NULL: not now, or not of so many beams. */
+/* Takes a batch passed on by another member, or forms one from the queue. Returns NULL if there is
+ * none now, or none with `num_beams` beams. */
 static struct batch *take(struct embed_pool *pool, struct member *member, int32_t num_beams,
                           uint64_t now, struct request **expired)
 {
@@ -136,7 +141,7 @@ static bool is_draining(const struct embed_pool *pool)
     return pool->is_closing && pool->queue.first != NULL;
 }
 
-/* Waits until there is something to do, or to look at. */
+/* Waits until there may be work, or it is time to look at the memory or to end draining. */
 static void wait_for_work(struct embed_pool *pool, struct member *member)
 {
     uint64_t until = may_form(pool, member) ? due(pool, member) : UINT64_MAX;
@@ -147,7 +152,7 @@ static void wait_for_work(struct embed_pool *pool, struct member *member)
     member->is_idle = false;
 }
 
-/* With the lock, which it gives back for a while where others' code is called. */
+/* Completes the requests of `list`. Requires the lock; releases it while callbacks run. */
 static void complete_unlocked(struct embed_pool *pool, struct request *list)
 {
     if (list == NULL) return;
@@ -166,7 +171,8 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
         if (is_draining(pool) && now >= pool->drain_end) {
             ended = pool_drop_all(pool, fail(EMBED_CANCELLED, "the pool was closed"));
         } else if (now >= member->look_at && !pool->is_closing) {
-            pool_wake(pool, SOME_TIME); /* it may take a while, and this one may be waited for */
+            pool_wake(pool, SOME_TIME); /* looking may take a while: another member may have to
+                                           do this one's work */
             pthread_mutex_unlock(&pool->lock);
             member_look(member);
             pthread_mutex_lock(&pool->lock);
@@ -178,13 +184,14 @@ struct batch *pool_next_batch(struct embed_pool *pool, struct member *member)
         }
         complete_unlocked(pool, ended);
     }
-    if (batch != NULL) pool_wake(pool, SOME_TIME); /* for what is left, due or not */
+    if (batch != NULL) pool_wake(pool, SOME_TIME); /* for the rest of the queue, due or not */
     else pool_wake_all(pool);                      /* they end too */
     pthread_mutex_unlock(&pool->lock);
     return batch;
 }
 
-/* Has it less than its share of the documents that there are, and a slot for another one? */
+/* Returns whether the member has less than its share of all documents, and a free slot for one
+ * more. */
 static bool is_short(const struct embed_pool *pool, const struct member *member)
 {
     size_t documents = pool->queue.texts + pool->computing_texts;
@@ -192,7 +199,8 @@ static bool is_short(const struct embed_pool *pool, const struct member *member)
            member->under_way * pool->models[0]->max_tokens < member->batch_tokens;
 }
 
-/* Members take their shares first: else one has all that comes at once, and others have nothing. */
+/* Members fill up to their shares first: otherwise one would take all documents that arrive
+ * together, and the others would have none. */
 static bool may_take_more(const struct embed_pool *pool, const struct member *member)
 {
     if (is_short(pool, member)) return true;
@@ -209,7 +217,7 @@ struct batch *pool_next_document(struct embed_pool *pool, struct member *member,
     pthread_mutex_lock(&pool->lock);
     bool looks = now >= member->look_at && !pool->is_closing;
     pthread_mutex_unlock(&pool->lock);
-    if (looks && !member_may_stay(member)) return NULL; /* it ends what is under way, and looks */
+    if (looks && !member_may_stay(member)) return NULL; /* it finishes its own, then looks */
 
     pthread_mutex_lock(&pool->lock);
     if (is_draining(pool) && now >= pool->drain_end)
@@ -221,7 +229,7 @@ struct batch *pool_next_document(struct embed_pool *pool, struct member *member,
     return batch;
 }
 
-/* ---- members come and go ------------------------------------------------------------------- */
+/* ---- members join and leave ---------------------------------------------------------------- */
 
 void pool_member_joins(struct embed_pool *pool, struct member *member, size_t batch_tokens)
 {
@@ -241,7 +249,7 @@ void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_st
     struct request *ended = NULL;
     struct batch *orphans = NULL;
     char reason[sizeof pool->reason_text];
-    snprintf(reason, sizeof reason, "%s", error_message()); /* `done` may fail with another */
+    snprintf(reason, sizeof reason, "%s", error_message()); /* `done` may overwrite it */
     pthread_mutex_lock(&pool->lock);
     if (member->state == MEMBER_RUNNING && !member_is_fallback(member)) pool->running--;
     member->state = status == EMBED_DEVICE_LOST ? MEMBER_LOST : MEMBER_RESTING;

@@ -1,4 +1,4 @@
-/* pool_submit.c - requests into a pool's queue */
+/* pool_submit.c - puts requests into a pool's queue */
 #include "base/clock.h"
 #include "base/status.h"
 #include "service/member.h"
@@ -6,7 +6,7 @@
 
 /* ---- lists of tokens ----------------------------------------------------------------------- */
 
-/* What this thread tokenizes with: one that another has left, or a new one. */
+/* Gets a token batch for this thread: one that another has left, or a new one. */
 static embed_status take_token_batch(struct embed_pool *pool, struct token_batch **batch)
 {
     *batch = NULL;
@@ -27,7 +27,8 @@ static void leave_token_batch(struct embed_pool *pool, struct token_batch *batch
 
 /* ---- admission ----------------------------------------------------------------------------- */
 
-/* With the lock: may so many more tokens wait? Alone, any number may. */
+/* Returns whether a request of `tokens` tokens fits the queue; an empty queue takes any. Requires
+ * the lock. */
 static bool has_room(const struct embed_pool *pool, size_t tokens)
 {
     const struct request_queue *queue = &pool->queue;
@@ -43,14 +44,14 @@ static embed_status busy(const struct embed_pool *pool)
                 pool->queue.requests, pool->queue.tokens);
 }
 
-/* With the lock: who does not wait is refused, also while others do. */
+/* Checks for room without waiting; fails if others already wait for it. Requires the lock. */
 static embed_status check_room(const struct embed_pool *pool, size_t tokens)
 {
     if (pool->is_closing) return fail(EMBED_CLOSED, "the pool is closed");
     return pool->waiters == NULL && has_room(pool, tokens) ? EMBED_OK : busy(pool);
 }
 
-/* With the lock: waits for its turn and for room, until the deadline. */
+/* Waits for its turn and for room, until `deadline`. Requires the lock. */
 static embed_status wait_for_room(struct embed_pool *pool, size_t tokens, uint64_t deadline)
 {
     struct room_waiter waiter = {NULL}, **place = &pool->waiters;
@@ -66,8 +67,8 @@ static embed_status wait_for_room(struct embed_pool *pool, size_t tokens, uint64
     return in_time ? EMBED_OK : busy(pool);
 }
 
-/* With the lock, in nanoseconds: until so many tokens and the request's own would be computed. Whole
- * batches of the members that there are, one after another. */
+/* Returns the expected nanoseconds until `ahead` tokens and the request's own are computed, as full
+ * batches one after another on the members there are now. Requires the lock. */
 static double batches_time(const struct embed_pool *pool, const struct request *request, size_t ahead)
 {
     double members = pool->running > 0 ? (double)pool->running : 1;
@@ -77,7 +78,7 @@ static double batches_time(const struct embed_pool *pool, const struct request *
                        : batches * each / members;
 }
 
-/* Likewise: documents begin as others end. */
+/* Does so for documents, which begin as others end. */
 static double documents_time(const struct embed_pool *pool, const struct request *request,
                              size_t ahead)
 {
@@ -88,7 +89,8 @@ static double documents_time(const struct embed_pool *pool, const struct request
     return rounds > 1 ? rounds * each : each;
 }
 
-/* With the lock: would it wait past its deadline behind what is there already? */
+/* Rejects a request that would wait past its deadline behind what is already there. Requires the
+ * lock. */
 static embed_status check_deadline(const struct embed_pool *pool, const struct request *request)
 {
     size_t ahead = pool->queue.tokens + pool->computing_tokens;
@@ -101,7 +103,7 @@ static embed_status check_deadline(const struct embed_pool *pool, const struct r
                 wait * 1e-6);
 }
 
-/* With the lock: nobody would compute it. */
+/* Fails if there is nobody to compute a request. Requires the lock. */
 static embed_status check_members(const struct embed_pool *pool)
 {
     if (pool->running > 0 || pool->fallback != NULL) return EMBED_OK;
@@ -130,7 +132,7 @@ static embed_status create(struct embed_pool *pool, const embed_request *given, 
                            bool waits, struct request **request)
 {
     uint64_t now = clock_nanoseconds();
-    /* Before the work of tokenizing: to be refused costs nothing. Each text has a token. */
+    /* Before tokenizing, so that a rejection costs nothing. Each text has at least one token. */
     pthread_mutex_lock(&pool->lock);
     embed_status status = waits ? EMBED_OK : check_room(pool, given->n);
     pthread_mutex_unlock(&pool->lock);

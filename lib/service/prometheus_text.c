@@ -43,7 +43,7 @@ static bool may_be_in_name(char c, bool first)
     return is_letter || (!first && c >= '0' && c <= '9');
 }
 
-/* Reads the name at *at. */
+/* Reads the label name at *at and advances *at. */
 static embed_status read_name(struct label_name *name, const char *labels, const char **at)
 {
     name->start = *at;
@@ -57,7 +57,7 @@ static embed_status read_name(struct label_name *name, const char *labels, const
     return EMBED_OK;
 }
 
-/* Reads the ="VALUE" at *at. */
+/* Reads the ="VALUE" at *at and advances *at. */
 static embed_status read_value(const char *labels, const char **at)
 {
     if (strncmp(*at, "=\"", 2) != 0) return wrong_labels(labels, *at, "must be =\"");
@@ -119,13 +119,14 @@ static void put(struct prometheus_text *text, const char *format, ...)
 
 #define NUMBER_BYTES 64
 
-/* 15 digits are what a double holds of any decimal number. */
+/* A double preserves any decimal number of 15 digits. */
 static const char *number_text(char out[NUMBER_BYTES], double value)
 {
     if (isnan(value)) return "NaN";
     if (isinf(value)) return value > 0 ? "+Inf" : "-Inf";
     snprintf(out, NUMBER_BYTES, "%.15g", value);
-    /* What is neither digit, sign nor exponent is the locale's point, of one byte or several. */
+    /* Anything but a digit, sign or exponent is the locale's decimal point, of one or more
+     * bytes. */
     size_t n = 0;
     for (const char *c = out; *c != '\0'; c++) {
         if (strchr("0123456789+-e", *c) != NULL) out[n++] = *c;
@@ -141,7 +142,7 @@ void prometheus_family(struct prometheus_text *text, const char *name, const cha
     put(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-/* NAME SUFFIX {the caller's labels, LABEL="LABEL_VALUE"} VALUE; label NULL: none. */
+/* Writes NAME SUFFIX {the caller's labels, LABEL="LABEL_VALUE"} VALUE; label NULL: none. */
 static void put_sample(struct prometheus_text *text, const char *name, const char *suffix,
                        const char *label, const char *label_value, double value)
 {
@@ -176,8 +177,8 @@ void prometheus_gauge(struct prometheus_text *text, const char *name, const char
 
 /* ---- histograms ---------------------------------------------------------------------------- */
 
-/* A bound is the largest value that a bucket may hold, in units of `per` values. All buckets are
- * written, empty ones too: what compares two moments or sums two pools needs the same ones. */
+/* The bound of bucket k is (2^k - less) / per. Empty buckets are written too: comparing two moments
+ * or adding two pools needs the same buckets. */
 static void put_histogram(struct prometheus_text *text, const char *name, const char *help,
                           const embed_distribution *distribution, double less, double per)
 {

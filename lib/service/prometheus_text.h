@@ -1,8 +1,7 @@
 /* prometheus_text.h - writes Prometheus' text exposition format, version 0.0.4
  *
- * https://prometheus.io/docs/instrumenting/exposition_formats/. As with
- * snprintf, text beyond the capacity is counted but not written. Numbers do not depend on the
- * locale.
+ * https://prometheus.io/docs/instrumenting/exposition_formats/. As with snprintf, text
+ * beyond the capacity is counted but not written. Numbers do not depend on the locale.
  */
 #ifndef LIB_SERVICE_PROMETHEUS_TEXT_H
 #define LIB_SERVICE_PROMETHEUS_TEXT_H

@@ -1,4 +1,4 @@
-/* rate.c - a ring of counters, one a second */
+/* rate.c - a ring of counters, one per second */
 #include "service/rate.h"
 
 #define SECOND UINT64_C(1000000) /* in microseconds */
@@ -19,7 +19,7 @@ void rate_record(struct rate *rate, uint64_t microseconds, uint64_t count)
     _Atomic uint64_t *slot = &rate->slots[second % RATE_SLOTS];
     uint64_t old = atomic_load_explicit(slot, memory_order_relaxed), sum;
     do {
-        if (second_of(old) > second) return; /* too late: the ring has gone round meanwhile */
+        if (second_of(old) > second) return; /* too late: the ring has wrapped around meanwhile */
         uint64_t before = second_of(old) == second ? count_of(old) : 0;
         sum = count < UINT32_MAX - before ? before + count : UINT32_MAX;
     } while (!atomic_compare_exchange_weak_explicit(slot, &old, second << 32 | sum,

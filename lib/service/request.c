@@ -1,4 +1,4 @@
-/* request.c - texts that a pool has accepted, from their tokens to their completion */
+/* request.c - texts accepted by a pool, from tokenizing to completion */
 #include "service/request.h"
 
 #include "base/clock.h"
@@ -12,7 +12,7 @@
 
 /* ---- tokens -------------------------------------------------------------------------------- */
 
-/* Appends n spans to the request's ids, whose room grows as it must. */
+/* Appends n spans, of the texts from `first` on, to the request's ids, which grow as needed. */
 static embed_status append(struct request *request, size_t first, size_t n,
                            const struct token_span *spans, size_t *used, size_t *capacity)
 {
@@ -153,7 +153,7 @@ embed_status request_settle(struct request *request)
 
 void request_complete(struct request *request)
 {
-    /* First `done`: who has waited may release what it uses. */
+    /* `done` comes first: a thread that has waited may release what it uses. */
     if (request->done != NULL) request->done(request->user, request->status, request->message);
     pthread_mutex_lock(&request->lock);
     request->is_completed = true;

@@ -1,4 +1,4 @@
-/* request_queue.c - requests that wait, first come first served, and how batches are made of them */
+/* request_queue.c - a FIFO queue of requests, from which batches are formed */
 #include "service/request_queue.h"
 
 #include "base/status.h"
@@ -42,7 +42,7 @@ bool request_queue_drop(struct request_queue *queue, struct request *request, em
     return request->computing == 0;
 }
 
-/* How many of the request's waiting texts the batch has room for. */
+/* Returns how many of the request's waiting texts fit the batch. */
 static size_t count_fitting(const struct request *request, const struct batch *batch,
                             size_t most_tokens)
 {

@@ -1,4 +1,4 @@
-/* request_summaries.c - a request for summaries: its documents, and what becomes of them */
+/* request_summaries.c - requests for summaries: their documents and results */
 #include "service/request.h"
 
 #include "base/memory.h"
@@ -6,13 +6,13 @@
 
 /* ---- documents ----------------------------------------------------------------------------- */
 
-/* How much is in a request's arrays, which grow. */
+/* Elements used and allocated in a request's arrays, which grow. */
 struct used {
     size_t texts, texts_capacity;
     size_t ids, ids_capacity;
 };
 
-/* Room for so many more; where they are the last, for no more than these. */
+/* Makes room for `texts` more texts and `ids` more ids; without slack if they are the last. */
 static embed_status reserve(struct request *request, struct used *used, size_t texts, size_t ids,
                             bool are_last)
 {
@@ -34,7 +34,8 @@ static embed_status reserve(struct request *request, struct used *used, size_t t
     return EMBED_OK;
 }
 
-/* Text i, whose tokens these are, becomes documents. */
+/* Splits text i, whose tokens are `span`, into documents of at most `most` tokens, and appends
+ * these. */
 static embed_status append(struct request *request, struct used *used, size_t i,
                            const struct token_span *span, size_t most,
                            const struct embed_model *model)
@@ -92,7 +93,7 @@ void request_free_summaries(struct request *request)
     memory_free(request->summaries);
 }
 
-/* ---- what becomes of them ------------------------------------------------------------------ */
+/* ---- results ------------------------------------------------------------------------------- */
 
 embed_status request_end_document(struct request *request, size_t i,
                                   const struct generator_result *result,
