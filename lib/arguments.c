@@ -1,4 +1,4 @@
-/* arguments.c - what callers hand in, checked and completed */
+/* arguments.c - checks and completes callers' arguments */
 #include "arguments.h"
 
 #include "backend/cpu_features.h"
@@ -90,7 +90,7 @@ embed_status check_max_tokens(size_t *max_tokens, const embed_model *model)
     return EMBED_OK;
 }
 
-/* Zeros become what they stand for; limits are checked against the model. */
+/* Replaces zeros with their defaults and checks limits against the model. */
 static embed_status complete(embed_encode_options *options, const embed_model *model)
 {
     size_t width = model_width(model);
@@ -123,7 +123,7 @@ embed_status take_encode(embed_encode_options *all, const embed_encode_options *
     if (n > capacity / all->dimensions)
         return fail(EMBED_INVALID_ARGUMENT, "capacity is %zu floats, %zu rows of %zu need more",
                     capacity, n, all->dimensions);
-    return check_texts(texts, n); /* after the room for their rows: a wild n reads nothing */
+    return check_texts(texts, n); /* after the room for rows, so that a wild n reads nothing */
 }
 
 embed_status take_generation(embed_generate_options *all, const embed_model *model)
@@ -142,13 +142,13 @@ embed_status take_generation(embed_generate_options *all, const embed_model *mod
     return EMBED_OK;
 }
 
-/* For a value that the caller may not have set. */
+/* Marks, in messages, a value that the caller may not have set. */
 static const char *as_model(size_t value, int32_t folder)
 {
     return value == (size_t)folder ? " (the model's)" : "";
 }
 
-/* Against what an instance for so many beams, of so many tokens each, can. */
+/* Checks the options against an instance for `most_beams` beams of `most_length` tokens each. */
 static embed_status check_generation(const embed_generate_options *options,
                                      const struct generation_rules *folder, size_t most_beams,
                                      size_t most_length)

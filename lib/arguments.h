@@ -1,4 +1,4 @@
-/* arguments.h - what callers hand in, checked and completed */
+/* arguments.h - checks and completes callers' arguments */
 #ifndef LIB_ARGUMENTS_H
 #define LIB_ARGUMENTS_H
 
@@ -14,15 +14,16 @@
 /* Offsets into a chunk are 32 bits. */
 #define MAX_BATCH_TOKENS ((size_t)1 << 24)
 
-/* Copies the caller's options over the defaults: what an older program does not know stays as it
- * is, and a newer program may set only what we know. NULL: all defaults. */
+/* Copies the caller's options over the defaults in `options`: fields that an older program does not
+ * know keep their defaults, and a newer program may set only fields known here. If `caller` is
+ * NULL, all defaults remain. `what` names the struct in messages. */
 embed_status take_options(void *options, size_t size, const void *caller, const char *what);
 
-/* The other way: as much as the caller's struct has room for, its size left as it was. `what` is the
- * argument's name. */
+/* Copies `filled` to the caller's struct, as much as that has room for, and leaves its `size`
+ * unchanged. `what` is the argument's name. */
 embed_status give_struct(void *caller, const void *filled, size_t size, const char *function,
                          const char *what);
-/* Whether it can be given, before the work for it. */
+/* Checks, before any work, that give_struct will be able to. */
 embed_status check_struct(const void *caller, const char *function, const char *what);
 
 #define CHECK_STRUCT(argument)   TRY(check_struct(argument, __func__, #argument))
@@ -33,17 +34,19 @@ embed_status take_model_options(embed_model_options *all, const embed_model_opti
 
 embed_status check_texts(const embed_text *texts, size_t n);
 embed_status check_switch(embed_switch value, const char *name);
-/* 0 becomes the model's own. */
+/* Checks *max_tokens; 0 becomes the model's own limit. */
 embed_status check_max_tokens(size_t *max_tokens, const embed_model *model);
 
-/* For an instance and a pool: options completed, texts and the room for their rows checked. */
+/* Completes the options and checks the texts and the room for their rows; for instances and
+ * pools. */
 embed_status take_encode(embed_encode_options *all, const embed_encode_options *options,
                          const embed_model *model, const embed_text *texts, size_t n,
                          const float *out, size_t capacity);
 
-/* What the model's folder sets; EMBED_UNSUPPORTED where it does not generate. */
+/* Gets what the model folder sets. Fails with EMBED_UNSUPPORTED if the model does not generate. */
 embed_status take_generation(embed_generate_options *all, const embed_model *model);
-/* As take_encode, within the beams and the length that the instances are for. */
+/* As take_encode, for summaries; the instances allow `most_beams` beams and `most_length`
+ * tokens. */
 embed_status take_generate(embed_generate_options *all, const embed_generate_options *options,
                            const embed_model *model, size_t most_beams, size_t most_length,
                            const embed_text *texts, size_t n);

@@ -1,4 +1,4 @@
-/* embed.c - the public functions: models and instances */
+/* embed.c - public functions: models and instances */
 #include "embed.h"
 
 #include "arguments.h"
@@ -142,7 +142,7 @@ embed_status embed_model_get_fingerprint(embed_model *model, embed_fingerprint_p
 
 /* ---- tokens -------------------------------------------------------------------------------- */
 
-/* Appends n spans to *out, whose arrays are large enough for `texts` and grow for ids. */
+/* Appends n spans to *out: its offsets have room for all texts, and its ids grow as needed. */
 static embed_status append_spans(embed_tokens *out, size_t *capacity, const struct token_span *spans,
                                  size_t n)
 {

@@ -1,4 +1,4 @@
-/* embed_generate.c - the public functions: summaries */
+/* embed_generate.c - public functions: summaries */
 #include "embed.h"
 
 #include "arguments.h"

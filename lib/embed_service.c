@@ -1,4 +1,4 @@
-/* embed_service.c - the public functions: pools, caches, metrics */
+/* embed_service.c - public functions: pools, caches, metrics */
 #include "embed.h"
 
 #include "arguments.h"
@@ -47,7 +47,7 @@ embed_status embed_pool_encode(embed_pool *pool, const embed_text *texts, size_t
     return n == 0 ? EMBED_OK : pool_encode(pool, texts, n, &all, out, items);
 }
 
-/* Within what the pool's instances are for. */
+/* Checks and completes options within the limits of the pool's instances. */
 static embed_status take_pool_generate(embed_generate_options *all,
                                        const embed_generate_options *options,
                                        const embed_pool *pool, const embed_text *texts, size_t n)
@@ -111,7 +111,7 @@ embed_status embed_pool_submit(embed_pool *pool, const embed_request *request,
                                 : submit_for_rows(pool, &given, ticket);
 }
 
-/* A ticket is a request by another name. */
+/* A ticket is a struct request under another name. */
 embed_status embed_ticket_wait(embed_ticket *ticket, unsigned milliseconds)
 {
     REQUIRE(ticket);
