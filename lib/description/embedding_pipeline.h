@@ -37,7 +37,7 @@ struct embedding_pipeline {
     char *transformer_folder; /* of config.json, the tokenizer and the weights */
     bool has_modules;         /* modules.json exists */
 
-    enum pooling pooling[MOST_POOLING_MODES]; /* rows side by side, in this order */
+    enum pooling pooling[MOST_POOLING_MODES]; /* their rows are concatenated, in this order */
     size_t pooling_modes;
     size_t pooling_width;  /* the transformer's, according to pooling_file; 0: not set */
     bool include_prompt;   /* the prompt's tokens are pooled too */
@@ -53,7 +53,7 @@ struct embedding_pipeline {
     size_t max_tokens;           /* max_seq_length; 0: not set */
     size_t tokenizer_max_tokens; /* model_max_length, if that is not set; 0: not set */
     const char *max_tokens_file; /* of max_seq_length, a static string; NULL: not set */
-    const char *settings_file;   /* sentence_bert_config.json or its older name; likewise */
+    const char *settings_file;   /* sentence_bert_config.json, by its name here; likewise */
     bool lowercase;              /* texts are lower-cased before the tokenizer (do_lower_case) */
 
     struct prompt *prompts;
@@ -71,7 +71,7 @@ embed_status embedding_pipeline_read(struct embedding_pipeline *pipeline, const 
 void embedding_pipeline_release(struct embedding_pipeline *pipeline);
 
 /* Return the width of a row after pooling and after the last module, for a transformer of width C.
- * embedding_pipeline_check must have succeeded. */
+ * Assume that embedding_pipeline_check has succeeded. */
 size_t embedding_pipeline_pooled_width(const struct embedding_pipeline *pipeline, size_t C);
 size_t embedding_pipeline_width(const struct embedding_pipeline *pipeline, size_t C);
 

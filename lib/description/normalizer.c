@@ -1,4 +1,4 @@
-/* normalizer.c - the table of what each character becomes */
+/* normalizer.c - builds and reads the table of what each character becomes */
 #include "description/normalizer.h"
 
 #include "base/memory.h"
@@ -11,12 +11,12 @@
 #define BLOCK      (1u << BLOCK_BITS)
 #define BLOCKS     (UNICODE_LIMIT >> BLOCK_BITS)
 
-/* More kinds of entries, behind those of normalized_kind. */
+/* Kinds of table entries in addition to those of normalized_kind. */
 enum entry_kind {
     ENTRY_REMOVED = NORMALIZED_BARRIER + 1,
     ENTRY_ISOLATED, /* value with a space on each side */
     ENTRY_HANGUL,   /* the jamo of this syllable */
-    ENTRY_SEQUENCE  /* sequences[value] entries, which follow there */
+    ENTRY_SEQUENCE  /* sequences[value] is the count of the entries that follow it */
 };
 
 #define ENTRY(kind, value) ((uint32_t)(kind) << 24 | (value))
@@ -31,10 +31,10 @@ struct builder {
     size_t sequence_length, sequence_capacity;
 };
 
-/* ---- looking up -------------------------------------------------------------------------- */
+/* ---- lookup ------------------------------------------------------------------------------ */
 
-/* The arithmetic of the Unicode standard, section 3.12: 21 vowels by 28 final consonants, of which
- * the first stands for none. */
+/* Decomposes a syllable by the arithmetic of the Unicode standard, section 3.12: 21 vowels by 28
+ * final consonants, the first of which means none. */
 static size_t expand_hangul(uint32_t code, struct normalized *out)
 {
     uint32_t syllable = code - FIRST_HANGUL, final = syllable % 28;
@@ -75,13 +75,13 @@ static enum normalized_kind kind_of(const struct builder *builder, uint32_t code
     unsigned properties = builder->properties[code];
     if (properties & BERT_WHITESPACE) return NORMALIZED_SPACE;
     if (properties & BERT_PUNCTUATION) return NORMALIZED_PUNCTUATION;
-    /* Only the decomposition that comes before stripping accents puts marks in order. */
+    /* Marks are put in order only by the decomposition that precedes stripping accents. */
     if (builder->options.strip_accents && (properties & BERT_NONSTARTER))
         return NORMALIZED_NONSTARTER;
     return NORMALIZED_WORD;
 }
 
-/* Writes what one code point of a decomposition becomes; returns how many that is. */
+/* Writes what one code point of a decomposition becomes; returns the number of units. */
 static size_t expand_part(const struct builder *builder, uint32_t code, struct normalized *out)
 {
     unsigned properties = builder->properties[code];
@@ -99,7 +99,7 @@ static size_t expand_part(const struct builder *builder, uint32_t code, struct n
     return count;
 }
 
-/* BertNormalizer as it is written, for one character. */
+/* BertNormalizer, followed literally for one character. */
 static size_t expand(const struct builder *builder, uint32_t code, struct normalized *out)
 {
     unsigned properties = builder->properties[code];
@@ -169,8 +169,8 @@ static embed_status make_entry(struct builder *builder, uint32_t code, uint32_t 
     return add_sequence(builder, units, count, entry);
 }
 
-/* Keeps `block` unless it equals the first one (characters that stay what they are) or the one
- * before (ideographs, syllables, private use). */
+/* Adds `block` to the table, or shares the first block (unchanged characters) or the previous one
+ * (ideographs, syllables, private use) if it is equal. */
 static embed_status add_block(struct builder *builder, const uint32_t block[BLOCK],
                               size_t index)
 {
@@ -206,7 +206,7 @@ static embed_status build(struct builder *builder)
     builder->properties = bert_unicode_properties();
     if (normalizer->entries == NULL || builder->properties == NULL) return EMBED_OUT_OF_MEMORY;
 
-    builder->blocks = 1; /* the first stays zero: characters that are not changed */
+    builder->blocks = 1; /* block 0 stays all zeros: unchanged characters */
     for (size_t index = 0; index < BLOCKS; index++) {
         uint32_t block[BLOCK];
         for (uint32_t i = 0; i < BLOCK; i++)

@@ -1,9 +1,9 @@
 /* normalizer.h - BertNormalizer: what each character of a text becomes
  *
- * All of BertNormalizer (clean_text, handle_chinese_chars, strip_accents, lowercase, in this
- * order) and the classes that BertPreTokenizer needs are one table look-up for each character.
- * The exception is canonical order: stripping accents puts combining marks in the order of
- * their classes. Nearly all marks are stripped then; those that are not are told to the caller.
+ * One table lookup per character does all of BertNormalizer (clean_text, handle_chinese_chars,
+ * strip_accents, lowercase, in this order) and gives the classes that BertPreTokenizer needs. The
+ * exception is canonical order: stripping accents sorts combining marks by class. Nearly all marks
+ * are then stripped; the rest are reported to the caller as NORMALIZED_NONSTARTER.
  */
 #ifndef LIB_DESCRIPTION_NORMALIZER_H
 #define LIB_DESCRIPTION_NORMALIZER_H
@@ -21,12 +21,11 @@ struct normalizer_options {
 
 enum normalized_kind {
     NORMALIZED_WORD,        /* part of a word */
-    NORMALIZED_SPACE,       /* ends a word, is dropped */
-    NORMALIZED_PUNCTUATION, /* ends a word, is one of its own */
-    NORMALIZED_NONSTARTER,  /* part of a word; to be moved before the nonstarters that are
-                               directly  before it and have a higher bert_unicode_combining_rank
-                               ... */
-    NORMALIZED_BARRIER      /* ... but not past this, which is no character */
+    NORMALIZED_SPACE,       /* ends a word; dropped */
+    NORMALIZED_PUNCTUATION, /* ends a word; a word of its own */
+    NORMALIZED_NONSTARTER,  /* part of a word; the caller moves it before the directly
+                               preceding nonstarters of higher bert_unicode_combining_rank ... */
+    NORMALIZED_BARRIER      /* ... but not past this, which is not a character */
 };
 
 struct normalized {
@@ -34,12 +33,12 @@ struct normalized {
     enum normalized_kind kind;
 };
 
-/* A canonical decomposition of 4, each doubled by lower case, with a space on either side. */
+/* A canonical decomposition into 4, each doubled by lower-casing, with a space on each side. */
 #define NORMALIZER_MAX_EXPANSION 10
 
-/* Two stages: 8,704 blocks of 128 characters, of which about 150 are different. An entry is a kind
- * in the high byte and a value below it: a normalized_kind and its code point (0 stands for the
- * character itself, so that equal blocks can be shared), or what normalizer.c knows. */
+/* A two-stage table: 8,704 blocks of 128 characters, about 150 of them distinct. An entry has a
+ * kind in the high byte and a value in the other three: a normalized_kind and its code point (0
+ * means the character itself, so that blocks can be shared), or an entry_kind of normalizer.c. */
 #define NORMALIZER_BLOCK_BITS 7
 
 struct normalizer {
@@ -66,7 +65,8 @@ static inline struct normalized normalizer_entry_unit(uint32_t entry, uint32_t c
     return (struct normalized){value != 0 ? value : code, (enum normalized_kind)(entry >> 24)};
 }
 
-/* Writes what `code` becomes, if that is one character, as nearly always; else returns false. */
+/* Writes what `code` becomes if that is one character, as it nearly always is; else returns
+ * false. */
 static inline bool normalizer_expand_to_one(const struct normalizer *normalizer, uint32_t code,
                                             struct normalized *out)
 {
@@ -74,7 +74,7 @@ static inline bool normalizer_expand_to_one(const struct normalizer *normalizer,
     return out->kind < NORMALIZED_BARRIER;
 }
 
-/* Writes what `code` (below UNICODE_LIMIT) becomes, and returns how many that is; may be 0. */
+/* Writes what `code` (below UNICODE_LIMIT) becomes and returns the number of units, possibly 0. */
 size_t normalizer_expand(const struct normalizer *normalizer, uint32_t code,
                          struct normalized out[NORMALIZER_MAX_EXPANSION]);
 

@@ -1,8 +1,8 @@
 /* pooling_config.c - N_Pooling/config.json: how the last hidden states become one row
  *
- * Before sentence-transformers 5.4 one key for each mode, true or false; from then on the names of
- * the modes. Of several, the rows stand side by side: in the order of the table below, or in that
- * of the list.
+ * Before sentence-transformers 5.4, each mode has its own boolean key; since then, one key lists
+ * the names of the modes. The rows of several modes are concatenated, in the order of the table
+ * below or in that of the list.
  */
 #include "description/config_file.h"
 #include "description/embedding_pipeline.h"
@@ -28,7 +28,7 @@ static const struct {
 
 #define MODES (sizeof modes / sizeof *modes)
 
-/* sentence-transformers refuses any other key: it is a setting that is not known. */
+/* sentence-transformers rejects any other key, as an unknown setting. */
 static const char *const keys[] = {
     "word_embedding_dimension",         "embedding_dimension",
     "pooling_mode",                     "include_prompt",

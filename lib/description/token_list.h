@@ -7,17 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Ids of one text after another. Starts zeroed; grows; release with token_list_free. */
+/* The ids of one text after another. Starts zeroed; grows; release with token_list_free. */
 struct token_list {
     int32_t *ids;
     size_t count, capacity;
 };
 
-/* Makes room for `more` ids behind the `count` there are. */
+/* Makes room for `more` ids after the first `count`. */
 embed_status token_list_reserve(struct token_list *list, size_t more);
 /* Appends one id. */
 embed_status token_list_add(struct token_list *list, int32_t id);
-/* Leaves an empty list. */
+/* Leaves an empty list, which may be used again. */
 void token_list_free(struct token_list *list);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include "description/bert_unicode.h"
 
-#define STEP 4096 /* bytes searched at a time, ahead of reading */
+#define STEP 4096 /* bytes searched at a time, ahead of encoding */
 
 void token_search_begin(struct token_search *search, const struct added_tokens *set,
                         const struct gpt2_classes *classes, const char *text, size_t start)
@@ -20,7 +20,7 @@ void token_search_begin(struct token_search *search, const struct added_tokens *
 
 /* ---- white space ------------------------------------------------------------------------- */
 
-/* Where the white space before text[end] begins, not before `start`. */
+/* Returns where the white space that ends at `end` begins, at `start` or later. */
 static size_t space_before(const struct token_search *search, size_t start, size_t end)
 {
     while (end > start) {
@@ -32,7 +32,7 @@ static size_t space_before(const struct token_search *search, size_t start, size
     return end;
 }
 
-/* Where the white space at text[start] ends, not behind `end`. */
+/* Returns where the white space that begins at `start` ends, at `end` or earlier. */
 static size_t space_behind(const struct token_search *search, size_t start, size_t end)
 {
     while (start < end) {
@@ -45,7 +45,7 @@ static size_t space_behind(const struct token_search *search, size_t start, size
 
 /* ---- searching --------------------------------------------------------------------------- */
 
-/* Is text[start..end) between characters that are not \w? */
+/* Returns true if no character next to text[start..end) is \w. */
 static bool stands_alone(const struct token_search *search, size_t start, size_t end,
                          size_t limit)
 {
@@ -55,12 +55,13 @@ static bool stands_alone(const struct token_search *search, size_t start, size_t
            !(end < limit && bert_unicode_is_word(utf8_decode(text + end, limit - end).code));
 }
 
-/* Takes the token at text[start..end), or passes by it. Something that is not white space is known
- * to follow, or all of the text is. */
+/* Takes the token at text[start..end), or skips it if it is single_word and next to a word
+ * character. Something other than white space follows before `limit`, unless the text ends there:
+ * rstrip relies on it. */
 static void take(struct token_search *search, const struct added_token *token, size_t start,
                  size_t end, size_t limit)
 {
-    search->searched = end; /* the reference does not look for others inside it */
+    search->searched = end; /* like the reference, search no token inside it */
     if (token->single_word && !stands_alone(search, start, end, limit)) return;
     if (token->lstrip && start > search->piece.start)
         start = space_before(search, search->piece.start, start);
@@ -70,7 +71,7 @@ static void take(struct token_search *search, const struct added_token *token, s
     search->piece.is_final = true;
 }
 
-/* Looks for the next token that begins in text[searched..stop). */
+/* Searches for the next token that begins in text[searched..stop). */
 static void search_until(struct token_search *search, size_t stop, struct text_part whole)
 {
     const struct added_tokens *set = search->set;
@@ -89,7 +90,8 @@ static void search_until(struct token_search *search, size_t stop, struct text_p
     }
 }
 
-/* Not inside a character, and not before `searched`: a place at most 3 bytes before `stop`. */
+/* Returns `stop`, moved back by up to 3 bytes so as not to split a character, but not as far as
+ * `searched`. */
 static size_t whole_characters(const struct token_search *search, size_t stop)
 {
     for (size_t i = 0; i <= 3 && i < stop - search->searched; i++)
@@ -111,7 +113,7 @@ bool token_search_more(struct token_search *search, struct text_part whole)
     if (search->token != NULL) return true;
 
     search->piece.is_final = whole.is_final && search->searched == whole.end;
-    /* The next token may take the white space before it. */
+    /* The next token may swallow the white space before it. */
     size_t end =
         search->piece.is_final ? whole.end : space_before(search, start, search->searched);
     if (end > search->piece.end) search->piece.end = end;

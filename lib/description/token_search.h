@@ -1,7 +1,7 @@
-/* token_search.h - finds added tokens in a text, from left to right, no further than is needed
+/* token_search.h - finds added tokens in a text, from left to right, no further than needed
  *
- * For texts whose white space counts: a token with lstrip or rstrip takes that beside it.
- * (Where words are split at white space, it makes no difference: see added_tokens.h.)
+ * For tokenizers that keep white space: a token with lstrip or rstrip swallows the white space next
+ * to it. (If words are split at white space, this makes no difference: see added_tokens.h.)
  */
 #ifndef LIB_DESCRIPTION_TOKEN_SEARCH_H
 #define LIB_DESCRIPTION_TOKEN_SEARCH_H
@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A part of a text. Unless it is final, it does not end with white space, and what follows it is
- * not known yet. */
+/* A part of a text. If it is not final, what follows it is not known yet, and it does not end with
+ * white space. */
 struct text_part {
     size_t start, end;
     bool is_final;
@@ -23,25 +23,25 @@ struct token_search {
     const struct added_tokens *set;
     const struct gpt2_classes *classes;
     const char *text;
-    size_t first;    /* byte of the text that belongs to what is searched */
-    size_t searched; /* no other token begins in text[..searched) */
+    size_t first;    /* byte of the text to be searched */
+    size_t searched; /* no further token begins before this */
 
-    /* The text before the next token, as far as it is sure to be that. */
+    /* The text before the next token, as far as it is certain. */
     struct text_part piece;
-    const struct added_token *token; /* the next one, NULL where none has been found yet */
-    size_t token_end;                /* behind the token and the white space it takes */
+    const struct added_token *token; /* the next token; NULL: not found yet */
+    size_t token_end;                /* after the token and white space it swallows */
 };
 
-/* Searches a text that begins at text[start]. */
+/* Begins to search the text that starts at text[start]. */
 void token_search_begin(struct token_search *search, const struct added_tokens *set,
                         const struct gpt2_classes *classes, const char *text, size_t start);
 
-/* Searches further, for some KiB and at least as far again as the piece is long. `whole` is the
- * text to be searched, as far as it is known. Returns false, and changes nothing, where more of
- * it has to be known, or the piece is final. */
+/* Extends the search by some KiB, and at least by the length searched since the piece began.
+ * `whole` is the text to be searched, as far as it is known. Returns false, and leaves the piece
+ * unchanged, if more of `whole` has to be known first or the piece is final. */
 bool token_search_more(struct token_search *search, struct text_part whole);
 
-/* Goes behind the token that was found. */
+/* Continues after the token that was found. */
 void token_search_pass(struct token_search *search);
 
 #endif

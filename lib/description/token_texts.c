@@ -1,4 +1,4 @@
-/* token_texts.c - ids to what they stand for in a text, in byte-level BPE */
+/* token_texts.c - maps token ids to the bytes they stand for, in byte-level BPE */
 #include "description/token_texts.h"
 
 #include "base/memory.h"
@@ -22,8 +22,8 @@ static embed_status grow(struct token_texts *texts, size_t count)
     return EMBED_OK;
 }
 
-/* Writes the bytes that the characters stand for, fewer than these take; returns how many, or 0
- * where one stands for none. */
+/* Writes the bytes that the characters of `text` stand for; returns their number, at most `length`,
+ * or 0 if a character stands for no byte. */
 static size_t bytes_of(char *bytes, const char *text, size_t length)
 {
     size_t count = 0;

@@ -1,4 +1,4 @@
-/* token_texts.h - ids to what they stand for in a text, in byte-level BPE */
+/* token_texts.h - maps token ids to the bytes they stand for, in byte-level BPE */
 #ifndef LIB_DESCRIPTION_TOKEN_TEXTS_H
 #define LIB_DESCRIPTION_TOKEN_TEXTS_H
 
@@ -21,12 +21,12 @@ struct token_text {
 struct token_texts {
     struct token_text *tokens; /* by id */
     size_t count;
-    struct text_buffer bytes; /* of all of them; they need not be UTF-8 */
+    struct text_buffer bytes; /* of all tokens; not necessarily UTF-8 */
 };
 
-/* Sets the text of an id, 0 to TOKEN_TEXTS_MAX_ID, which a vocabulary writes as
- * text[0..length), at most 4096 bytes. What has a character that stands for no byte is the
- * bytes as they are. */
+/* Sets the bytes of an id from 0 to TOKEN_TEXTS_MAX_ID whose token the vocabulary writes as
+ * text[0..length), at most 4096 bytes. If a character of it stands for no byte, the token is taken
+ * literally. */
 embed_status token_texts_set(struct token_texts *texts, int32_t id, const char *text,
                              size_t length, bool is_special);
 void token_texts_free(struct token_texts *texts);

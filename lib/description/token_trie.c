@@ -1,4 +1,4 @@
-/* token_trie.c - makes and walks the trie */
+/* token_trie.c - builds and walks the trie */
 #include "description/token_trie.h"
 
 #include "base/memory.h"
@@ -7,14 +7,14 @@
 #include <stdbool.h>
 
 #define FIRST_BITS 8
-#define MAX_BITS   24 /* a key has so many bits for the parent */
+#define MAX_BITS   24 /* of a key that hold the parent */
 
 static uint32_t key_of(uint32_t parent, char byte)
 {
     return parent << 8 | (unsigned char)byte;
 }
 
-/* Where the node with this key is, or the empty slot where it belongs. */
+/* Returns the index of the node with this key, or of the empty slot where it belongs. */
 static uint32_t find(const struct token_trie *trie, uint32_t key)
 {
     uint32_t mask = ((uint32_t)1 << trie->bits) - 1;
@@ -25,7 +25,7 @@ static uint32_t find(const struct token_trie *trie, uint32_t key)
 
 /* ---- building ---------------------------------------------------------------------------- */
 
-/* Returns false where that needs more than *room new nodes. */
+/* Adds a token, and takes its new nodes off *room; returns false if there is not enough room. */
 static bool add(struct token_trie *trie, const char *text, size_t length, int32_t id,
                 size_t *room)
 {
@@ -42,12 +42,12 @@ static bool add(struct token_trie *trie, const char *text, size_t length, int32_
     return true;
 }
 
-/* A third of the slots is used at most: walks that find nothing are the most frequent, and end
- * at an empty one. */
+/* Adds all tokens, filling at most a third of the slots: most walks end without a match, at an
+ * empty slot. Returns false if that is too few. */
 static bool add_all(struct token_trie *trie, const struct vocabulary *vocabulary)
 {
     size_t room = ((size_t)1 << trie->bits) / 3;
-    /* Taken: the root, and 0, which is no parent so that no key is 0. */
+    /* Reserves the root, and slot 0, so that 0 is never a parent and no key is 0. */
     trie->nodes[0] = trie->nodes[TOKEN_TRIE_ROOT] = (struct token_node){UINT32_MAX, -1};
     for (size_t i = 0; i < (size_t)1 << vocabulary->slot_bits; i++) {
         const struct vocabulary_slot *token = &vocabulary->slots[i];
@@ -62,7 +62,7 @@ embed_status token_trie_create(struct token_trie *trie, const struct vocabulary 
                                const char *file)
 {
     for (trie->bits = FIRST_BITS; trie->bits <= MAX_BITS; trie->bits++) {
-        /* BERT's vocabularies have a third as many beginnings as bytes. */
+        /* BERT's vocabularies have a third as many prefixes as bytes. */
         if ((size_t)1 << trie->bits < vocabulary->text_length) continue;
         memory_free(trie->nodes);
         trie->nodes =
@@ -102,7 +102,7 @@ size_t token_trie_longest(const struct token_trie *trie, uint32_t head, const ch
         node = find(trie, key_of(node, text[i]));
         if (trie->nodes[node].key == 0) break;
         if (trie->nodes[node].id < 0) continue;
-        *id = trie->nodes[node].id; /* tokens are UTF-8: they end where a character ends */
+        *id = trie->nodes[node].id; /* tokens are UTF-8 and so end at a character's end */
         longest = i + 1;
     }
     return longest;

@@ -1,4 +1,4 @@
-/* tokenizer.c - makes a tokenizer of what its files say */
+/* tokenizer.c - builds a tokenizer from the contents of its files */
 #include "description/tokenizer.h"
 
 #include "base/log.h"
@@ -43,7 +43,7 @@ embed_status tokenizer_parts_add_token(struct tokenizer_parts *parts, const char
                                        size_t length, uint64_t id,
                                        struct token_flags flags)
 {
-    if (length == 0) return EMBED_OK; /* the reference leaves it out */
+    if (length == 0) return EMBED_OK; /* the reference ignores it */
     int32_t index = vocabulary_find(&parts->added_texts, text, length);
     if (index < 0) {
         TRY(append_token(parts, text, length));
@@ -122,12 +122,12 @@ static embed_status set_up_wordpiece(struct tokenizer *tokenizer)
     return EMBED_OK;
 }
 
-/* What the ids of the vocabulary stand for. */
+/* Records the bytes that each id of the vocabulary stands for. */
 static embed_status set_up_texts(struct tokenizer *tokenizer)
 {
     const struct tokenizer_parts *parts = &tokenizer->parts;
     const struct vocabulary *vocabulary = &parts->vocabulary;
-    /* A table by id: one large id in a small file must not take megabytes. */
+    /* The table is indexed by id: one large id in a small file must not take megabytes. */
     size_t most = 4 * vocabulary->count + 65536;
     if (vocabulary->largest_id > TOKEN_TEXTS_MAX_ID || (size_t)vocabulary->largest_id > most)
         return fail(EMBED_BAD_FILE, "%s: the token id %d in a vocabulary of %zu tokens", parts->file,
@@ -166,8 +166,8 @@ static embed_status set_up_byte_bpe(struct tokenizer *tokenizer)
     return set_up_texts(tokenizer);
 }
 
-/* The reference does not use the ids that tokenizer.json gives to added tokens: one that is in
- * the vocabulary has its id there, others get the next free ids. */
+/* Like the reference, ignores the ids that tokenizer.json gives to added tokens: a token in the
+ * vocabulary has its id there, the others get the next free ids. */
 static embed_status set_up_added_tokens(struct tokenizer *tokenizer)
 {
     const struct tokenizer_parts *parts = &tokenizer->parts;
@@ -197,7 +197,7 @@ static embed_status set_up_added_tokens(struct tokenizer *tokenizer)
     return EMBED_OK;
 }
 
-/* Of the tokens that are put around every text; 0 where there are none. */
+/* Returns the largest id of the tokens that are put around every text, or 0 if there are none. */
 static int32_t template_largest_id(const struct tokenizer_parts *parts)
 {
     int32_t largest = 0;
@@ -216,8 +216,8 @@ static void set_up_id_limit(struct tokenizer *tokenizer)
     tokenizer->id_limit = (size_t)largest + 1;
 }
 
-/* Writes what an ASCII character becomes. False: that is not one character of ASCII, or a token of
- * the normalized set may begin with it. */
+/* Writes what an ASCII character becomes. Returns false if that is not one ASCII character, or if a
+ * token of the normalized set may begin with it. */
 static bool expand_plain(const struct tokenizer *tokenizer, uint32_t code, struct normalized *out)
 {
     return normalizer_expand_to_one(tokenizer->normalizer, code, out) && out->code < 0x80 &&
@@ -269,7 +269,7 @@ static embed_status set_up(struct tokenizer *tokenizer, const char *folder, bool
     TRY(set_up_added_tokens(tokenizer));
     if (!is_byte_bpe) set_up_plain(tokenizer);
     tokenizer->vocabulary_hash = vocabulary_hash(&tokenizer->parts.vocabulary);
-    vocabulary_free(&tokenizer->parts.vocabulary); /* the trie, or the merges, have it all */
+    vocabulary_free(&tokenizer->parts.vocabulary); /* the trie or the merges replace it */
     return EMBED_OK;
 }
 
@@ -316,7 +316,7 @@ size_t tokenizer_id_limit(const struct tokenizer *tokenizer)
     return tokenizer->id_limit;
 }
 
-/* What bytes and merges become. */
+/* Returns the largest id that bytes and merges give. */
 static int32_t byte_bpe_largest_id(const struct byte_bpe *model)
 {
     int32_t largest = 0;

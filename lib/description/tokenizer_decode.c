@@ -5,7 +5,7 @@
 #include "description/tokenizer_parts.h"
 #include "formats/unicode.h"
 
-/* Appends what the tokens stand for: bytes, UTF-8 or not. */
+/* Appends the bytes that the tokens stand for, UTF-8 or not. */
 static embed_status add_bytes(struct text_buffer *bytes, const struct token_texts *texts,
                               const int32_t *ids, size_t n, bool skip_special)
 {
@@ -18,7 +18,7 @@ static embed_status add_bytes(struct text_buffer *bytes, const struct token_text
     return EMBED_OK;
 }
 
-/* Appends text[0..length) with U+FFFD for what is not UTF-8. */
+/* Appends text[0..length) with invalid UTF-8 replaced by U+FFFD. */
 static embed_status add_text(struct text_buffer *out, const char *text, size_t length)
 {
     size_t done = 0;

@@ -1,12 +1,12 @@
-/* tokenizer_encode.c - text to token ids: any text, and the text alone with WordPiece
+/* tokenizer_encode.c - text to token ids: the entry point for all tokenizers, and WordPiece
  *
- * One pass from left to right, in which all steps of the reference happen at once: tokens of
- * the raw set end a piece of text; characters are normalized one by one; tokens of the
- * normalized set are matched in that stream; the rest goes to the word_splitter. Time is linear in
- * the part of the text that is read, and memory other than the ids does not depend on the text.
+ * One pass from left to right does all steps of the reference at once: tokens of the raw set end a
+ * piece of text; characters are normalized one by one; tokens of the normalized set are matched in
+ * that stream; the rest goes to the word_splitter. Time is linear in the part of the text that is
+ * read, and memory other than the ids does not depend on the text.
  *
- * Words of ASCII letters and digits, the most frequent, need none of this: they are found 64 bytes
- * at a time (take_plain).
+ * Words of ASCII letters and digits, the most frequent, take a shortcut: they are found 64 bytes at
+ * a time (take_plain).
  */
 #include "description/tokenizer.h"
 
@@ -18,10 +18,10 @@
 
 #include <string.h>
 
-#define SEARCH_STEP 4096 /* bytes searched for raw tokens at a time, ahead of reading */
+#define SEARCH_STEP 4096 /* bytes searched for raw tokens at a time, ahead of encoding */
 
-/* A place in the normalized text: `taken` code points of what the character at `position`
- * becomes are already behind it. */
+/* A place in the normalized text: the first `taken` code points of what the character at `position`
+ * becomes have been consumed. */
 struct place {
     size_t position, taken;
 };
@@ -31,20 +31,20 @@ struct scan {
     const char *text;
     size_t length;
     struct token_list *list;
-    size_t enough; /* ids in the list that are more than wanted: reading can stop */
+    size_t enough; /* size of the list, one more than wanted, at which reading can stop */
     struct place at;
     size_t invalid_bytes;
 
-    /* Tokens of the raw set have been searched for up to `searched`. piece_end: where the next
-     * one begins, if it was found, else `searched`. */
+    /* The text has been searched for tokens of the raw set up to `searched`. piece_end: where the
+     * next one begins, if it has been found, else `searched`. */
     size_t searched, piece_end, raw_length;
     const struct added_token *raw;
 
-    /* Tokens of the normalized set may not begin before `resume`. */
+    /* No token of the normalized set may begin before `resume`. */
     struct place resume;
-    uint32_t previous; /* the normalized code point before `at`, 0 where a piece begins */
+    uint32_t previous; /* the normalized code point before `at`; 0 at the start of a piece */
 
-    /* The 64 bytes of text before `block_end`; 0: none have been read. */
+    /* The 64 bytes of text before `block_end`; 0: none read yet. */
     struct ascii_block block;
     size_t block_end;
 
@@ -53,7 +53,7 @@ struct scan {
 
 /* ---- tokens of the raw set --------------------------------------------------------------- */
 
-/* Is text[start..start + length) between characters that are not \w? */
+/* Returns true if no character next to text[start..start + length) is \w. */
 static bool stands_alone(const struct scan *scan, size_t start, size_t length)
 {
     const char *text = scan->text;
@@ -63,7 +63,7 @@ static bool stands_alone(const struct scan *scan, size_t start, size_t length)
              bert_unicode_is_word(utf8_decode(text + end, scan->length - end).code));
 }
 
-/* Looks for the next token of the raw set, which begins in text[searched..stop). */
+/* Searches for the next token of the raw set that begins in text[searched..stop). */
 static void search_raw(struct scan *scan, size_t stop)
 {
     const struct added_tokens *set = &scan->tokenizer->raw;
@@ -77,7 +77,7 @@ static void search_raw(struct scan *scan, size_t stop)
         if (token == NULL) {
             scan->searched++;
         } else if (token->single_word && !stands_alone(scan, scan->searched, length)) {
-            scan->searched += length; /* the reference does not look for others inside it */
+            scan->searched += length; /* like the reference, search no token inside it */
         } else {
             scan->raw = token;
             scan->raw_length = length;
@@ -87,7 +87,7 @@ static void search_raw(struct scan *scan, size_t stop)
     scan->piece_end = scan->searched;
 }
 
-/* Is `position` in the piece of text before the next token of the raw set? */
+/* Returns true if `position` is in the piece of text before the next token of the raw set. */
 static bool in_piece(struct scan *scan, size_t position)
 {
     while (position >= scan->piece_end && scan->raw == NULL && scan->searched < scan->length) {
@@ -111,7 +111,7 @@ static embed_status take_raw(struct scan *scan)
 
 /* ---- tokens of the normalized set -------------------------------------------------------- */
 
-/* The next code point of the normalized piece; false at its end. */
+/* Gets the next code point of the normalized piece; returns false at its end. */
 static bool next_normalized(struct scan *scan, struct place *place, struct normalized *out,
                             size_t *invalid_bytes)
 {
@@ -130,8 +130,8 @@ static bool next_normalized(struct scan *scan, struct place *place, struct norma
     return false;
 }
 
-/* Finds the token of the normalized set that begins at `at`, NULL where there is none, and
- * where it ends. */
+/* Returns the token of the normalized set that begins at `at`, or NULL if there is none; sets *end
+ * to its end and *last to its last code point. */
 static const struct added_token *match_normalized(struct scan *scan, struct place *end,
                                                   uint32_t *last, size_t *invalid_bytes)
 {
@@ -176,7 +176,7 @@ static embed_status take_normalized(struct scan *scan, bool *taken)
     if (token->single_word &&
         (bert_unicode_is_word(scan->previous) ||
          (next_normalized(scan, &after, &next, &ignored) && bert_unicode_is_word(next.code)))) {
-        scan->resume = end; /* the reference does not look for others inside it */
+        scan->resume = end; /* like the reference, search no token inside it */
         return EMBED_OK;
     }
     TRY(word_splitter_end(&scan->splitter));
@@ -190,8 +190,9 @@ static embed_status take_normalized(struct scan *scan, bool *taken)
 
 /* ---- text -------------------------------------------------------------------------------- */
 
-/* Takes what is left of the block, as far as it is words of ASCII letters and digits, punctuation
- * and white space. */
+/* Takes the rest of the block as far as it consists of words of ASCII letters and digits,
+ * punctuation and white space. Sets *is_plain to false if take_character has to go on from
+ * there. */
 static embed_status take_block(struct scan *scan, bool *is_plain)
 {
     const struct tokenizer *tokenizer = scan->tokenizer;
@@ -204,7 +205,7 @@ static embed_status take_block(struct scan *scan, bool *is_plain)
         const char *text = scan->block.text;
         if (scan->block.word >> i & 1) {
             size_t next = i + ascii_block_word_length(&scan->block, i);
-            if (next == ASCII_BLOCK && length > ASCII_BLOCK) { /* the word may go on */
+            if (next == ASCII_BLOCK && length > ASCII_BLOCK) { /* it may continue */
                 *is_plain = i > 0;
                 scan->block_end = 0;
                 break;
@@ -231,7 +232,7 @@ static embed_status take_block(struct scan *scan, bool *is_plain)
     return EMBED_OK;
 }
 
-/* Takes ASCII text as far as there is nothing else: most of all text. */
+/* Takes text as far as it is plain ASCII, which most text is. */
 static embed_status take_plain(struct scan *scan)
 {
     size_t start = scan->at.position;
@@ -243,7 +244,7 @@ static embed_status take_plain(struct scan *scan)
                              scan->tokenizer->parts.normalizer.lowercase);
             scan->block_end = scan->at.position + ASCII_BLOCK;
         }
-        in_piece(scan, scan->block_end); /* so that a piece that ends in the block is known to */
+        in_piece(scan, scan->block_end); /* find the end of the piece if it is in the block */
         TRY(take_block(scan, &is_plain));
     }
     if (scan->at.position > start)
@@ -278,7 +279,7 @@ static embed_status take_character(struct scan *scan)
     return EMBED_OK;
 }
 
-/* Takes something of the piece. */
+/* Takes the next part of the piece. */
 static embed_status take_some(struct scan *scan)
 {
     if (scan->tokenizer->has_plain_words && scan->at.taken == 0 &&
@@ -310,12 +311,12 @@ static embed_status add_ids(struct token_list *list, const int32_t *ids, size_t 
     return EMBED_OK;
 }
 
-/* Gathers the ids of the text alone, at most max_tokens of them. */
+/* Appends the ids of the text alone, without special tokens around it: at most max_tokens. */
 static embed_status encode_text(const struct tokenizer *tokenizer, struct word_cache *cache,
                                 const char *text, size_t length, size_t max_tokens,
                                 struct token_list *list, struct tokenizer_facts *facts)
 {
-    struct scan scan; /* not all of it is set: the word takes 4 KiB */
+    struct scan scan; /* not zeroed as a whole: the word takes 4 KiB */
     scan.tokenizer = tokenizer;
     scan.text = text;
     scan.length = length;

@@ -1,9 +1,9 @@
 /* tokenizer_encode_bpe.c - text to token ids, in byte-level BPE
  *
- * Added tokens of the raw set split the text into pieces; those of the normalized set (there is
- * no normalizer) split these further; what is left is split into words, whose bytes are merged.
- * A text is searched for added tokens ahead of its words, but no further than they need: a word
- * is taken once what follows can no longer change it.
+ * Added tokens of the raw set split the text into pieces, and those of the normalized set (there is
+ * no normalizer) split these further. The rest is split into words, whose bytes are merged. The
+ * search for added tokens runs ahead of the words, but no further than they need: a word is taken
+ * once the text after it can no longer change it.
  */
 #include "description/tokenizer.h"
 
@@ -16,7 +16,7 @@
 #include <string.h>
 
 #define SHORT_WORD                                                                             \
-    256 /* bytes that a word that must be written anew has room for on the stack */
+    256 /* bytes of stack for a word that has to be rewritten */
 
 struct scan {
     const struct tokenizer *tokenizer;
@@ -26,13 +26,14 @@ struct scan {
     struct token_list *list;
     struct token_search raw, normalized;
     size_t position;
-    bool starts_piece; /* nothing of the piece has been taken */
+    bool starts_piece; /* nothing of the piece has been taken yet */
     size_t invalid_bytes;
 };
 
 /* ---- words ------------------------------------------------------------------------------- */
 
-/* Appends the tokens of word[0..length). WORD_CACHE_LONGEST bytes can be read behind it. */
+/* Appends the tokens of word[0..length). WORD_CACHE_LONGEST bytes must be readable after it, unless
+ * it is longer than that. */
 static embed_status encode_word(struct scan *scan, const char *word, size_t length)
 {
     const struct byte_bpe *model = &scan->tokenizer->byte_bpe;
@@ -55,7 +56,7 @@ static embed_status encode_word(struct scan *scan, const char *word, size_t leng
     return EMBED_OK;
 }
 
-/* Writes a word with what is not UTF-8 replaced; returns its length. */
+/* Writes a word with invalid UTF-8 replaced by U+FFFD; returns its length. */
 static size_t write_word(char *out, const char *text, size_t length, bool has_space)
 {
     size_t count = 0;
@@ -68,7 +69,8 @@ static size_t write_word(char *out, const char *text, size_t length, bool has_sp
     return count;
 }
 
-/* A word that does not stand in the text as it is, or stands at the very end of it. */
+/* Encodes a copy of a word: one that differs from the text, or is too close to the end of the text
+ * for encode_word. */
 static embed_status encode_written_word(struct scan *scan, const char *text, size_t length,
                                         bool has_space)
 {
@@ -86,7 +88,7 @@ static embed_status encode_written_word(struct scan *scan, const char *text, siz
     return status;
 }
 
-/* Takes the next word of the piece; false where it is not sure yet which that is. */
+/* Takes the next word of the piece; sets *taken to false if its end is not certain yet. */
 static embed_status take_word(struct scan *scan, bool *taken)
 {
     const struct text_part *piece = &scan->normalized.piece;
@@ -124,7 +126,7 @@ static void begin_raw_piece(struct scan *scan)
     begin_piece(scan);
 }
 
-/* Takes the added token that ends the piece; false where the text ends instead. */
+/* Takes the added token that ends the piece; sets *taken to false if the text ends instead. */
 static embed_status take_token(struct scan *scan, bool *taken)
 {
     *taken = true;

@@ -1,8 +1,7 @@
-/* tokenizer_hash.c - a number for all that token ids depend on
+/* tokenizer_hash.c - a hash of everything that token ids depend on
  *
- * Of what was understood, not of the files' bytes: tokenizer.json that another version of
- * transformers has saved again, or vocab.txt in its place, is the same tokenizer where it gives
- * the same ids.
+ * Hashes what was read, not the bytes of the files: a tokenizer.json saved again by another version
+ * of transformers, or a vocab.txt in its place, is the same tokenizer if it gives the same ids.
  */
 #include "base/status.h"
 #include "description/tokenizer_parts.h"
@@ -39,7 +38,7 @@ static embed_status put_hash(struct text_buffer *text, const char *name, struct 
     return text_buffer_print(text, "%s %s\n", name, digits);
 }
 
-/* Its length stands before a text, which may hold anything. */
+/* Writes the length before the text, which may contain anything. */
 static embed_status put_text(struct text_buffer *text, const char *name, struct text_copy copy)
 {
     TRY(text_buffer_print(text, "%s %zu ", name, copy.length));
@@ -55,7 +54,7 @@ static embed_status put_ids(struct text_buffer *text, const char *name, const in
     return text_buffer_add(text, "\n", 1);
 }
 
-/* The order of added tokens decides their ids. */
+/* In order, as the order of added tokens determines their ids. */
 static embed_status put_added(struct text_buffer *text, const struct tokenizer_parts *parts)
 {
     for (size_t i = 0; i < parts->added_count; i++) {

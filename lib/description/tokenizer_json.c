@@ -1,8 +1,8 @@
 /* tokenizer_json.c - reads tokenizer.json
  *
- * Its truncation (but for the side) and padding are ignored: they are what some program was last
- * told, not what the model needs. Of the decoder only the type counts, where a text is asked for. Any other part
- * that we do not have is refused by name.
+ * Ignores padding, and truncation except for its side: they are the settings of the program that
+ * saved the file, not a property of the model. Of the decoder, only the type matters, and only for
+ * decoding. Any other part that is not implemented is rejected by name.
  */
 #include "description/tokenizer_json.h"
 
@@ -50,7 +50,7 @@ static embed_status read_normalizer(struct json_reader *json, struct tokenizer_p
     struct normalizer_options *options = &parts->normalizer;
     bool is_null, more, has_strip_accents = false;
     TRY(json_read_if_null(json, &is_null));
-    if (is_null) return EMBED_OK; /* nothing is changed */
+    if (is_null) return EMBED_OK; /* texts are not changed */
     parts->has_normalizer = true;
 
     struct json_string key, type = {0};
@@ -171,7 +171,8 @@ embed_status json_read_text(struct json_reader *json, struct text_copy *copy)
     return text_copy_set(copy, text.data, text.length);
 }
 
-/* Old files do not say the type. Only BPE has merges; the others lack some of our keys. */
+/* Old files have no type. Only BPE has merges; models other than WordPiece lack some of its
+ * keys. */
 static embed_status read_model(struct json_reader *json, struct tokenizer_parts *parts)
 {
     bool more, has_type = false, has_maximum = false;
@@ -297,8 +298,7 @@ static embed_status read_version(struct json_reader *json)
                                           : fail_unsupported(json, "version", version);
 }
 
-/* What it was last cut to is nobody's concern; but transformers takes from it the side on which it
- * cuts. */
+/* Reads the side on which texts are cut, which transformers takes from here. Ignores the length. */
 static embed_status read_truncation(struct json_reader *json)
 {
     enum json_kind kind;

@@ -1,8 +1,8 @@
-/* tokenizer_settings.c - what tokenizer_config.json says otherwise than tokenizer.json
+/* tokenizer_settings.c - the settings of tokenizer_config.json that override tokenizer.json
  *
- * transformers makes the tokenizers of its BERT and RoBERTa classes anew: of tokenizer.json it
- * takes the vocabulary, of tokenizer_config.json how texts are normalized and split. A class that
- * says nothing of the kind, as PreTrainedTokenizerFast, takes all of tokenizer.json.
+ * transformers rebuilds the tokenizers of its BERT and RoBERTa classes: it takes the vocabulary
+ * from tokenizer.json, and from tokenizer_config.json how texts are normalized and split. A class
+ * without such settings, such as PreTrainedTokenizerFast, takes everything from tokenizer.json.
  */
 #include "base/log.h"
 #include "base/status.h"
@@ -40,7 +40,7 @@ static embed_status read_normalizer(struct normalizer_options *options,
     TRY(config_boolean(file, object, "do_lower_case", false, &options->lowercase));
     TRY(config_boolean(file, object, "tokenize_chinese_chars", false,
                        &options->handle_chinese_chars));
-    /* null: as lower-casing. */
+    /* null: the same as lowercase. */
     if (config_has(file, object, "strip_accents") || options->lowercase != before.lowercase)
         options->strip_accents = options->lowercase;
     TRY(config_boolean(file, object, "strip_accents", false, &options->strip_accents));
@@ -55,7 +55,7 @@ static embed_status read_normalizer(struct normalizer_options *options,
 static embed_status read_settings(struct tokenizer_parts *parts, const struct config_file *file)
 {
     const struct config_object *object;
-    const char *class = "BertTokenizer"; /* none named: transformers takes the model's own */
+    const char *class = "BertTokenizer"; /* if none is named, transformers uses the model's */
     TRY(config_file_object(file, &object));
     TRY(config_text(file, object, "tokenizer_class", false, &class));
     if (!class_has_settings(class)) return EMBED_OK;

@@ -1,8 +1,9 @@
-/* tokenizer_template.c - reads the post_processor of tokenizer.json: the special tokens around
- * a text
+/* tokenizer_template.c - reads the post_processor of tokenizer.json: the special tokens around a
+ * text
  *
- * TemplateProcessing's "single" (its "pair" is for two texts, which an embedding never has), or
- * BertProcessing or RobertaProcessing, which are fixed templates, or ByteLevel, which adds none.
+ * Supports TemplateProcessing, of which it reads "single" ("pair" is for two texts, which an
+ * embedding never has); BertProcessing and RobertaProcessing, which are fixed templates; and
+ * ByteLevel, which adds no tokens.
  */
 #include "description/tokenizer_json.h"
 
@@ -23,14 +24,15 @@ struct special_token {
 struct template
 {
     struct json_string type;
-    struct json_string pieces[MAX_PIECES]; /* data is NULL where the text itself stands */
+    struct json_string pieces[MAX_PIECES]; /* data is NULL for the text itself */
     size_t piece_count;
     struct special_token special[MAX_SPECIAL_TOKENS];
     size_t special_count;
     struct special_token before, after; /* of BertProcessing and RobertaProcessing */
 };
 
-/* {"SpecialToken": {"id": "[CLS]", "type_id": 0}} or {"Sequence": {"id": "A", "type_id": 0}} */
+/* Reads {"SpecialToken": {"id": "[CLS]", "type_id": 0}} or {"Sequence": {"id": "A", "type_id":
+ * 0}}. */
 static embed_status read_piece(struct json_reader *json, struct json_string *piece)
 {
     bool more;
@@ -87,7 +89,7 @@ static embed_status read_special_ids(struct json_reader *json, struct special_to
     }
 }
 
-/* {"[CLS]": {"id": "[CLS]", "ids": [101], "tokens": ["[CLS]"]}, ...} */
+/* Reads {"[CLS]": {"id": "[CLS]", "ids": [101], "tokens": ["[CLS]"]}, ...}. */
 static embed_status read_special_tokens(struct json_reader *json, struct template *template)
 {
     TRY(json_enter_object(json));
@@ -113,7 +115,7 @@ static embed_status read_special_tokens(struct json_reader *json, struct templat
     }
 }
 
-/* ["[CLS]", 101] */
+/* Reads ["[CLS]", 101]. */
 static embed_status read_pair(struct json_reader *json, struct special_token *special)
 {
     bool more;

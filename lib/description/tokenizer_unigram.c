@@ -1,7 +1,7 @@
-/* tokenizer_unigram.c - folders whose tokenizer is SentencePiece's Unigram, which we do not have
+/* tokenizer_unigram.c - rejects folders whose tokenizer is SentencePiece's Unigram
  *
- * Those of XLM-RoBERTa and CamemBERT, and the multilingual ones of other families. Their
- * tokenizer.json is refused for its model, not for the first part of it that is strange.
+ * XLM-RoBERTa, CamemBERT and the multilingual models of other families have it. The error names the
+ * model of their tokenizer.json rather than the first part of it that we do not support.
  */
 #include "description/tokenizer_json.h"
 
@@ -14,7 +14,7 @@
 #define MAX_DEPTH 32
 #define RUNS      "this version runs WordPiece and byte-level BPE"
 
-/* Old files do not say the type: no other model has an array of tokens. */
+/* Old files have no type, but no other model has its tokens in an array. */
 static embed_status read_model(struct json_reader *json, bool *is_unigram)
 {
     TRY(json_enter_object(json));

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Bounds that no model of these families reaches; products of any two or three fit in size_t. */
+/* Bounds that no model of these families reaches. Products of any two or three fit in size_t. */
 #define MAX_WIDTH     16384
 #define MAX_LAYERS    512
 #define MAX_HEADS     256
@@ -18,7 +18,8 @@
 #define MAX_ROWS      ((size_t)1 << 21)
 #define MAX_POSITIONS ((size_t)1 << 20)
 
-/* A setting that changes results and that we do not run must have the value that means "off". */
+/* Fails with EMBED_UNSUPPORTED unless the key is absent or null or has this value, the only one
+ * run. */
 static embed_status text_must_be(const struct config_file *file, const struct config_object *object,
                                  const char *key, const char *value)
 {
@@ -30,7 +31,8 @@ static embed_status text_must_be(const struct config_file *file, const struct co
     return EMBED_OK;
 }
 
-/* *head_size = width / heads, by their keys. */
+/* Sets *head_size to width / heads; EMBED_BAD_FILE, naming the keys, unless that is a whole
+ * number. */
 static embed_status divide(size_t *head_size, const struct config_file *file,
                            const char *width_key, size_t width, const char *heads_key,
                            size_t heads)
@@ -42,9 +44,9 @@ static embed_status divide(size_t *head_size, const struct config_file *file,
     return EMBED_OK;
 }
 
-/* ---- encoders of BERT's kind --------------------------------------------------------------- */
+/* ---- encoders like BERT ------------------------------------------------------------------- */
 
-/* Where their sizes stand. */
+/* The keys of their sizes. */
 struct size_keys {
     const char *width, *layers, *heads, *inner, *activation;
 };
@@ -72,7 +74,7 @@ static embed_status read_sizes(struct transformer_config *config, const struct c
 static embed_status read_epsilon(struct transformer_config *config, const struct config_file *file,
                                  const struct config_object *object)
 {
-    double epsilon = 1e-12; /* the default of transformers, for BERT, RoBERTa and MPNet */
+    double epsilon = 1e-12; /* transformers' default for BERT, RoBERTa and MPNet */
     TRY(config_number(file, object, "layer_norm_eps", 0, 1, false, &epsilon));
     config->epsilon = (float)epsilon;
     return EMBED_OK;
@@ -90,7 +92,7 @@ static embed_status read_bert(struct transformer_config *config, const struct co
     return config_must_be_off(file, object, "add_cross_attention", 0);
 }
 
-/* Where positions are counted from the padding's row on, there are rows for it and for a token. */
+/* Positions are counted from the padding's row: there must be rows up to it and one for a token. */
 static embed_status check_positions(const struct transformer_config *config,
                                     const struct config_file *file)
 {
@@ -100,7 +102,7 @@ static embed_status check_positions(const struct transformer_config *config,
     return EMBED_OK;
 }
 
-/* RoBERTa, XLM-RoBERTa and CamemBERT, which are the same but for the tokenizer. */
+/* RoBERTa, XLM-RoBERTa and CamemBERT, which differ only in the tokenizer. */
 static embed_status read_roberta(struct transformer_config *config, const struct config_file *file,
                                  const struct config_object *object)
 {
@@ -112,19 +114,20 @@ static embed_status read_roberta(struct transformer_config *config, const struct
     return check_positions(config, file);
 }
 
-/* sinusoidal_pos_embds only says what the table of positions began as: it is stored. */
+/* Ignores sinusoidal_pos_embds: it says how the position table was initialized, but the table is
+ * stored. */
 static embed_status read_distilbert(struct transformer_config *config,
                                     const struct config_file *file,
                                     const struct config_object *object)
 {
-    config->epsilon = 1e-12f; /* written into transformers' code */
+    config->epsilon = 1e-12f; /* hard-coded in transformers */
     return read_sizes(config, file, object, &distilbert_keys);
 }
 
 static embed_status read_mpnet(struct transformer_config *config, const struct config_file *file,
                                const struct config_object *object)
 {
-    /* transformers' MPNet has 32 buckets and padding id 1 written into its code. */
+    /* 32 buckets and padding id 1 are hard-coded in transformers' MPNet. */
     config->distance_buckets = 32;
     config->positions_skip_padding = true;
     config->padding_id = 1;
@@ -153,8 +156,8 @@ static embed_status must_be_true(const struct config_file *file, const struct co
     return EMBED_OK;
 }
 
-/* What else "bart" has meant. The keys up to add_bias_logits are of configurations that were
- * written before 2021, when mBART and Marian were made of the same code. */
+/* Rejects other models that "bart" has stood for. The keys up to add_bias_logits occur in
+ * configurations written before 2021, when mBART and Marian shared BART's code. */
 static embed_status must_be_plain_bart(const struct config_file *file,
                                        const struct config_object *object)
 {
@@ -184,7 +187,7 @@ static embed_status must_be_plain_bart(const struct config_file *file,
 static embed_status read_bart(struct transformer_config *config, const struct config_file *file,
                               const struct config_object *object)
 {
-    config->epsilon = 1e-5f; /* written into transformers' code, as is the first position */
+    config->epsilon = 1e-5f; /* hard-coded in transformers, as is the first position */
     config->first_position = 2;
     const struct {
         const char *key;
@@ -201,7 +204,8 @@ static embed_status read_bart(struct transformer_config *config, const struct co
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         TRY(config_size(file, object, sizes[i].key, 1, sizes[i].most, true, sizes[i].out));
-    /* A summary has a start and an end; the table has rows before those of positions. */
+    /* At least 2: a summary has a start and an end token. The table has further rows before those
+     * of positions. */
     TRY(config_size(file, object, "max_position_embeddings", 2, MAX_POSITIONS, true,
                     &config->positions));
     config->positions += config->first_position;
@@ -214,7 +218,7 @@ static embed_status read_bart(struct transformer_config *config, const struct co
     return must_be_plain_bart(file, object);
 }
 
-/* ---- all of them --------------------------------------------------------------------------- */
+/* ---- all families -------------------------------------------------------------------------- */
 
 static const struct {
     const char *type;
@@ -261,7 +265,7 @@ size_t transformer_config_max_tokens(const struct transformer_config *config)
     return config->positions - config->first_position;
 }
 
-/* transformers adds the adapter's weights to those of the model, which need not be in the folder. */
+/* transformers adds an adapter's weights to those of the model, which need not be in the folder. */
 static embed_status check_adapter(const char *folder)
 {
     bool has;

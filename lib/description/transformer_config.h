@@ -19,26 +19,27 @@ struct transformer_config {
     size_t token_types;      /* type_vocab_size; 0: the family has none */
     size_t distance_buckets; /* of relative positions; 0: the family has none */
     float epsilon;           /* layer_norm_eps */
-    float word_scale;        /* what the words' embeddings are multiplied by when looked up */
+    float word_scale;        /* multiplies word embeddings when they are looked up */
 
-    /* Where positions are counted as in fairseq: the first token has row padding_id + 1, and a
-     * padding token inside a text has row padding_id and does not count. */
+    /* Set if positions are counted as in fairseq: the first token has row padding_id + 1; a padding
+     * token inside a text has row padding_id and does not count. */
     bool positions_skip_padding;
     size_t padding_id;
-    size_t first_position;   /* row of the position table for the first token: padding_id + 1 where
-                                padding is skipped; BART: 2 */
+    size_t first_position;   /* row of the position table for the first token: padding_id + 1 if
+                                padding is skipped, 2 for BART, else 0 */
 
-    /* The decoder, of the same width, vocabulary, positions and epsilon; 0 layers: there is none. */
+    /* The decoder, with the same width, vocabulary, positions and epsilon; 0 layers: none. */
     struct {
         size_t L, NH, HS, F;
     } decoder;
 };
 
-/* Reads FOLDER/config.json. EMBED_UNSUPPORTED names an architecture or a setting that this version
- * does not run; EMBED_BAD_FILE a value that is of the wrong type, out of range or contradictory. */
+/* Reads FOLDER/config.json. EMBED_UNSUPPORTED names an architecture or setting that this version
+ * does not run; EMBED_BAD_FILE names a value that has the wrong type, is out of range or
+ * contradicts another. */
 embed_status transformer_config_read(struct transformer_config *config, const char *folder);
 
-/* Tokens that the position table has rows for. */
+/* Returns the number of tokens that the position table has rows for. */
 size_t transformer_config_max_tokens(const struct transformer_config *config);
 
 #endif

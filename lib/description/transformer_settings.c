@@ -1,16 +1,17 @@
 /* transformer_settings.c - sentence_bert_config.json and tokenizer_config.json: how many tokens a
- * text may have, and what else sentence-transformers tells the transformer and its tokenizer */
+ * text may have, and the other settings that sentence-transformers passes on to the transformer and
+ * its tokenizer */
 #include "description/config_file.h"
 #include "description/embedding_pipeline.h"
 
 #include "base/status.h"
 
-/* tokenizer_config.json writes "no limit" as 1e30, an integer of 31 digits or a real. */
+/* tokenizer_config.json expresses "no limit" as 1e30, an integer of 31 digits or a real. */
 static embed_status read_model_max_length(size_t *max_tokens, const struct config_file *file,
                                           const struct config_object *object)
 {
     double limit = 1e30;
-    /* transformers takes the old name where the new one is not there. */
+    /* transformers uses the old name if the new one is absent. */
     bool old = !config_has(file, object, "model_max_length");
     TRY(config_number(file, object, old ? "max_len" : "model_max_length", 0, 1e300, false, &limit));
     if (limit <= (double)MOST_IN_A_FILE) *max_tokens = (size_t)limit;
@@ -26,8 +27,8 @@ static embed_status read_tokenizer_config(struct embedding_pipeline *pipeline,
     return read_model_max_length(&pipeline->tokenizer_max_tokens, file, object);
 }
 
-/* What texts are passed to, and what is taken of it. Other modalities than text are not our matter,
- * but with "message" a text goes through a chat template first. */
+/* Checks which method texts are passed to and which of its outputs is used. Ignores modalities
+ * other than text, except "message", with which a text goes through a chat template first. */
 static embed_status check_modalities(const struct config_file *file,
                                      const struct config_object *object)
 {
@@ -47,8 +48,8 @@ static embed_status check_modalities(const struct config_file *file,
     return config_must_be(file, text, "method_output_name", "last_hidden_state");
 }
 
-/* sentence-transformers refuses any other key. Attention may be computed without padding or with:
- * unpad_inputs changes no result. */
+/* sentence-transformers rejects any other key. unpad_inputs says whether attention is computed
+ * without padding, which changes no result. */
 static const char *const keys[] = {
     "max_seq_length",  "do_lower_case",         "transformer_task", "modality_config",
     "unpad_inputs",    "module_output_name",    "processing_kwargs", "query_length",

@@ -1,6 +1,5 @@
-/* vocab_json.c - reads vocab.json and merges.txt, with tokenizer_config.json and
- * special_tokens_map.json: what a folder of a RoBERTa or BART has where it has no
- * tokenizer.json
+/* vocab_json.c - reads vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json:
+ * the tokenizer files of a RoBERTa or BART without tokenizer.json
  */
 #include "base/memory.h"
 #include "base/status.h"
@@ -12,7 +11,7 @@
 
 #define MAX_DEPTH 32
 
-/* In the order of the reference: where two are the same text, the last one counts. */
+/* In the order of the reference: if two roles have the same text, the last one counts. */
 enum role { ROLE_BOS, ROLE_EOS, ROLE_UNKNOWN, ROLE_SEP, ROLE_PAD, ROLE_CLS, ROLE_MASK, ROLES };
 
 struct role_token {
@@ -30,7 +29,7 @@ typedef embed_status (*read_file)(struct json_reader *json, struct config *confi
 
 /* ---- JSON -------------------------------------------------------------------------------- */
 
-/* Calls `read` on a file of JSON. */
+/* Calls `read` on a JSON file. */
 static embed_status read_json(const char *path, struct config *config, read_file read)
 {
     char *text;
@@ -44,7 +43,7 @@ static embed_status read_json(const char *path, struct config *config, read_file
     return status;
 }
 
-/* Likewise, where the folder has such a file. */
+/* The same, if the folder has such a file. */
 static embed_status read_json_if_there(const char *folder, const char *name,
                                        struct config *config, read_file read)
 {
@@ -60,7 +59,7 @@ static embed_status read_json_if_there(const char *folder, const char *name,
 
 /* ---- special tokens ---------------------------------------------------------------------- */
 
-/* "<s>", or an object. null leaves what there was. */
+/* Reads "<s>" or an object; null leaves *role unchanged. */
 static embed_status read_role(struct json_reader *json, struct role_token *role)
 {
     enum json_kind kind;
@@ -79,7 +78,7 @@ static embed_status read_role(struct json_reader *json, struct role_token *role)
     return text_copy_set(&role->text, text.data, text.length);
 }
 
-/* Further special tokens, of which there must be none. */
+/* Reads a list of further special tokens, which must be empty or null. */
 static embed_status read_no_more_tokens(struct json_reader *json, const char *key)
 {
     bool more = true;
@@ -96,7 +95,7 @@ static embed_status read_no_more_tokens(struct json_reader *json, const char *ke
                 key);
 }
 
-/* A key that both files may have. */
+/* Reads a key that both files may have. */
 static embed_status read_role_key(struct json_reader *json, struct json_string key,
                                   struct config *config)
 {
@@ -124,7 +123,7 @@ static embed_status read_special_tokens_map(struct json_reader *json, struct con
 
 /* ---- tokenizer_config.json --------------------------------------------------------------- */
 
-/* Others that have a vocab.json put other tokens around a text. */
+/* Other classes that use vocab.json put other tokens around a text. */
 static embed_status read_class(struct json_reader *json)
 {
     static const char *const known[] = {"RobertaTokenizer", "RobertaTokenizerFast",
@@ -167,7 +166,7 @@ static embed_status read_vocabulary(struct json_reader *json, struct config *con
     return json_read_vocabulary(json, config->parts);
 }
 
-/* One merge a line; lines end with LF or CR LF. */
+/* Reads one merge per line; lines end with LF or CR LF. */
 static embed_status read_merge_lines(struct tokenizer_parts *parts, const char *path,
                                      const char *text, size_t length)
 {
@@ -198,10 +197,11 @@ static embed_status read_merges(struct tokenizer_parts *parts, const char *folde
     return status;
 }
 
-/* ---- all of them ------------------------------------------------------------------------- */
+/* ---- all files --------------------------------------------------------------------------- */
 
-/* Those that the vocabulary lacks have no id that a model could know: they are text like any
- * other. What tokenizer_config.json says in added_tokens_decoder comes first. */
+/* Adds the special tokens. Those that are not in the vocabulary have no id that a model could know
+ * and remain ordinary text. Entries of added_tokens_decoder in tokenizer_config.json take
+ * precedence. */
 static embed_status add_special_tokens(struct tokenizer_parts *parts,
                                        const struct config *config)
 {

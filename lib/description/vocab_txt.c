@@ -1,5 +1,5 @@
-/* vocab_txt.c - reads vocab.txt and tokenizer_config.json: what a folder of a BERT model has
- * where it has no tokenizer.json
+/* vocab_txt.c - reads vocab.txt and tokenizer_config.json: the tokenizer files of a BERT without
+ * tokenizer.json
  */
 #include "base/memory.h"
 #include "base/status.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define MAX_DEPTH      32
-#define MAX_CHARACTERS 100 /* of a word: what the reference takes where no file says so */
+#define MAX_CHARACTERS 100 /* of a word: the reference's default */
 
 enum role { ROLE_UNKNOWN, ROLE_CLS, ROLE_SEP, ROLE_PAD, ROLE_MASK, ROLES };
 
@@ -24,7 +24,8 @@ static const char *const role_keys[ROLES] = {"unk_token", "cls_token", "sep_toke
 
 /* ---- tokenizer_config.json --------------------------------------------------------------- */
 
-/* The text of a special token: a string, or an object with its "content". */
+/* Reads the text of a special token: a string, or an object with its "content". null leaves *role
+ * unchanged. */
 static embed_status read_role(struct json_reader *json, struct text_copy *role)
 {
     enum json_kind kind;
@@ -49,7 +50,7 @@ static embed_status read_role(struct json_reader *json, struct text_copy *role)
     return text_copy_set(role, text.data, text.length);
 }
 
-/* Others that have a vocab.txt split words in a way of their own. */
+/* Other classes that use vocab.txt split words differently. */
 static embed_status read_class(struct json_reader *json)
 {
     static const char *const known[] = {"BertTokenizer",       "BertTokenizerFast",
@@ -130,8 +131,8 @@ static bool is_utf8(const char *text, size_t length)
     return true;
 }
 
-/* One token a line; its id is the number of the line. Lines end with LF or CR LF and nothing
- * else: U+2028 is a token of some vocabularies. */
+/* Reads one token per line; its id is the number of the line, from 0. Lines end only with LF or CR
+ * LF: U+2028 is a token of some vocabularies. */
 static embed_status read_lines(struct tokenizer_parts *parts, const char *text, size_t length)
 {
     int32_t id = 0;
@@ -164,8 +165,8 @@ static embed_status read_vocabulary(struct tokenizer_parts *parts)
 
 /* ---- both -------------------------------------------------------------------------------- */
 
-/* Special tokens are found in the raw text. Those that the vocabulary lacks have no id that a
- * model could know: they are text like any other. */
+/* Adds the special tokens, which are found in the raw text. Those that are not in the vocabulary
+ * have no id that a model could know and remain ordinary text. */
 static embed_status add_special_tokens(struct tokenizer_parts *parts,
                                        const struct config *config)
 {

@@ -1,4 +1,4 @@
-/* vocabulary.c - token texts to ids */
+/* vocabulary.c - maps the texts of tokens to their ids */
 #include "description/vocabulary.h"
 
 #include "base/memory.h"
@@ -8,9 +8,10 @@
 #include <string.h>
 
 #define FIRST_SLOT_BITS 8
-#define MAX_PROBES      1024 /* chance gives less than 100; more is malice */
+#define MAX_PROBES      1024 /* chance needs fewer than 100; more is malice */
 
-/* FNV-1a's low bits depend on low bits only; the product's high bits depend on all of them. */
+/* FNV-1a's low bits depend only on the low bits of its input; the product's high bits depend on all
+ * bits of the hash. */
 static size_t first_slot(const struct vocabulary *vocabulary, uint64_t hash)
 {
     return (size_t)(hash * UINT64_C(0x9E3779B97F4A7C15) >> (64 - vocabulary->slot_bits));
@@ -50,7 +51,7 @@ int32_t vocabulary_find(const struct vocabulary *vocabulary, const char *text, s
     }
 }
 
-/* The slot that holds this text, or the empty one where it belongs. NULL: too many collide. */
+/* Returns the slot of this text or the empty slot where it belongs; NULL if too many collide. */
 static struct vocabulary_slot *slot_for(struct vocabulary *vocabulary, uint64_t hash,
                                         const char *text, size_t length)
 {
@@ -71,7 +72,7 @@ static embed_status fail_collisions(const char *file)
                 MAX_PROBES);
 }
 
-/* Doubles the number of slots. */
+/* Allocates the slots, or doubles their number. */
 static embed_status grow_slots(struct vocabulary *vocabulary, const char *file)
 {
     struct vocabulary old = *vocabulary;
@@ -99,11 +100,11 @@ static embed_status grow_slots(struct vocabulary *vocabulary, const char *file)
     return status;
 }
 
-/* Appends to the text of all tokens. */
+/* Appends to the texts of all tokens. */
 static embed_status add_text(struct vocabulary *vocabulary, const char *text, size_t length)
 {
     size_t needed = vocabulary->text_length + length;
-    if (needed >= vocabulary->text_capacity) { /* also for an empty first token: there is a text then */
+    if (needed >= vocabulary->text_capacity) { /* also if all tokens are empty */
         size_t capacity = 2 * needed + 1;
         char *grown = memory_resize(vocabulary->text, capacity, 1, "a vocabulary");
         if (grown == NULL) return EMBED_OUT_OF_MEMORY;

@@ -1,4 +1,4 @@
-/* weight_names.c - what the tensors of each family are called in its checkpoints */
+/* weight_names.c - the names of each family's tensors in its checkpoints */
 #include "description/weight_names.h"
 
 #include <stddef.h>

@@ -1,14 +1,15 @@
-/* word_cache.c - words into the cache */
+/* word_cache.c - adds words to the cache */
 #include "description/word_cache.h"
 
 #include "base/memory.h"
 #include "base/status.h"
 
-#define FIRST_BITS 9 /* 16 KiB: for a few sentences */
+#define FIRST_BITS 9 /* 16 KiB: enough for a few sentences */
 
 _Static_assert(sizeof(struct cached_word) == 32, "two in a line of the processor's cache");
 
-/* Starts again with more room where words begin to replace others. */
+/* Allocates the cache at its first use. Replaces it with an empty one of full size once as many
+ * words have been added as it has places. */
 static embed_status make_room(struct word_cache *cache)
 {
     unsigned bits = cache->bits == 0 ? FIRST_BITS : WORD_CACHE_MAX_BITS;

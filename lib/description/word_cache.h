@@ -1,8 +1,8 @@
-/* word_cache.h - the words that one thread has met, and their tokens
+/* word_cache.h - caches the words that one thread has encountered, and their tokens
  *
- * Text repeats its words: most need not be cut again. The cache is a table in which each word
- * has one place, where it replaces what was there; so it is bounded, and never changes a
- * result. A longer word, or one of more tokens, has no place: 1 in 50 of English text.
+ * Text repeats its words, so most need not be cut again. The cache is a direct-mapped table: each
+ * word has one place and replaces the word there. It is therefore bounded, and it never changes a
+ * result. Words that are too long or have too many tokens, 1 in 50 of English text, are not cached.
  */
 #ifndef LIB_DESCRIPTION_WORD_CACHE_H
 #define LIB_DESCRIPTION_WORD_CACHE_H
@@ -14,36 +14,36 @@
 #include <stdint.h>
 #include <string.h>
 
-#define WORD_CACHE_LONGEST  16 /* bytes of a word; so many behind any word must be readable */
+#define WORD_CACHE_LONGEST  16 /* bytes of a word; as many after any word must be readable */
 #define WORD_CACHE_IDS      3
 #define WORD_CACHE_MAX_BITS 13 /* 256 KiB */
 
-/* The bytes of a word, and zeros behind them. */
+/* The bytes of a word, padded with zeros. */
 struct word_key {
     uint64_t low, high;
 };
 
 struct cached_word {
     struct word_key key;
-    uint8_t length; /* 0: nothing is here */
+    uint8_t length; /* 0: the place is empty */
     uint8_t count;
     int32_t ids[WORD_CACHE_IDS];
 };
 
-/* Of one thread and one tokenizer. Starts zeroed; grows; release with word_cache_free. */
+/* Belongs to one thread and one tokenizer. Starts zeroed; grows; release with word_cache_free. */
 struct word_cache {
     struct cached_word *words;
-    unsigned bits; /* there is room for 2^bits words */
-    size_t added;  /* since there has been this room */
+    unsigned bits; /* there are 2^bits places */
+    size_t added;  /* words since the cache has had this size */
 };
 
 void word_cache_free(struct word_cache *cache);
 
-/* Keeps a word of 1 to WORD_CACHE_LONGEST bytes, unless it has more than WORD_CACHE_IDS tokens. */
+/* Caches a word of 1 to WORD_CACHE_LONGEST bytes, unless it has more than WORD_CACHE_IDS tokens. */
 embed_status word_cache_keep(struct word_cache *cache, struct word_key key, size_t length,
                              const int32_t *ids, size_t count);
 
-/* As wordpiece_encode, and keeps the word. */
+/* Like wordpiece_encode, and caches the word. */
 embed_status word_cache_encode_new(struct word_cache *cache, const struct wordpiece *model,
                                    const char *word, size_t length, struct token_list *list);
 
@@ -56,7 +56,7 @@ static inline struct word_key word_key(const char *word, size_t length)
     return (struct word_key){key.low & mask.low, key.high & mask.high};
 }
 
-/* A product's high bits depend on all bits of its factors. */
+/* Uses the high bits of the products, as they depend on all bits of the factors. */
 static inline struct cached_word *word_cache_place(const struct word_cache *cache,
                                                    struct word_key key)
 {
@@ -65,7 +65,7 @@ static inline struct cached_word *word_cache_place(const struct word_cache *cach
     return &cache->words[hash >> (64 - cache->bits)];
 }
 
-/* NULL where the word is not there. */
+/* Returns NULL if the word is not cached. */
 static inline const struct cached_word *word_cache_find(const struct word_cache *cache,
                                                         struct word_key key, size_t length)
 {
@@ -76,7 +76,7 @@ static inline const struct cached_word *word_cache_find(const struct word_cache 
                : NULL;
 }
 
-/* As wordpiece_encode. Behind the word WORD_CACHE_LONGEST bytes can be read; `cache` may be
+/* Like wordpiece_encode. WORD_CACHE_LONGEST bytes must be readable after the word. `cache` may be
  * NULL. */
 static inline embed_status word_cache_encode(struct word_cache *cache,
                                              const struct wordpiece *model, const char *word,

@@ -1,4 +1,4 @@
-/* word_splitter.c - gathers words, and has them cut */
+/* word_splitter.c - gathers words and cuts them into tokens */
 #include "description/word_splitter.h"
 
 #include "base/status.h"
@@ -27,7 +27,7 @@ embed_status word_splitter_end(struct word_splitter *splitter)
                              splitter->list);
 }
 
-/* Where in the word a combining mark belongs: behind the marks whose class is not higher. */
+/* Returns where in the word a combining mark belongs: after the marks whose class is not higher. */
 static size_t place_of_mark(const struct word_splitter *splitter, uint32_t code)
 {
     unsigned rank = bert_unicode_combining_rank(code);

@@ -1,7 +1,7 @@
 /* word_splitter.h - BertPreTokenizer and WordPiece: normalized characters in, token ids out
  *
- * Gathers what is between spaces and punctuation as a word of at most a few KiB, and cuts it
- * into tokens when it ends.
+ * Gathers the characters between spaces and punctuation into a word of at most a few KiB, and cuts
+ * it into tokens when it ends.
  */
 #ifndef LIB_DESCRIPTION_WORD_SPLITTER_H
 #define LIB_DESCRIPTION_WORD_SPLITTER_H
@@ -16,13 +16,13 @@ struct word_splitter {
     const struct wordpiece *model;
     struct word_cache *cache;
     struct token_list *list;
-    /* The word being gathered. Marks may not be moved before `barrier`. */
+    /* The word being gathered. No mark may be moved before `barrier`. */
     size_t length, characters, barrier;
-    bool too_long; /* it has become the unknown token already */
+    bool too_long; /* the unknown token has been added for it */
     char word[WORDPIECE_MAX_BYTES + WORD_CACHE_LONGEST];
 };
 
-/* Between words. The word itself is not set: it takes 4 KiB. */
+/* Starts between words. Leaves `word` unset, as it takes 4 KiB. */
 void word_splitter_begin(struct word_splitter *splitter, const struct wordpiece *model,
                          struct word_cache *cache, struct token_list *list);
 

@@ -6,7 +6,7 @@
 embed_status wordpiece_encode(const struct wordpiece *model, const char *word, size_t length,
                               struct token_list *list)
 {
-    TRY(token_list_reserve(list, length)); /* a token takes a byte at least */
+    TRY(token_list_reserve(list, length)); /* a token covers at least one byte */
     size_t start_count = list->count, done = 0;
     for (uint32_t head = TOKEN_TRIE_ROOT; done < length; head = model->continuation) {
         int32_t id = model->unknown_id;
