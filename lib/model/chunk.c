@@ -1,16 +1,17 @@
-/* chunk.c - texts cut into chunks, and a chunk's batch */
+/* chunk.c - cuts texts into chunks, and packs a chunk into a batch */
 #include "model/chunk.h"
 
 #include "model/instance_parts.h"
 
 #include <string.h>
 
-/* Below this many tokens a thread, all threads work on one chunk together: with whole texts for each
- * thread, one would wait for the other's longer text. Calls of 2, 4 and 8 texts of 35 tokens on two
- * threads, sentences/s: 543, 557 and 562; with 32 tokens 474, 516 and 560, with 512 the same. */
+/* Below this many tokens per thread, all threads work together on one chunk: if each thread
+ * computed whole texts, one would wait for the other's longer text. Sentences/s for calls of 2, 4
+ * and 8 texts of 35 tokens on two threads: 543, 557 and 562; with 32 instead of 128: 474, 516 and
+ * 560; with 512 about the same as with 128. */
 #define SPLIT_TOKENS 128
 
-/* Rows of the position table for the tokens of one text. */
+/* Writes the rows of the position table for the tokens of one text. */
 static void number_positions(int32_t *positions, const int32_t *ids, size_t T,
                              const struct transformer_config *config)
 {
@@ -44,7 +45,7 @@ struct packed_batch chunk_pack(const struct embed_instance *instance, size_t fir
         n += T;
     }
     for (size_t b = last - first; b <= B; b++) offsets[b] = (int32_t)n;
-    memset(ids + n, 0, (N - n) * sizeof(int32_t)); /* tokens of no sequence: any that exist */
+    memset(ids + n, 0, (N - n) * sizeof(int32_t)); /* tokens of no sequence: any valid id */
     memset(positions + n, 0, (N - n) * sizeof(int32_t));
     return (struct packed_batch){N, B, longest, 0, ids, positions, offsets, skipped};
 }
@@ -56,7 +57,7 @@ size_t chunk_cut(struct embed_instance *instance, size_t n, size_t tokens)
     const struct chunk_limits *limits = &instance->plan.limits;
     size_t workers = backend->is_queue ? 1 : backend->workers;
 
-    /* A whole number of rounds over all workers, unless there is too little to share. */
+    /* `wanted` chunks: a multiple of the workers, unless there are too few tokens to share. */
     size_t wanted = (tokens + limits->N - 1) / limits->N;
     if (tokens >= workers * SPLIT_TOKENS) wanted = (wanted + workers - 1) / workers * workers;
     size_t target = (tokens + wanted - 1) / wanted;

@@ -1,4 +1,4 @@
-/* decoder.c - one step of generation */
+/* decoder.c - the decoder's memory, and one step of generation */
 #include "model/decoder.h"
 
 #include "base/placement.h"
@@ -34,7 +34,7 @@ size_t decoder_activations_place(struct decoder_activations *a, void *base,
     a->residual = element_bytes == sizeof *a->residual
                       ? a->x
                       : placement_take(&memory, R, C, sizeof *a->residual);
-    a->context = placement_take(&memory, R, C, sizeof *a->narrowed); /* at least an element's */
+    a->context = placement_take(&memory, R, C, sizeof *a->narrowed); /* FP32: also fits elements */
     a->qkv = placement_take(&memory, R, wide, element_bytes);
     a->logits = placement_take(&memory, R, config->V, sizeof *a->logits);
     a->candidates = placement_take(&memory, R, BEAM_CANDIDATES(K), sizeof *a->candidates);

@@ -1,4 +1,4 @@
-/* embedding_head.c - from the last hidden states to rows: pooling, and what follows it */
+/* embedding_head.c - from the last hidden states to rows: pooling and the steps after it */
 #include "model/embedding_head.h"
 
 #include "base/placement.h"

@@ -1,9 +1,9 @@
 /* encode.c - texts in, rows out
  *
- * Texts are tokenized some thousands at a time; their tokens are packed into chunks of whole texts;
- * the backend computes the chunks, several at a time where it can, on a GPU while the next texts are
- * tokenized. Every worker has its own buffers, made once: encoding allocates nothing but what the
- * tokenizer's lists grow to.
+ * Texts are tokenized a few thousand at a time, and their tokens are packed into chunks of whole
+ * texts. The backend computes the chunks, several at a time if it can; a GPU does so while the next
+ * texts are tokenized. Every worker has its own buffers, allocated once: encoding allocates nothing
+ * except when the tokenizer's lists grow.
  */
 #include "base/first_failure.h"
 #include "base/status.h"
@@ -22,11 +22,12 @@ struct encode {
     bool normalize;
     const struct row_places *rows;
     embed_item *items; /* NULL: not wanted */
-    size_t first;      /* number of the spans' text 0 in the call */
+    size_t first;      /* index in the call of the text of spans[0] */
     atomic_size_t not_finite;
 };
 
-/* What is known of the texts before they are computed, and which they are. */
+/* Records which texts the chunk has, and fills their items with what is known before they are
+ * computed. */
 static void address(struct worker *worker, const struct encode *encode, size_t first, size_t last)
 {
     const struct backend *backend = encode->instance->model->backend;
@@ -79,7 +80,7 @@ static embed_status compute_chunk(void *argument, size_t i, unsigned index,
     return op->fetch(worker->staging.rows, rows, bytes, execution);
 }
 
-/* A chunk's rows to their places in the caller's memory. */
+/* Copies a chunk's rows to their places in the caller's memory. */
 static void deliver_chunk(void *argument, unsigned index)
 {
     struct encode *encode = argument;
@@ -94,9 +95,9 @@ static void deliver_chunk(void *argument, unsigned index)
     }
 }
 
-/* How many texts to tokenize next, where the last piece had so many tokens in so many texts. What
- * computes only while it is waited for gets as many as it may; what computes meanwhile gets about as
- * much as it can have under way. */
+/* Returns how many of the `left` texts to tokenize next, if the previous piece had `tokens` tokens
+ * in `texts` texts. A backend that computes only while `run` waits gets as many as fit; a queue,
+ * which computes during tokenization, gets about as many as it can have in flight. */
 static size_t piece_texts(const struct embed_instance *instance, size_t left, size_t texts,
                           size_t tokens)
 {
@@ -114,7 +115,7 @@ static embed_status encode_all(struct encode *encode, const struct chunk_work *w
     const struct embed_model *model = instance->model;
     const embed_encode_options *options = encode->options;
     const char *prompt = embedding_pipeline_prefix(&model->pipeline, options->prompt_name);
-    size_t count = 1, tokens = 32; /* a guess before the first piece */
+    size_t count = 1, tokens = 32; /* assumed before the first piece */
     size_t of_prompt;
     TRY(prompt_tokens(&of_prompt, model, prompt, options->max_tokens));
     for (size_t first = 0; first < n; first += count) {

@@ -1,4 +1,4 @@
-/* encoder.c - the forward pass */
+/* encoder.c - the encoder's memory and forward pass */
 #include "model/encoder.h"
 
 #include "base/placement.h"
@@ -25,7 +25,7 @@ embed_status encoder_embed(const struct encoder *encoder, const struct backend *
     return op->embed_layernorm(a->x, batch, &encoder->embeddings, m->C, m->epsilon, e);
 }
 
-/* a->context: what each token takes from all of its sequence. */
+/* Computes a->context: the attention output of each token, over its whole sequence. */
 static embed_status attend(const struct encoder *encoder, const struct encoder_layer *w,
                            const struct backend *op, const struct activations *a,
                            const struct packed_batch *batch, struct execution *e)
@@ -35,7 +35,7 @@ static embed_status attend(const struct encoder *encoder, const struct encoder_l
     return op->attention(a->context, a->qkv, &encoder->relative_bias, batch, m->NH, m->HS, e);
 }
 
-/* What else a layer does, which it does to each of N rows alone. */
+/* Computes the rest of a layer, which treats each of the N rows separately. */
 static embed_status transform(const struct encoder *encoder, const struct encoder_layer *w,
                               const struct backend *op, const struct activations *a, size_t N,
                               struct execution *e)
@@ -67,8 +67,8 @@ embed_status encoder_forward(const struct encoder *encoder, const struct backend
     return EMBED_OK;
 }
 
-/* Places the activations of first rows where qkv is, which nobody needs after attention. Returns
- * whether they have room there: with three tokens a sequence they do. */
+/* Places the activations of the first rows where qkv is, which is not used after attention. Returns
+ * whether they fit: they do with at least three tokens per sequence. */
 static bool place_first_rows(struct activations *first, const struct activations *a,
                              const struct transformer_config *config, size_t element_bytes,
                              const struct packed_batch *batch)

@@ -1,4 +1,4 @@
-/* fingerprint.c - what a model makes of texts, as a number */
+/* fingerprint.c - a hash of all that decides a model's rows */
 #include "model/fingerprint.h"
 
 #include "base/status.h"
@@ -8,7 +8,7 @@
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-/* By the folder's canonical path: the working directory may be another one by now. */
+/* Opens the files by the folder's canonical path: the working directory may have changed. */
 static embed_status read_weights(struct hash *hash, const struct embed_model *model)
 {
     struct embedding_pipeline pipeline;
@@ -27,7 +27,7 @@ static embed_status read_weights(struct hash *hash, const struct embed_model *mo
     return status;
 }
 
-/* Two threads that ask at the same time both read: what they find is the same. */
+/* Two threads that call this at the same time both read the files, and get the same hash. */
 static embed_status hash_of_weights(struct hash *hash, struct embed_model *model)
 {
     struct kept_hash *kept = &model->weights_hash;
@@ -75,7 +75,7 @@ static embed_status put_config(struct text_buffer *text,
                              bits_of(config->word_scale));
 }
 
-/* Their order in the file makes no difference. */
+/* Sums the prompts' hashes, so that their order in the file makes no difference. */
 static embed_status put_prompts(struct text_buffer *text,
                                 const struct embedding_pipeline *pipeline)
 {
@@ -105,7 +105,8 @@ static embed_status put_steps(struct text_buffer *text,
     return EMBED_OK;
 }
 
-/* The generation settings, which are numbers of four bytes each. */
+/* Hashes the bytes of the generation settings: all members have four bytes, so
+ * there is no padding. */
 static embed_status put_generation(struct text_buffer *text, const struct embed_model *model)
 {
     if (model->encoder.config.decoder.L == 0) return EMBED_OK;

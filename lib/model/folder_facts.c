@@ -1,4 +1,4 @@
-/* folder_facts.c - what was understood of a model folder, and from which file */
+/* folder_facts.c - how a model folder was understood, and from which files */
 #include "model/folder_facts.h"
 
 #include "base/memory.h"
@@ -16,7 +16,7 @@ static char *copy(const char *text)
     return memory_copy_text(text, strlen(text), "a model's description");
 }
 
-/* file NULL: no file says so. */
+/* Appends copies of the strings. file is NULL if no file says so. */
 static embed_status add(struct folder_facts *facts, const char *name, const char *value,
                         const char *file)
 {
@@ -45,7 +45,7 @@ static const char *after_last_slash(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-/* ---- what there is to tell ----------------------------------------------------------------- */
+/* ---- the facts ----------------------------------------------------------------------------- */
 
 static const char *pooling_name(enum pooling pooling)
 {
@@ -110,7 +110,7 @@ static embed_status add_steps(struct folder_facts *facts,
     if (pipeline->dimensions > 0)
         TRY(add_number(facts, "dimensions", pipeline->dimensions, PROMPTS));
     size_t last = pipeline->step_count;
-    if (last > 0 && pipeline->steps[last - 1].kind == STEP_NORMALIZE) return EMBED_OK; /* told */
+    if (last > 0 && pipeline->steps[last - 1].kind == STEP_NORMALIZE) return EMBED_OK; /* added */
     return add(facts, "normalization", pipeline->normalize ? "yes" : "no",
                pipeline->has_modules ? MODULES : NULL);
 }
@@ -143,7 +143,7 @@ static embed_status add_max_tokens(struct folder_facts *facts,
     return add(facts, "lower_case", "yes", pipeline->settings_file);
 }
 
-/* The dtypes that a file's tensors have, each once. */
+/* Adds the dtypes of a file's tensors, each once. */
 static embed_status add_weights(struct folder_facts *facts, const struct safetensors *file)
 {
     char text[128] = "";
@@ -157,7 +157,7 @@ static embed_status add_weights(struct folder_facts *facts, const struct safeten
                  safetensors_dtype_name(dtype));
     }
     const char *path = safetensors_path(file), *name = after_last_slash(path), *start = name;
-    if (strstr(path, "_Dense/") != NULL) /* N_Dense/model.safetensors */
+    if (strstr(path, "_Dense/") != NULL) /* gives N_Dense/model.safetensors */
         for (start = name - 1; start > path && start[-1] != '/';) start--;
     return add(facts, "weights", text, start);
 }

@@ -1,7 +1,7 @@
 /* generate.c - texts in, summaries out
  *
- * The generator asks for one document after another: a text, or a piece of one. A text is tokenized when
- * its first is asked for.
+ * The generator requests one document after another: a text, or a piece of one. A text is tokenized
+ * when its first document is requested.
  */
 #include "base/memory.h"
 #include "base/status.h"
@@ -16,9 +16,9 @@ struct generate {
     const embed_generate_options *options;
     struct generation_rules rules;
     struct summaries summaries;
-    size_t begun;           /* texts; the last of them has pieces to come from `piece` on */
+    size_t begun;           /* texts begun; of the last one, pieces from `piece` on are to come */
     size_t piece, pieces;
-    struct token_span span; /* of that text */
+    struct token_span span; /* of the last text begun */
     int32_t *ids;           /* (max_tokens): a piece with its special tokens */
 };
 
@@ -46,7 +46,7 @@ static embed_status next_document(void *argument, struct generator_document *doc
     return EMBED_OK;
 }
 
-/* What is not finite in another dtype is computed again in F32. */
+/* Summaries that are not finite are recomputed in F32, unless that is the model's dtype. */
 static bool may_retry(const struct embed_instance *instance)
 {
     return instance->model->backend->dtype != EMBED_DTYPE_F32;

@@ -1,7 +1,8 @@
-/* generator.c - many documents through the decoder at once
+/* generator.c - decodes many documents at once, by continuous batching
  *
- * Free slots take new documents, which go through the encoder together; then all that are under way
- * take some steps; those that are done then leave. Between two looks the device is on its own.
+ * A round: free slots take new documents, which go through the encoder together; all documents in
+ * flight take a few steps; those that are done leave. The host looks at results only between
+ * rounds.
  */
 #include "model/generator.h"
 
@@ -16,26 +17,26 @@
 
 struct slot {
     bool is_busy;
-    size_t text, piece; /* its document's */
+    size_t text, piece; /* of its document */
     int32_t *ids;       /* (max_tokens) of its source */
 };
 
-/* What the device reads and writes of the host's memory. */
+/* Host memory that the device reads and writes. */
 struct staging {
-    struct beam_document *documents; /* (P) those that begin */
-    int32_t *slots;                  /* (P) those that take a step */
+    struct beam_document *documents; /* (P) documents that begin */
+    int32_t *slots;                  /* (P) slots that take a step */
     int32_t *results;                /* (P, BEAM_RESULT_HEADER + T) */
 };
 
 struct generator {
     struct embed_instance *instance;
-    void *memory; /* of the device */
+    void *memory; /* on the device */
     struct decoder_cache cache;
     struct decoder_activations activations;
     struct staging staging;
     struct slot *slots; /* (P) */
     int32_t *ids;       /* (P, max_tokens): the slots' */
-    size_t beams;       /* of the documents under way, K */
+    size_t beams;       /* of each document in flight, K */
     size_t begun;       /* documents that begin now */
     size_t stepping;    /* slots in staging.slots */
 };
@@ -63,7 +64,7 @@ size_t generator_staging_bytes(const struct instance_plan *plan)
     return staging_place(&none, NULL, plan);
 }
 
-/* On the device no slot is running from now on. Zeros are zeros, whether floats or states. */
+/* Marks all slots on the device as empty by storing float zeros, whose bits are BEAM_EMPTY. */
 static embed_status stop_slots(struct generator *generator)
 {
     struct backend *backend = generator->instance->model->backend;
@@ -136,7 +137,7 @@ void generator_destroy(struct generator *generator)
 
 /* ---- sources through the encoder ----------------------------------------------------------- */
 
-/* New documents into free slots: the i-th that begins is spans[i] of the instance. */
+/* Puts new documents into free slots. The i-th that begins is the instance's spans[i]. */
 static embed_status take_documents(struct generator *generator, const struct generator_feed *feed)
 {
     struct embed_instance *instance = generator->instance;
@@ -175,7 +176,7 @@ static embed_status compute_sources(void *argument, size_t i, unsigned index,
 
     size_t first = instance->chunks[i], last = instance->chunks[i + 1];
     struct packed_batch host = chunk_pack(instance, first, last, worker), batch;
-    host.variant = NEVER_AGAIN; /* where keys and values go is another place each time */
+    host.variant = NEVER_AGAIN; /* keys and values go to another place each time */
     TRY(op->begin(&batch, &host, execution));
     TRY(encoder_forward(&model->encoder, op, a, &batch, execution));
 
@@ -196,7 +197,7 @@ static void deliver_nothing(void *argument, unsigned index)
     (void)index;
 }
 
-/* `count` chunks, and waits for them. */
+/* Computes `count` chunks and waits for them. */
 static embed_status run(struct generator *generator, size_t count, const struct chunk_work *work)
 {
     struct embed_instance *instance = generator->instance;
@@ -243,22 +244,23 @@ static embed_status compute_steps(void *argument, size_t i, unsigned index,
     return op->fetch(generator->staging.results, beams->results, results, execution);
 }
 
-/* Which slots take the next steps. A queue gets few different numbers of them, so that the same
- * operations come again: free slots, which cost little, fill them up. */
+/* Chooses the slots that take the next steps. For a queue, free slots, which cost little, raise
+ * their number to a power of two if there are enough: few different numbers let the same operations
+ * recur. */
 static void choose_slots(struct generator *generator)
 {
     const struct embed_instance *instance = generator->instance;
     size_t P = instance->plan.limits.D, D = 0;
     for (size_t p = 0; p < P; p++)
         if (generator->slots[p].is_busy) generator->staging.slots[D++] = (int32_t)p;
-    size_t wanted = D > 0; /* with none under way, none */
+    size_t wanted = D > 0; /* 0 if no document is in flight */
     while (wanted < D) wanted *= 2;
     for (size_t p = 0; p < P && D < wanted && instance->model->backend->is_queue; p++)
         if (!generator->slots[p].is_busy) generator->staging.slots[D++] = (int32_t)p;
     generator->stepping = D;
 }
 
-/* Slots that are done become free. */
+/* Passes on the results of slots that are done, and frees the slots. */
 static embed_status end_documents(struct generator *generator, const struct generator_feed *feed)
 {
     const struct instance_plan *plan = &generator->instance->plan;
@@ -275,7 +277,8 @@ static embed_status end_documents(struct generator *generator, const struct gene
     return EMBED_OK;
 }
 
-/* What a run left under way that failed or was called off: in a queue, free slots may take steps too. */
+/* Drops the documents that a failed or cancelled run left in flight. Their slots must stop on the
+ * device, too: in a queue, free slots may take steps. */
 static embed_status drop_documents(struct generator *generator)
 {
     size_t P = generator->instance->plan.limits.D, p = 0;

@@ -1,4 +1,4 @@
-/* instance.c - one stream of work on a model: its buffers, made and given back */
+/* instance.c - one stream of work on a model: creates and releases its buffers */
 #include "model/instance.h"
 
 #include "base/memory.h"

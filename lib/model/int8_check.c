@@ -1,8 +1,8 @@
-/* int8_check.c - does a model keep its embeddings in INT8?
+/* int8_check.c - checks that a model keeps its embeddings in INT8
  *
- * How much a model loses to rounding depends on the outliers among its activations, which its
- * weights do not tell. So it is asked: a few texts of different kinds, short and long, in BF16 and
- * in INT8. The same model always gets the same answer.
+ * How much a model loses to rounding depends on the outliers among its activations, which cannot be
+ * seen in its weights. So the check embeds a few texts of different kinds, short and long, in BF16
+ * and in INT8. It always gives the same model the same answer.
  */
 #include "model/int8_check.h"
 

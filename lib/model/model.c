@@ -15,17 +15,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a model that generates. facebook/bart-large-cnn has no row for its tokenizer's <mask>:
- * transformers fails at a text that says "<mask>", which is no reason to refuse the others. */
+/* Prepares the tokenizer of a model that generates: added tokens without a row in the word table
+ * become ordinary text. facebook/bart-large-cnn has no row for its tokenizer's <mask>; transformers
+ * fails on a text that contains "<mask>", which is no reason to reject other texts. */
 static embed_status fit_tokenizer(struct tokenizer *tokenizer, size_t V)
 {
     struct text_buffer none = {0};
-    TRY(tokenizer_decode(tokenizer, NULL, 0, true, &none)); /* one that cannot be decoded says so */
+    TRY(tokenizer_decode(tokenizer, NULL, 0, true, &none)); /* fails if it cannot decode */
     return tokenizer_limit_added(tokenizer, V);
 }
 
-/* Ids index the word table and positions the position table: what the files say of each other is
- * checked here once, so that no text can read past a table. */
+/* Checks once that the files agree on sizes: ids index the word table and positions the position
+ * table, and no text may read past either. */
 static embed_status check_limits(struct embed_model *model)
 {
     const char *folder = model->pipeline.transformer_folder;
@@ -62,8 +63,8 @@ static embed_status open_weights(struct embed_model *model, const embed_model_op
                                model->team);
 }
 
-/* A GPU that is too full, that fails, or whose f16 is too small for the weights is not used unless it
- * was asked for by name. */
+/* Opens the weights on the device. Falls back to the CPU if the GPU has too little memory, fails,
+ * or has an f16 too small for the weights, unless the GPU was requested by name. */
 static embed_status open_device(struct embed_model *model, const embed_model_options *options,
                                 const struct weight_files *files)
 {
@@ -85,11 +86,11 @@ static embed_status open_device(struct embed_model *model, const embed_model_opt
 static embed_status load(struct embed_model *model, const char *folder,
                          const embed_model_options *options)
 {
-    char path[PATH_MAX]; /* without links, which may lead elsewhere when it is opened again */
+    char path[PATH_MAX]; /* no symlinks: they may lead elsewhere when the folder is reopened */
     const char *found = realpath(folder, path);
     if (found == NULL && errno != ENOENT && errno != ENOTDIR)
         return fail(EMBED_IO, "%s: %s", folder, strerror(errno));
-    if (found == NULL) found = folder; /* the first that looks into it says so */
+    if (found == NULL) found = folder; /* the first file to be read reports it */
     model->folder = memory_copy_text(found, strlen(found), "a model's folder");
     if (model->folder == NULL) return EMBED_OUT_OF_MEMORY;
     TRY(embedding_pipeline_read(&model->pipeline, folder));

@@ -1,4 +1,4 @@
-/* plan.c - how many bytes everything takes, before it is taken */
+/* plan.c - computes how many bytes everything takes, before anything is allocated */
 #include "model/plan.h"
 
 #include "base/memory.h"
@@ -29,7 +29,7 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
     return EMBED_OK;
 }
 
-/* What an instance of a model that generates is for. */
+/* Plans the decoder's part of an instance: documents, beams, lengths, cache. */
 static embed_status plan_decoding(struct instance_plan *plan,
                                   const struct transformer_config *config,
                                   const struct generation_rules *generation,
@@ -57,7 +57,8 @@ static embed_status plan_decoding(struct instance_plan *plan,
     return EMBED_OK;
 }
 
-/* Steps take the place of chunks of sources, which are computed at other times. */
+/* Returns the bytes for activations of decoder steps. These share memory with the chunks of
+ * sources, which are computed at other times. */
 static size_t decoding_activations(const struct instance_plan *plan,
                                    const struct transformer_config *config,
                                    const struct backend *backend)
@@ -83,7 +84,7 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* The device's memory for a chunk: hidden states, and rows where there are to be any. */
+/* Returns the device memory for a chunk: hidden states and rows. */
 static size_t plan_worker(const struct chunk_limits *limits, const struct transformer_config *config,
                           const struct embedding_pipeline *pipeline, const struct backend *backend)
 {
@@ -104,7 +105,8 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     bool generates = config->decoder.L > 0;
     if (N < max_tokens) N = max_tokens;
 
-    /* Most texts have two special tokens at least; where ids are given, a chunk may end early. */
+    /* B: most texts have at least two tokens, the special ones. With shorter texts, given as ids, a
+     * chunk may end before it has N tokens. */
     *plan = (struct instance_plan){.limits = {.N = N, .B = (N + 1) / 2, .T = max_tokens,
                                               .HS = config->HS, .I = larger(config->F, config->C)}};
     if (generates) TRY(plan_decoding(plan, config, generation, backend, options));
@@ -119,7 +121,7 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     if (!size_multiply(plan->worker_staging, backend->workers, &plan->staging))
         plan->staging = SIZE_MAX;
     else if (generates) plan->staging += generator_staging_bytes(plan);
-    /* Chunks that are computed one after another use the same. */
+    /* Chunks that are computed one after another share their activations. */
     size_t sets = backend->is_queue ? 1 : backend->workers;
     if (!size_multiply(plan->worker_activations, sets, &plan->activations))
         plan->activations = SIZE_MAX;
@@ -133,7 +135,8 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
     return EMBED_OK;
 }
 
-/* With granularity; on the CPU that is the allocator's matter. */
+/* Returns the bytes rounded up to the device's granularity; on the CPU, that is left to the
+ * allocator. */
 static size_t granted(const struct backend *backend, size_t bytes)
 {
     return backend->device == EMBED_DEVICE_CPU ? bytes : backend->taken_memory(backend, bytes);
@@ -142,7 +145,7 @@ static size_t granted(const struct backend *backend, size_t bytes)
 void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t weights,
                  const struct backend *backend)
 {
-    bool apart = backend->device != EMBED_DEVICE_CPU; /* the device's memory from the host's */
+    bool apart = backend->device != EMBED_DEVICE_CPU; /* device memory is separate */
     memory->weights = granted(backend, weights);
     memory->activations = granted(backend, plan->activations);
     memory->workspace = granted(backend, plan->workspace) + plan->stream;
@@ -159,7 +162,7 @@ void plan_report(embed_memory *memory, const struct instance_plan *plan, size_t 
     memory->batch_tokens = plan->limits.N;
 }
 
-/* Of the device, granularity included. */
+/* Returns the bytes taken of the device, rounded up to its granularity. */
 static uint64_t taken_bytes(const struct instance_plan *plan, const struct backend *backend)
 {
     uint64_t bytes = backend->taken_memory(backend, plan->activations) +
@@ -179,7 +182,7 @@ embed_status plan_instances_that_fit(size_t *count, const struct instance_plan *
     return EMBED_OK;
 }
 
-/* ---- of an open model ---------------------------------------------------------------------- */
+/* ---- for an open model --------------------------------------------------------------------- */
 
 embed_status plan_instance_bytes(uint64_t *bytes, const struct embed_model *model,
                                  const embed_instance_options *options)
@@ -201,9 +204,9 @@ size_t plan_least_batch_tokens(const struct embed_model *model)
     return model->max_tokens;
 }
 
-/* ---- of a folder --------------------------------------------------------------------------- */
+/* ---- for a folder -------------------------------------------------------------------------- */
 
-/* What the folder says, and its tensors' headers: no weight is read. */
+/* Plans from the folder's config files and its tensors' headers, without reading weights. */
 static embed_status plan_with(embed_memory *memory, const struct embedding_pipeline *pipeline,
                               const struct backend *backend,
                               const embed_instance_options *options)

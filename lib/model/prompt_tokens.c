@@ -1,4 +1,4 @@
-/* prompt_tokens.c - how many of a text's first tokens are its prompt's, and not pooled */
+/* prompt_tokens.c - counts the first tokens of a text that are its prompt's and are not pooled */
 #include "model/prompt_tokens.h"
 
 #include "base/status.h"

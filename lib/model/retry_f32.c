@@ -1,4 +1,4 @@
-/* retry_f32.c - texts whose results are not finite, once more in FP32 */
+/* retry_f32.c - recomputes texts in FP32 whose results are not finite */
 #include "model/retry_f32.h"
 
 #include "base/log.h"
@@ -13,7 +13,7 @@ static embed_status open_f32(struct embed_instance **instance, const struct embe
     struct embed_model *f32;
     TRY(model_open_on_cpu(&f32, model, EMBED_DTYPE_F32));
     embed_status status = instance_create(instance, f32, options);
-    model_release(f32); /* the instance keeps it */
+    model_release(f32); /* the instance holds it */
     return status;
 }
 
@@ -88,7 +88,7 @@ embed_status retry_summaries_f32(const struct embed_model *model, const embed_te
 }
 
 struct retry {
-    const struct generator_document *document; /* NULL: it was given */
+    const struct generator_document *document; /* NULL once it has been given */
     embed_status (*ended)(void *argument, const struct generator_result *result);
     void *argument;
 };

@@ -1,6 +1,6 @@
-/* shared_weights.c - weights that are kept once for all models of a process
+/* shared_weights.c - keeps weights once for all models of a process
  *
- * A list under a lock, which is held while weights are loaded: two threads that open the same
+ * The weights are in a list. Its lock is held during a load, so two threads that open the same
  * folder at the same time load it once, and different folders load one after another, each on all
  * threads.
  */
@@ -23,7 +23,7 @@ struct shared_weights {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct shared_weights *list;
 
-/* Does everything that weights are made by agree, besides the files? */
+/* Returns whether two configs give the same weights from the same files. */
 static bool same_config(const struct transformer_config *a, const struct transformer_config *b)
 {
     return strcmp(a->family, b->family) == 0 && a->C == b->C && a->L == b->L && a->NH == b->NH &&

@@ -1,4 +1,4 @@
-/* summaries.c - from what is asked for to documents, and from what became of these to summaries */
+/* summaries.c - turns texts into documents, and the documents' results into summaries */
 #include "model/summaries.h"
 
 #include "base/memory.h"
@@ -14,12 +14,12 @@ struct summary_piece {
     double score;
 };
 
-/* ---- what is asked for --------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------------------------- */
 
 struct generation_rules summaries_rules(const embed_generate_options *options,
                                         const struct embed_model *model)
 {
-    struct generation_rules rules = model->generation; /* its tokens */
+    struct generation_rules rules = model->generation; /* for its tokens */
     rules.num_beams = (int32_t)options->num_beams;
     rules.min_length = (int32_t)options->min_length;
     rules.max_length = (int32_t)options->max_length;
@@ -39,7 +39,7 @@ struct token_source summaries_source(const embed_generate_options *options,
 
 /* ---- pieces -------------------------------------------------------------------------------- */
 
-/* How many a text of so many tokens becomes. */
+/* Computes how many pieces of at most `most` tokens a text of `tokens` tokens becomes. */
 static embed_status count_pieces(size_t *pieces, size_t tokens, size_t most,
                                  const struct embed_model *model, size_t number)
 {
@@ -98,7 +98,7 @@ static void free_pieces(struct summary *summary)
     summary->piece = NULL;
 }
 
-/* The text of an item from those of its pieces, joined by a space. */
+/* Joins the texts of the pieces with spaces into the item's text, skipping empty ones. */
 static embed_status join(embed_generated *item, const struct summary *summary)
 {
     size_t length = 0;
@@ -115,7 +115,7 @@ static embed_status join(embed_generated *item, const struct summary *summary)
     return EMBED_OK;
 }
 
-/* All pieces have ended. */
+/* Completes an item after all its pieces have ended. */
 static embed_status end_summary(embed_generated *item, struct summary *summary)
 {
     for (size_t p = 0; p < summary->pieces; p++) {

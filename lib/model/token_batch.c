@@ -1,4 +1,4 @@
-/* token_batch.c - many texts to token ids, on all threads */
+/* token_batch.c - tokenizes many texts, on all threads */
 #include "model/token_batch.h"
 
 #include "base/first_failure.h"
@@ -8,21 +8,21 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* Texts are handed to threads in groups: few enough to share the work well, many enough that the
- * counter they are drawn from costs nothing. */
+/* Threads take texts in groups of this size: small enough to balance the work, large enough that
+ * the shared counter costs nothing. */
 #define GROUP 16
 
-struct lane { /* one thread's */
+struct lane { /* of one thread */
     struct token_list list;
     struct word_cache cache;
-    char *joined; /* prompt and text, side by side */
+    char *joined; /* prompt and text, concatenated */
     size_t joined_capacity;
 };
 
 struct token_batch {
     unsigned threads;
     struct lane *lanes;
-    /* Where span i's ids are, while the lists still grow and move. */
+    /* Lane and start of span i's ids: pointers would dangle while the lists still grow and move. */
     unsigned lane_of[TOKEN_BATCH_TEXTS];
     size_t start_of[TOKEN_BATCH_TEXTS];
 };
@@ -63,7 +63,7 @@ void token_batch_destroy(struct token_batch *batch)
     memory_free(batch);
 }
 
-/* Prompts are joined as bytes, before tokenizing: tokens may span the border. */
+/* Joins prompt and text as bytes, before tokenizing: a token may span the boundary. */
 static embed_status join(struct lane *lane, const char *prompt, const embed_text *text,
                          size_t *length)
 {

@@ -1,8 +1,8 @@
-/* trace.c - one text through a model, with what each stage gives
+/* trace.c - runs one text through a model and reports the output of each stage
  *
- * Each stage is a chunk of its own, of the operations that encoding does at that place and on
- * the same memory: it finds what the stage before has left there, and its own result is
- * fetched. What follows pooling is short, and is done from the hidden states on each time.
+ * Each stage is a chunk of its own. It runs the operations that encoding runs at that point, on the
+ * same memory, where it finds the output of the stage before; its own output is then fetched. The
+ * steps after pooling are short: each of their stages starts again from the hidden states.
  */
 #include "model/trace.h"
 
@@ -18,15 +18,15 @@ struct trace {
     const embed_encode_options *options;
     embed_trace_callback traced;
     void *user;
-    void *fetched;      /* staging memory, as the device has the numbers */
+    void *fetched;      /* staging memory: the stage's numbers in the device's dtype */
     float *values;      /* the same as floats */
-    embed_traced stage; /* the one to compute, but for its values */
+    embed_traced stage; /* being computed; its values are filled in last */
 };
 
 /* ---- computing a stage --------------------------------------------------------------------- */
 
-/* The pipeline's first steps after pooling, without what comes at its end: all that is known of
- * a stage is what it leaves. */
+/* Computes pooling and the first `steps` steps after it, without the normalization at the
+ * pipeline's end. */
 static embed_status compute_some_steps(float **rows, struct trace *trace, size_t steps,
                                        const struct packed_batch *batch,
                                        struct execution *execution)
@@ -167,7 +167,7 @@ static embed_status trace_tokens(struct trace *trace, const embed_text *text)
     return EMBED_OK;
 }
 
-/* Numbers of the largest stage. */
+/* Returns how many numbers the largest stage has. */
 static size_t most_values(const struct embed_instance *instance)
 {
     const struct embed_model *model = instance->model;

@@ -1,4 +1,4 @@
-/* warm_up.c - an instance computes before the first request does */
+/* warm_up.c - runs an instance before its first request */
 #include "model/warm_up.h"
 
 #include "base/memory.h"
@@ -8,9 +8,9 @@ struct warm_up {
     struct embed_instance *instance;
     embed_encode_options options;
     int32_t *ids;      /* of the longest text; a shorter one is its beginning */
-    embed_text *texts; /* of a full chunk, all the longest */
+    embed_text *texts; /* of a full chunk, all of the longest length */
     float *row;
-    float **places;    /* of each text: the same row, which nobody reads */
+    float **places;    /* of each text's row: all `row`, which nobody reads */
     size_t longest, n;
 };
 
@@ -18,7 +18,7 @@ static embed_status encode(const struct warm_up *w, const embed_text *texts, siz
 {
     const struct row_places rows = {NULL, w->options.dimensions, w->places};
     embed_status status = instance_encode(w->instance, texts, n, &w->options, NULL, &rows, NULL);
-    return status == EMBED_NOT_FINITE ? EMBED_OK : status; /* of such texts; others may be */
+    return status == EMBED_NOT_FINITE ? EMBED_OK : status; /* real texts may be finite */
 }
 
 static embed_status encode_single(const struct warm_up *w, size_t tokens)
@@ -27,7 +27,7 @@ static embed_status encode_single(const struct warm_up *w, size_t tokens)
     return encode(w, &text, 1);
 }
 
-/* A text of each size that the backend rounds up to. Where it does not, the text is as it is. */
+/* Encodes a text of each size that the backend rounds up to, and the longest text. */
 static embed_status encode_sizes(const struct warm_up *w)
 {
     const struct backend *backend = instance_model(w->instance)->backend;
@@ -75,7 +75,7 @@ static embed_status allocate(struct warm_up *w, const struct embed_model *model)
 
 /* ---- a model that generates ----------------------------------------------------------------- */
 
-/* Steps for n documents whose sources have so many tokens. */
+/* Computes some steps for n documents, whose sources have `tokens` tokens. */
 static embed_status generate(const struct warm_up *w, size_t n, size_t tokens)
 {
     const struct embed_model *model = instance_model(w->instance);

@@ -1,4 +1,4 @@
-/* weight_files.c - the files a model's weights are in */
+/* weight_files.c - the files that hold a model's weights */
 #include "model/weight_files.h"
 
 #include "base/status.h"

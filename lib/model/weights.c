@@ -1,8 +1,8 @@
-/* weights.c - from a checkpoint into the device's memory
+/* weights.c - loads a checkpoint into the device's memory
  *
- * The list of weights_list.c says which tensors make up each weight. It is walked three times: to
- * find the tensors and check their shapes (weights_find.c), to place the weights in one block, and
- * to read them.
+ * weights_list.c lists which tensors make up each weight. The list is walked three times: to find
+ * the tensors and check their shapes (weights_find.c), to place the weights in one block, and to
+ * read them.
  */
 #include "model/weights.h"
 
@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* Tensors are read in pieces of this size, so that they are converted in the cache. */
+/* Tensors are read in pieces of this size, so that conversion finds them in the cache. */
 #define PIECE_BYTES ((size_t)256 << 10)
 #define ALIGNMENT   256
 
@@ -30,7 +30,7 @@ static size_t slot_bytes(const struct slot *slot, const struct backend *backend)
     return backend->weight_bytes(backend, slot->kind, rows, columns);
 }
 
-/* Gives each slot its offset, and weights->bytes the sum. */
+/* Sets each slot's offset, and weights->bytes to the total. */
 static embed_status place(struct weights *weights, struct slot_list *list,
                           const struct backend *backend)
 {
@@ -70,11 +70,11 @@ struct load {
     struct first_failure failure;
 };
 
-/* What a thread reads with. */
+/* A thread's buffers for reading. */
 struct staging {
     float *floats;
-    size_t count; /* of them: what the largest weight so far has wanted */
-    void *raw;    /* PIECE_BYTES of numbers as they are in the file */
+    size_t count; /* of floats: what the largest weight so far needed */
+    void *raw;    /* PIECE_BYTES for numbers as they are in the file */
 };
 
 static embed_status grow(struct staging *staging, size_t count)
@@ -86,7 +86,7 @@ static embed_status grow(struct staging *staging, size_t count)
     return staging->floats != NULL ? EMBED_OK : EMBED_OUT_OF_MEMORY;
 }
 
-/* `count` numbers from the `first` on, as floats. */
+/* Reads `count` numbers, starting with number `first`, as floats. */
 static embed_status read_floats(float *out, const struct staging *staging,
                                 const struct checkpoint_tensor *tensor, size_t first, size_t count)
 {
@@ -104,8 +104,8 @@ static embed_status read_floats(float *out, const struct staging *staging,
     return EMBED_OK;
 }
 
-/* Rows [first, first + count) of the slot's weight. A value that the dtype cannot hold is told with
- * the tensor it is in. */
+/* Stores rows [first, first + count) of the slot's weight. If the dtype cannot hold a value, the
+ * message names the slot's first tensor. */
 static embed_status store(const struct slot *slot, struct backend *backend, const float *values,
                           size_t first, size_t count, size_t columns)
 {
@@ -116,7 +116,7 @@ static embed_status store(const struct slot *slot, struct backend *backend, cons
                 slot->names[0], error_message());
 }
 
-/* Rows of a table that are read at a time. */
+/* Returns how many rows of a table are read at a time. */
 static size_t piece_rows(const struct slot *slot)
 {
     size_t rows = PIECE_BYTES / sizeof(float) / slot->columns;
@@ -138,8 +138,8 @@ static embed_status load_pieces(const struct slot *slot, struct backend *backend
     return EMBED_OK;
 }
 
-/* Tensors that are tied may all be in the checkpoint. Where they differ, it was trained otherwise
- * than config.json says. */
+/* Checks that a copy equals the words. A checkpoint may have all of its tied tensors; if they
+ * differ, it was not trained as config.json says. */
 static embed_status compare_with_words(const struct slot *copy, const struct slot *words,
                                        const struct staging *staging)
 {
@@ -160,7 +160,7 @@ static embed_status compare_with_words(const struct slot *copy, const struct slo
     return EMBED_OK;
 }
 
-/* The bucket's row of the table for each distance, head by head. */
+/* Stores one row per head: for each distance, the number in the table at the distance's bucket. */
 static embed_status load_by_distance(const struct slot *slot, struct backend *backend,
                                      const struct staging *staging)
 {
@@ -177,7 +177,7 @@ static embed_status load_by_distance(const struct slot *slot, struct backend *ba
     return EMBED_OK;
 }
 
-/* All parts side by side, stored at once. */
+/* Reads all parts, one after another in memory, and stores them at once. */
 static embed_status load_whole(const struct slot *slot, struct backend *backend,
                                const struct staging *staging)
 {
@@ -235,7 +235,7 @@ static embed_status load_all(struct slot_list *list, struct backend *backend,
 
 /* ---- all of it ----------------------------------------------------------------------------- */
 
-/* The slots of all weights, with their tensors found, checked and placed. */
+/* Lists the slots of all weights, finds and checks their tensors, and places the weights. */
 static embed_status describe(struct weights *weights, struct slot_list *list,
                              const struct transformer_config *config,
                              const struct backend *backend, const struct weight_files *files)

@@ -1,4 +1,4 @@
-/* weights_find.c - the tensors of a checkpoint that make up each weight */
+/* weights_find.c - finds the tensors of a checkpoint that make up each weight */
 #include "base/log.h"
 #include "base/status.h"
 #include "formats/float_convert.h"
@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Checkpoints of one family come with and without its prefix. */
+/* Finds a tensor by its name, with or without the family's prefix: both kinds of checkpoint
+ * exist. */
 static bool find_name(const struct checkpoint *checkpoint, const struct weight_names *names,
                       const char *plain, struct checkpoint_tensor *out)
 {
@@ -17,7 +18,7 @@ static bool find_name(const struct checkpoint *checkpoint, const struct weight_n
     return checkpoint_find(checkpoint, plain, out) || checkpoint_find(checkpoint, prefixed, out);
 }
 
-/* From TensorFlow's time there are gamma and beta for LayerNorm's weight and bias. */
+/* Finds a LayerNorm's weight or bias, also as gamma or beta, its name in TensorFlow's days. */
 static bool find_layernorm(const struct checkpoint *checkpoint, const struct weight_names *names,
                            const char *plain, struct checkpoint_tensor *out)
 {
@@ -28,7 +29,7 @@ static bool find_layernorm(const struct checkpoint *checkpoint, const struct wei
     return find_name(checkpoint, names, plain, out) || find_name(checkpoint, names, old, out);
 }
 
-/* Of tensors that are tied, a checkpoint has one or more. */
+/* Finds the words under any of their names: a checkpoint has one or more of the tied tensors. */
 static bool find_words(const struct checkpoint *checkpoint, const struct weight_names *names,
                        const char *plain, struct checkpoint_tensor *out)
 {
@@ -51,7 +52,7 @@ static bool find(const struct checkpoint *checkpoint, const struct weight_names 
     return find_name(checkpoint, names, plain, out);
 }
 
-/* "" for a tensor of one number. */
+/* Writes the shape as "30522, 384"; "" for a tensor of one number. */
 static const char *write_shape(char *out, size_t size, const struct safetensors_tensor *tensor)
 {
     size_t length = 0;
@@ -67,7 +68,7 @@ static embed_status check_shape(const struct slot *slot, const struct checkpoint
     const struct safetensors_tensor *t = found->tensor;
     char shape[SAFETENSORS_MAX_RANK * 24];
     const char *path = safetensors_path(found->file);
-    bool scores = slot->kind == WEIGHT_SCORES; /* by bucket in the file, (buckets, NH) */
+    bool scores = slot->kind == WEIGHT_SCORES; /* in the file (buckets, NH) */
     bool matrix = slot->kind == WEIGHT_TABLE || slot->kind == WEIGHT_MATRIX || scores ||
                   slot->tensor_rows > 1;
     bool vector = !matrix && t->rank == 1 && t->shape[0] == slot->columns;
@@ -83,7 +84,7 @@ static embed_status check_shape(const struct slot *slot, const struct checkpoint
     return EMBED_OK;
 }
 
-/* A bias that config.json does not want would be left out in silence. */
+/* Rejects a bias that config.json rules out: it would be ignored silently. */
 static embed_status check_biases(const struct weight_files *files)
 {
     for (size_t i = 0; i < files->dense_count; i++) {
@@ -123,7 +124,7 @@ embed_status weights_find(struct slot_list *list, uint64_t *parameters,
 
 /* ---- layers that config.json leaves out ---------------------------------------------------- */
 
-/* How many layers there are, by the tensors that `pattern` names. */
+/* Counts the layers that have the tensor that `pattern` names. */
 static size_t count_layers(const struct checkpoint *checkpoint, const struct weight_names *names,
                            const char *pattern)
 {

@@ -1,8 +1,7 @@
-/* weights_hash.c - a number for the tensors that a model uses, as they are in its files
+/* weights_hash.c - hashes the tensors that a model uses, as they are in its files
  *
- * Tensors are taken by what they are for, not by name or file: shards, and names with or
- * without the family's prefix, make no difference. Each is hashed in pieces, which all threads
- * share.
+ * Tensors are identified by their role, not by name or file: shards, and names with or without the
+ * family's prefix, make no difference. Each tensor is hashed in pieces, which the threads share.
  */
 #include "base/first_failure.h"
 #include "base/memory.h"
@@ -12,13 +11,13 @@
 
 #include <stdatomic.h>
 
-/* Large enough that a read costs little, small enough to stay in a core's cache. The hash
- * depends on it. */
+/* Large enough that a read costs little, small enough to stay in a core's cache. The hash depends
+ * on this size. */
 #define PIECE_BYTES ((size_t)256 << 10)
 
 struct piece {
     const struct checkpoint_tensor *tensor;
-    uint64_t first; /* byte */
+    uint64_t first; /* offset in the tensor, in bytes */
     size_t bytes;
     struct hash hash;
 };
@@ -30,7 +29,7 @@ struct pieces {
     struct first_failure failure;
 };
 
-/* What the slot's tensors hold is in no other: NULLs and ties count nowhere. */
+/* Returns whether the slot's tensors are hashed. Tied tensors are hashed once, as the words. */
 static bool counts(const struct slot *slot)
 {
     return slot->need != SLOT_WORDS_AGAIN && slot->need != SLOT_WORDS_COPY;
@@ -82,8 +81,8 @@ static void hash_some(void *argument, unsigned rank)
     memory_free(bytes);
 }
 
-/* Appends what stands for a tensor: its dtype, its shape, and its pieces, which are the next
- * ones. */
+/* Appends a tensor's dtype, shape and the hashes of its pieces, which begin at *next; or "none" if
+ * the checkpoint does not have it. */
 static embed_status put_tensor(struct text_buffer *text, const struct checkpoint_tensor *found,
                                const struct piece **next)
 {

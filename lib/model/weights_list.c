@@ -1,4 +1,4 @@
-/* weights_list.c - which tensors make up each weight */
+/* weights_list.c - lists the tensors that make up each weight */
 #include "model/weights_list.h"
 
 #include "base/memory.h"
@@ -23,7 +23,7 @@ static struct slot *add(struct slot_list *list, void **weight, enum weight_kind 
 
 void weight_name(char out[NAME_SIZE], const char *pattern, size_t layer, const char *suffix)
 {
-    /* The patterns are constants of weight_names.c; those without %zu ignore the layer. */
+    /* The patterns are constants in weight_names.c; those without %zu ignore the layer. */
     char base[NAME_SIZE];
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
@@ -39,7 +39,7 @@ static void name(struct slot *slot, size_t part, const char *pattern, size_t lay
     weight_name(slot->names[part], pattern, layer, suffix);
 }
 
-/* The bias. */
+/* Returns the slot of the bias. */
 static struct slot *add_linear(struct slot_list *list, struct linear *linear,
                                const char *const *patterns, size_t parts, size_t layer, size_t O,
                                size_t I)
@@ -140,7 +140,7 @@ static void add_head(struct slot_list *list, struct linear *head, const char *wo
     }
 }
 
-/* One whose result is added to the residual stream. */
+/* Adds a linear layer whose result is added to the residual stream. */
 static void add_residual_linear(struct slot_list *list, struct linear *linear,
                                 const char *const *pattern, size_t layer, size_t O, size_t I)
 {
@@ -181,7 +181,7 @@ static void add_decoder(struct slot_list *list, struct decoder *decoder,
 
 /* ---- Dense modules ------------------------------------------------------------------------- */
 
-/* Pooled rows are computed in FP32 in any dtype. */
+/* The weights are WEIGHT_VECTORs: pooled rows are computed in FP32 in any dtype. */
 static void add_dense(struct slot_list *list, struct dense *dense, const struct weight_files *files,
                       size_t i)
 {
