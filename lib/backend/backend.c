@@ -1,4 +1,4 @@
-/* backend.c - which device and dtype a model is opened on */
+/* backend.c - opens a backend on the requested device and dtype */
 #include "backend/backend.h"
 
 #include "backend/cuda_layout.h"
@@ -16,7 +16,7 @@ void backend_release(struct backend *backend)
     if (backend != NULL && atomic_fetch_sub(&backend->references, 1) == 1) backend->close(backend);
 }
 
-/* As when it was asked for by name: the sentence begins with the device. */
+/* Prefixes the failure with the device, which the caller requested by name. */
 static embed_status name_cuda(embed_status status)
 {
     return status == EMBED_OK ? EMBED_OK : fail(status, "device cuda: %s", error_message());

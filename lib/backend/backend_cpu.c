@@ -1,9 +1,9 @@
 /* backend_cpu.c - the operations on the CPU, in FP32, BF16 or INT8
  *
- * Chunks are computed one a thread, each through all layers, so that many texts need no barrier
- * and activations stay in the thread's own cache. When there are fewer chunks than threads, they
- * come one after another and every operation is split among all threads instead: rows by tokens,
- * linear layers by outputs, attention by heads. Neither changes a bit of the result.
+ * Each thread computes a chunk at a time, through all layers, so that many texts need no barrier
+ * and activations stay in the thread's own cache. If there are fewer chunks than threads, they are
+ * computed one after another, and every operation is split among all threads: rows by tokens,
+ * linear layers by outputs, attention by heads. Neither way changes a bit of the result.
  */
 #include "backend/backend_cpu.h"
 
@@ -19,14 +19,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Larger chunks read the weights less often (42 MB for MiniLM in FP32: 2 ms from memory, computing
- * 512 tokens takes 100), smaller ones keep more of the activations in cache. 256, 512, 1024, 2048
- * on two Zen 4 cores in FP32: 7.28, 7.16, 7.16, 7.25 s for 71,371 tokens. In BF16, tokens/s of one
- * core at 34 tokens a text: 9,943, 10,044, 9,924, 9,665. */
+/* Larger chunks read the weights less often (MiniLM in FP32: 42 MB take 2 ms from memory, and 512
+ * tokens 100 ms to compute); smaller ones keep more of the activations in cache. With 256, 512,
+ * 1024, 2048 on two Zen 4 cores: in FP32 7.28, 7.16, 7.16, 7.25 s for 71,371 tokens; in BF16 9,943,
+ * 10,044, 9,924, 9,665 tokens/s of one core at 34 tokens a text. */
 #define CHUNK_TOKENS 512
 
-/* A step reads all of the decoder's weights, however many documents there are: BART-large's 910 MB
- * of FP32 take about as long to read as 16 beams to compute. */
+/* A step reads all of the decoder's weights, however many documents there are: reading BART-large's
+ * 910 MB of FP32 takes about as long as computing 16 beams. */
 #define SLOTS 4
 
 struct cpu_backend {
@@ -37,13 +37,13 @@ struct cpu_backend {
 
 struct executor {
     const struct cpu_backend *cpu;
-    char *scratch; /* of an operation, for each thread */
-    size_t scratch_bytes; /* of one thread */
+    char *scratch; /* one block per thread */
+    size_t scratch_bytes; /* per thread */
 };
 
 /* ---- memory and weights -------------------------------------------------------------------- */
 
-/* Attention may read this far past the last value (kernels.h). */
+/* Attention may read this many bytes past the last value (kernels.h). */
 #define PAST_THE_END 256
 
 static embed_status cpu_allocate(struct backend *backend, void **out, size_t bytes,
@@ -69,7 +69,7 @@ static size_t cpu_weight_bytes(const struct backend *backend, enum weight_kind k
 {
     const struct cpu_kernels *kernels = ((const struct cpu_backend *)backend)->kernels;
     size_t floats, bytes;
-    /* The padding of a matrix adds at most a panel of rows. */
+    /* Padding adds at most one panel of rows to a matrix. */
     if (!size_add(rows, kernels->panel, &floats) || !size_multiply(floats, columns, &floats) ||
         !size_multiply(floats, sizeof(float), &bytes))
         return SIZE_MAX;
@@ -120,7 +120,7 @@ static size_t cpu_taken_memory(const struct backend *backend, size_t bytes)
 
 /* ---- executors ----------------------------------------------------------------------------- */
 
-/* Bytes of scratch for one thread: a whole number of cache lines, so that threads do not share
+/* Returns the bytes of scratch per thread, in whole cache lines so that threads do not share
  * one. */
 static size_t scratch_bytes(const struct backend *backend, const struct chunk_limits *limits)
 {
@@ -372,7 +372,7 @@ static embed_status cpu_linear_add_layernorm(void *x, const void *in, const stru
     return cpu_compute(add_layernorm_part, &arguments, N, execution);
 }
 
-/* Of x (N, C), the row of sequence b that is first among those that are pooled. */
+/* Returns sequence b's first pooled row of x (N, C), or its first row if none is pooled. */
 static void *first_row(const struct execution *execution, const void *x,
                        const struct packed_batch *batch, size_t b, size_t C)
 {

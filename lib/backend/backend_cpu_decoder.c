@@ -1,7 +1,7 @@
 /* backend_cpu_decoder.c - the operations of a decoder on the CPU
  *
- * A step has few rows. They are split by rows and heads, the logits by outputs. What belongs to a
- * slot that is not running is left as it is.
+ * A step has few rows. Work is split by rows and heads, the logits by outputs. Slots that are not
+ * running are left unchanged.
  */
 #include "backend/backend_cpu.h"
 
@@ -14,7 +14,7 @@
 /* A row of a step: beam k of the document in `slot`. */
 struct beam {
     size_t slot, k;
-    int32_t length; /* 0 where the slot is not running */
+    int32_t length; /* 0 if the slot is not running */
 };
 
 static struct beam beam_of(const struct decode_batch *batch, size_t row)
@@ -108,8 +108,8 @@ struct self_attention_arguments {
     size_t NH, HS;
 };
 
-/* Unit row * NH + h is head h of a beam. A beam reads no row of another's last position, so that
- * each appends what it needs itself. */
+/* Unit row * NH + h is head h of a beam. Each unit appends its own key and value, since no beam
+ * reads another's last position. */
 static void self_attention_part(const struct operation *operation, size_t first, size_t last,
                                 void *scratch)
 {
@@ -211,7 +211,7 @@ struct candidates_arguments {
     size_t V;
 };
 
-/* What would repeat an n-gram, and an end that comes too early, are impossible. */
+/* Sets tokens that would repeat an n-gram, and an end token before min_length, to -infinity. */
 static void forbid(float *x, const struct beam_slots *beams, const struct beam *beam)
 {
     const struct generation_rules *rules = &beams->rules[beam->slot];
@@ -224,8 +224,8 @@ static void forbid(float *x, const struct beam_slots *beams, const struct beam *
     if (beam->length < rules->min_length) x[rules->end_token] = -INFINITY;
 }
 
-/* The `count` best of a row of logits, which is not one of a forced token; fewer
- * where V is less. */
+/* Writes the `count` best candidates (V if that is less) of a row of logits without a forced token,
+ * and returns how many it wrote. */
 static size_t best_candidates(const struct cpu_kernels *kernels, struct beam_candidate *candidates,
                               size_t count, const float *x, size_t V, float score, float largest,
                               float log_sum)
@@ -237,7 +237,7 @@ static size_t best_candidates(const struct cpu_kernels *kernels, struct beam_can
     for (size_t i = 0; i < count; i++) {
         float sum = score + ((values[i] - largest) - log_sum);
         size_t place = i;
-        /* Logits that differ may give the same score: then the lower token comes first. */
+        /* Different logits may give the same score; the lower token then comes first. */
         for (; place > 0 && candidates[place - 1].score == sum &&
                candidates[place - 1].token > tokens[i];
              place--)
@@ -247,7 +247,7 @@ static size_t best_candidates(const struct cpu_kernels *kernels, struct beam_can
     return count;
 }
 
-/* From a row of logits x, which becomes anything. */
+/* Writes `count` candidates from a row of logits x, which is overwritten. */
 static void row_candidates(const struct cpu_kernels *kernels, struct beam_candidate *candidates,
                            size_t count, float *x, size_t V, const struct beam_slots *beams,
                            const struct beam *beam)
@@ -259,7 +259,7 @@ static void row_candidates(const struct cpu_kernels *kernels, struct beam_candid
     kernels->log_softmax_sums(&largest, &log_sum, x, V);
     if (isnan(log_sum)) {
         none = (struct beam_candidate){NAN, 0};
-    } else if (forced != NO_TOKEN) { /* with the probability 1 */
+    } else if (forced != NO_TOKEN) { /* with probability 1 */
         candidates[there++] = (struct beam_candidate){score, forced};
     } else {
         forbid(x, beams, beam);

@@ -1,9 +1,9 @@
-/* cgroup.c - what the control groups of this process allow it, as those of a container do
+/* cgroup.c - the limits that control groups, such as a container's, set for this process
  *
- * /proc/self/cgroup has a line for each hierarchy: "0::/a/b" for version 2, "4:cpu,cpuacct:/a/b" for
- * one of version 1. The files are in the folder /a/b below where the hierarchy is mounted. A container
- * may see its own group as that mount and yet have the host's path for it: folders that are not there
- * are passed over, and the mount is always looked at.
+ * /proc/self/cgroup has a line for each hierarchy: "0::/a/b" for version 2, "4:cpu,cpuacct:/a/b"
+ * for one of version 1. The files are in folder /a/b below the hierarchy's mount. A container may
+ * see its own group as that mount and yet read the host's path for it, so folders that do not exist
+ * are skipped, and the mount itself is always read.
  */
 #include "backend/cgroup.h"
 
@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The beginning of folder/name; false where it cannot be read. */
+/* Reads the beginning of folder/name. Returns false if it is empty or cannot be read. */
 static bool read_beginning(char *text, size_t capacity, const char *folder, const char *name)
 {
     char path[2 * PATH_MAX];
@@ -25,7 +25,7 @@ static bool read_beginning(char *text, size_t capacity, const char *folder, cons
     return length > 0;
 }
 
-/* "max", and -1, are no limit. */
+/* Returns false for "max" and -1, which mean no limit. */
 static bool read_number(unsigned long long *number, const char *folder, const char *name)
 {
     char text[64];
@@ -35,7 +35,7 @@ static bool read_number(unsigned long long *number, const char *folder, const ch
 
 /* ---- processors ---------------------------------------------------------------------------- */
 
-/* A part of a processor counts as one: rounded down, it would be left idle. */
+/* Rounds up: rounding down would leave a fraction of a processor idle. */
 static void limit_processors(struct cgroup_limits *limits, unsigned long long quota,
                              unsigned long long period)
 {
@@ -54,7 +54,8 @@ static void read_cpu_v1(struct cgroup_limits *limits, const char *folder)
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-/* Pages of files that were not used lately: taken back before anybody runs out. */
+/* Returns the bytes of file pages not used lately: the kernel reclaims them before memory runs
+ * out. */
 static unsigned long long inactive_bytes(const char *folder, const char *name)
 {
     char text[4096];
@@ -98,7 +99,8 @@ static void read_v2(struct cgroup_limits *limits, const char *folder)
 
 /* ---- groups -------------------------------------------------------------------------------- */
 
-/* The group at `path` below the hierarchy's mount, and all those above it. */
+/* Reads the limits of the group at `path` below the hierarchy's mount, and of all those above
+ * it. */
 static void read_groups(struct cgroup_limits *limits, const char *root, const char *mount,
                         const char *path, void (*read)(struct cgroup_limits *, const char *))
 {

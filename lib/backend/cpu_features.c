@@ -24,7 +24,7 @@ static bool always(void)
 
 #if defined(__x86_64__)
 /* __builtin_cpu_supports asks the processor and, through XGETBV, the operating system: registers
- * that are not saved on a task switch do not count. */
+ * not saved on a task switch do not count. */
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -47,7 +47,7 @@ static bool has_avx512_vnni(void)
 }
 #endif
 
-static const struct instruction_set instruction_sets[] = { /* the best first */
+static const struct instruction_set instruction_sets[] = { /* best first */
 #if defined(__x86_64__)
     {&cpu_kernels_avx512_vnni, has_avx512_vnni},
     {&cpu_kernels_avx512_bf16, has_avx512_bf16},
@@ -67,7 +67,8 @@ const struct cpu_kernels *cpu_kernels_available(size_t i)
     return NULL;
 }
 
-/* The first of the list that may be used: what EMBED_CPU_ISA names, where it is set. */
+/* Sets *first to the first entry of the list that may be used: the one that EMBED_CPU_ISA names, or
+ * 0 if it is not set. */
 static embed_status first_allowed(size_t *first)
 {
     const char *name = getenv("EMBED_CPU_ISA");
@@ -138,7 +139,7 @@ uint64_t cpu_memory_bytes(void)
     return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : 0;
 }
 
-/* Of the machine's. */
+/* Returns the memory available on the machine, regardless of control groups. */
 static uint64_t available_bytes(void)
 {
     FILE *file = fopen("/proc/meminfo", "re");

@@ -1,28 +1,29 @@
-/* cuda_chunk.c - how many tokens a GPU computes at a time, by the card and the model's shape
+/* cuda_chunk.c - how many tokens a GPU computes at a time, by card and model shape
  *
- * A chunk's activations pass from kernel to kernel through L2 where it is small enough, else
- * through memory: on an H200 at 9.5 or at 4.3 TB/s, and on cards without HBM the difference is
- * larger. Of the sizes that fit, one is taken whose products end evenly: their last tiles keep all
- * multiprocessors busy. Nothing of this has been measured yet; tests/gpu/run sweeps sizes.
+ * A chunk's activations pass from kernel to kernel through L2 if it is small enough, else through
+ * memory: on an H200 at 9.5 or 4.3 TB/s, and on cards without HBM the difference is larger. Among
+ * the sizes that fit, one is chosen whose products end evenly: their last tiles keep all
+ * multiprocessors busy. None of this has been measured yet; tests/gpu/run sweeps sizes.
  */
 #include "backend/cuda_chunk.h"
 
 #include <stdbool.h>
 
-/* Of L2, for a chunk's activations and a layer's weights. An H200 reads 37 MB of its 52 at the full
- * rate, and 48 at 7.5 TB/s (RRZE's gpu-benches). */
+/* The share of L2 for a chunk's activations and a layer's weights. An H200 reads 37 MB of its 52 at
+ * the full rate, and 48 at 7.5 TB/s (RRZE's gpu-benches). */
 #define L2_SHARE 0.85
 
-/* Above, a chunk of a narrow model only takes longer: the card is full. Below, kernels are short
- * beside the gaps between them, and weights, which each chunk reads, are most of what it reads. */
+/* Above MOST_TOKENS, a chunk of a narrow model only takes longer: the card is full. Below
+ * LEAST_TOKENS, kernels are short compared with the gaps between them, and weights, which each
+ * chunk reads, are most of the memory traffic. */
 #define MOST_TOKENS  16384
 #define LEAST_TOKENS 2048
 
-/* Rows (tokens) and least columns of the tile of a product that a block computes. */
+/* Rows (tokens) and minimum columns of the tile of a product that one block computes. */
 #define TILE 128
 
-/* Columns of the widest tile for C outputs. Hopper and Blackwell's data center cards, whose tensor
- * cores read operands from shared memory, have tiles of up to 256. */
+/* Returns the columns of the widest tile for C outputs. Hopper and Blackwell data center cards,
+ * whose tensor cores read operands from shared memory, have tiles of up to 256. */
 static size_t widest_tile(const struct cuda_card *card, size_t C)
 {
     size_t width = card->capability >= 90 && card->capability < 120 ? 2 * TILE : TILE;
@@ -35,8 +36,9 @@ static size_t divide_up(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
-/* Of the time that so many rows of tiles take for C outputs, the part in which all multiprocessors
- * have one, by the tile that suits them best. Layers with more outputs end at least as evenly. */
+/* Returns the fraction of the multiprocessors' time that is busy while they compute `rows` rows of
+ * tiles for C outputs, with the best tile width. Layers with more outputs end at least as
+ * evenly. */
 static double evenness(const struct cuda_card *card, size_t C, size_t rows)
 {
     double best = 0;
@@ -50,11 +52,11 @@ static double evenness(const struct cuda_card *card, size_t C, size_t rows)
 }
 
 /* A chunk that stays in L2 must have one of the widest tiles for each multiprocessor: smaller tiles
- * read more. Where it has not, it may as well be larger than L2. */
+ * read more. If it has fewer, it may as well exceed L2. */
 size_t cuda_chunk_tokens(const struct cuda_card *card, size_t C, size_t F, size_t element_bytes)
 {
     if (card->multiprocessors == 0) return CUDA_CHUNK_TOKENS;
-    size_t wide = F > 3 * C ? F : 3 * C; /* of a token: x, context, and qkv or the inner layer */
+    size_t wide = F > 3 * C ? F : 3 * C; /* per token: x, context, and qkv or the inner layer */
     double token = (double)(element_bytes * (2 * C + wide));
     double weights = (double)element_bytes * (double)C * (double)(4 * C + 2 * F);
     double tokens = (L2_SHARE * (double)card->l2_bytes - weights) / token;

@@ -1,35 +1,35 @@
-/* cuda_layout.c - how much memory things take on a GPU, which is known without one */
+/* cuda_layout.c - memory sizes on a GPU, known without having one */
 #include "backend/cuda_layout.h"
 
 #include "base/memory.h"
 #include "base/status.h"
 
-/* Above so many tokens, starting a kernel takes less time than the kernel: MiniLM's 32 kernels
- * take 80 us to start one by one, and 2,048 tokens 60 us to compute at the rate of an H200. */
+/* Above this many tokens, kernels run longer than they take to start: starting MiniLM's 32 kernels
+ * one by one takes 80 us, and computing 2,048 tokens 60 us at the rate of an H200. */
 #define GRAPH_TOKENS 2048
 
-/* Steps of decoding between two looks at who is done: what a document computes past its end is
- * lost, and so is the time in which a free slot waits for the next; with two chunks under way no
- * look costs time itself. */
+/* Decoding steps between two checks for finished documents. What a document computes past its end
+ * is wasted, as is the time in which a free slot waits for the next; with two chunks in flight, the
+ * check itself costs no time. */
 #define STEPS 8
 
-/* With 64 rows, 4 beams each, BART-large's weights are read from memory in the time that the
- * products take. */
+/* At 64 rows (16 documents of 4 beams), BART-large's weights are read from memory in the time that
+ * the products take. */
 #define SLOTS 16
 
-/* Of graphs an instance keeps as many as take so much: 128, if one takes 64 KiB, a guess. Single
- * texts of up to 512 tokens need 24; 128 are enough for 98% of small batches of texts of 34 tokens
- * in the mean. Bytes are bounded, not their number, since what one takes is up to CUDA. */
+/* An instance keeps graphs up to this many bytes: 128 of them if one takes 64 KiB, a guess. Single
+ * texts of up to 512 tokens need 24; 128 are enough for 98% of small batches of texts with 34
+ * tokens on average. Bytes are bounded, not the number, since CUDA decides what a graph takes. */
 #define GRAPH_BYTES ((size_t)8 << 20)
 
-/* Allowances, not measurements: no GPU has told them yet. The context's is a guess for 132
+/* Allowances, not measurements: no GPU has reported them yet. The context's is a guess for 132
  * multiprocessors, with kernels that CUDA loads at their first launch; smaller GPUs take less. */
 const struct device_costs cuda_allowances = {.context = (size_t)512 << 20,
                                              .library = (size_t)64 << 20,
                                              .stream = CUDA_BLOCK};
 
-/* The next of 16, 32, 48, ..., 256, 288, 320, ..., 512, 576, ...: above 128 an eighth more at most,
- * which is computed for nothing. */
+/* Rounds up to one of 16, 32, 48, ..., 256, 288, 320, ..., 512, 576, ...: above 128, at most an
+ * eighth is computed for nothing. */
 static size_t next_size(size_t n)
 {
     size_t step = 16;
@@ -41,14 +41,14 @@ void cuda_round_up(const struct chunk_limits *limits, size_t *N, size_t *B, size
 {
     size_t tokens = next_size(*N), texts = 1, length = 16;
     while (texts < *B) texts *= 2;
-    while (length < *longest) length *= 2; /* costs attention's blocks that return at once */
+    while (length < *longest) length *= 2; /* costs only attention blocks that return at once */
     if (tokens > GRAPH_TOKENS || tokens > limits->N || texts > limits->B) return;
     *N = tokens;
     *B = texts;
     *longest = length;
 }
 
-/* Documents begin in a chunk of tokens. Steps need less: a slot each. */
+/* Documents begin in a chunk of tokens. Chunks of steps need less: one slot index per document. */
 size_t cuda_slot_numbers(const struct chunk_limits *limits)
 {
     size_t documents = limits->D * sizeof(struct beam_document) / sizeof(int32_t);

@@ -21,8 +21,8 @@ static embed_status host_fail(embed_status status, const char *message)
 
 static const struct cuda_host host = {host_fail, memory_allocate, memory_free};
 
-/* dlopen, found by name: of a direct call the linker warns in every program that is linked
- * statically. Such a program has none, and computes on the CPU. */
+/* Calls dlopen, looked up by name: a direct call makes the linker warn in every statically linked
+ * program. Such a program has no dlopen, and computes on the CPU. */
 static void *open_library(const char *path, const char **why)
 {
     void *(*open)(const char *, int);
@@ -34,8 +34,8 @@ static void *open_library(const char *path, const char **why)
     return handle;
 }
 
-/* The file that this code is in, as the loader found it. A program that has the library inside
- * may have been found along PATH, and is then known by a name without a folder. */
+/* Gets the path of the file that contains this code, as the loader found it. A program that
+ * contains the library may have been found along PATH; its name then has no folder. */
 static embed_status own_file(char path[PATH_MAX])
 {
     Dl_info info;
@@ -54,7 +54,8 @@ static const char *named(void)
     return name != NULL && *name != '\0' ? name : NULL;
 }
 
-/* Never a name without a folder: the loader would look for it in places of its own. */
+/* Finds the plug-in. The path always has a folder: the loader would search for a bare name
+ * elsewhere. */
 static embed_status find(char path[PATH_MAX])
 {
     const char *set = named();
@@ -76,7 +77,7 @@ static embed_status find(char path[PATH_MAX])
     if (access(path, R_OK) != 0)
         return fail(EMBED_NO_DEVICE, "there is no %s: libembed is installed without CUDA",
                     path);
-    /* Where there is no driver, opening the plug-in, and cuBLASLt with it, is 60 ms for nothing. */
+    /* Without a driver, opening the plug-in, and cuBLASLt with it, would waste 60 ms. */
     const char *why;
     if (open_library("libcuda.so.1", &why) == NULL)
         return fail(EMBED_NO_DEVICE, "no NVIDIA driver is installed: %s", why);
@@ -97,8 +98,8 @@ static embed_status check(const struct cuda_plugin *plugin, const char *path)
 
 static _Atomic(const struct cuda_plugin *) loaded;
 
-/* Two threads may come here at once: both get the same handle. What was opened once stays,
- * since the CUDA runtime does not like to be unloaded; a plug-in that was refused is closed. */
+/* Two threads may get here at once; both get the same handle. A plug-in in use is never closed,
+ * since the CUDA runtime does not like to be unloaded; a rejected one is. */
 embed_status cuda_plugin_load(const struct cuda_plugin **out)
 {
     const struct cuda_plugin *plugin = atomic_load(&loaded);

@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* How often a waiting thread looks before it sleeps: about 20 us. The gap between two operations
- * of one forward pass is below 1 us; waking a sleeping thread takes 5 to 50 us. */
+/* How many times a waiting thread polls before it sleeps: about 20 us. The gap between two
+ * operations of one forward pass is below 1 us; waking a sleeping thread takes 5 to 50 us. */
 #define SPINS 4000
 
 struct worker {
@@ -28,13 +28,13 @@ struct thread_team {
 
     thread_team_function *function;
     void *argument;
-    atomic_uint round;   /* grows by one for each run */
+    atomic_uint round;   /* incremented for each run */
     atomic_uint running; /* workers that have not finished this round */
     atomic_bool stop;
 
-    /* For those who have stopped spinning. `sleepers` is read without the lock: both sides use
-     * sequentially consistent order, so that either the worker sees the new round or the caller
-     * sees the sleeper. */
+    /* For workers that have stopped spinning. `sleepers` is read without the lock: both sides use
+     * sequentially consistent order, so either the worker sees the new round or the caller sees the
+     * sleeper. */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     atomic_uint sleepers;
@@ -94,7 +94,7 @@ void thread_team_run(struct thread_team *team, thread_team_function *function, v
     }
     function(argument, 0);
     for (unsigned i = 0; atomic_load(&team->running) != 0; i++) {
-        /* More threads than processors: let the ones we wait for run. */
+        /* If there are more threads than processors, let the ones we wait for run. */
         if (i < SPINS) pause_briefly();
         else sched_yield();
     }

@@ -22,7 +22,7 @@ void *memory_allocate_aligned(size_t bytes, const char *what);
 /* Returns a copy of text[0..length) with a terminating NUL. Release with memory_free. */
 char *memory_copy_text(const char *text, size_t length, const char *what);
 
-/* Accepts NULL. */
+/* NULL is fine. */
 void memory_free(void *block);
 
 /* Compute *out = a * b or a + b. Return false on overflow; *out is then undefined. */
