@@ -1,4 +1,4 @@
-/* demo.c - embeds the lines of a text file and shows which of them mean nearly the same
+/* demo.c - embeds the lines of a text file and prints the pairs closest in meaning
  *
  *     demo MODEL_FOLDER FILE
  */
@@ -11,9 +11,9 @@
 #include <sys/types.h>
 #include <time.h>
 
-#define SENTENCES_MAX 2000 /* all pairs are compared: two million at most */
+#define SENTENCES_MAX 2000 /* all pairs are compared: at most two million */
 #define PAIRS_SHOWN   8
-#define SHOWN_BYTES   88 /* of a sentence */
+#define SHOWN_BYTES   88 /* of a sentence, at most */
 
 typedef struct pair {
     double cosine;
@@ -46,7 +46,7 @@ static int failed(const char *what, const char *why)
     return -1;
 }
 
-/* The lines that are not empty. */
+/* Reads the lines that are not empty. */
 static int read_sentences(demo *d, const char *path)
 {
     FILE *file = fopen(path, "r");
@@ -81,7 +81,7 @@ static int embed_sentences(demo *d, const char *folder)
     if (d->rows == NULL) return failed("", "out of memory");
 
     embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
-    options.normalize = EMBED_ON; /* then the dot product of two rows is their cosine */
+    options.normalize = EMBED_ON; /* so the dot product of two rows is their cosine */
     double started = now();
     if (embed_instance_encode(d->instance, d->texts, d->count, &options, d->rows, floats,
                               d->items) != EMBED_OK)
@@ -90,7 +90,7 @@ static int embed_sentences(demo *d, const char *folder)
     return 0;
 }
 
-/* Into the list of the best, where it belongs there. */
+/* Inserts the candidate into the sorted list of the best pairs, if it is good enough. */
 static void keep(demo *d, pair candidate)
 {
     size_t i = d->found < PAIRS_SHOWN ? d->found++ : PAIRS_SHOWN;
@@ -113,7 +113,7 @@ static void compare_all(demo *d)
     }
 }
 
-/* One line, without the half of a character at its end. */
+/* Prints the text on one line, cut between two UTF-8 characters. */
 static void print_sentence(const embed_text *text)
 {
     size_t n = text->length;

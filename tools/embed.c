@@ -1,6 +1,6 @@
 /* embed.c - the command line tool: text to embeddings and summaries, in a shell
  *
- * This file finds the command and explains the commands; each is one file of its own.
+ * This file looks up the command and prints help. Each command has a file of its own.
  */
 #include "embed_tool.h"
 
@@ -130,8 +130,9 @@ static int run_command(const tool_command *command, int count, char **words)
     return status;
 }
 
-/* Closed by the caller, a standard stream's number would go to the next file that is opened, and
- * messages into the rows: each is opened, in the direction in which it cannot be used. */
+/* If the caller closed a standard stream, the next file opened would get its number, and messages
+ * could end up among the rows. Opens /dev/null for each closed one, in the direction in which the
+ * stream is not used, so that using it remains an error. */
 static bool fill_standard_streams(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
@@ -145,7 +146,7 @@ static bool fill_standard_streams(void)
 int main(int argc, char **argv)
 {
     if (!fill_standard_streams()) return EXIT_FAILURE;
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of write(), to be told */
+    signal(SIGXFSZ, SIG_IGN); /* at the limit of file size write() fails, which is reported */
     if (argc < 2) {
         print_commands(stderr);
         return EXIT_WRONG_CALL;

@@ -10,8 +10,8 @@
 
 static int shown_level = EMBED_LOG_WARNING;
 static atomic_bool bar_shown;
-static bool failed; /* an error was told: others follow from it. Guarded by the lock of stderr */
-static _Thread_local char *held; /* where this thread's errors go instead */
+static bool failed; /* an error was printed; later ones follow from it. Guarded by stderr's lock */
+static _Thread_local char *held; /* buffer for this thread's errors; NULL: stderr */
 
 static void message_line(const char *prefix, const char *text)
 {
@@ -26,7 +26,7 @@ size_t control_bytes(const char *text, size_t length)
     return is_c1 ? 2 : 0;
 }
 
-/* One line without control characters, whatever file names and contents the arguments quote. */
+/* Formats one line. Control characters, as in quoted file names or contents, become '?'. */
 static void put_line(char *line, const char *format, va_list arguments)
 {
     vsnprintf(line, TOOL_MESSAGE_MAX, format, arguments);
@@ -49,8 +49,8 @@ bool tool_error(const char *format, ...)
     return false;
 }
 
-/* "min_length is 9, max_length is 8" as "--min-length is 9, --max-length is 8", which is what the
- * user wrote. */
+/* Turns "min_length is 9, max_length is 8" into "--min-length is 9, --max-length is 8", which is
+ * what the user typed. */
 bool tool_library_error(void)
 {
     char told[TOOL_MESSAGE_MAX] = "";
@@ -121,8 +121,9 @@ void tool_bar_shown(bool shown)
     atomic_store(&bar_shown, shown);
 }
 
-/* From any thread: the others, if any, go on until the process is gone. The lock is kept: who comes
- * here a moment later must not end the process before this message and the work of exit() are done. */
+/* Called on any thread; other threads keep running until the process is gone. The lock on stderr is
+ * kept, so that a second thread that gets here cannot end the process before this message and
+ * exit() are done. */
 static void end_without_memory(size_t count, size_t size)
 {
     flockfile(stderr);
@@ -151,7 +152,7 @@ void *tool_zeroed(size_t bytes)
 bool tool_flush_stdout(void)
 {
     if (fflush(stdout) == 0 && ferror(stdout) == 0) return true;
-    /* Whoever reads has seen enough: no news for anybody. */
+    /* The reader has closed the pipe: it has seen enough, which is not worth a message. */
     return errno != EPIPE && tool_error("standard output: %s", strerror(errno));
 }
 

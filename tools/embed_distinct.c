@@ -1,7 +1,7 @@
-/* embed_distinct.c - files that are written must be no others of the same command
+/* embed_distinct.c - checks that input, output and metadata are different files
  *
- * The output and the metadata are renamed over whatever has their names. Where that is the input,
- * or one of the two is the other, texts or rows would be gone. Devices and pipes lose nothing.
+ * The output and the metadata are renamed over whatever has their names. If that were the input, or
+ * both were the same file, texts or rows would be lost. Devices and pipes lose nothing.
  */
 #include "embed_tool.h"
 
@@ -17,12 +17,12 @@ bool is_standard(const char *path)
     return path == NULL || strcmp(path, "-") == 0;
 }
 
-/* A regular file, or one that does not exist yet: the name it will have in a folder. */
+/* Identifies a regular file by its inode, or one that does not exist yet by its folder and name. */
 typedef struct file_identity {
     bool known;
-    dev_t device; /* of the file, or of its folder */
+    dev_t device; /* of the file, or of its folder if it does not exist */
     ino_t number;
-    char name[NAME_MAX + 1]; /* "": the file itself */
+    char name[NAME_MAX + 1]; /* in the folder; "": the file exists */
 } file_identity;
 
 static file_identity of_facts(const struct stat *facts, const char *name)

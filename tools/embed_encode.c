@@ -1,9 +1,9 @@
 /* embed_encode.c - embed encode: a row for each line
  *
- * Blocks of lines are read, encoded and written, each by a thread of its own (embed_pipeline.c), so
- * that memory does not depend on the length of the file. A row does not depend on its block (see
- * embed.h), which leaves the blocks free to grow from 64 lines to what takes half a second: the
- * first rows come soon, and the bar moves.
+ * Blocks of lines are read, encoded and written by one thread each (embed_pipeline.c), so memory
+ * use does not depend on the length of the file. A row does not depend on its block (see embed.h),
+ * so blocks can grow from 64 lines to about half a second of work: the first rows come soon, and
+ * the progress bar keeps moving.
  */
 #include "embed_resume.h"
 
@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #define FIRST_BLOCK         64
-#define BLOCK_SECONDS       0.25 /* a block that takes less is followed by larger ones */
+#define BLOCK_SECONDS       0.25 /* if a full block takes less, the next are twice as large */
 #define WARNINGS_NOT_FINITE 10
 
-/* What goes from stage to stage. */
+/* The unit of work that the stages pass on. */
 typedef struct encode_block {
     line_block lines;
     jsonl_values values;
@@ -38,11 +38,11 @@ typedef struct encoding {
     row_writer writer;
     tool_progress progress;
     encode_block *blocks[PIPELINE_BLOCKS];
-    atomic_size_t wanted; /* lines in the next block */
+    atomic_size_t wanted; /* lines in the next block, at most */
     atomic_int stop;      /* the other end of reader.stop; -1: closed */
-    checkpoint done;      /* what has been written */
-    resume resume;        /* with --resume alone */
-    struct json_t *metadata; /* with --metadata alone */
+    checkpoint done;      /* what has been written so far */
+    resume resume;        /* used only with --resume */
+    struct json_t *metadata; /* used only with --metadata; else NULL */
 } encoding;
 
 static tool_format format_of(const tool_settings *settings)
@@ -53,7 +53,7 @@ static tool_format format_of(const tool_settings *settings)
     return npy ? FORMAT_NPY : FORMAT_TEXT;
 }
 
-/* A name that ends as another format does: whoever opens the file by it finds no such thing. */
+/* Warns if the output's name ends in another format's name, which would mislead readers. */
 static void check_ending(const tool_settings *settings)
 {
     const char *dot = is_standard(settings->output) ? NULL : strrchr(settings->output, '.');
@@ -65,7 +65,7 @@ static void check_ending(const tool_settings *settings)
     }
 }
 
-/* The files first: whoever mistypes a name need not wait for the weights. */
+/* Called before the model is opened, so that a mistyped name is reported without that wait. */
 static bool open_files(encoding *e)
 {
     const tool_settings *settings = e->settings;
@@ -90,12 +90,12 @@ static bool open_model(encoding *e)
         !tool_create_instance(&e->instance, e->model, settings) ||
         !tool_row_width(&e->width, e->model, settings))
         return false;
-    /* Without texts only the options are checked: the first line may be long in coming. */
+    /* Without texts this only checks the options: the first line may be a long time coming. */
     return embed_instance_encode(e->instance, NULL, 0, &e->options, NULL, 0, NULL) == EMBED_OK ||
            tool_library_error();
 }
 
-/* With --resume, where the rows go on; else before the first. */
+/* Positions the output where the rows continue with --resume, else at its start. */
 static bool start_rows(encoding *e)
 {
     tool_format format = format_of(e->settings);
@@ -109,8 +109,7 @@ static bool start_rows(encoding *e)
     return started;
 }
 
-/* ---- the stages ----------------------------------------------------------------------------
- */
+/* ---- the stages ---------------------------------------------------------------------------- */
 
 static stage_result read_block(void *job, size_t number)
 {
@@ -177,10 +176,10 @@ static stage_result write_block(void *job, size_t number)
         if (!rows_write(&e->writer, block->rows + i * e->width, &block->items[i]))
             return STAGE_FAILS;
     }
-    /* Who reads a pipe gets the rows as they are made; a file can wait for a full buffer. */
+    /* The reader of a pipe gets each block's rows at once; a file can wait for a full buffer. */
     if (e->output.start < 0 && !output_flush(&e->output)) return STAGE_FAILS;
     note_done(e, &block->lines);
-    /* Only whole lines are done for good: the file may grow after a last one that has no end. */
+    /* Checkpoint only after whole lines: a last line without a line feed may still grow. */
     if (e->settings->resume && block->lines.whole && !resume_checkpoint(&e->resume, &e->done))
         return STAGE_FAILS;
     progress_add(&e->progress, block->lines.count, tokens, block->lines.bytes);
@@ -228,8 +227,7 @@ static void release_blocks(encoding *e)
     }
 }
 
-/* ---- the command ---------------------------------------------------------------------------
- */
+/* ---- the command --------------------------------------------------------------------------- */
 
 static void report(const encoding *e)
 {

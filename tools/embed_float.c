@@ -1,17 +1,17 @@
 /* embed_float.c - floats as text, exactly as printf's "%.9g", and as halves
  *
- * Nine digits give every float back. printf is exact but takes most of a microsecond; a row of
- * 384 floats at 10,000 rows a second leaves 260 ns each. Here a float m * 2^e (m below 2^24) is
- * scaled to nine digits before the point, m * 5^p * 2^(e+p), in 128-bit integers: exact, so one
- * rounding, half to even, gives printf's digits. Very small and very large floats, which
- * embeddings hardly have, are left to printf.
+ * Nine digits identify every float. printf is exact but takes most of a microsecond; rows of 384
+ * floats at 10,000 rows per second leave 260 ns for each. Here a float m * 2^e (m < 2^24) is scaled
+ * to nine digits before the point, m * 5^p * 2^(e+p), in 128-bit integers. This is exact, so a
+ * single rounding, half to even, gives printf's digits. Very small and very large floats, rare in
+ * embeddings, are left to printf.
  */
 #include "embed_tool.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* 5^p fits 64 bits up to p = 27, enough for 2^-60. Below 2^29 < 10^9, p is never negative. */
+/* 5^p fits in 64 bits up to p = 27, enough for 2^-60. Below 2^29 < 10^9, p is never negative. */
 #define EXPONENT_MIN (-60)
 #define EXPONENT_MAX 28
 
@@ -48,7 +48,7 @@ static const uint64_t power_of_5[28] = {
 
 __extension__ typedef unsigned __int128 wide;
 
-/* mantissa * 2^exponent * 10^power, rounded to an integer, half to even. */
+/* Returns mantissa * 2^exponent * 10^power, rounded to an integer, half to even. */
 static uint64_t scale(uint32_t mantissa, int exponent, int power)
 {
     wide product = (wide)mantissa * power_of_5[power];
@@ -59,7 +59,7 @@ static uint64_t scale(uint32_t mantissa, int exponent, int power)
     return whole + (rest > half || (rest == half && (whole & 1) != 0));
 }
 
-/* digits[0..n) with the point after the first `whole` digits, 1 <= whole. */
+/* Writes digits[0..n) with the point after the first `whole` >= 1 digits. Returns the end. */
 static char *put_digits(char *out, const char *digits, size_t n, size_t whole)
 {
     memcpy(out, digits, whole);
@@ -78,8 +78,8 @@ size_t float_text(char *out, float value)
     if (binary < EXPONENT_MIN || binary > EXPONENT_MAX)
         return (size_t)snprintf(out, FLOAT_TEXT_MAX, "%.9g", (double)value);
 
-    /* floor(binary * log10(2)), kept positive until after the shift: the value's decimal
-     * exponent or one less. */
+    /* floor(binary * log10(2)), which is the value's decimal exponent or one less. The offset keeps
+     * the shifted number positive. */
     int decimal = (int)((unsigned)(binary + 4096) * 1233u >> 12) - 1233;
     uint32_t mantissa = (bits & 0x7FFFFF) | 0x800000;
     uint64_t scaled = scale(mantissa, binary - 23, 8 - decimal);
@@ -124,10 +124,10 @@ uint16_t float_half(float value)
     uint32_t magnitude = bits & 0x7FFFFFFF;
 
     if (magnitude > 0x7F800000) return sign | 0x7E00;  /* NaN */
-    if (magnitude >= 0x47800000) return sign | 0x7C00; /* 65536 and more */
+    if (magnitude >= 0x47800000) return sign | 0x7C00; /* 65536 and more: infinity */
     if (magnitude < 0x38800000) {
-        /* Below 2^-14 halves are multiples of 2^-24, as are the floats from 0.5 to 1: the
-         * addition rounds. */
+        /* Below 2^-14, halves are multiples of 2^-24, as are floats from 0.5 to 1: the addition
+         * rounds. */
         float sum;
         memcpy(&sum, &magnitude, sizeof sum);
         sum += 0.5f;

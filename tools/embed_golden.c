@@ -1,7 +1,7 @@
-/* embed_golden.c - what the reference implementation gives for a few texts, stage by stage
+/* embed_golden.c - results of the reference implementation for a few texts, stage by stage
  *
- * Read from files that tests/vectors/make_golden.py writes, or from the strings that the
- * Makefile makes of those in tools/golden.
+ * They are read from files that tests/vectors/make_golden.py writes, or from the strings that the
+ * Makefile generates from such files in tools/golden.
  */
 #include "embed_golden.h"
 
@@ -67,11 +67,11 @@ static bool read_all(golden *g)
         version != 1 || max_tokens < 0 || json_array_size(texts) == 0)
         return false;
     g->max_tokens = (size_t)max_tokens;
-    g->weights = json_string_value(weights); /* NULL where it is null */
+    g->weights = json_string_value(weights); /* NULL if it is null */
     g->texts = tool_zeroed(json_array_size(texts) * sizeof *g->texts);
     for (; g->text_count < json_array_size(texts); g->text_count++)
         if (!read_text(&g->texts[g->text_count], json_array_get(texts, g->text_count))) {
-            g->text_count++; /* to be freed as well */
+            g->text_count++; /* the failed one must be freed too */
             return false;
         }
     return true;
@@ -128,7 +128,7 @@ void golden_free(golden *g)
 
 /* ---- sums ---------------------------------------------------------------------------------- */
 
-/* Bit k: the value at place i counts with a minus in sum k. As in make_golden.py. */
+/* Bit k is set if value i is subtracted in sum k. Must match make_golden.py. */
 static unsigned signs(size_t i)
 {
     uint64_t h = ((uint64_t)i + 1) * 0x9E3779B97F4A7C15u;

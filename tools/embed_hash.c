@@ -1,13 +1,13 @@
-/* embed_hash.c - a number for bytes, to see whether they are still the same
+/* embed_hash.c - a hash to detect whether bytes have changed
  *
- * Against accidents, not against people. Eight bytes at a time; every step can be undone, so that
- * inputs of one length that differ within one such word never share a number. 5 GB/s.
+ * It protects against accidents, not attackers. It takes eight bytes per step. Every step is
+ * invertible, so inputs of the same length that differ in only one such word never collide. 5 GB/s.
  */
 #include "embed_tool.h"
 
 #include <string.h>
 
-/* Odd, bits without a pattern: those of the golden ratio and of the square root of 3. */
+/* Odd numbers without a bit pattern, from the golden ratio and the square root of 3. */
 #define FACTOR_IN   0x9E3779B97F4A7C15u
 #define FACTOR_LONG 0xBB67AE8584CAA73Bu
 

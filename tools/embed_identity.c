@@ -1,10 +1,10 @@
 /* embed_identity.c - what the rows of a job depend on, as lines of text
  *
- * Two jobs with the same lines give a text the same row, bit by bit. Most of it is for people, who
- * are told which line is the first that differs. `embedder` is the model's fingerprint: weights,
- * tokenizer, pipeline and dtype. What the machine really makes of them is in `probe`: the hash of one
- * text's row, computed as all others will be.
- * Neither threads nor the size of batches are in it, which change no bit.
+ * Two jobs with the same lines give a text the same row, bit for bit. Most lines are for people,
+ * who are shown the first line that differs. `embedder` is the model's fingerprint: weights,
+ * tokenizer, pipeline and dtype. `probe` covers what the machine makes of them: it is the hash of
+ * one text's row, computed as all others will be. The number of threads and the batch size are left
+ * out because they change no bit.
  */
 #include "embed_resume.h"
 
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Long enough that sums of many terms, and words of one and of several pieces, are in it. */
+/* Long enough to involve sums of many terms, and words of one and of several tokens. */
 static const char probe_text[] =
     "In 1984, a quick brown fox jumps over thirteen lazy dogs; the embarrassed photographer "
     "asks: \"What does an unquestionably multidimensional representation cost?\" "
@@ -35,7 +35,8 @@ static bool hash_probe(uint64_t *out, embed_instance *instance, const embed_enco
     return hash.bytes > 0;
 }
 
-/* The text in quotes, in printable characters without another quote. */
+/* Writes the text in quotes, with quotes, backslashes and bytes outside printable ASCII as \xNN.
+ * Returns the length. */
 static size_t put_quoted(char *out, const char *text)
 {
     char *p = out;
@@ -51,7 +52,7 @@ static size_t put_quoted(char *out, const char *text)
     return (size_t)(p - out);
 }
 
-/* "NAME "VALUE"", or what it is without a value. */
+/* Writes the line NAME "VALUE", or NAME WITHOUT if value is NULL. Returns the length. */
 static size_t put_setting(char *out, const char *name, const char *value, const char *without)
 {
     size_t n = (size_t)sprintf(out, "%s ", name);
@@ -69,7 +70,7 @@ char *job_identity(embed_model *model, embed_instance *instance,
                    const embed_encode_options *options, const tool_settings *settings,
                    tool_format format, size_t width)
 {
-    enum { LINES_BYTES = 1024 }; /* of all that has a bounded length */
+    enum { LINES_BYTES = 1024 }; /* for everything of bounded length */
     embed_model_info info = EMBED_MODEL_INFO_INIT;
     uint64_t probe;
     char embedder[EMBED_FINGERPRINT_SIZE];

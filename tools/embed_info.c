@@ -33,7 +33,7 @@ static const char *stopping_word(embed_early_stopping stopping)
 
 #define DEVICE_WORD 32
 
-/* As --device takes it. */
+/* Writes the device as --device takes it. */
 static void put_device(char out[DEVICE_WORD], embed_device device, int index)
 {
     if (device == EMBED_DEVICE_CUDA)
@@ -42,8 +42,8 @@ static void put_device(char out[DEVICE_WORD], embed_device device, int index)
         snprintf(out, DEVICE_WORD, "cpu");
 }
 
-/* What an embedder makes of the last hidden states, or how a generator decodes them. NULL: failed,
- * or out of memory. */
+/* Describes what an embedder does with the last hidden states, or how a generator decodes. Returns
+ * NULL on failure or if memory is short. */
 static json_t *describe_output(const embed_model *model, const embed_model_info *info)
 {
     if (!info->generates)
@@ -65,7 +65,8 @@ static json_t *describe_output(const embed_model *model, const embed_model_info 
                      stopping_word(options.early_stopping));
 }
 
-/* The whole, and its parts: where two models differ, these tell in what. False after a message. */
+/* Adds the fingerprint and those of its parts, which show where two models differ. Returns false
+ * after a message. */
 static bool add_fingerprints(json_t *facts, embed_model *model)
 {
     static const char *const keys[] = {"fingerprint", "weights_fingerprint", "tokenizer_fingerprint",
@@ -79,7 +80,7 @@ static bool add_fingerprints(json_t *facts, embed_model *model)
     return true;
 }
 
-/* What is known of the model, in the order it is told; NULL: failed, or out of memory. */
+/* Describes the model, in the order of printing. Returns NULL on failure or if memory is short. */
 static json_t *describe(embed_model *model, const embed_model_info *info)
 {
     char device[DEVICE_WORD];
@@ -124,7 +125,7 @@ static void put_bytes(char *out, size_t capacity, uint64_t bytes)
     snprintf(out, capacity, unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
 }
 
-/* Prompts as JSON writes them: they may have line ends. */
+/* Prompts are printed as JSON strings, because they may contain line ends. */
 static void print_folder(const json_t *list)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -170,7 +171,7 @@ static void print_fact(const char *key, const json_t *value)
     }
 }
 
-/* What one more instance takes, and how many fit beside the model; false after a message. */
+/* Adds what an instance takes, and how many more fit. Returns false after a message. */
 static bool add_instances(json_t *facts, const embed_model *model, const tool_settings *settings)
 {
     embed_memory memory = EMBED_MEMORY_INIT;
@@ -192,10 +193,10 @@ static bool add_instances(json_t *facts, const embed_model *model, const tool_se
     return true;
 }
 
-/* Small allocations open a block of so many bytes, which no plan has. */
+/* CUDA takes a block of this size for small allocations, which embed_plan does not count. */
 #define CUDA_BLOCK ((uint64_t)2 << 20)
 
-/* The same for a GPU of that much memory, which need not be here; false after a message. */
+/* As above for a GPU with --device-memory, which need not exist. Returns false after a message. */
 static bool add_gpu(json_t *facts, const tool_settings *settings)
 {
     embed_memory memory = EMBED_MEMORY_INIT;
@@ -226,7 +227,7 @@ static bool add_gpu(json_t *facts, const tool_settings *settings)
     return true;
 }
 
-/* What was understood of the folder, and from which file; false after a message. */
+/* Adds what was read from the folder, and from which file. Returns false after a message. */
 static bool add_folder(json_t *facts, const embed_model *model)
 {
     size_t count = 0;

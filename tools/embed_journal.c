@@ -1,15 +1,15 @@
-/* embed_journal.c - how far a job has come, as text beside its output
+/* embed_journal.c - the progress of a job, as text beside its output
  *
  *     embed journal 1
  *     library 0.1.0
- *     ...                             the job: embed_identity.c
+ *     ...                             the job's identity: embed_identity.c
  *     end
  *     after 4096 rows: input 61234 bytes 0123456789abcdef, output ... check fedcba9876543210
  *     ...
  *     complete 100000 rows: ...
  *
  * Lines are only ever appended. Each ends with a hash of the head and of itself: a line that was
- * cut, damaged or of another job is none, and what follows it does not count either.
+ * cut, damaged or written by another job is ignored, and so is everything after it.
  */
 #include "embed_resume.h"
 
@@ -30,7 +30,8 @@ static bool failed(const journal *j)
     return tool_error("%s: %s", j->path, strerror(errno));
 }
 
-/* The name may have been removed since: then others would not see this file. */
+/* Returns whether the path still leads to the open file: if it was removed since, other processes
+ * would not see this file and its lock. */
 static bool is_the_named_file(const journal *j, const struct stat *opened)
 {
     struct stat named;
@@ -44,7 +45,7 @@ bool journal_open(journal *j, char *path)
     struct stat facts;
     j->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (j->fd < 0) return failed(j);
-    /* Released with the process, however it ends. Where the file system has no locks, without. */
+    /* The lock ends with the process, however that ends. A file system may have no locks. */
     if (flock(j->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return tool_error("%s: another process works at this job", path);
     if (fstat(j->fd, &facts) != 0) return failed(j);
@@ -81,7 +82,7 @@ static uint64_t hash_of(const char *text, size_t length, uint64_t seed)
     return hash_value(&hash);
 }
 
-/* The first line that differs, of both. */
+/* Reports the first line in which the two heads differ. Returns false. */
 static bool tell_difference(const journal *j, const char *theirs, const char *ours)
 {
     size_t line = 0;
@@ -136,7 +137,7 @@ bool journal_begin(journal *j, const char *head)
     " %" SCNu64 " rows: input %" SCNu64 " bytes %" SCNx64 ", output %" SCNu64                      \
     " bytes %" SCNx64 ", truncated %" SCNu64 ", invalid %" SCNu64 ", not finite %" SCNu64
 
-/* The line of a checkpoint, into out[LINE_MAX_BYTES]; returns its length. */
+/* Writes the line of a checkpoint to out[LINE_MAX_BYTES]. Returns its length. */
 static size_t put_line(const journal *j, char *out, const checkpoint *c)
 {
     int n = snprintf(out, LINE_MAX_BYTES, "%s" FORMAT, c->complete ? "complete" : "after", c->rows,
@@ -157,7 +158,7 @@ int journal_next(journal *j, checkpoint *line)
     if (sscanf(theirs, "%15s" SCAN, word, &c.rows, &c.input_bytes, &c.input_hash, &c.output_bytes,
                &c.output_hash, &c.truncated, &c.invalid, &c.not_finite) != 9)
         return 0;
-    /* Whatever sscanf was lenient about is not what was written. */
+    /* sscanf is lenient: only a line that formats back to the same bytes is valid. */
     c.complete = strcmp(word, "complete") == 0;
     size_t length = put_line(j, again, &c);
     if (memcmp(theirs, again, length) != 0) return 0;
@@ -181,7 +182,7 @@ bool journal_add(journal *j, const checkpoint *line)
 
 void journal_close(journal *j)
 {
-    if (j->created) unlink(j->path); /* nothing has come of it */
+    if (j->created) unlink(j->path); /* the job never began */
     if (j->fd >= 0) close(j->fd);
     free(j->path);
 }

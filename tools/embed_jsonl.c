@@ -1,10 +1,11 @@
-/* embed_jsonl.c - texts that are a field of JSON lines */
+/* embed_jsonl.c - texts in a field of JSON lines */
 #include "embed_tool.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 
-/* jansson 2.14, where an allocation fails, may drop characters of a string and read past it. */
+/* If an allocation fails, jansson 2.14 may drop characters of a string and read past its end; this
+ * allocator exits instead. */
 static void *allocate(size_t bytes)
 {
     return tool_resize(NULL, bytes, 1);

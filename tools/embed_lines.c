@@ -1,6 +1,6 @@
-/* embed_lines.c - a file as blocks of lines, in memory that only a long line makes grow
+/* embed_lines.c - reads a file as blocks of lines; only a long line makes the buffers grow
  *
- * Lines end with '\n' and nothing else: '\r' and NUL are text. A last line without '\n' counts.
+ * Only '\n' ends a line: '\r' and NUL are text. A last line without '\n' counts.
  */
 #include "embed_tool.h"
 
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES ((size_t)4 << 20) /* a block ends with the line that reaches this */
+#define BLOCK_BYTES ((size_t)4 << 20) /* a block ends with the line that brings it to this size */
 #define READ_BYTES  ((size_t)256 << 10)
 
 bool lines_open(line_reader *reader, const char *path)
@@ -35,18 +35,18 @@ bool lines_open(line_reader *reader, const char *path)
     return true;
 }
 
-/* Waits until there is something to read, as for somebody who types; false: no more is wanted. */
+/* Waits for input, such as typed lines. Returns false if no more is wanted. */
 static bool wait_for_input(const line_reader *reader)
 {
     if (reader->stop < 0) return true;
     struct pollfd events[] = {{.fd = reader->fd, .events = POLLIN}, {.fd = reader->stop}};
     while (poll(events, 2, -1) < 0) {
-        if (errno != EINTR) break; /* then read waits, and tells what there is to tell */
+        if (errno != EINTR) break; /* read() then waits, and reports any error */
     }
     return events[1].revents == 0;
 }
 
-/* What one read gives, into the empty buffer. */
+/* Reads once into the empty buffer. Returns false on failure, or if no more is wanted. */
 static bool fill(line_reader *reader)
 {
     if (reader->buffer == NULL) reader->buffer = tool_resize(NULL, READ_BYTES, 1);
@@ -60,21 +60,22 @@ static bool fill(line_reader *reader)
             return true;
         }
         if (errno == EAGAIN)
-            poll(&readable, 1, -1); /* somebody left the pipe in non-blocking mode */
+            poll(&readable, 1, -1); /* another process set the pipe to non-blocking */
         else if (errno != EINTR)
             return tool_error("%s: %s", reader->name, strerror(errno));
     }
     return false;
 }
 
-/* Somebody who types, or a slow program, gets the rows of the lines so far before the next. */
+/* Returns whether reading would wait. A block then ends early, so that someone who types, or a slow
+ * program, gets the rows of the lines so far before sending the next. */
 static bool would_wait(const line_reader *reader)
 {
     struct pollfd readable = {.fd = reader->fd, .events = POLLIN};
     return poll(&readable, 1, 0) == 0;
 }
 
-/* Appends bytes that were read to the block, of which `used` are there. */
+/* Appends `count` bytes that were read to the block, which has `used` bytes. */
 static void take(line_reader *reader, line_block *block, size_t used, size_t count)
 {
     if (used + count > block->capacity) {
@@ -85,7 +86,7 @@ static void take(line_reader *reader, line_block *block, size_t used, size_t cou
     reader->start += count;
 }
 
-/* The beginning of a line, which belongs to the next block, into the empty buffer. */
+/* Moves the beginning of a line, which belongs to the next block, back to the empty buffer. */
 static void give_back(line_reader *reader, const line_block *block, size_t from, size_t count)
 {
     if (count > READ_BYTES) reader->buffer = tool_resize(reader->buffer, count, 1);
@@ -94,7 +95,7 @@ static void give_back(line_reader *reader, const line_block *block, size_t from,
     reader->end = count;
 }
 
-/* What one long line has made grow is given back. */
+/* Frees a buffer that one long line made grow. */
 static void shrink(line_block *block)
 {
     if (block->capacity <= 4 * BLOCK_BYTES) return;
@@ -103,7 +104,7 @@ static void shrink(line_block *block)
     block->capacity = 0;
 }
 
-/* n texts of `used` bytes of the file are in the block. */
+/* Counts and hashes the block, which holds n texts and `used` bytes of the file. */
 static void count_block(line_reader *reader, line_block *block, size_t n, size_t used)
 {
     hash_add(&reader->hash, block->buffer, used);
@@ -117,7 +118,7 @@ static void count_block(line_reader *reader, line_block *block, size_t n, size_t
 bool lines_next(line_reader *reader, line_block *block, size_t max)
 {
     shrink(block);
-    /* The buffer may move while the block grows: lengths first, pointers last. */
+    /* The buffer may move while the block grows, so pointers are set at the end. */
     size_t n = 0, used = 0, line = 0;
     block->whole = true;
     while (n < max && line < BLOCK_BYTES) {

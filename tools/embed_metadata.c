@@ -1,9 +1,8 @@
-/* embed_metadata.c - embed encode --metadata: what made the rows, as one line of JSON
+/* embed_metadata.c - embed encode --metadata: what produced the rows, as one line of JSON
  *
- *     {"fingerprint": "9b6b8f11...", "library": "0.1.0", "family": "bert", "dtype": "bf16",
- * ...}
+ *     {"fingerprint": "9b6b8f11...", "library": "0.1.0", "family": "bert", "dtype": "bf16", ...}
  *
- * Rows of two fingerprints, or made with other options, belong in no index together.
+ * Rows with different fingerprints, or made with different options, must not be mixed in one index.
  */
 #include "embed_tool.h"
 

@@ -1,4 +1,4 @@
-/* embed_options.c - the options of all commands: one table to parse by and to print */
+/* embed_options.c - the options of all commands, in one table for parsing and for help */
 #include "embed_tool.h"
 
 #include <limits.h>
@@ -10,9 +10,9 @@
 typedef enum option_kind {
     IS_FLAG,
     IS_TEXT,
-    IS_PATH, /* not empty: that would be nothing, or the root of all */
-    IS_NUMBER, /* from 1 up */
-    IS_COUNT,  /* from 0 up */
+    IS_PATH, /* not empty: that would name nothing, or the root folder */
+    IS_NUMBER, /* 1 or more */
+    IS_COUNT,  /* 0 or more */
     IS_REAL,
     IS_BYTES,
     IS_WORD,
@@ -31,7 +31,7 @@ typedef struct tool_option {
     size_t field; /* offset in tool_settings */
     unsigned commands;
     const char *help;
-    const word_value *words; /* IS_WORD: the allowed ones */
+    const word_value *words; /* IS_WORD: the allowed words */
 } tool_option;
 
 static const word_value formats[] = {{"npy", FORMAT_NPY},     {"text", FORMAT_TEXT},
@@ -147,7 +147,7 @@ const char *format_word(tool_format format)
     return word_of(formats, (int)format);
 }
 
-/* Decimal digits and nothing else. */
+/* Accepts only decimal digits. */
 static bool parse_number(size_t *out, const char *text)
 {
     size_t value = 0;
@@ -161,7 +161,7 @@ static bool parse_number(size_t *out, const char *text)
     return true;
 }
 
-/* A finite number as people write it: no "0x", "nan" or blanks. */
+/* Accepts a finite decimal number; not "0x10", "nan" or blanks. */
 static bool parse_real(double *out, const char *text)
 {
     char *end;
@@ -172,7 +172,7 @@ static bool parse_real(double *out, const char *text)
     return true;
 }
 
-/* A number, and K, M, G or T for powers of 1024 of it. */
+/* Accepts a number, optionally followed by K, M, G or T for powers of 1024. */
 static bool parse_bytes(size_t *out, const char *text)
 {
     static const char units[] = "KMGT";
@@ -221,7 +221,7 @@ static bool parse_word(int *out, const word_value *words, const char *text)
     return false;
 }
 
-/* Sets the option's field; false where the value is none for it. */
+/* Sets the option's field. Returns false if the value is invalid. */
 static bool set_option(tool_settings *settings, const tool_option *option, const char *value)
 {
     void *field = (char *)settings + option->field;
@@ -239,7 +239,7 @@ static bool set_option(tool_settings *settings, const tool_option *option, const
         return ((tool_real *)field)->given = parse_real(&((tool_real *)field)->value, value);
     case IS_NUMBER: break;
     }
-    /* The API takes numbers of threads and beams as unsigned. */
+    /* The API takes the numbers of threads and beams as unsigned. */
     size_t most = option->field == FIELD(threads) || option->field == FIELD(num_beams) ? UINT_MAX
                                                                                        : SIZE_MAX;
     if (!parse_number(&number, value) || number == 0 || number > most) return false;
@@ -247,7 +247,7 @@ static bool set_option(tool_settings *settings, const tool_option *option, const
     return true;
 }
 
-/* The option that word[0..length) names, or NULL. */
+/* Returns the command's option named word[0..length), or NULL. */
 static const tool_option *find_option(unsigned command, const char *word, size_t length)
 {
     for (size_t i = 0; i < OPTIONS; i++) {
@@ -259,7 +259,8 @@ static const tool_option *find_option(unsigned command, const char *word, size_t
     return NULL;
 }
 
-/* Numbers are what the library objects to, by names that differ in the dashes alone. */
+/* Only numbers are considered: the library checks them, and names them as the options are named,
+ * with '_' for '-'. */
 const char *option_of_argument(const char *name, size_t length)
 {
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
@@ -283,7 +284,8 @@ static bool wrong_value(const tool_command *command, const tool_option *option,
     return tool_error("%s: %s takes %s, not '%s'", command->name, option->name, wanted, value);
 }
 
-/* One option at words[0], its value perhaps at words[1]; *used: how many of them it took. */
+/* Parses the option at words[0], whose value may be words[1]. Sets *used to the number of words it
+ * took. */
 static bool parse_option(tool_settings *settings, const tool_command *command, char **words,
                          int count, int *used)
 {
@@ -309,7 +311,7 @@ bool options_parse(tool_settings *settings, const tool_command *command, int cou
                    char **words)
 {
     memset(settings, 0, sizeof *settings);
-    settings->operands = words; /* moved to the front as they are found */
+    settings->operands = words; /* operands move to the front of argv */
     bool only_operands = false;
     for (int i = 0, used; i < count; i += used) {
         used = 1;
@@ -324,7 +326,7 @@ bool options_parse(tool_settings *settings, const tool_command *command, int cou
     if (settings->operand_count > command->max_operands)
         return tool_error("%s: unexpected '%s'", command->name,
                           settings->operands[command->max_operands]);
-    /* Texts may be empty, names of files may not. */
+    /* Texts may be empty, file names may not. */
     if (command->max_operands == 1 && settings->operand_count == 1 &&
         *settings->operands[0] == '\0')
         return tool_error("%s: FILE is empty", command->name);

@@ -1,8 +1,8 @@
-/* embed_output.c - where rows go
+/* embed_output.c - output files
  *
- * A regular file is written as NAME.partial-PID.N beside it and renamed over it at the end.
- * When the program ends before that, by whatever failure or signal it can catch, that file is
- * removed; after a power cut or SIGKILL it stays, under a name nobody takes for the result.
+ * A regular file NAME is written as NAME.partial-PID.N beside it and renamed at the end. If the
+ * program ends before that, by a failure or a signal that can be caught, the partial file is
+ * removed; after a power cut or SIGKILL it stays, under a name that nobody takes for the result.
  * The output of a job that can be resumed is written as NAME.partial, which is never removed.
  * Devices, pipes and standard output are written in place.
  */
@@ -21,7 +21,7 @@
 
 #define BUFFER_BYTES ((size_t)256 << 10)
 
-/* The one file to remove. Static, because a signal handler reads it. */
+/* The file to remove; there is at most one. Static, because a signal handler reads it. */
 static char partial[PATH_MAX];
 static volatile sig_atomic_t partial_exists;
 
@@ -34,7 +34,7 @@ static void remove_partial(void)
 static void on_signal(int number)
 {
     remove_partial();
-    raise(number); /* the default action again (SA_RESETHAND): ends as by any such signal */
+    raise(number); /* SA_RESETHAND restored the default action: the signal ends the process */
 }
 
 static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
@@ -44,18 +44,19 @@ static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND}, before;
     for (size_t i = 0; i < CAUGHT; i++) {
-        /* What the caller ignores (nohup) stays ignored. */
+        /* Signals that the caller ignores (nohup) stay ignored. */
         if (sigaction(caught[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(caught[i], &action, NULL);
     }
 }
 
-/* A file that did not exist before, with the permissions of the one it will replace. */
+/* Creates a new file, with the permissions of the one it will replace (NULL: none). Returns its
+ * descriptor, or -1 with errno set. */
 static int create_partial(const char *target, const struct stat *replaced)
 {
     sigset_t all, before;
     sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before); /* created and noted, or neither */
+    sigprocmask(SIG_SETMASK, &all, &before); /* no signal between creating and noting it */
     int fd = -1;
     for (unsigned attempt = 0; fd < 0; attempt++) {
         int length = snprintf(partial, sizeof partial, "%s.partial-%ld.%u", target,
@@ -108,11 +109,11 @@ bool output_open(tool_output *output, const char *path)
         output->name = "standard output";
         output->fd = STDOUT_FILENO;
     } else {
-        /* "/dev/stdout" leads to a file where the shell redirected it, which must be appended
-         * to where it stands and not replaced. */
+        /* If the shell redirected it, "/dev/stdout" leads to a regular file, which must be written
+         * at its current position and not replaced. */
         struct stat facts, standard;
         bool exists = stat(path, &facts) == 0;
-        /* What cannot be looked at may be a device: it is not replaced. */
+        /* A path that stat() cannot read may be a device: it is not replaced. */
         if (!exists && errno != ENOENT) return tool_error("%s: %s", path, strerror(errno));
         if (exists && fstat(STDOUT_FILENO, &standard) == 0 && facts.st_dev == standard.st_dev &&
             facts.st_ino == standard.st_ino)
@@ -122,7 +123,7 @@ bool output_open(tool_output *output, const char *path)
         else if ((output->fd = open(path, O_WRONLY | O_CLOEXEC)) < 0)
             return tool_error("%s: %s", path, strerror(errno));
     }
-    /* Writing at the end of whatever there is (>>) and going back exclude each other. */
+    /* A file that is appended to (>>) cannot be patched at its start. */
     int flags = fcntl(output->fd, F_GETFL);
     bool appends = flags >= 0 && (flags & O_APPEND) != 0;
     output->start = appends ? -1 : lseek(output->fd, 0, SEEK_CUR);
@@ -141,7 +142,7 @@ bool output_open_kept(tool_output *output, const char *target, const char *writt
 
 static bool write_failed(const tool_output *output)
 {
-    /* Whoever reads has seen enough: no news for anybody. */
+    /* The reader has closed the pipe: it has seen enough, which is not worth a message. */
     return errno != EPIPE && tool_error("%s: %s", output->name, strerror(errno));
 }
 
@@ -151,14 +152,14 @@ static bool write_all(tool_output *output, const char *bytes, size_t count)
     while (count > 0) {
         ssize_t n = write(output->fd, bytes, count);
         if (n == 0) {
-            errno = ENOSPC; /* a device that takes no more and says nothing */
+            errno = ENOSPC; /* a device that takes no more without an error */
             return write_failed(output);
         }
         if (n > 0) {
             bytes += n;
             count -= (size_t)n;
         } else if (errno == EAGAIN) {
-            poll(&writable, 1, -1); /* somebody left the pipe in non-blocking mode */
+            poll(&writable, 1, -1); /* another process set the pipe to non-blocking */
         } else if (errno != EINTR) {
             return write_failed(output);
         }
@@ -229,7 +230,7 @@ void tool_sync_folder(const char *target)
 bool tool_sync_file(int fd)
 {
     while (fsync(fd) != 0) {
-        if (errno == EINVAL) return true; /* a file system that has no such thing */
+        if (errno == EINVAL) return true; /* the file system does not support it */
         if (errno != EINTR) return false;
     }
     return true;

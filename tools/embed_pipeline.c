@@ -1,8 +1,9 @@
-/* embed_pipeline.c - three stages of a job that work at the same time
+/* embed_pipeline.c - three concurrent stages of a job
  *
- * PIPELINE_BLOCKS blocks go round the stages. Each stage counts the blocks it is done with; it may
- * have the next one where the stage before it is ahead, and the first stage where the last has
- * given a block back. Who has to wait sleeps.
+ * PIPELINE_BLOCKS blocks circulate through the stages. Each stage counts the blocks it has
+ * finished. It may take the next block if the stage before it is ahead; the first stage may if it
+ * is less than PIPELINE_BLOCKS ahead of the last. A stage that has to wait sleeps on a condition
+ * variable.
  */
 #include "embed_tool.h"
 
@@ -14,7 +15,7 @@ typedef struct stage {
     struct round *round;
     size_t number;
     pthread_t thread;
-    uint64_t done; /* blocks; guarded by the round's lock, as the next */
+    uint64_t done; /* blocks finished; guarded by the round's lock, as is `ended` */
     bool ended;
     bool failed;
     char message[TOOL_MESSAGE_MAX];
@@ -27,7 +28,7 @@ typedef struct round {
     pthread_cond_t changed;
 } round;
 
-/* No stage after this one takes more blocks. */
+/* Returns whether a later stage has ended, so that this one's blocks would not be used. */
 static bool is_deserted(const stage *s)
 {
     bool ended = false;
@@ -35,7 +36,7 @@ static bool is_deserted(const stage *s)
     return ended;
 }
 
-/* Waits for the stage's next block; false: there will be none, or nobody wants it. */
+/* Waits for the stage's next block. Returns false if there is none or it would not be used. */
 static bool next_block(stage *s)
 {
     const stage *before = s - 1, *last = &s->round->stages[PIPELINE_STAGES - 1];
@@ -78,8 +79,8 @@ static void *run_stage(void *argument)
     return NULL;
 }
 
-/* A sequential program would have met the failure of the last of the stages first: what it worked
- * at came earlier in the file. */
+/* Reports the failure that a sequential program would have met first: that of the last stage that
+ * failed, since its block is the earliest in the file. Returns whether no stage failed. */
 static bool first_failure(const round *r)
 {
     for (size_t i = PIPELINE_STAGES; i-- > 0;) {
@@ -115,7 +116,7 @@ bool pipeline_run(const pipeline *work)
         tool_error("a thread cannot be started: %s", strerror(error));
         tell(&r->stages[HERE], STAGE_ENDS);
     }
-    /* The last stage was the first to be started. */
+    /* Joined in the order of starting: the last stage was started first. */
     if (started > 0) pthread_join(r->stages[PIPELINE_STAGES - 1].thread, NULL);
     if (started > 1) pthread_join(r->stages[0].thread, NULL);
 

@@ -1,4 +1,4 @@
-/* embed_progress.c - how far the work is, on stderr */
+/* embed_progress.c - progress display on stderr */
 #include "embed_tool.h"
 
 #include <stdio.h>
@@ -30,7 +30,7 @@ void progress_start(tool_progress *progress, tool_progress_mode mode, const char
     progress->drawn = progress->started;
 }
 
-/* "[=====>      ]  42%  ", where the file's size is known. */
+/* Writes "[=====       ]  42%  ". Returns the length. */
 static size_t put_bar(char *out, size_t capacity, double share)
 {
     char bar[BAR_WIDTH + 1];
@@ -39,16 +39,16 @@ static size_t put_bar(char *out, size_t capacity, double share)
     return (size_t)snprintf(out, capacity, "[%s] %3d%%  ", bar, (int)(share * 100));
 }
 
-/* A terminal's line is drawn over; elsewhere (a log file) each state is a line of its own. */
+/* Redraws the line on a terminal; elsewhere (a log file) prints each state on a line of its own. */
 static void draw(tool_progress *progress, double now, bool last)
 {
     char text[256];
     size_t n = 0;
     double elapsed = now - progress->started + 1e-9;
-    double share = 0, left = 0; /* left: bytes to do, for each that this run has done */
+    double share = 0, left = 0; /* left: bytes to do per byte done by this run */
     if (progress->total_bytes > 0) {
         share = (double)progress->bytes / (double)progress->total_bytes;
-        if (share > 1) share = 1; /* the file has grown */
+        if (share > 1) share = 1; /* the file has grown since */
         if (share < 1 && progress->bytes > progress->first_bytes)
             left = (double)(progress->total_bytes - progress->bytes) /
                    (double)(progress->bytes - progress->first_bytes);

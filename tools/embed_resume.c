@@ -1,4 +1,4 @@
-/* embed_resume.c - where a job goes on: what its journal says, held against rows and input */
+/* embed_resume.c - where a job continues: checks its journal against the rows and the input */
 #include "embed_resume.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 
 #define READ_BYTES ((size_t)256 << 10)
 
-/* Checkpoints may take one part in so many of the time: an fsync is between 0.1 ms and a second. */
+/* Checkpoints take at most 1/CHECKPOINT_SHARE of the time: an fsync takes 0.1 ms to a second. */
 #define CHECKPOINT_SHARE 20
 
 static char *with_ending(const char *path, const char *ending)
@@ -47,15 +47,15 @@ bool resume_open(resume *r, const char *path)
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-/* Rows that are held against the journal. */
+/* Rows that are checked against the journal. */
 typedef struct row_file {
     const char *name;
     int fd;
-    uint64_t start; /* of the rows, in the file */
-    uint64_t size;
-    tool_hash hash;     /* of the rows that agree with the journal */
-    uint64_t lines;     /* of the journal */
-    uint64_t confirmed; /* of these, one after the other */
+    uint64_t start; /* offset of the rows in the file */
+    uint64_t size;  /* of the file */
+    tool_hash hash;     /* of the rows confirmed so far */
+    uint64_t lines;     /* read from the journal */
+    uint64_t confirmed; /* how many of these, from the first on, the rows agree with */
 } row_file;
 
 static bool open_rows(row_file *file, const resume *r, int fd, const char *name)
@@ -70,7 +70,7 @@ static bool open_rows(row_file *file, const resume *r, int fd, const char *name)
     return true;
 }
 
-/* Hashes the rows up to their byte `end`, which the file has. */
+/* Continues the hash of the rows up to byte `end` of them, which the file has. */
 static bool hash_rows(tool_hash *hash, const row_file *file, uint64_t end)
 {
     char *buffer = tool_resize(NULL, READ_BYTES, 1);
@@ -84,7 +84,8 @@ static bool hash_rows(tool_hash *hash, const row_file *file, uint64_t end)
     return n >= 0 || tool_error("%s: %s", file->name, strerror(errno));
 }
 
-/* A complete output has its rows and, before them, the header that says how many; no more. */
+/* Returns whether a complete output has the right header, with the number of rows, and nothing
+ * after its rows. */
 static bool has_right_ends(const row_file *file, const resume *r, const checkpoint *c)
 {
     char expected[NPY_HEADER], found[NPY_HEADER];
@@ -94,7 +95,8 @@ static bool has_right_ends(const row_file *file, const resume *r, const checkpoi
            memcmp(found, expected, length) == 0;
 }
 
-/* Whether the rows up to this line are those it tells of; then their hash goes on to there. */
+/* Sets *agree to whether the rows up to this line's checkpoint match its hash. If so, file->hash
+ * advances to there. */
 static bool confirm(row_file *file, const resume *r, const checkpoint *line, bool *agree)
 {
     *agree = file->size >= file->start && line->output_bytes <= file->size - file->start &&
@@ -108,8 +110,8 @@ static bool confirm(row_file *file, const resume *r, const checkpoint *line, boo
     return true;
 }
 
-/* *at: the last line of the journal that the rows agree with, and with all lines before it. The
- * journal then goes on after it. */
+/* Sets *at to the last line of the journal up to which the rows agree with every line. The journal
+ * continues after that line. */
 static bool match_rows(resume *r, checkpoint *at, row_file *file)
 {
     checkpoint line;
@@ -130,7 +132,8 @@ static bool match_rows(resume *r, checkpoint *at, row_file *file)
 
 /* ---- input --------------------------------------------------------------------------------- */
 
-/* The input begins with what the rows were made from; a complete output's has nothing else. */
+/* Checks that the input begins with the bytes that the rows were made from, and that the input of a
+ * complete output has nothing after them. */
 static bool match_input(const resume *r, const checkpoint *at)
 {
     line_reader *reader = r->reader;
@@ -148,7 +151,7 @@ static bool match_input(const resume *r, const checkpoint *at)
 
 /* ---- start --------------------------------------------------------------------------------- */
 
-/* From the first line on, into a NAME.partial that is emptied where there is one. */
+/* Starts the job from the first line, with an empty NAME.partial. */
 static bool begin(resume *r)
 {
     if (!output_open_kept(r->output, r->target, r->partial) || !output_rewind(r->output, 0))
@@ -157,7 +160,7 @@ static bool begin(resume *r)
     return rows_start(r->writer, r->output, r->format, r->width);
 }
 
-/* There is no NAME.partial, and perhaps a NAME. */
+/* Continues when there is no NAME.partial; there may be a NAME. */
 static bool start_without_rows(resume *r, checkpoint *at)
 {
     int fd = open(r->target, O_RDONLY | O_CLOEXEC);
@@ -167,7 +170,7 @@ static bool start_without_rows(resume *r, checkpoint *at)
         if (found > 0)
             tool_error("%s: tells of rows, and neither %s nor %s is there: remove it to begin anew",
                        r->journal.path, r->target, r->partial);
-        return found == 0 && begin(r); /* ended before its first row */
+        return found == 0 && begin(r); /* no journal line: ended before its first row */
     }
     row_file file;
     bool matched = open_rows(&file, r, fd, r->target) && match_rows(r, at, &file);
@@ -179,7 +182,7 @@ static bool start_without_rows(resume *r, checkpoint *at)
                                      r->target, r->journal.path);
 }
 
-/* Where the journal and the NAME.partial that is open agree. */
+/* Continues at *at, where the journal and the open NAME.partial agree. */
 static bool go_on(resume *r, const checkpoint *at, const row_file *file)
 {
     if (!match_input(r, at) || !journal_cut(&r->journal, r->journal.end)) return false;
@@ -218,7 +221,7 @@ bool resume_start(resume *r, checkpoint *at, const char *identity)
     case JOURNAL_OF_THIS_JOB: return has_rows ? start_with_rows(r, at) : start_without_rows(r, at);
     case JOURNAL_NEW: break;
     }
-    /* A journal that was cut while it was begun has no rows yet. */
+    /* A journal whose head was cut has no rows yet. */
     if (has_rows && !r->journal.created)
         return tool_error("%s: is cut off, and %s cannot be gone on with: remove both to begin "
                           "anew",

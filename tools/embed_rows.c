@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What stands around the numbers of a row of JSON. */
+/* Room for everything but the numbers in a row of JSON. */
 #define JSON_MARGIN 128
 
 static void start(row_writer *writer, tool_output *output, tool_format format, size_t width)
@@ -22,7 +22,7 @@ bool rows_start(row_writer *writer, tool_output *output, tool_format format, siz
         return tool_error("%s: npy begins with the number of rows, known only at the end, and "
                           "this cannot be rewound: use -o FILE, or another --format",
                           output->name);
-    /* The header proper comes last: until then no reader takes the file for an array. */
+    /* The real header is written last: until then no reader takes the file for an array. */
     static const char zeros[NPY_HEADER];
     return output_write(output, zeros, sizeof zeros);
 }
@@ -102,8 +102,8 @@ size_t rows_header(char *out, tool_format format, uint64_t rows, size_t width)
     snprintf(array, sizeof array,
              "{'descr': '<f4', 'fortran_order': False, 'shape': (%ju, %zu), }", (uintmax_t)rows,
              width);
-    /* Magic, version 1.0, length of the rest (little-endian), the array padded to the last
-     * byte. */
+    /* Magic, version 1.0, length of the rest (little-endian); then the array's description, padded
+     * with spaces up to the final line feed. */
     memcpy(out, "\x93NUMPY\x01\x00\x76\x00", 10);
     memset(out + 10, ' ', NPY_HEADER - 10);
     memcpy(out + 10, array, strlen(array));

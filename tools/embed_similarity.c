@@ -11,15 +11,15 @@
 typedef struct comparison {
     embed_text *texts;
     size_t count;
-    line_block *input; /* what they point into, where they are lines of standard input */
+    line_block *input; /* owns the texts if they are lines of standard input; else NULL */
     embed_model *model;
     embed_instance *instance;
     size_t width;
     float *rows; /* (count, width), of length 1 */
 } comparison;
 
-/* Bytes of the UTF-8 character at text[0..length); 0: there is none. The library's own reader of
- * UTF-8 is behind embed.h, which has no function for this. */
+/* Returns the number of bytes of the UTF-8 character at text[0..length), or 0 if it is not valid.
+ * The library's own UTF-8 decoder is not part of embed.h. */
 static size_t character_length(const char *text, size_t length)
 {
     const unsigned char *c = (const unsigned char *)text;
@@ -32,14 +32,14 @@ static size_t character_length(const char *text, size_t length)
     for (size_t i = 1; i < n; i++) {
         if ((c[i] & 0xC0) != 0x80) return 0;
     }
-    /* Too long a form, surrogates, beyond U+10FFFF. */
+    /* Overlong forms, surrogates, beyond U+10FFFF. */
     if ((c[0] == 0xE0 && c[1] < 0xA0) || (c[0] == 0xED && c[1] > 0x9F) ||
         (c[0] == 0xF0 && c[1] < 0x90) || (c[0] == 0xF4 && c[1] > 0x8F))
         return 0;
     return n;
 }
 
-/* The beginning of the text, as is safe to print on a terminal. */
+/* Writes the beginning of the text, made safe to print on a terminal, to out[LABEL_BYTES]. */
 static void make_label(char *out, const embed_text *text)
 {
     size_t i = 0;
@@ -64,7 +64,7 @@ static void add_text(comparison *c, const char *text, size_t length)
     c->texts[c->count++] = (embed_text){text, NULL, length};
 }
 
-/* All of them: before there are two, no model need be opened. */
+/* Reads all lines, before the model is opened: with fewer than two it is not needed. */
 static bool read_lines(comparison *c)
 {
     line_reader reader;
@@ -93,8 +93,8 @@ static bool embed_texts(comparison *c, const embed_encode_options *options)
     return done;
 }
 
-/* Numbers head the columns; each row ends with its text, so that nothing there, however wide,
- * moves a column. */
+/* Columns are headed by numbers, and each row ends with its text, so that wide text moves no
+ * column. */
 static void print_matrix(const comparison *c)
 {
     char label[LABEL_BYTES];
@@ -119,7 +119,7 @@ static bool compare(comparison *c, const tool_settings *settings)
 {
     embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
     options.max_tokens = settings->max_tokens;
-    options.normalize = EMBED_ON; /* the cosine is then the dot product */
+    options.normalize = EMBED_ON; /* so the dot product is the cosine */
     options.dimensions = settings->dimensions;
     options.prompt_name = settings->prompt;
     if (!tool_open_model(&c->model, settings) ||

@@ -1,9 +1,9 @@
 /* embed_summarize.c - embed summarize: a summary for each document
  *
- * Documents are read in blocks of up to 4 MiB, so that memory does not depend on the length of
- * the file. The library has several of a block under way at a time, and tells of each as it
- * ends: what is the next in the file's order is written at once, the others are held back until
- * it is there.
+ * Documents are read in blocks of up to about 4 MiB, so memory use does not depend on the length of
+ * the file. The library works on several documents of a block at a time and calls back as each one
+ * ends. A summary that is next in the order of the file is written at once; the others are held
+ * back until then.
  */
 #include "embed_tool.h"
 
@@ -16,7 +16,7 @@
 
 /* A document's line of output. */
 typedef struct output_line {
-    char *bytes; /* NULL: not there yet */
+    char *bytes; /* NULL: not finished, or already written */
     size_t length;
 } output_line;
 
@@ -31,20 +31,19 @@ typedef struct summarizing {
     line_block *block;
     uint64_t block_start; /* bytes of the file before it */
     jsonl_values *values;
-    output_line *lines; /* (LINES_MAX) of the block */
-    size_t next;        /* in the block: those before are written */
-    size_t done;        /* of the block */
-    uint64_t documents; /* done, and of these: */
+    output_line *lines; /* (LINES_MAX), one per document of the block */
+    size_t next;        /* index in the block of the next line to write */
+    size_t done;        /* documents of the block */
+    uint64_t documents; /* done; the next three count some of these */
     uint64_t truncated;
     uint64_t invalid;
     uint64_t not_finite;
-    bool failed; /* to write */
+    bool failed; /* writing failed */
 } summarizing;
 
-/* ---- lines of output -----------------------------------------------------------------------
- */
+/* ---- lines of output ----------------------------------------------------------------------- */
 
-/* The summary on one line, whatever a reader takes for a line's end. */
+/* Returns the summary on one line: line feeds and carriage returns become spaces. */
 static output_line plain_line(const embed_generated *summary, bool with_score)
 {
     enum { SCORE_BYTES = 32 };
@@ -58,7 +57,8 @@ static output_line plain_line(const embed_generated *summary, bool with_score)
     return (output_line){bytes, n};
 }
 
-/* A string of JSON; at most 6 bytes for each of the text's, and the quotes. */
+/* Writes the text as a JSON string: at most 6 bytes for each of its bytes, plus the quotes. Returns
+ * the end. */
 static char *put_json_string(char *out, const char *text, size_t length)
 {
     *out++ = '"';
@@ -77,7 +77,7 @@ static char *put_json_string(char *out, const char *text, size_t length)
 
 static output_line json_line(const embed_generated *summary, uint64_t index)
 {
-    enum { MARGIN = 256 }; /* what stands around the text */
+    enum { MARGIN = 256 }; /* for everything but the text */
     char *bytes = tool_resize(NULL, MARGIN + 6 * summary->length, 1), *p = bytes;
     p += sprintf(p, "{\"index\":%ju,\"summary\":", (uintmax_t)index);
     if (summary->status == EMBED_OK)
@@ -92,8 +92,7 @@ static output_line json_line(const embed_generated *summary, uint64_t index)
     return (output_line){bytes, (size_t)(p - bytes)};
 }
 
-/* ---- the work ------------------------------------------------------------------------------
- */
+/* ---- the work ------------------------------------------------------------------------------ */
 
 static void count_summary(summarizing *s, const embed_generated *summary, uint64_t number)
 {
@@ -107,7 +106,7 @@ static void count_summary(summarizing *s, const embed_generated *summary, uint64
                  (uintmax_t)number);
 }
 
-/* All lines that are not held back by an earlier document's. */
+/* Writes all lines that do not wait for an earlier document's. */
 static bool write_lines(summarizing *s)
 {
     bool written = true;
@@ -120,7 +119,7 @@ static bool write_lines(summarizing *s)
     return written && output_flush(&s->output);
 }
 
-/* Called by the library as a summary ends. */
+/* Called by the library when a summary ends. Returns 0 to cancel the rest. */
 static int on_summary(void *user, size_t i, const embed_generated *summary)
 {
     summarizing *s = user;
@@ -137,7 +136,7 @@ static int on_summary(void *user, size_t i, const embed_generated *summary)
     return 1;
 }
 
-/* The next block of documents; its count is 0 where there is none. */
+/* Reads the next block of documents; its count is 0 at the end. */
 static bool read_block(summarizing *s)
 {
     const char *field = s->settings->jsonl_field;
@@ -153,7 +152,8 @@ static bool read_block(summarizing *s)
            (field == NULL || jsonl_extract(s->values, s->block, field, s->reader.name));
 }
 
-/* The library's error. Where it says "text 0: why", it counts from the block's first. */
+/* Reports the library's error. In "text 0: why", the number counts from the block's first document
+ * and is replaced by the document's number in the file. */
 static bool text_error(const summarizing *s)
 {
     size_t i;
@@ -170,7 +170,7 @@ static bool summarize_block(summarizing *s)
     embed_status status = embed_instance_generate(s->instance, s->block->texts, s->block->count,
                                                   &s->options, &strings);
     embed_strings_free(&strings);
-    if (s->failed) return false; /* what failed has been told */
+    if (s->failed) return false; /* already reported */
     if (status != EMBED_OK && status != EMBED_NOT_FINITE)
         return text_error(s);
     return true;
@@ -189,10 +189,9 @@ static bool summarize_all(summarizing *s)
     return output_commit(&s->output);
 }
 
-/* ---- the command ---------------------------------------------------------------------------
- */
+/* ---- the command --------------------------------------------------------------------------- */
 
-/* The folder's settings, and over them what was asked for. */
+/* Sets the options: the folder's settings, overridden by the command line's. */
 static bool set_options(summarizing *s)
 {
     const tool_settings *settings = s->settings;
@@ -216,7 +215,7 @@ static bool set_options(summarizing *s)
     return true;
 }
 
-/* The files first: whoever mistypes a name need not wait for the weights. */
+/* Opens the files before the model, so that a mistyped name is reported without waiting for it. */
 static bool open_all(summarizing *s)
 {
     const tool_settings *settings = s->settings;
@@ -226,7 +225,7 @@ static bool open_all(summarizing *s)
         !output_open(&s->output, settings->output) || !tool_open_model(&s->model, settings) ||
         !set_options(s) || !tool_create_instance(&s->instance, s->model, settings))
         return false;
-    /* Without texts only the options are checked: the first document may be long in coming. */
+    /* Without texts this only checks the options: the first document may be a long time coming. */
     if (embed_instance_generate(s->instance, NULL, 0, &s->options, &none) != EMBED_OK)
         return tool_library_error();
     embed_strings_free(&none);
@@ -251,7 +250,7 @@ static void report(const summarizing *s)
                    s->reader.name, (uintmax_t)s->not_finite, (uintmax_t)s->documents);
 }
 
-/* What is held back after a failure is released with the rest. */
+/* Releases everything, including lines held back when a failure ended the run. */
 static void release(summarizing *s)
 {
     for (size_t i = 0; s->lines != NULL && i < LINES_MAX; i++) free(s->lines[i].bytes);

@@ -1,9 +1,9 @@
-/* embed_verify.c - embed verify: does a model give here what the reference gives?
+/* embed_verify.c - embed verify: compares a model here with the reference
  *
- * A few texts are followed through all stages. Ids must be the same; of what other stages give,
- * the norm of the difference, by the reference's norm, must be within a bound that is the
- * dtype's. The first stage that is not within its bound is where the fault is: tokenizer, a
- * layer's weights or kernels, pooling.
+ * A few texts are traced through all stages. Token ids must be identical. For every other stage,
+ * the norm of the difference, divided by the reference's norm, must be within a bound that depends
+ * on the dtype. The first stage that exceeds its bound is where the fault is: tokenizer, a layer's
+ * weights or kernels, pooling.
  */
 #include "embed_golden.h"
 
@@ -16,29 +16,30 @@
 
 #define STAGE_NAME 32
 
-/* One line of the report: a stage over all texts. */
+/* One line of the report: the largest difference of a stage over all texts. */
 typedef struct stage_report {
     char name[STAGE_NAME];
     double difference, bound;
     bool agrees;
-    char how[160]; /* where it does not, and it is not a number: in what */
+    char how[160]; /* how it differs, if not by a number; else "" */
 } stage_report;
 
 typedef struct verification {
     const golden *reference;
-    stage_report *stages; /* the first are the tokens */
+    stage_report *stages; /* the first is "tokens" */
     size_t count, capacity;
     embed_dtype dtype;
-    const golden_text *text; /* under way, as the following */
-    size_t next;             /* of its stages */
-    bool other_ids;          /* what follows from them says nothing */
+    const golden_text *text; /* the text being compared; the next two belong to it */
+    size_t next;             /* index of its next stage */
+    bool other_ids;          /* its ids differ, so its later stages are not compared */
 } verification;
 
-/* Rounding adds up from layer to layer as steps in random directions do: with the root of their
- * number. The factor of the hidden states after `depth` layers is three times and more what was
- * measured of all-MiniLM-L6-v2 and all-mpnet-base-v2, and leaves room for the tiny models, whose
- * random weights are harder (tests/vectors/README.md). Of rows, the bound b is what the dtype
- * promises: with 1 - b^2 / 2 a cosine of 0.9999 in BF16 and F16, and of 0.99 in INT8. */
+/* Returns the bound for a stage. Rounding errors add up from layer to layer like steps in random
+ * directions: with the square root of their number. The factor for hidden states is at least three
+ * times what was measured for all-MiniLM-L6-v2 and all-mpnet-base-v2, and leaves room for the tiny
+ * models, whose random weights are harder (tests/vectors/README.md). The bound b for pooling,
+ * modules and rows is what the dtype promises: a cosine 1 - b^2 / 2 of 0.9999 in BF16 and F16, and
+ * of 0.99 in INT8. */
 static double bound_of(embed_dtype dtype, const embed_traced *stage)
 {
     static const struct {
@@ -85,7 +86,8 @@ static void compare_ids(verification *v, const embed_traced *tokens)
                  (int)text->ids[i]);
 }
 
-/* The root of the mean square of the sums' differences estimates the norm of the values'. */
+/* Estimates the norm of the values' difference, divided by the reference's norm: the root of the
+ * mean square of the sums' differences, but at least the difference of the norms. */
 static double difference(const golden_stage *ours, const golden_stage *theirs)
 {
     double square = 0;
@@ -94,7 +96,7 @@ static double difference(const golden_stage *ours, const golden_stage *theirs)
         square += d * d;
     }
     double by_sums = sqrt(square / GOLDEN_SUMS), by_norm = fabs(ours->norm - theirs->norm);
-    return (by_sums >= by_norm ? by_sums : by_norm) / theirs->norm; /* of NaN both are NaN */
+    return (by_sums >= by_norm ? by_sums : by_norm) / theirs->norm; /* NaN if a value is */
 }
 
 static void put_name(char out[STAGE_NAME], const embed_traced *stage)
@@ -140,7 +142,7 @@ static void compare_stage(void *user, const embed_traced *stage)
         compare_values(v, stage);
 }
 
-/* What the reference has and this model has not. */
+/* Reports a stage that the reference has and this model lacks. */
 static void compare_end(verification *v)
 {
     if (v->other_ids || v->next >= v->text->stage_count) return;
@@ -178,7 +180,7 @@ static bool compare_all(verification *v, embed_model *model)
     return done;
 }
 
-/* ---- telling ------------------------------------------------------------------------------- */
+/* ---- report -------------------------------------------------------------------------------- */
 
 static const stage_report *first_difference(const verification *v)
 {
@@ -209,7 +211,7 @@ static bool print_json(const verification *v, const embed_model_info *info)
         json_t *entry = json_pack("{s:s, s:b}", "stage", stage->name, "agrees", stage->agrees);
         if (stage->how[0] != '\0')
             json_object_set_new(entry, "how", json_string(stage->how));
-        else if (i > 0) { /* NaN is no number of JSON */
+        else if (i > 0) { /* JSON has no NaN */
             json_object_set_new(entry, "difference",
                                 isfinite(stage->difference) ? json_real(stage->difference)
                                                             : json_null());
@@ -229,7 +231,7 @@ static bool print_json(const verification *v, const embed_model_info *info)
     return printed || tool_error("verify: out of memory");
 }
 
-/* Returns the exit status. */
+/* Prints the result. Returns the exit status. */
 static int tell(const verification *v, const embed_model *model, const tool_settings *settings)
 {
     embed_model_info info = EMBED_MODEL_INFO_INIT;
@@ -260,7 +262,7 @@ static int tell(const verification *v, const embed_model *model, const tool_sett
 
 /* ---- the command --------------------------------------------------------------------------- */
 
-/* EXIT_SUCCESS where there is a reference for the model. */
+/* Finds the reference for the model. Returns the exit status, EXIT_SUCCESS if there is one. */
 static int find_reference(golden *reference, embed_model *model, const tool_settings *settings)
 {
     char weights[EMBED_FINGERPRINT_SIZE];

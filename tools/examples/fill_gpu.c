@@ -2,10 +2,10 @@
  *
  *   usage: fill_gpu FOLDER [MOST]
  *
- * On a GPU the pool makes as many instances as fit, but not more than MOST (16); on a CPU it makes
- * one, or MOST where that is given. A batch is computed when it has BATCH_TEXTS texts, or when its
- * oldest has waited for MAX_DELAY microseconds. The queue holds QUEUE requests: who hands in more
- * waits for room, and without wait_for_room would get EMBED_BUSY.
+ * On a GPU the pool creates as many instances as fit, up to MOST (16); on a CPU it creates one, or
+ * up to MOST if given. A batch is computed when it has BATCH_TEXTS texts, or when its oldest text
+ * has waited MAX_DELAY microseconds. The queue holds QUEUE requests: submitting more waits for
+ * room; without wait_for_room it would return EMBED_BUSY.
  */
 #include <embed.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ enum { REQUESTS = 400, BATCH_TEXTS = 32, MAX_DELAY = 2000, QUEUE = 64 };
 static const embed_text texts[] = {EMBED_TEXT("a short text"),
                                    EMBED_TEXT("and one that is a good deal longer than the first")};
 
-/* What one instance takes, and how many of them the memory that is free now has room for. */
+/* Prints what an instance takes and how many fit in the memory that is free now. */
 static embed_status report_room(const embed_model *model, const embed_model_info *info,
                                 const char *folder)
 {
@@ -35,7 +35,7 @@ static embed_status report_room(const embed_model *model, const embed_model_info
     return EMBED_OK;
 }
 
-/* Row i of `rows` is request i's, and may be read when its ticket has been waited for. */
+/* Submits request i, whose row is row i of `rows`; it may be read after waiting for the ticket. */
 static embed_status submit(embed_pool *pool, size_t i, float *rows, size_t width,
                            embed_ticket **ticket)
 {
@@ -48,7 +48,7 @@ static embed_status submit(embed_pool *pool, size_t i, float *rows, size_t width
     return embed_pool_submit(pool, &request, ticket);
 }
 
-/* Hands all requests in, and then waits for each. Returns how many were completed well. */
+/* Submits all requests, then waits for each. Returns how many succeeded. */
 static unsigned run(embed_pool *pool, float *rows, size_t width)
 {
     static embed_ticket *tickets[REQUESTS];
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
     }
     if (info.device == EMBED_DEVICE_CUDA) options.max_instances = 16;
     if (argc == 3) options.max_instances = (unsigned)strtoul(argv[2], NULL, 10);
-    options.warm_up_passes = 2; /* full batches, by each instance, before the first request */
+    options.warm_up_passes = 2; /* full batches per instance, before the first request */
     options.batch_texts = BATCH_TEXTS;
     options.max_delay_microseconds = MAX_DELAY;
     options.queue_requests = QUEUE;

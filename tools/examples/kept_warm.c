@@ -1,10 +1,10 @@
-/* kept_warm.c - several models kept ready: no request ever waits for a load
+/* kept_warm.c - several models kept ready, so that no request waits for a load
  *
  *   usage: kept_warm FOLDER...
  *
  * Pins each model, so that it is loaded and warmed up now and never dropped, and checks what a
- * service has to rely on: loaded in less than 5 s, one text embedded in less than 100 ms (the
- * median of 11), and rows without NaN. Exit status 1 where one of them does not hold.
+ * service relies on: loading takes less than 5 s, embedding one text less than 100 ms (the median
+ * of 11), and rows are finite. The exit status is 1 if a check fails.
  */
 #include <embed.h>
 #include <math.h>
@@ -34,8 +34,8 @@ static int all_finite(const float *row, size_t width)
     return 1;
 }
 
-/* The median time of one embedding. The library itself looks for NaN and infinity, and would return
- * EMBED_NOT_FINITE; the check shows that nothing slips through. */
+/* Measures the median time to embed one text. The library itself returns EMBED_NOT_FINITE for NaN
+ * or infinity; the check here shows that none slips through. */
 static embed_status time_one(embed_pool *pool, double *median)
 {
     const embed_text text = EMBED_TEXT("a question that somebody waits for the answer to");
@@ -57,7 +57,7 @@ static embed_status time_one(embed_pool *pool, double *median)
     return EMBED_OK;
 }
 
-/* Returns whether the model keeps to the limits. */
+/* Returns whether the model meets the limits. */
 static int check(embed_cache *cache, const char *folder)
 {
     embed_pool *pool = NULL;

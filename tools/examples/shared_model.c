@@ -1,9 +1,9 @@
-/* shared_model.c - eight workers and one model, whose weights are in memory once
+/* shared_model.c - eight workers share one model, whose weights are in memory once
  *
  *   usage: shared_model FOLDER
  *
- * Each worker embeds small requests of its own, as the threads of a server do, and waits for the
- * rows. The pool computes together what has come together: the more workers wait, the larger the
+ * Each worker embeds small requests of its own, as a server's threads do, and waits for the rows.
+ * The pool computes queued requests together in batches: the more workers wait, the larger the
  * batches.
  */
 #include <embed.h>
@@ -21,7 +21,7 @@ struct worker {
     unsigned embedded;
 };
 
-/* Texts that differ, as requests do; the bytes stay in `lines`. */
+/* Makes texts that differ from request to request. They point into `lines`. */
 static void make_texts(embed_text texts[TEXTS], char lines[TEXTS][64], unsigned worker,
                        unsigned request)
 {
@@ -45,7 +45,7 @@ static void *work(void *argument)
             fprintf(stderr, "worker %u: %s\n", worker->number, embed_error_message());
             break;
         }
-        worker->embedded += TEXTS; /* here a server would answer with the rows */
+        worker->embedded += TEXTS; /* a server would send the rows here */
     }
     free(rows);
     return NULL;

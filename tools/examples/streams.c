@@ -1,10 +1,10 @@
-/* streams.c - four streams of work over several models, with no lock of their own
+/* streams.c - four streams of work over several models, without locks of their own
  *
  *   usage: streams RESIDENT FOLDER...
  *
  * At most RESIDENT models are in memory at a time. Each stream asks the cache for the model that
- * its next text needs: the first one loads it, others wait for that load, and what was not used for
- * longest makes room. A model that a stream is using is never dropped.
+ * its next text needs: the first to ask loads it, others wait for that load, and the least recently
+ * used model makes room. A model in use is never dropped.
  */
 #include <embed.h>
 #include <pthread.h>
@@ -29,11 +29,11 @@ static embed_status embed_one(embed_pool *pool, const embed_text *text)
     float *row = status == EMBED_OK ? malloc(info.width * sizeof *row) : NULL;
     if (row == NULL) return status == EMBED_OK ? EMBED_OUT_OF_MEMORY : status;
     status = embed_pool_encode(pool, text, 1, NULL, row, info.width, NULL);
-    free(row); /* here a program would keep it */
+    free(row); /* a program would use it here */
     return status;
 }
 
-/* RUN texts for one model, then for the next; each stream begins with another. */
+/* Embeds RUN texts with one model, then with the next; each stream starts at a different one. */
 static void *work(void *argument)
 {
     struct stream *stream = argument;

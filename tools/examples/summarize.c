@@ -1,10 +1,10 @@
-/* summarize.c - summaries of texts, each printed as it ends
+/* summarize.c - summarizes texts and prints each summary as it ends
  *
  *   usage: summarize FOLDER TEXT...
  *
- * The folder's model must be one that generates, as bart-large-cnn is. Several texts are under
- * way at the same time, and short ones may end before those that came first: what is told as
- * they end has the text's number, and what the call returns is in the order of the texts.
+ * The model must be generative, such as bart-large-cnn. Several texts are in progress at a time,
+ * and short ones may end before earlier ones: the callback gets the text's number, and the
+ * summaries that the call returns are in the order of the texts.
  */
 #include <embed.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ static int on_summary(void *user, size_t i, const embed_generated *summary)
     printf("text %zu: %s\n", i + 1, summary->text);
     printf("  %zu of %s tokens read, %zu written, score %.4f\n", summary->source_tokens,
            summary->truncated ? "more" : "all", summary->tokens, summary->score);
-    return 1; /* 0 would call the others off */
+    return 1; /* 0 would cancel the others */
 }
 
 static embed_status summarize(embed_model *model, const embed_text *texts, size_t n)
@@ -28,8 +28,8 @@ static embed_status summarize(embed_model *model, const embed_text *texts, size_
     embed_instance *instance = NULL;
     embed_strings summaries = EMBED_STRINGS_INIT;
     embed_generate_options options = EMBED_GENERATE_OPTIONS_INIT;
-    embed_status status = embed_model_get_generation(model, &options); /* as the folder says */
-    options.long_texts = EMBED_LONG_SPLIT; /* what is too long is summarized in pieces */
+    embed_status status = embed_model_get_generation(model, &options); /* the folder's settings */
+    options.long_texts = EMBED_LONG_SPLIT; /* longer texts are summarized in pieces */
     options.done = on_summary;
     options.user = &ended;
     if (status == EMBED_OK) status = embed_instance_create(&instance, model, NULL);
