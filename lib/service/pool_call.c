@@ -23,8 +23,7 @@ struct call {
     embed_request whole; /* the call as a single request, from which pieces are made; its `done`
                             is NULL */
     embed_generated *summaries; /* (n), if summaries are requested */
-    const embed_generate_options *generate; /* with the caller's `done`; that of `whole` is
-                                               tell() */
+    const embed_generate_options *generate; /* the caller's; whole.generate->done is tell() */
     atomic_bool is_called_off;
     struct piece under_way[2 * MOST_INSTANCES + 2]; /* a ring of `most` slots */
     size_t most, first, count;
