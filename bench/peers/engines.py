@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ENGINES = {
     "sentence-transformers": ("sentence_transformers_peer.py", ("f32", "bf16"), ("f16",)),
     "ONNX Runtime": ("onnx_runtime_peer.py", ("f32", "int8"), ()),
-    "OpenVINO": ("openvino_peer.py", ("f32", "bf16"), ()),
+    "OpenVINO": ("openvino_peer.py", ("f32", "bf16", "int8"), ()),
     "CTranslate2": ("ctranslate2_peer.py", ("f32", "int8"), ("f16",)),
     "llama.cpp": ("llama_cpp_peer.py", ("f32", "bf16", "int8"), ()),
     "libembed": ("libembed_peer.py", ("f32", "bf16", "int8"), ("f16",)),

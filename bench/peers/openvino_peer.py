@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""openvino_peer.py - OpenVINO in FP32 and BF16; a peer of compare (see peer.py)
+"""openvino_peer.py - OpenVINO in FP32, BF16 and INT8; a peer of compare (see peer.py)
 
 One stream of all threads, or a stream a thread that draws batches: whichever is faster.
 """
@@ -9,12 +9,38 @@ import onnx_export
 import peer
 
 
+def quantized(wanted):
+    """NNCF's static quantization for transformers (weights, activations, SmoothQuant), calibrated on the
+    text itself."""
+    def write(path):
+        import nncf
+        import openvino
+        lines = peer.spread(peer.read_lines(wanted.text), 300)
+        tokenizer = peer.tokenizer_of(wanted.model)
+
+        def inputs(line):
+            batch, mask = peer.padded([tokenizer.encode(line).ids])
+            return {"input_ids": batch, "attention_mask": mask}
+
+        model = openvino.Core().read_model(str(onnx_export.export(wanted)))
+        model = nncf.quantize(model, nncf.Dataset(lines, inputs), subset_size=len(lines),
+                              model_type=nncf.ModelType.TRANSFORMER)
+        path.mkdir()
+        openvino.save_model(model, path / "model.xml")
+    return peer.make_once(wanted.work / "openvino-int8", write) / "model.xml"
+
+
+GRAPHS = {"f32": onnx_export.export, "bf16": onnx_export.export, "int8": quantized}
+# What is not quantized; BF16 becomes FP32 on a processor without it.
+OTHERS = {"f32": "f32", "bf16": "bf16", "int8": "bf16"}
+
+
 def load(wanted):
     import openvino
     workers = wanted.setting["workers"]
     core = openvino.Core()
-    model = core.compile_model(str(onnx_export.export(wanted)), "CPU", {
-        "INFERENCE_PRECISION_HINT": wanted.dtype,
+    model = core.compile_model(str(GRAPHS[wanted.dtype](wanted)), "CPU", {
+        "INFERENCE_PRECISION_HINT": OTHERS[wanted.dtype],
         "PERFORMANCE_HINT": "THROUGHPUT" if workers > 1 else "LATENCY",
         "NUM_STREAMS": str(workers), "INFERENCE_NUM_THREADS": wanted.threads})
     of_thread = threading.local()
@@ -30,5 +56,9 @@ def load(wanted):
     return embed, {"version": openvino.__version__.split("-")[0], "isa": ""}
 
 
+def prepare(wanted):
+    GRAPHS[wanted.dtype](wanted)
+
+
 if __name__ == "__main__":
-    peer.main(load, peer.SETTINGS, onnx_export.export)
+    peer.main(load, peer.SETTINGS, prepare)
