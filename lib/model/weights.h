@@ -17,7 +17,7 @@ struct weights {
     size_t bytes;           /* its size */
     uint64_t parameters;    /* numbers they take from the checkpoint, each counted once */
     struct encoder encoder; /* points into the block; its layers are allocated beside it */
-    struct decoder decoder; /* likewise; empty where the model has none */
+    struct decoder decoder; /* likewise; empty if the model has none */
     struct dense dense[MOST_DENSE]; /* likewise; pipeline->dense_count of them */
 };
 
