@@ -135,8 +135,7 @@ struct backend {
     /* ---- memory: on the device, aligned for its kernels ---- */
     embed_status (*allocate)(struct backend *backend, void **out, size_t bytes, const char *what);
     void (*release)(struct backend *backend, void *memory); /* NULL is fine */
-    /* The bytes that `allocate` can still give; the bytes that an allocation takes when rounded
-     * up. */
+    /* The bytes that `allocate` can still give; the bytes that an allocation takes, rounded up. */
     embed_status (*free_memory)(const struct backend *backend, uint64_t *bytes);
     size_t (*taken_memory)(const struct backend *backend, size_t bytes);
     /* Host memory that the device copies from and to. */

@@ -30,7 +30,7 @@
 #define SLOTS 4
 
 struct cpu_backend {
-    struct backend backend; /* first: a struct backend * is a struct cpu_backend * */
+    struct backend backend; /* first, so that a struct backend * is a struct cpu_backend * */
     const struct cpu_kernels *kernels;
     struct thread_team *team;
 };

@@ -1,6 +1,6 @@
 /* backend_cuda.c - the operations on a GPU, in FP16, or in FP32 for checking
  *
- * Operations only enqueue: errors of a kernel show where the executor waits for the chunk.
+ * Operations only enqueue: errors of a kernel appear when the executor waits for the chunk.
  */
 #include "backend/backend.h"
 
@@ -22,13 +22,13 @@
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
-/* Calls of `device` between these two leave the calling thread's current device as it was. */
+/* Makes the backend's device current until device_leave restores the calling thread's own. */
 static embed_status enter(const struct backend *backend, int *previous)
 {
     return device_enter(backend->device_index, previous);
 }
 
-/* The failure of an allocation, with what would have been there. */
+/* Fails an allocation, with the bytes needed and free. */
 static embed_status out_of_memory(int device, size_t bytes, const char *what)
 {
     size_t free_bytes = 0, all = 0;
@@ -49,8 +49,7 @@ static embed_status cuda_allocate(struct backend *backend, void **out, size_t by
     return status;
 }
 
-/* Memory is released from any device, but a call on one that is not in use yet would begin to
- * use it. */
+/* cudaFree works from any current device, but would begin to use one that is not in use yet. */
 static void cuda_release(struct backend *backend, void *memory)
 {
     int previous, device = backend->device_index;
@@ -68,7 +67,7 @@ static embed_status cuda_free_memory(const struct backend *backend, uint64_t *by
     embed_status status = cuda_status(backend->device_index, cudaMemGetInfo(&free_bytes, &all),
                                       "asking for the free memory");
     device_leave(previous);
-    if (status == EMBED_OK) /* less one block, which small allocations may open */
+    if (status == EMBED_OK) /* less one block, which small allocations may take */
         *bytes = free_bytes > CUDA_BLOCK ? free_bytes - CUDA_BLOCK : 0;
     return status;
 }
@@ -101,7 +100,7 @@ static embed_status copy_to_device(const struct backend *backend, void *to, cons
     int previous;
     TRY(enter(backend, &previous));
     cudaError_t error = cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice);
-    /* It may return while the last bytes are under way, and executors' streams do not wait for
+    /* It may return while the last bytes are in flight, and executors' streams do not wait for
      * it. */
     if (error == cudaSuccess) error = cudaStreamSynchronize(NULL);
     embed_status status = cuda_status(backend->device_index, error, "copying a weight");

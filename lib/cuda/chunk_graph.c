@@ -1,18 +1,19 @@
-/* chunk_graph.c - the operations of small chunks and of decoding, kept to be started at once */
+/* chunk_graph.c - CUDA graphs of small chunks and of decoding steps */
 #include "cuda/chunk_graph.h"
 
 #include "backend/cuda_layout.h"
 #include "base/status.h"
 #include "cuda/cuda_error.h"
 
-/* A shape that was not seen among so many small chunks gives way to another: at most every 16th has
- * a graph made for it, which takes as long as starting its kernels a few times. */
+/* A shape not seen among this many small chunks gives way to another. At most every 16th chunk then
+ * has a graph made for it, which takes as long as starting its kernels a few times. */
 #define STALE 4096
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-/* Will it come again? Steps do. Else, is it one of the sizes that chunks are rounded up to, and
- * so what one token less is rounded up to? All others are large, or would not fit. */
+/* Returns whether the shape will repeat. That of decoding steps will. Any other will if chunks are
+ * rounded up to it, that is, if one token less rounds up to it too. The rest are large, or would
+ * not fit. */
 static bool comes_again(const struct chunk_shape *shape, const struct chunk_limits *limits)
 {
     if (shape->is_steps || shape->variant == NEVER_AGAIN) return shape->is_steps;
@@ -37,7 +38,8 @@ static struct chunk_graph *known(struct chunk_graphs *graphs, const struct chunk
     return NULL;
 }
 
-/* The one not seen for the longest, if that is long; where `made`, of those with a graph. */
+/* Returns the entry not used for the longest time, or NULL if that is not long enough; if `made`,
+ * only entries with a graph count. */
 static struct chunk_graph *stale(struct chunk_graphs *graphs, bool made)
 {
     struct chunk_graph *oldest = NULL;
@@ -58,7 +60,7 @@ static void release(int device, struct chunk_graphs *graphs, struct chunk_graph 
     graphs->bytes -= graph->bytes;
 }
 
-/* A shape that was not known, unless there are enough. */
+/* Adds an unknown shape, unless the table is full and none is stale. */
 static void note(int device, struct chunk_graphs *graphs, const struct chunk_shape *shape,
                  unsigned slot)
 {
@@ -100,8 +102,8 @@ void chunk_graph_find(enum execution_mode *mode, struct chunk_graph **out, int d
 
 /* ---- graphs ------------------------------------------------------------------------------ */
 
-/* Relaxed: of a device that is lost meanwhile no capture is ended, and in the other modes its
- * thread could not allocate any more, on any device. */
+/* Relaxed: if the device is lost meanwhile, the capture is never ended, and in the other modes its
+ * thread could then not allocate any more, on any device. */
 embed_status chunk_graph_begin(int device, cudaStream_t stream)
 {
     TRY_CUDA(device, cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed),
@@ -109,8 +111,8 @@ embed_status chunk_graph_begin(int device, cudaStream_t stream)
     return EMBED_OK;
 }
 
-/* What it takes of the device is what is less free after it. Another thread's or process's
- * allocation in between counts too: at worst there is one graph less. */
+/* The graph's size is the drop in free memory. An allocation by another thread or process in
+ * between counts too: at worst there is one graph less. */
 static embed_status instantiate(int device, struct chunk_graph *graph, cudaGraph_t captured)
 {
     static const char what[] = "making a graph";

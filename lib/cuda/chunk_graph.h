@@ -1,12 +1,12 @@
-/* chunk_graph.h - the operations of small chunks and of decoding, kept to be started at once
+/* chunk_graph.h - CUDA graphs of small chunks and of decoding steps
  *
- * A chunk of one shape and variant is computed as it comes the first time, captured into a CUDA
- * graph the second time, and from then on that graph is launched: half the time for each
- * kernel's start, and none of the CPU's for the operations.
+ * The first chunk of a shape and variant is computed directly, the second is captured into a CUDA
+ * graph, and later ones launch that graph: kernels start in half the time, and the operations take
+ * no CPU time.
  *
- * What a graph takes of the device only CUDA knows: each is measured as it is made, and all of an
- * executor's together stay below what was planned for them. When that is reached, or 256 shapes are
- * known, others are computed as they come, until one of those was not seen for long.
+ * Only CUDA knows how much device memory a graph takes: each is measured when it is made, and an
+ * executor's graphs together stay within what was planned for them. Once that is used up or 256
+ * shapes are known, new shapes are computed directly, until a known one has not been seen for long.
  */
 #ifndef LIB_CUDA_CHUNK_GRAPH_H
 #define LIB_CUDA_CHUNK_GRAPH_H
@@ -17,48 +17,49 @@
 
 enum execution_mode {
     EXECUTION_DIRECT,   /* operations are enqueued */
-    EXECUTION_CAPTURED, /* they are enqueued, and a graph is made of them */
-    EXECUTION_REPLAYED  /* the graph has them already: they do nothing */
+    EXECUTION_CAPTURED, /* operations are enqueued, and become a graph */
+    EXECUTION_REPLAYED  /* operations do nothing: they are in the graph already */
 };
 
 /* Chunks of the same shape are followed by the same operations. */
 struct chunk_shape {
-    bool is_steps; /* of decoding: N documents with B beams each */
+    bool is_steps; /* a chunk of decoding steps: N documents with B beams each */
     size_t N, B, longest, variant;
 };
 
 struct chunk_graph {
     struct chunk_shape shape;
-    unsigned slot;              /* its buffers are in the graph */
-    uint64_t last_use;          /* by the clock of all */
-    cudaGraphExec_t executable; /* NULL: there is none yet */
-    size_t bytes;               /* of the device, that it takes */
-    bool is_too_large;          /* there was one, and it took more than was left */
+    unsigned slot;              /* whose buffers are in the graph */
+    uint64_t last_use;          /* by the clock of chunk_graphs */
+    cudaGraphExec_t executable; /* NULL: not made yet */
+    size_t bytes;               /* of device memory that it takes */
+    bool is_too_large;          /* it was made, and took more than was left */
 };
 
-/* Shapes come in few sizes: single texts of up to 512 tokens in 24. */
+/* There are few shapes: single texts of up to 512 tokens have 24. */
 enum { MOST_SHAPES = 256 };
 
-/* All graphs of an executor; starts zeroed, but for most_bytes. */
+/* All graphs of an executor. Zero-initialize all but most_bytes. */
 struct chunk_graphs {
     struct chunk_graph shapes[MOST_SHAPES];
     unsigned count;
     uint64_t clock; /* small chunks so far */
     size_t bytes, most_bytes;
     unsigned made;
-    size_t least;   /* of those made: without so much left there is no use in making one more */
-    bool are_off;   /* one could not be made: there is too little memory for them */
+    size_t least;   /* of the smallest made: if less is left, making one more is pointless */
+    bool are_off;   /* making one failed: no more are made */
 };
 
-/* How to compute a chunk of this shape in this slot. *graph is where its graph is or will be; NULL:
- * nowhere. */
+/* Decides how to compute a chunk of this shape in this slot. *graph is where its graph is or will
+ * be; NULL: nowhere. */
 void chunk_graph_find(enum execution_mode *mode, struct chunk_graph **graph, int device,
                       struct chunk_graphs *graphs, const struct chunk_shape *shape, unsigned slot,
                       const struct chunk_limits *limits);
 
-/* Between these two, what is enqueued becomes the graph; nothing runs. After a failure in
- * between, discard instead: nothing is left. Where there is no graph afterwards, since it failed or
- * took too much, what was enqueued is lost: it is to be enqueued again, and none will be tried. */
+/* Operations enqueued between begin and end become the graph, and do not run. After a failure in
+ * between, call discard instead, which leaves nothing behind. If there is no graph after end,
+ * because making it failed or it took too much, the operations are lost and must be enqueued again;
+ * no graph will be tried for them any more. */
 embed_status chunk_graph_begin(int device, cudaStream_t stream);
 void chunk_graph_end(int device, struct chunk_graph *graph, struct chunk_graphs *graphs,
                      cudaStream_t stream);

@@ -1,4 +1,4 @@
-/* cuda_error.c - errors of the CUDA runtime as statuses, and the devices that are lost by them
+/* cuda_error.c - CUDA runtime errors as statuses, and devices lost to them
  */
 #include "cuda/cuda_error.h"
 
@@ -8,10 +8,10 @@
 
 enum device_state { UNUSED, IN_USE, BEING_LOST, LOST };
 
-/* What this process knows of each device. Starts zeroed. */
+/* State of each device in this process. Zero-initialized. */
 static struct {
     atomic_int state;
-    char sentence[512]; /* of the first error; written while the device is being lost */
+    char sentence[512]; /* the first error; written while the device is BEING_LOST */
 } devices[MOST_DEVICES];
 
 static atomic_bool any_is_lost;
@@ -33,7 +33,7 @@ embed_status cuda_check(int index)
 {
     if (!cuda_is_lost(index)) return EMBED_OK;
     while (atomic_load(&devices[index].state) == BEING_LOST)
-        sched_yield(); /* another thread writes the sentence this moment */
+        sched_yield(); /* another thread is writing the sentence */
     return fail(EMBED_DEVICE_LOST, "%s", devices[index].sentence);
 }
 
@@ -58,12 +58,12 @@ static void lose(int index, cudaError_t error, const char *what)
 
 /* ---- errors ------------------------------------------------------------------------------ */
 
-/* Does nothing work on the device after this error? Of CUDA 13, those whose description says
- * that the process must be terminated, and those that leave no context or none to be trusted.
+/* Returns whether nothing works on the device after this error: those of CUDA 13 whose description
+ * says that the process must be terminated, and those that leave no context or none to be trusted.
  */
 static bool is_fatal(int index, cudaError_t error)
 {
-    if (index >= MOST_DEVICES) return false; /* the program's own */
+    if (index >= MOST_DEVICES) return false; /* a device of the program's own */
     switch (error) {
     case cudaErrorContained:
     case cudaErrorIllegalAddress:
@@ -78,14 +78,14 @@ static bool is_fatal(int index, cudaError_t error)
     case cudaErrorTensorMemoryLeak:
     case cudaErrorMpsClientTerminated:
     case cudaErrorExternalDevice: return true;
-    case cudaErrorECCUncorrectable:    /* numbers in memory have changed */
-    case cudaErrorNvlinkUncorrectable: /* the same on their way */
+    case cudaErrorECCUncorrectable:    /* data in memory has changed */
+    case cudaErrorNvlinkUncorrectable: /* data in transit has changed */
     case cudaErrorMpsRpcFailure:       /* the server that owns the context is gone */
     case cudaErrorContextIsDestroyed:  /* the program has reset the device */
-    case cudaErrorCudartUnloading:     /* the process ends */
+    case cudaErrorCudartUnloading:     /* the process is exiting */
     case cudaErrorUnknown:
         return true; /* such as a GPU that has fallen off the bus */
-    /* Before the first use it may be another process that has the GPU for itself. */
+    /* Before the first use, another process may have the GPU to itself. */
     case cudaErrorDevicesUnavailable: return atomic_load(&devices[index].state) != UNUSED;
     default: return false;
     }

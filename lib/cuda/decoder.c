@@ -1,7 +1,7 @@
-/* decoder.c - the operations of a decoder's step on a GPU
+/* decoder.c - the operations of a decoding step on a GPU
  *
- * They only enqueue, and in a chunk that is replayed not even that. Which documents take a step is
- * an array on the device, and what each has come to is in its slot: a graph of steps stays right.
+ * They only enqueue, and in a replayed chunk they do nothing. An array on the device says which
+ * documents take a step, and each document's state is in its slot, so a graph of steps stays valid.
  */
 #include "cuda/decoder.h"
 
@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-/* Its chunk is never a graph: documents lie elsewhere each time. */
+/* Its chunk is never in a graph: the documents are at another address each time. */
 embed_status decoder_beam_start(const struct beam_slots *beams,
                                 const struct beam_document *documents, size_t D,
                                 struct execution *execution)

@@ -1,4 +1,4 @@
-/* decoder.h - the operations of a decoder's step: those of the same names in struct backend */
+/* decoder.h - the operations of a decoding step, under their names in struct backend */
 #ifndef LIB_CUDA_DECODER_H
 #define LIB_CUDA_DECODER_H
 

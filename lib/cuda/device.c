@@ -8,9 +8,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { NO_DEVICE = -1 }; /* a thread's current device that is not known */
+enum { NO_DEVICE = -1 }; /* a thread's current device, if unknown */
 
-/* The runtime's own words for these blame the program. */
+/* Says why there is no GPU: the runtime's own messages for these errors blame the program. */
 static embed_status no_device(cudaError_t error)
 {
     int driver = 0, runtime = 0;
@@ -28,8 +28,8 @@ static embed_status no_device(cudaError_t error)
                 cudaGetErrorName(error));
 }
 
-/* Where a device is lost, the runtime may answer any question with its error, about the others
- * too: then the count is what it was. */
+/* Once a device is lost, the runtime may answer any call with its error, even about other devices;
+ * the count is then the last one known. */
 embed_status device_count(int *count)
 {
     static atomic_int last_count;
@@ -112,7 +112,7 @@ embed_status device_enter(int index, int *previous)
     TRY(cuda_check(index));
     if (cudaGetDevice(previous) != cudaSuccess) {
         cudaGetLastError();
-        *previous = NO_DEVICE; /* the error may be another device's: cudaSetDevice tells */
+        *previous = NO_DEVICE; /* the error may be another device's: cudaSetDevice will tell */
     }
     if (*previous != index) TRY_CUDA(index, cudaSetDevice(index), "choosing the device");
     return EMBED_OK;

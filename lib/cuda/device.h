@@ -11,21 +11,21 @@ enum { OLDEST_CAPABILITY = 75 };
 embed_status device_count(int *count);
 embed_status device_info(embed_device_info *info, int index);
 
-/* Whether GPU `index` can be used, what it is called, and what it is. EMBED_NO_DEVICE says why
- * not. */
+/* Checks that GPU `index` can be used, and gets its name and properties. EMBED_NO_DEVICE says why
+ * it cannot. */
 embed_status device_check(int index, char *name, size_t name_size, struct cuda_card *card);
 bool device_card(struct cuda_card *card, int index); /* see cuda_plugin.h */
 
 embed_status backend_cuda_open(struct backend **backend, int index, embed_dtype dtype);
 
-/* The calling thread's current device, which belongs to the program: what the library changes
- * it to lasts for one call. Only one that is lost is not set again: the thread stays where it is.
- * EMBED_DEVICE_LOST where `index` is. */
+/* Makes `index` the calling thread's current device; device_leave restores the previous one. The
+ * current device belongs to the program, so the library changes it for one call only. A previous
+ * device that is lost is not restored. EMBED_DEVICE_LOST if `index` is lost. */
 embed_status device_enter(int index, int *previous);
 void device_leave(int previous);
 
-/* Entered for the first time, the device gets its context: here, so that its failure is told in
- * CUDA's own words and not in cuBLASLt's. */
+/* Creates the context of the device, at its first use: here, so that a failure is reported in
+ * CUDA's words and not in cuBLASLt's. */
 embed_status device_begin_use(int index);
 
 #endif

@@ -1,9 +1,10 @@
-/* device_library.c - what a process has once on a GPU: context and cuBLASLt, and what they take
+/* device_library.c - what a process has once per GPU: context and cuBLASLt, and what they take
  *
- * Measured from outside, as differences of the free memory, before this process does anything else
- * there. What other processes have, take or give back meanwhile is in them too: a difference of
- * less than nothing or of more than twice the allowance is not believed, and the allowance stands.
- * What others have had before counts as context, up to that: then less is promised than there is.
+ * Costs are measured from outside, as differences of the free memory, before this process does
+ * anything else on the GPU. They include what other processes hold, take or release meanwhile: a
+ * difference that is negative or more than twice the allowance is discarded, and the allowance
+ * used. Memory that others held before counts as context, up to that limit: less is then promised
+ * than there is.
  */
 #include "cuda/device_library.h"
 
@@ -25,7 +26,7 @@ struct device_library {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct device_library *list;
 
-/* Where the link to this GPU's is, or would be. */
+/* Returns the link to this GPU's entry, or where that would be. */
 static struct device_library **find(int index)
 {
     struct device_library **link = &list;
@@ -48,7 +49,7 @@ static size_t difference(size_t before, size_t after, size_t allowance)
     return after >= before && after - before <= 2 * allowance ? after - before : allowance;
 }
 
-/* A stream is made for nothing else: an executor's would be measured while others compute. */
+/* Makes a stream only to measure it: an executor's would be measured while others compute. */
 static embed_status measure_stream(struct device_library *library, size_t before)
 {
     static const char what[] = "making a stream";
@@ -61,7 +62,7 @@ static embed_status measure_stream(struct device_library *library, size_t before
     return status;
 }
 
-/* What is taken before anything else is: the context, and whatever other processes have. */
+/* What is taken before anything else is the context, and whatever other processes hold. */
 static embed_status open_and_measure(struct device_library *library)
 {
     size_t context, with_cublas;

@@ -1,12 +1,12 @@
-/* device_library.h - what a process has once on a GPU: context and cuBLASLt, and what they take */
+/* device_library.h - what a process has once per GPU: context and cuBLASLt, and what they take */
 #ifndef LIB_CUDA_DEVICE_LIBRARY_H
 #define LIB_CUDA_DEVICE_LIBRARY_H
 
 #include "backend/backend.h"
 #include "cuda/matmul.h"
 
-/* cuBLASLt on GPU `index`, which is the current device: opened with the first backend on it, and
- * closed with the last. *costs is what was measured then. */
+/* Gets cuBLASLt on GPU `index`, which must be the current device: opened with the first backend on
+ * it, closed with the last. *costs is what was measured at that opening. */
 embed_status device_library_open(cublasLtHandle_t *cublas, struct device_costs *costs, int index);
 void device_library_close(int index);
 

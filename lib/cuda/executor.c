@@ -1,6 +1,6 @@
 /* executor.c - chunks on a stream
  *
- * Two chunks are under way: while the GPU computes one, the CPU packs the next and enqueues it.
+ * Two chunks are in flight: while the GPU computes one, the CPU packs the next and enqueues it.
  */
 #include "cuda/executor.h"
 
@@ -15,10 +15,10 @@ struct executor {
     struct chunk_limits limits;
     cudaStream_t stream;
     struct matmul *matmul;
-    int32_t *batches; /* all slots' */
+    int32_t *batches; /* of all slots */
     struct chunk_graphs graphs;
     struct execution slots[CUDA_SLOTS];
-    unsigned next; /* the slot of the next chunk, the oldest under way */
+    unsigned next; /* the slot of the next chunk, which holds the oldest in flight */
 };
 
 void executor_destroy(struct executor *executor)
@@ -128,8 +128,8 @@ static embed_status enqueue(struct executor *executor, size_t i, const struct ch
     return EMBED_OK;
 }
 
-/* What a failure leaves under way still uses the instance's buffers: it is waited for, and
- * forgotten; on a device that is lost, forgotten. */
+/* After a failure, chunks in flight still use the instance's buffers: waits for them and drops
+ * them. On a lost device, only drops them. */
 static embed_status stop_after(struct executor *executor, embed_status status)
 {
     int device = executor->device;
@@ -142,7 +142,7 @@ static embed_status stop_after(struct executor *executor, embed_status status)
         execution->is_busy = false;
     }
     RELEASE_CUDA(device, cudaStreamSynchronize(executor->stream), "computing a chunk");
-    TRY(cuda_check(device)); /* whatever came first, this is what there is to know */
+    TRY(cuda_check(device)); /* whatever failed first, a lost device is what the caller must know */
     return status;
 }
 
@@ -166,7 +166,7 @@ embed_status executor_finish(struct executor *executor, const struct chunk_work 
     if (status != EMBED_OK) return stop_after(executor, status);
     for (unsigned n = 0; n < CUDA_SLOTS && status == EMBED_OK; n++)
         status = complete(executor, (executor->next + n) % CUDA_SLOTS, work);
-    executor->next = 0; /* single chunks always find the graphs of the same slot */
+    executor->next = 0; /* so that single chunks always find the graphs of the same slot */
     status = stop_after(executor, status);
     device_leave(previous);
     return status;
@@ -174,7 +174,8 @@ embed_status executor_finish(struct executor *executor, const struct chunk_work 
 
 /* ---- one chunk --------------------------------------------------------------------------- */
 
-/* The chunk's numbers, copied to the device, and whatever follows of a graph. */
+/* Chooses the chunk's mode, begins the capture if there is one, and copies the chunk's numbers to
+ * the device unless its graph does so. */
 static embed_status begin(struct execution *execution, const struct chunk_shape *shape,
                           const int32_t *numbers, size_t count)
 {
@@ -223,7 +224,7 @@ embed_status executor_fetch(void *out, const void *memory, size_t bytes,
                  "copying a chunk's result");
     if (execution->mode == EXECUTION_DIRECT) return EMBED_OK;
     if (execution->mode == EXECUTION_CAPTURED) {
-        execution->mode = EXECUTION_DIRECT; /* whatever comes of it: the capture is over */
+        execution->mode = EXECUTION_DIRECT; /* the capture is over, whatever the result */
         chunk_graph_end(execution->device, execution->graph, execution->graphs,
                         execution->stream);
         execution->is_discarded = execution->graph->executable == NULL;

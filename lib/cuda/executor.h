@@ -1,7 +1,7 @@
-/* executor.h - what one instance owns of a GPU to compute its chunks
+/* executor.h - what one instance owns on a GPU to compute its chunks
  *
- * One stream: what it is given is computed in that order, while the CPU goes on and prepares
- * the next chunk. The functions are those of the same names in struct backend.
+ * An executor has one stream, which computes in order what it is given while the CPU prepares the
+ * next chunk. The functions are those of the same names in struct backend.
  */
 #ifndef LIB_CUDA_EXECUTOR_H
 #define LIB_CUDA_EXECUTOR_H
@@ -15,13 +15,13 @@
 #include <cuda_runtime_api.h>
 
 struct cuda_backend {
-    struct backend backend; /* first: a struct backend * is a struct cuda_backend * */
+    struct backend backend; /* first, so that a struct backend * is a struct cuda_backend * */
     const struct cuda_kernels *kernels;
     cublasLtHandle_t cublas;
     enum linear_path linear_path;
 };
 
-/* A chunk under way. */
+/* A chunk in flight. */
 struct execution {
     int device;
     const struct cuda_kernels *kernels;
@@ -31,15 +31,15 @@ struct execution {
     const struct cuda_card *card;
     const struct chunk_limits *limits;
     int32_t *batch;      /* on the device: the arrays of a packed_batch, or the slots of steps */
-    struct beam_document *documents; /* on the device: those that begin */
+    struct beam_document *documents; /* on the device: documents that begin */
     size_t rows;         /* of a full chunk of this kind: see matmul.h */
-    cudaEvent_t fetched; /* what was asked for is in staging memory */
+    cudaEvent_t fetched; /* the results are in staging memory */
     bool is_busy;
     enum execution_mode mode;
     unsigned slot;
     struct chunk_graph *graph;   /* of this chunk's shape */
     struct chunk_graphs *graphs; /* of all slots */
-    bool is_discarded;           /* what was enqueued: no graph could be made of it */
+    bool is_discarded;           /* the operations were lost: no graph could be made of them */
 };
 
 embed_status executor_create(struct executor **executor, struct backend *backend,

@@ -17,8 +17,8 @@ static enum cuda_sums own_sums(const struct execution *execution)
     return execution->linear_path == LINEAR_TWO_LEVEL ? CUDA_SUMS_TWO_LEVEL : CUDA_SUMS_F32;
 }
 
-/* cuBLASLt adds a bias to the FP32 sums before they are rounded. It also knows a GELU, but that
- * is the tanh approximation, off by up to 5e-4: the models' own is a kernel of ours. */
+/* cuBLASLt adds a bias to the FP32 sums before they are rounded. It also has a GELU, but that is
+ * the tanh approximation, off by up to 5e-4: the models' GELU is a kernel of ours. */
 embed_status linear_run(void *y, const void *x, const struct linear *layer, size_t N,
                         enum activation activation, struct execution *execution)
 {
@@ -40,7 +40,7 @@ embed_status linear_run(void *y, const void *x, const struct linear *layer, size
     return EMBED_OK;
 }
 
-/* One kernel of ours or two, with the same bits. */
+/* With our own kernels, the fused one and the two separate ones give the same bits. */
 embed_status linear_add_layernorm(void *x, const void *in, const struct linear *layer,
                                   const struct layernorm *norm, size_t N, float eps, void *buffer,
                                   struct execution *execution)

@@ -1,8 +1,8 @@
-/* linear_path.c - the table of who computes linear layers on which card
+/* linear_path.c - the table of which code computes linear layers on which card
  *
- * None of it was measured. The figures are predictions of bench/results/gpu-table.csv: how many
- * times as fast a pass of MiniLM and one of mpnet-base are by our kernel as by cuBLASLt, when both
- * have the tensor cores 90% busy in the middle of a product. That ours has is the least certain.
+ * None of it was measured. The figures are predictions of bench/results/gpu-table.csv: the speed of
+ * our kernel relative to cuBLASLt for a pass of MiniLM and one of mpnet-base, if both keep the
+ * tensor cores 90% busy in the middle of a product. That ours does is the least certain.
  */
 #include "cuda/linear_path.h"
 
@@ -11,20 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The first row whose words are in the card's name. */
+/* The first row whose `card` is part of the card's name applies. */
 static const struct row {
     const char *card;
     enum linear_path path;
 } rows[] = {
     /* Tensor cores add in FP32 at half the rate of FP16: 47.0 and 87.9 TFLOP/s on an RTX 5060 Ti,
-     * and NVIDIA's data sheets say so from the RTX 20 on. On the RTX 5060 Ti two-level is 2.0 and
-     * 1.8 times as fast for large chunks, 1.6 and 1.2 for one text, 1.2 for 16 summaries.
-     * On the emulated device the worst of 24 lines by MiniLM has a cosine of 0.9999994 to FP32,
-     * as with FP32 sums (0.9999995). */
+     * and by NVIDIA's data sheets from the RTX 20 on. On the RTX 5060 Ti two-level is 2.0 and 1.8
+     * times as fast for large chunks, 1.6 and 1.2 for one text, 1.2 for 16 summaries. On the
+     * emulated device the worst of 24 lines with MiniLM has a cosine of 0.9999994 to FP32, against
+     * 0.9999995 with FP32 sums. */
     {"GeForce RTX", LINEAR_TWO_LEVEL},
     /* All others add in FP32 at the full rate. On Hopper and the large Blackwell, mma.sync, which
-     * our kernel has, reaches 60% of it: own is 0.76 and 0.68 times as fast on an H200. On a T4 it
-     * is 1.2 and 1.1, which it owes to fewer passes through memory: too little to go by unseen. */
+     * our kernel uses, reaches 60% of it: own is 0.76 and 0.68 times as fast on an H200. On a T4 it
+     * is 1.2 and 1.1 times as fast, thanks to fewer passes through memory: too little to rely on
+     * unmeasured. */
     {"", LINEAR_CUBLASLT},
 };
 

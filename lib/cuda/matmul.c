@@ -1,8 +1,8 @@
 /* matmul.c - the products of linear layers, by cuBLASLt
  *
- * cuBLASLt sees matrices column by column: a row-major x (N, I) is its I x N matrix. So what we
- * want, y (N, O) = x @ w (O, I)^T, is there y (O x N) = w^T (O x I) * x (I x N), with w stored
- * as I x O and transposed: no matrix is moved.
+ * cuBLASLt's matrices are column-major: it sees a row-major x (N, I) as an I x N matrix. So the
+ * product y (N, O) = x @ w (O, I)^T becomes y (O x N) = w^T (O x I) * x (I x N), with w stored as I
+ * x O and transposed: no matrix is moved.
  */
 #include "cuda/matmul.h"
 
@@ -10,10 +10,10 @@
 #include "base/status.h"
 #include "cuda/cuda_error.h"
 
-/* Proposals that are looked through for one that may be used. */
+/* How many proposals are searched for one that may be used. */
 #define CANDIDATES 32
 
-/* How one shape is computed. */
+/* How a product of one shape is computed. */
 struct plan {
     int device;
     size_t O, I;
@@ -28,10 +28,10 @@ struct matmul {
     int device;
     cublasLtHandle_t cublas;
     cudaDataType type;
-    struct plan *plans; /* a model has four shapes or so, one that generates eight */
+    struct plan *plans; /* about four for a model, eight for one that generates */
 };
 
-/* What cuBLASLt says does not tell whether the device is lost: any call of the runtime does. */
+/* A cuBLASLt status does not say whether the device is lost; any call of the runtime does. */
 static embed_status cublas_fail(int device, cublasStatus_t status, const char *what)
 {
     size_t free_bytes, all;
@@ -94,8 +94,8 @@ static embed_status describe(struct plan *plan, cudaDataType type)
     return EMBED_OK;
 }
 
-/* Sums that are split along I are put together in an order that depends on the shape of the
- * whole. */
+/* Returns whether sums are split along I: the parts are then added in an order that depends on the
+ * shape of the whole product. */
 static bool is_split(const cublasLtMatmulAlgo_t *algorithm)
 {
     int32_t parts = 0;
@@ -106,8 +106,8 @@ static bool is_split(const cublasLtMatmulAlgo_t *algorithm)
            parts > 1;
 }
 
-/* cuBLASLt's first proposal that needs no workspace and does not split the sum: its proposals
- * are computed from the shape, not measured. */
+/* Takes cuBLASLt's first proposal that needs no workspace and does not split the sum. Proposals are
+ * computed from the shape, not measured. */
 static embed_status choose(struct plan *plan, cublasLtHandle_t cublas,
                            cublasLtMatmulPreference_t preference)
 {
@@ -152,7 +152,7 @@ static embed_status set_bias(struct plan *plan, const void *bias)
 static embed_status plan_make(struct plan *plan, struct matmul *matmul, const void *bias)
 {
     TRY(describe(plan, matmul->type));
-    if (plan->kind.add_bias) TRY(set_bias(plan, bias)); /* its alignment counts in the choice */
+    if (plan->kind.add_bias) TRY(set_bias(plan, bias)); /* its alignment affects the choice */
     cublasLtMatmulPreference_t preference;
     TRY_CUBLAS(plan->device, cublasLtMatmulPreferenceCreate(&preference),
                "choosing an algorithm");

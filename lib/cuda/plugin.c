@@ -1,7 +1,7 @@
 /* plugin.c - the one symbol that libembed-cuda.so exports, and what it borrows from libembed
  *
- * The files of lib/cuda include base/status.h and base/memory.h like all others; here is what
- * stands behind these headers inside the plug-in.
+ * The files of lib/cuda include base/status.h and base/memory.h like all others; inside the
+ * plug-in, this file implements the functions of these headers that they need.
  */
 #include "backend/cuda_plugin.h"
 
