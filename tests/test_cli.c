@@ -1,4 +1,4 @@
-/* test_cli.c - the command line tool: calls, errors, and the commands besides encode */
+/* test_cli.c - the command line tool: calls, errors, and the commands other than encode */
 #include "run_program.h"
 
 #include <jansson.h>
@@ -137,7 +137,7 @@ static void test_failures(void **state)
         WORDS("embed", "encode", "-m", TINY_BERT, "--max-tokens", "1000", "/dev/null"), "1000");
     check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--prompt", "no such prompt"),
                   "no such prompt");
-    /* By the options' names, not by those of the library's arguments. */
+    /* Errors name options, not the library's arguments. */
     check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--threads", "5000"),
                   "embed: --threads is 5000, must be");
     check_failure(WORDS("embed", "encode", "-m", TINY_BERT, "--max-tokens", "1"),
@@ -150,7 +150,7 @@ static void test_failures(void **state)
     check_failure(WORDS("embed", "encode", "-m", "line\nbreak"), "line?break");
 }
 
-/* A full disk, for the commands that print; encode has tests of its own. */
+/* A full disk, for the commands that print; encode has its own tests. */
 static void test_full_stdout(void **state)
 {
     (void)state;
@@ -176,14 +176,14 @@ static void test_full_stdout(void **state)
 /* ---- tokenize ------------------------------------------------------------------------------
  */
 
-/* Reads a line of ids from *text and moves it on; returns their number. */
+/* Reads a line of ids from *text and advances it past the line. Returns their number. */
 static size_t read_ids(long *ids, size_t capacity, const char **text)
 {
     size_t n = 0;
     for (; **text != '\n'; n++) {
         char *end;
         assert_true(n < capacity);
-        if (n > 0) assert_int_equal(*(*text)++, ' '); /* one between, none at the end */
+        if (n > 0) assert_int_equal(*(*text)++, ' '); /* one space between ids, none at the end */
         assert_true(**text >= '0' && **text <= '9');
         ids[n] = strtol(*text, &end, 10);
         *text = end;
@@ -222,7 +222,7 @@ static void test_tokenize(void **state)
     free_result(&r);
 }
 
-/* Not cut at the model's limit, which is what encode does. */
+/* Not cut at the model's limit, as encode would do. */
 static void test_tokenize_long_line(void **state)
 {
     (void)state;
@@ -240,7 +240,7 @@ static void test_tokenize_long_line(void **state)
     free(line);
 }
 
-/* What the reference tokenizer said of the same lines. */
+/* Compares with the reference tokenizer's ids for the same lines. */
 static void check_ids(const char *const *words, const char *vectors)
 {
     size_t length;
@@ -320,7 +320,7 @@ static void test_similarity_of_lines(void **state)
     free_result(&given);
     free_result(&read);
 
-    /* None, and one. */
+    /* No line, and one. */
     for (size_t length = 0; length < 2; length++) {
         read = run(WORDS("embed", "similarity", "-m", TINY_BERT, "-"), "\n", length);
         assert_int_equal(read.status, 2);
@@ -329,7 +329,7 @@ static void test_similarity_of_lines(void **state)
     }
 }
 
-/* Labels are cut between characters, and what is no character is escaped. */
+/* Labels are cut between characters; bytes that form no character are escaped. */
 static void test_similarity_labels(void **state)
 {
     (void)state;
@@ -383,7 +383,7 @@ static void test_info(void **state)
     json_decref(info);
     free_result(&r);
 
-    /* A GPU of a size, which is not here. */
+    /* A GPU of a given size, which this machine need not have. */
     r = run_well(WORDS("embed", "info", "-m", TINY_BERT, "--json", "--device", "cpu",
                        "--device-memory", "1G"),
                  NULL, 0);
@@ -393,7 +393,7 @@ static void test_info(void **state)
     left -= json_integer_value(json_object_get(info, "gpu_context_bytes"));
     left -= json_integer_value(json_object_get(info, "gpu_library_bytes"));
     left -= json_integer_value(json_object_get(info, "gpu_weight_bytes"));
-    left -= 2 << 20; /* the block that small allocations open */
+    left -= 2 << 20; /* the block that the first small allocation opens */
     int64_t each = json_integer_value(json_object_get(info, "gpu_instance_bytes"));
     assert_true(each > 0);
     assert_int_equal(each, json_integer_value(json_object_get(info, "gpu_activation_bytes")) +
@@ -418,7 +418,7 @@ static void test_devices(void **state)
 /* ---- the other programs --------------------------------------------------------------------
  */
 
-/* example.c is the program in the opening comment of embed.h, to the letter. */
+/* example.c is, verbatim, the program in the opening comment of embed.h. */
 static void test_example_is_in_the_header(void **state)
 {
     (void)state;

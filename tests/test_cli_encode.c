@@ -1,4 +1,4 @@
-/* test_cli_encode.c - embed encode: what the rows are, in every format and for every input */
+/* test_cli_encode.c - embed encode: its rows, in every format and for all kinds of input */
 #include "run_program.h"
 
 #include <jansson.h>
@@ -6,9 +6,9 @@
 #include <stdbool.h>
 
 #define ENCODE "embed", "encode", "-m", TINY_BERT
-#define QUIET  "--log-level", "error" /* lines are cut, which is told */
+#define QUIET  "--log-level", "error" /* lines are cut, which causes a warning */
 
-/* Every awkward line at once; the last has no line end. */
+/* All awkward lines at once; the last has no line end. */
 static const char awkward[] = "the cat sat on the mat\n"
                               "\n"
                               "the\0cat\n"
@@ -36,10 +36,10 @@ static int find_width(void **state)
 static int remove_scratch(void **state)
 {
     (void)state;
-    return rmdir(scratch_folder); /* fails where a test or the program left a file */
+    return rmdir(scratch_folder); /* fails if a test or the program left a file */
 }
 
-/* The rows of these lines as the formats without text give them. */
+/* Returns the rows of these lines in the formats that are not text. */
 static program_result encode_floats(const char *input, size_t length, size_t rows)
 {
     program_result r = run_well(WORDS(ENCODE, QUIET, "--format", "f32"), input, length);
@@ -104,7 +104,7 @@ static void test_jsonl_equals_f32(void **state)
     free_result(&jsonl);
 }
 
-/* A half as a double; none here is infinite. */
+/* Converts a half to a double; no half here is infinite. */
 static double half_value(uint16_t half)
 {
     int exponent = half >> 10 & 31, fraction = half & 1023;
@@ -130,7 +130,7 @@ static void test_f16_is_f32_rounded(void **state)
     free_result(&halves);
 }
 
-/* The header as numpy's format description has it, then the bytes of f32. */
+/* Checks the header by numpy's description of the format, and then the bytes of f32. */
 static void check_npy(const char *bytes, size_t length, const program_result *floats,
                       size_t rows)
 {
@@ -162,7 +162,7 @@ static void test_npy_equals_f32(void **state)
     free_result(&r);
     assert_int_equal(unlink(path), 0);
 
-    /* Standard output, where it is a file. */
+    /* Standard output that is a file. */
     r = run_well(WORDS(ENCODE, "--format", "npy"), awkward, sizeof awkward - 1);
     check_npy(r.out, r.out_length, &floats, AWKWARD_LINES);
     free_result(&r);
@@ -183,8 +183,7 @@ static void test_no_lines(void **state)
 /* ---- lines ---------------------------------------------------------------------------------
  */
 
-/* A line's row is what it is alone: in any block, at any place, with any threads and batches.
- */
+/* A line's row does not depend on its block, its place, the threads or the batches. */
 static void test_order_and_independence(void **state)
 {
     (void)state;
@@ -218,7 +217,7 @@ static void test_order_and_independence(void **state)
     free(input);
 }
 
-/* A missing last line end changes nothing, nor does the way the text gets in. */
+/* A missing last line end makes no difference, nor does the source of the input. */
 static void test_last_line_and_file(void **state)
 {
     (void)state;
@@ -242,7 +241,7 @@ static void test_last_line_and_file(void **state)
     free_result(&with);
 }
 
-/* One line of `length` bytes between two short ones. */
+/* Encodes one line of `length` bytes between two short ones. */
 static void check_long_line(size_t length)
 {
     static const char before[] = "the dog\n", after[] = "\nthe cat\n",
@@ -281,7 +280,7 @@ static void test_line_of_100_mb(void **state)
     check_long_line(100000000);
 }
 
-/* Memory does not depend on the number of lines. */
+/* Memory use does not depend on the number of lines. */
 static void test_constant_memory(void **state)
 {
     (void)state;
@@ -301,7 +300,7 @@ static void test_constant_memory(void **state)
     free(input);
 }
 
-/* Somebody who types gets an answer to each line. */
+/* Interactive input gets an answer to each line. */
 static void test_answers_while_input_is_open(void **state)
 {
     (void)state;
@@ -347,7 +346,7 @@ static void test_dimensions_and_normalization(void **state)
     free_result(&both);
 }
 
-/* The rows of the reference implementation, for the same lines. */
+/* Compares with the reference implementation's rows for the same lines. */
 static void check_rows(const char *const *words, const char *vectors, double least_cosine)
 {
     size_t length;

@@ -1,13 +1,13 @@
-/* test_cli_faults.c - each system call and each allocation of `embed` fails in turn
+/* test_cli_faults.c - makes each system call and each allocation of `embed` fail in turn
  *
- * As test_faults.c, for the whole program, with everything it is linked with: build/embed runs
- * with tests/fault_preload.c before the C library, its n-th call failing, n = 1, 2, .... Each
- * time it must exit with 1 and one line on stderr that begins with "embed: ", the output file
- * being what it was before; or with 0, silent, the output being right to the last byte. Nothing
- * else may be in the folder afterwards.
+ * Like test_faults.c, but for the whole program with everything that it links: build/embed runs
+ * with tests/fault_preload.c loaded before the C library, and its n-th call fails, n = 1, 2, ....
+ * Each time it must either exit with 1 and one line on stderr that begins with "embed: ", leaving
+ * the output file as it was before; or exit with 0 and no message, with output that is right to the
+ * last byte. Nothing else may be left in the folder.
  *
- * Where a run makes many calls, only some of them fail: the last ones, which write the output,
- * and one in so many of the others. EMBED_FAULTS=all lets every one fail.
+ * If a run makes many calls, only some of them fail: the last ones, which write the output, and a
+ * sample of the others. With EMBED_FAULTS=all each one fails.
  */
 #include "fault_run.h"
 
@@ -19,14 +19,14 @@
     (FAULT_OPEN | FAULT_CREATE | FAULT_CLOSE | FAULT_READ | FAULT_WRITE | FAULT_STAT |           \
      FAULT_SEEK | FAULT_SYNC | FAULT_RENAME | FAULT_TRUNCATE | FAULT_PIPE)
 #define ALWAYS 0xFFFFFFFFu
-#define LAST   25 /* the calls at the end, which all fail */
-#define SAMPLE 20 /* as many of the others, at least */
+#define LAST   25 /* the last calls, which all fail */
+#define SAMPLE 20 /* at least this many of the others */
 
 static const struct fault {
     const char *name;
     int error;
     unsigned calls, times;
-    bool retried; /* the program must come through */
+    bool retried; /* the program must succeed */
 } faults[] = {
     {"EIO once", EIO, FILES, 1, false},
     {"EIO from then on", EIO, FILES, ALWAYS, false},
@@ -64,7 +64,7 @@ static program_result run_with_plan(const char *const *words, const char *text)
     return r;
 }
 
-/* What a run is to leave. */
+/* What a run must leave. */
 struct expectation {
     const char *const *words;
     const char *text;
@@ -93,7 +93,7 @@ static void check(const struct expectation *e, const struct fault *fault, unsign
     if (e->path != NULL) free(rows);
 }
 
-/* One run, the n-th call failing; false: there were fewer. */
+/* Runs once with the n-th call failing. Returns false if there were fewer calls. */
 static bool one_point(const struct expectation *e, const struct fault *fault, unsigned n)
 {
     if (e->path != NULL) {
@@ -115,12 +115,12 @@ static unsigned torture(const struct expectation *e, const struct fault *fault)
 {
     const char *wish = getenv("EMBED_FAULTS");
     bool all = wish != NULL && strcmp(wish, "all") == 0;
-    one_point(e, fault, ALWAYS); /* counts, and nothing fails */
+    one_point(e, fault, ALWAYS); /* counts the calls; none fails */
     unsigned calls = plan->count, points = 0;
     unsigned last = calls > LAST ? calls - LAST : 0;
     unsigned step = all || last < SAMPLE ? 1 : last / SAMPLE;
     for (unsigned n = 1; n <= calls; n += n + step <= last || all ? step : 1) {
-        /* Threads may make a call more or less. */
+        /* Threads may make a few calls more or fewer. */
         if (!one_point(e, fault, n) && n + 8 < calls)
             fail_msg("%s: call %u of %u was not made", fault->name, n, calls);
         points++;

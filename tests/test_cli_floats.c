@@ -1,4 +1,4 @@
-/* test_cli_floats.c - the command line tool's float_text and float_half against slow ones */
+/* test_cli_floats.c - the tool's float_text and float_half compared with slow versions */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@ static void check_text(float value)
         fail_msg("%a: %.*s, not %s", (double)value, (int)length, text, expected);
 }
 
-/* Bit patterns from one end to the other, and the ends of each binary exponent. */
+/* Bit patterns across the whole range, and both ends of each binary exponent. */
 static void test_text_is_printf(void **state)
 {
     (void)state;
@@ -43,7 +43,7 @@ static void test_text_is_printf(void **state)
     }
 }
 
-/* Short decimals, powers of ten and what lies beside them: zeros to strip, ties, carries. */
+/* Short decimals, powers of ten and their neighbours: zeros to strip, ties, carries. */
 static void test_text_of_decimals(void **state)
 {
     (void)state;
@@ -60,7 +60,7 @@ static void test_text_of_decimals(void **state)
     for (int i = 0; i < 1 << 16; i++) check_text(ldexpf((float)i + 0.5f, -8));
 }
 
-/* A finite half, as IEEE 754 defines it; 65536 stands where infinity begins. */
+/* Returns the value of a finite half by IEEE 754; 65536 for infinity. */
 static double half_value(uint16_t half)
 {
     int exponent = half >> 10 & 31, fraction = half & 1023;
@@ -69,7 +69,7 @@ static double half_value(uint16_t half)
     return half >> 15 != 0 ? -magnitude : magnitude;
 }
 
-/* No neighbour is nearer, and of two equally near the even one was taken. */
+/* Checks that no other half is nearer, and that a tie went to the even one. */
 static void check_half(float value)
 {
     uint16_t half = float_half(value);
@@ -96,7 +96,7 @@ static void test_half_is_nearest(void **state)
     (void)state;
     for (uint64_t bits = 0; bits <= UINT32_MAX; bits += 4099)
         check_half(float_of((uint32_t)bits));
-    /* Each half, the middle to the next one, and what lies beside that. */
+    /* Each half, the midpoint to the next one, and the neighbours of that. */
     for (uint32_t half = 0; half < 0x7C00; half++) {
         float middle =
             (float)((half_value((uint16_t)half) + half_value((uint16_t)(half + 1))) / 2);

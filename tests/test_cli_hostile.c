@@ -1,7 +1,7 @@
-/* test_cli_hostile.c - embed where the system or its user does what nobody should
+/* test_cli_hostile.c - embed under conditions that the system or the user should not create
  *
- * Whatever happens, a failure is exit status 1 and one line without control characters on stderr;
- * no file of the output's name is left half-written; nothing hangs.
+ * In any case, a failure means exit status 1 and one line without control characters on stderr; no
+ * half-written file has the output's name; nothing hangs.
  */
 #include "run_program.h"
 #include "test_folder.h"
@@ -17,7 +17,7 @@ static const char text[] = "the cat\nthe dog\n\nthe last line\n";
 #define TEXT text, sizeof text - 1
 #define ROWS ((size_t)4)
 
-/* ---- a child that is made ready by a function ---------------------------------------------- */
+/* ---- a child that a function prepares ------------------------------------------------------ */
 
 typedef void preparation(void);
 
@@ -30,7 +30,7 @@ static pid_t start_prepared(const char *const *words, int in, int out, int err)
     assert_true(child >= 0);
     if (child == 0) {
         signal(SIGPIPE, SIG_DFL);
-        alarm(60); /* a hang ends here */
+        alarm(60); /* ends a hang */
         if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(127);
         if (prepare != NULL) prepare();
         become_program(words);
@@ -88,7 +88,7 @@ static void write_text(const char *path, const char *content)
     assert_int_equal(fclose(file), 0);
 }
 
-/* The file holds the rows of `text`, and nothing else. */
+/* Checks that the file holds exactly the rows of `text`. */
 static void check_rows(const char *path)
 {
     program_result rows = run_well(WORDS(ENCODE, TINY_BERT), TEXT);
@@ -103,8 +103,9 @@ static void check_rows(const char *path)
 
 /* ---- users and permissions ----------------------------------------------------------------- */
 
-/* Root may do anything to files, but for these two capabilities, CAP_DAC_OVERRIDE and
- * CAP_DAC_READ_SEARCH (linux/capability.h), which it does not get back from execve then. */
+/* Root may ignore file permissions through two capabilities, CAP_DAC_OVERRIDE and
+ * CAP_DAC_READ_SEARCH (linux/capability.h). Removes them from the bounding set, so that execve does
+ * not grant them. */
 static void obey_permissions(void)
 {
     if (geteuid() != 0) return;
@@ -132,7 +133,7 @@ static void test_no_permission(void **state)
     assert_int_equal(chmod(folder, 0555), 0);
     snprintf(path, sizeof path, "%s/rows", folder);
     fails_prepared(WORDS(ENCODE, folder, "-o", path), obey_permissions, denied);
-    /* A file of the model, that must be there and that need not. */
+    /* A required file of the model, and an optional one. */
     static const char *const names[] = {"config.json", "model.safetensors", "modules.json",
                                         "config_sentence_transformers.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -188,7 +189,7 @@ static void test_link_loops(void **state)
     assert_true(S_ISLNK(facts.st_mode));
     unlink(loop);
 
-    /* In the folder: a damaged copy is no folder without the file. */
+    /* In a model's folder: a damaged copy is not taken for a folder without the file. */
     const char *folder = test_copy_folder(TINY_BERT);
     static const char *const names[] = {"modules.json", "tokenizer.json"};
     for (size_t i = 0; i < 2; i++) {
@@ -218,7 +219,7 @@ static void test_control_characters(void **state)
     fails(WORDS(ENCODE, TINY_BERT, "--prompt", wild), "a?b??[2J?????");
     fails(WORDS(ENCODE, TINY_BERT, "--jsonl", wild), "line 1");
 
-    /* Wrong calls: the message and the usage line. */
+    /* Wrong calls print the message and the usage line. */
     program_result r = run(WORDS("embed", wild), NULL, 0);
     assert_int_equal(r.status, 2);
     assert_int_equal(count_lines(r.err), 2);
@@ -230,7 +231,7 @@ static void test_control_characters(void **state)
     assert_null(strchr(r.err, '\x1b'));
     free_result(&r);
 
-    /* Such a name is one like any other. */
+    /* Such a name works like any other. */
     snprintf(path, sizeof path, "%s/%s", scratch_folder, wild);
     r = run_well(WORDS(ENCODE, TINY_BERT, "-o", path), TEXT);
     free_result(&r);
@@ -292,7 +293,8 @@ static void test_closed_streams(void **state)
     fails_prepared(WORDS("embed", "help"), close_out, "standard output: Bad file descriptor");
     fails_prepared(WORDS("embed", "info", "-m", TINY_BERT), close_out, "standard output");
 
-    /* Files that are opened take none of the three numbers: no message, no bar in the rows. */
+    /* Opened files never get the closed standard descriptors: no message or progress bar ends up in
+     * the rows. */
     static preparation *const closings[] = {close_in, close_out, close_err, close_all};
     for (size_t i = 0; i < 4; i++) {
         program_result r = run_prepared(WORDS(ENCODE, TINY_BERT, "--progress", "always",
@@ -308,7 +310,7 @@ static void test_closed_streams(void **state)
     unlink(input);
 }
 
-/* Writes the child's input in two parts, and does `between` in between. */
+/* Writes the child's input in two parts and calls `between` in between. */
 static program_result run_in_two_parts(void (*between)(pid_t child))
 {
     program_result r = {0};
@@ -356,7 +358,7 @@ static void test_stop_and_continue(void **state)
     free_result(&rows);
 }
 
-/* As `embed encode | head -c 10`. */
+/* Like `embed encode | head -c 10`. */
 static void test_reader_goes_away(void **state)
 {
     (void)state;
@@ -379,7 +381,8 @@ static void test_reader_goes_away(void **state)
     fclose(in);
 }
 
-/* Lines that come while the file is read are rows or are not; none is half a row. */
+/* Lines that are added while the file is read may or may not become rows; there is never half a
+ * row. */
 static void test_input_grows(void **state)
 {
     (void)state;
@@ -414,7 +417,7 @@ static void test_fifos(void **state)
     assert_int_equal(mkfifo(fifo, 0600), 0);
     int null = open("/dev/null", O_RDONLY);
 
-    /* As the input. */
+    /* A FIFO as the input. */
     pid_t child = start_prepared(WORDS(ENCODE, TINY_BERT, "-o", rows, fifo), null, 2, 2);
     int fd = open(fifo, O_WRONLY | O_CLOEXEC);
     assert_int_equal(write(fd, TEXT), sizeof text - 1);
@@ -422,7 +425,7 @@ static void test_fifos(void **state)
     assert_int_equal(wait_program(child, NULL), 0);
     check_rows(rows);
 
-    /* As the output, which stays a FIFO. */
+    /* A FIFO as the output; it stays a FIFO. */
     const char *input = scratch("input");
     write_text(input, text);
     child = start_prepared(WORDS(ENCODE, TINY_BERT, "--format", "f32", "-o", fifo, input), null, 2,
@@ -442,7 +445,7 @@ static void test_fifos(void **state)
     unlink(input);
     close(null);
 
-    /* As a file of the model: nobody waits for a writer. */
+    /* A FIFO as a file of the model: the program does not wait for a writer. */
     const char *folder = test_copy_folder(TINY_BERT);
     char path[700];
     snprintf(path, sizeof path, "%s/modules.json", folder);
@@ -468,7 +471,7 @@ static void small_files(void)
 static void few_files(void)
 {
     struct rlimit few = {4, 4};
-    closefrom(3); /* the test's own */
+    closefrom(3); /* the test's own files */
     if (setrlimit(RLIMIT_NOFILE, &few) != 0) _exit(127);
 }
 
@@ -510,7 +513,8 @@ static void small_memory(void)
     if (setrlimit(RLIMIT_AS, &small) != 0) _exit(127);
 }
 
-/* From what the loader cannot start in to what is enough for the words, which write to `path`. */
+/* Tries limits from one in which the loader cannot start up to one that suffices for the command,
+ * which writes to `path`. */
 static void check_memory_limits(const char *const *words, const char *path)
 {
     unsigned told = 0, done = 0;
@@ -575,7 +579,7 @@ static void test_deep_json(void **state)
 static int remove_scratch(void **state)
 {
     (void)state;
-    return rmdir(scratch_folder); /* fails where a test or the program left a file */
+    return rmdir(scratch_folder); /* fails if a test or the program left a file */
 }
 
 int main(void)

@@ -1,9 +1,9 @@
-/* test_cli_journal.c - embed encode --resume where its journal was cut, damaged, or is in use */
+/* test_cli_journal.c - embed encode --resume when its journal is truncated, damaged or in use */
 #include "resume_job.h"
 
 #include <sys/file.h>
 
-/* Cut anywhere, it is refused, or what is left of it is gone on with. */
+/* A truncated journal is rejected, or the job continues from what is left of it. */
 static void test_journal_cut(void **state)
 {
     (void)state;
@@ -13,7 +13,7 @@ static void test_journal_cut(void **state)
     size_t length, rows_length, resumed = 0, refused = 0;
     char *journal = read_file(job.journal, &length), *rows = read_file(job.partial, &rows_length);
     size_t head = (size_t)(strstr(journal, "\nafter ") + 1 - journal);
-    /* Up to its first line, and one byte at a time. */
+    /* Up to the end of its first line, one byte at a time. */
     size_t end = head + strcspn(journal + head, "\n") + 2;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     const size_t step = 13;
@@ -31,7 +31,7 @@ static void test_journal_cut(void **state)
             resumed++;
         } else {
             refuse_job(&job, "rows.journal: is cut off");
-            /* Without rows there is nothing to lose. */
+            /* Without rows, nothing can be lost. */
             if (cut % 50 == 1) {
                 unlink(job.partial);
                 finish_job(&job, "a new job that was cut");
@@ -46,7 +46,7 @@ static void test_journal_cut(void **state)
     end_job(&job);
 }
 
-/* A changed byte: in the head it is another job, in a line the line does not count. */
+/* A changed byte: in the head, it makes another job; in a line, the line is ignored. */
 static void test_journal_damaged(void **state)
 {
     (void)state;
@@ -65,14 +65,14 @@ static void test_journal_damaged(void **state)
         if (i < head) refuse_job(&job, "rows.journal: is of a job with ");
         else finish_job(&job, "a damaged line");
     }
-    /* What stands after the last good line is cut off. */
+    /* What follows the last good line is cut off. */
     half_a_job(&job);
     FILE *file = fopen(job.journal, "a");
     for (int i = 0; i < 5000; i++) fputs("x\n", file);
     assert_int_equal(fclose(file), 0);
     finish_job(&job, "a journal with a tail");
 
-    /* A line of another job, well made: its check does not fit this head. */
+    /* A well-formed line of another job: its checksum does not fit this head. */
     char *other = strdup(journal);
     assert_non_null(other);
     clean_job(&job);

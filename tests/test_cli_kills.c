@@ -1,8 +1,8 @@
 /* test_cli_kills.c - embed encode --resume, ended by SIGKILL and by failures: nothing is ever lost
  *
- * At each system call that changes files, before it and with half of what it was to write; twice in
- * a row; at random times; and by each call failing in turn. Each time the same command is then run
- * to its end, and the output is to have the bytes of a run that was never disturbed.
+ * The job is killed at each system call that changes files, before it and with half of its data
+ * written; twice in a row; at random times; and each call fails in turn. Afterwards the same
+ * command runs to completion each time, and the output must have the bytes of an undisturbed run.
  */
 #include "resume_job.h"
 
@@ -13,7 +13,7 @@
     (FAULT_CREATE | FAULT_WRITE | FAULT_TRUNCATE | FAULT_SYNC | FAULT_RENAME | FAULT_CLOSE)
 #define RANDOM_KILLS 12
 
-/* What nobody may take for the result, if the job was ended. */
+/* If the job was interrupted, nothing may look like the result. */
 static void check_not_whole(const resume_job *job, unsigned n)
 {
     if (is_there(job->rows)) check_whole(job, "killed after the end");
@@ -51,7 +51,7 @@ static void test_killed_within_each_write(void **state)
     kill_at_each_call("text", FAULT_TORN);
 }
 
-/* Killed half-way, and again at each call of the run that goes on. */
+/* Killed half-way, and again at each call of the resumed run. */
 static void test_killed_twice(void **state)
 {
     (void)state;
@@ -78,7 +78,7 @@ static uint32_t random_below(uint32_t limit)
     return random_state % limit;
 }
 
-/* Lets the job run for so long, then kills it; false: it had ended. */
+/* Lets the job run for this long and kills it. Returns false if it had ended. */
 static bool kill_after(const resume_job *job, uint32_t microseconds)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -108,7 +108,7 @@ static void test_killed_at_random_times(void **state)
     clock_gettime(CLOCK_MONOTONIC, &end);
     double whole = 1e6 * (double)(end.tv_sec - start.tv_sec) +
                    1e-3 * (double)(end.tv_nsec - start.tv_nsec);
-    /* Together they take about as long as the job, of which each run does again what it must. */
+    /* Together the runs last about as long as the job, and each repeats a part of it. */
     uint32_t longest = (uint32_t)(2 * whole / RANDOM_KILLS) + 1000;
     unsigned kills = 0, ended = 0, gone_on = 0;
     while (kills < RANDOM_KILLS) {
@@ -133,14 +133,14 @@ static void test_killed_at_random_times(void **state)
 #define FILES                                                                                    \
     (FAULT_OPEN | FAULT_CLOSE | FAULT_READ | FAULT_STAT | FAULT_SEEK | FAULT_PIPE | CHANGES)
 #define ALWAYS 0xFFFFFFFFu
-#define LAST   20 /* the calls at the end, which all fail */
-#define SAMPLE 8  /* as many of the others, at least; EMBED_FAULTS=all: all of them */
+#define LAST   20 /* the last calls, which all fail */
+#define SAMPLE 8  /* at least this many of the others; EMBED_FAULTS=all: all of them */
 
 static const struct fault {
     const char *name;
     int error;
     unsigned calls, times;
-    bool retried; /* the program must come through */
+    bool retried; /* the program must succeed */
 } faults[] = {
     {"EIO once", EIO, FILES, 1, false},
     {"EIO from then on", EIO, FILES, ALWAYS, false},
@@ -154,7 +154,7 @@ static const struct fault {
     {"no memory from then on", ENOMEM, FAULT_MEMORY, ALWAYS, false},
 };
 
-/* The job as half_a_job leaves it, or nothing of it. */
+/* The job as half_a_job leaves it, or nothing. */
 typedef struct half {
     char *journal, *rows;
     size_t journal_length, rows_length;
@@ -168,7 +168,8 @@ static void put_half(const resume_job *job, const half *h)
     put_file(job->partial, h->rows, h->rows_length);
 }
 
-/* One run, the n-th call failing, and one that finishes; false: there were fewer calls. */
+/* Runs once with the n-th call failing, and once to completion. Returns false if there were fewer
+ * calls. */
 static bool fail_and_finish(const resume_job *job, const half *h, const struct fault *fault,
                             unsigned n)
 {
@@ -196,7 +197,7 @@ static unsigned torture(const resume_job *job, const half *h)
     bool all = wish != NULL && strcmp(wish, "all") == 0;
     unsigned points = 0;
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
-        fail_and_finish(job, h, &faults[i], ALWAYS); /* counts, and nothing fails */
+        fail_and_finish(job, h, &faults[i], ALWAYS); /* counts the calls; none fails */
         unsigned calls = plan->count, last = calls > LAST ? calls - LAST : 0;
         unsigned step = all || last < SAMPLE ? 1 : last / SAMPLE;
         for (unsigned n = 1; n <= calls; n += n + step <= last ? step : 1) {

@@ -21,7 +21,7 @@ static const char *text_of(const json_t *object, const char *key)
     return text;
 }
 
-/* What info says of the model, in that dtype. */
+/* Copies the fingerprint that info prints for the model in that dtype. */
 static void get_fingerprint(char out[64], const char *model, const char *dtype)
 {
     json_error_t error;
@@ -70,7 +70,7 @@ static void test_metadata(void **state)
     free(line);
 }
 
-/* The folder's own prompt, and normalizing as it says; rows on standard output. */
+/* The folder's own prompt and normalization; rows on standard output. */
 static void test_defaults(void **state)
 {
     (void)state;
@@ -86,7 +86,7 @@ static void test_defaults(void **state)
     json_decref(all);
 }
 
-/* Only what is asked for is written; and where rows fail, nothing says what made them. */
+/* Only the requested files are written; if encoding fails, there is no metadata. */
 static void test_no_file_that_was_not_asked_for(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_cli_output.c - where embed encode writes: nothing half-written is left looking whole */
+/* test_cli_output.c - where embed encode writes: nothing incomplete ever looks complete */
 #include "run_program.h"
 #include "test_folder.h"
 
@@ -15,7 +15,7 @@ static const char text[] = "the cat\nthe dog\n";
 static int remove_scratch(void **state)
 {
     (void)state;
-    return rmdir(scratch_folder); /* fails where a test or the program left a file */
+    return rmdir(scratch_folder); /* fails if a test or the program left a file */
 }
 
 static void write_file(const char *path, const char *content)
@@ -35,7 +35,7 @@ static void check_content(const char *path, const char *content, size_t length)
     free(bytes);
 }
 
-/* Files in the scratch folder whose names hold `part`. */
+/* Counts the files in the scratch folder whose names contain `part`. */
 static size_t count_files(const char *part)
 {
     DIR *folder = opendir(scratch_folder);
@@ -71,7 +71,7 @@ static void test_replaces_a_file(void **state)
     free_result(&rows);
 }
 
-/* By whatever names: a link of either kind, and a file that is not there yet. */
+/* One file under different names: links of both kinds, and a file that does not exist yet. */
 static void test_one_file_for_two(void **state)
 {
     (void)state;
@@ -101,7 +101,7 @@ static void test_one_file_for_two(void **state)
     check_content(input, TEXT);
     assert_int_equal(count_files(""), 1);
 
-    /* Appended to the input, rows would be read as lines, and these never end. */
+    /* Rows appended to the input would be read as lines, without end. */
     program_result r = run_streams(WORDS(ENCODE), NULL, 0,
                                    (program_streams){.in = input, .out = input});
     assert_int_equal(r.status, 1);
@@ -110,7 +110,7 @@ static void test_one_file_for_two(void **state)
     free_result(&r);
     unlink(input);
 
-    /* What is no regular file may be several. */
+    /* A file that is not regular may be used several times. */
     r = run_well(WORDS(ENCODE, "-o", "/dev/null", "--metadata", "/dev/null", "/dev/null"), NULL, 0);
     free_result(&r);
 }
@@ -131,13 +131,14 @@ static void test_failure_leaves_the_old_file(void **state)
     unlink(path);
 }
 
-/* A name that promises another format than is written: a warning, and the rows all the same. */
+/* If the name suggests another format than is written, a warning is printed and the rows are
+ * written anyway. */
 static void test_names_of_formats(void **state)
 {
     (void)state;
     static const struct {
         const char *name, *format;
-        const char *written; /* NULL: as the name says */
+        const char *written; /* NULL: what the name suggests */
     } cases[] = {{"rows.npy", "npy", NULL},    {"rows.npy", "f32", "f32"},
                  {"rows.jsonl", "jsonl", NULL}, {"rows.jsonl", "npy", "npy"},
                  {"rows.jsonl", NULL, "text"},  {"rows.f16", "f32", "f32"},
@@ -179,7 +180,7 @@ static void test_no_regular_file(void **state)
     assert_string_equal(r.out, rows.out);
     free_result(&r);
 
-    /* As by ">>": what stands there stays. */
+    /* As with ">>": existing content stays. */
     const char *path = scratch("log");
     write_file(path, "before\n");
     r = run_streams(WORDS(ENCODE, "-o", "/dev/stdout"), TEXT, (program_streams){.out = path});
@@ -222,7 +223,8 @@ static void test_full_disk(void **state)
     }
 }
 
-/* A model in which one token, "the", is NaN: its lines are told, all rows are written. */
+/* With a model in which one token, "the", is NaN: its lines are reported, and all rows are
+ * written. */
 static void test_not_finite(void **state)
 {
     (void)state;
@@ -255,7 +257,7 @@ static void test_not_finite(void **state)
     free_result(&r);
     unlink(path);
 
-    /* In BF16 the rows are tried again in FP32, which the log tells. */
+    /* In BF16 the rows are recomputed in FP32, which the log reports. */
     r = run(WORDS("embed", "encode", "-m", folder, "--format", "jsonl"), lines,
             sizeof lines - 1);
     assert_int_equal(r.status, 1);
@@ -266,7 +268,7 @@ static void test_not_finite(void **state)
     test_remove_folder(folder);
 }
 
-/* Whoever reads has gone: no word about it. */
+/* If the reader has gone, nothing is printed about it. */
 static void test_broken_pipe(void **state)
 {
     (void)state;
@@ -288,7 +290,7 @@ static void test_broken_pipe(void **state)
     }
 }
 
-/* The output is gone while more of the input is waited for: nobody waits for it then. */
+/* If the output goes away while the program waits for input, it stops waiting. */
 static void test_broken_pipe_while_reading(void **state)
 {
     (void)state;
@@ -301,7 +303,7 @@ static void test_broken_pipe_while_reading(void **state)
         close(in[0]);
         close(null);
         assert_int_equal(write(in[1], "the cat\n", 8), 8);
-        alarm(60); /* a program that waits for more would hang the test */
+        alarm(60); /* a program that waits for more input would hang the test */
         assert_int_equal(wait_program(child, NULL), ignored ? 1 : 128 + SIGPIPE);
         alarm(0);
         close(in[1]);
@@ -309,7 +311,7 @@ static void test_broken_pipe_while_reading(void **state)
     }
 }
 
-/* A line is answered before the next is there as a whole. */
+/* A line is answered before the next one is complete. */
 static void test_beginning_of_a_line(void **state)
 {
     (void)state;
@@ -342,7 +344,7 @@ static void test_beginning_of_a_line(void **state)
     free_result(&rows);
 }
 
-/* What is wrong late in the input is told after the rows before it are out. */
+/* An error late in the input is reported after the rows before it are written. */
 static void test_rows_before_an_error(void **state)
 {
     (void)state;
@@ -357,7 +359,7 @@ static void test_rows_before_an_error(void **state)
     assert_non_null(strstr(r.err, "embed: standard input: line 5000: not JSON: "));
     assert_true(count_lines(r.out) >= LINES - 4096);
     free_result(&r);
-    /* Lines 65 to 128 are wrong, which is known when rows 1 to 64 cannot be written: those come
+    /* Lines 65 to 128 are wrong, which is found before rows 1 to 64 fail to be written. Those come
      * first, as in a program of one thread. */
     memset(strchr(input + 2000, '\n') - 5, 'x', 4);
     r = run_streams(WORDS(ENCODE, "--jsonl", "text"), input, (size_t)(p - input),
@@ -368,7 +370,7 @@ static void test_rows_before_an_error(void **state)
     free(input);
 }
 
-/* Ends by the signal, with nothing new in the folder and the old file as it was. */
+/* The signal ends the program; the folder has no new file and the old file is unchanged. */
 static void check_signal(int signal_number)
 {
     const char *path = scratch("rows.npy");
@@ -399,7 +401,7 @@ static void test_signals(void **state)
     check_signal(SIGHUP);
 }
 
-/* A file left by SIGKILL has another name, is no npy file, and is in nobody's way. */
+/* A file left by SIGKILL has another name, is not an npy file, and is not in the way. */
 static void test_kill(void **state)
 {
     (void)state;

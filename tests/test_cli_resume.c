@@ -1,4 +1,4 @@
-/* test_cli_resume.c - embed encode --resume: what it goes on with, and what it refuses */
+/* test_cli_resume.c - embed encode --resume: what it continues, and what it rejects */
 #include "resume_job.h"
 #include "test_folder.h"
 
@@ -21,7 +21,7 @@ static void test_undisturbed(void **state)
         free_result(&r);
         check_whole(&job, "undisturbed");
 
-        /* Once more: it is not written again. */
+        /* A second run does not write the file again. */
         struct stat before, after;
         assert_int_equal(stat(job.rows, &before), 0);
         r = run_job(&job, true);
@@ -46,14 +46,14 @@ static void test_few_lines(void **state)
         expect(&job);
         finish_job(&job, "few lines");
         finish_job(&job, "few lines, again");
-        /* All is there, under the name before the last. */
+        /* The rows are complete but not renamed yet. */
         assert_int_equal(rename(job.rows, job.partial), 0);
         finish_job(&job, "few lines, not renamed");
         end_job(&job);
     }
 }
 
-/* What a link points to is replaced, and lies beside its journal. */
+/* A link's target is replaced, and its journal is beside the target. */
 static void test_link(void **state)
 {
     (void)state;
@@ -98,7 +98,7 @@ static void test_rows_damaged(void **state)
     assert_int_equal(truncate(job.partial, first - 1), 0);
     refuse_job(&job, "rows.partial: its rows are not those of ");
 
-    /* What the first line of the journal tells of is there: */
+    /* The rows of the journal's first line are there: */
     const long cuts[] = {first, first + 1, second - 1};
     for (size_t i = 0; i < 4; i++) {
         half_a_job(&job);
@@ -111,7 +111,7 @@ static void test_rows_damaged(void **state)
         free_result(&r);
         check_whole(&job, "rows that were damaged");
     }
-    /* More than any line tells of is cut off. */
+    /* Rows beyond the last line of the journal are cut off. */
     half_a_job(&job);
     FILE *file = fopen(job.partial, "a");
     for (int i = 0; i < 300000; i++) fputc('x', file);
@@ -134,7 +134,7 @@ static void test_rows_missing(void **state)
     half_a_job(&job);
     unlink(job.journal);
     finish_job(&job, "without a journal");
-    /* Of a complete job each part is looked at: header, rows, length. */
+    /* Of a complete job every part is checked: header, rows, length. */
     const long places[] = {70, 1000, -1};
     for (size_t i = 0; i < 3; i++) {
         change_byte(job.rows, places[i]);
@@ -165,13 +165,13 @@ static void test_changed_input(void **state)
     size_t length;
     char *text = read_file(job.input, &length);
 
-    /* Before the place that was reached. */
+    /* A change before the position that was reached. */
     half_a_job(&job);
     change_byte(job.input, 3);
     refuse_job(&job, "lines.txt: its first ");
     put_file(job.input, text, 1000);
     refuse_job(&job, "lines.txt: its first ");
-    /* After it, and at the end. */
+    /* A change after it, and one at the end. */
     put_file(job.input, text, length);
     change_byte(job.input, (long)length - 20);
     expect(&job);
@@ -184,7 +184,7 @@ static void test_changed_input(void **state)
     assert_int_equal(fclose(file), 0);
     expect(&job);
     finish_job(&job, "an input that has grown");
-    /* Once it is complete, that is another job. */
+    /* For a complete job, longer input means another job. */
     file = fopen(job.input, "a");
     fputs(" grows", file);
     assert_int_equal(fclose(file), 0);
@@ -195,7 +195,7 @@ static void test_changed_input(void **state)
     end_job(&job);
 }
 
-/* A last line without an end is done when the job is: it may grow until then. */
+/* A last line without a line end is final only when the job is; it may grow until then. */
 static void test_last_line_grows(void **state)
 {
     (void)state;
@@ -280,18 +280,18 @@ static void test_changed_job(void **state)
         refuse_job(&job, "and this one has \"device cpu scalar\"");
         unsetenv("EMBED_CPU_ISA");
     }
-    /* What changes no row. */
+    /* Options that change no row. */
     job.option = "--batch-tokens";
     job.value = "50";
     finish_job(&job, "other batches");
     end_job(&job);
 }
 
-/* The same model, but for one weight. */
+/* The same model except for one weight. */
 static void test_changed_weights(void **state)
 {
     (void)state;
-    enum { FROM_END = -45566 }; /* a bias of the last layer; after it comes what is not used */
+    enum { FROM_END = -45566 }; /* a bias of the last layer; what follows is unused */
     const char *folder = test_copy_folder(TINY_BERT);
     char weights[1024];
     snprintf(weights, sizeof weights, "%s/model.safetensors", folder);
@@ -302,13 +302,13 @@ static void test_changed_weights(void **state)
     change_byte(weights, FROM_END);
     refuse_job(&job, "is of a job with \"embedder ");
     change_byte(weights, FROM_END);
-    job.model = TINY_BERT; /* the same weights elsewhere */
+    job.model = TINY_BERT; /* the same weights in another place */
     finish_job(&job, "another folder");
     test_remove_folder(folder);
     end_job(&job);
 }
 
-/* Embeddings that are not finite, before and after the kill, are told of together. */
+/* Embeddings that are not finite, before and after the kill, are reported together. */
 static void test_not_finite(void **state)
 {
     (void)state;
@@ -352,7 +352,7 @@ static void test_not_finite(void **state)
     end_job(&job);
 }
 
-/* ---- where there is no resuming ------------------------------------------------------------ */
+/* ---- folders where resuming is impossible -------------------------------------------------- */
 
 static void test_not_resumable(void **state)
 {
@@ -390,7 +390,8 @@ static void test_not_resumable(void **state)
     end_job(&job);
 }
 
-/* Root may do anything to files, but for this capability, CAP_DAC_OVERRIDE (linux/capability.h). */
+/* Drops the capability that lets root ignore file permissions, CAP_DAC_OVERRIDE
+ * (linux/capability.h). */
 static void test_read_only_folder(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_cli_summarize.c - embed summarize: what the summaries are, of every kind of document */
+/* test_cli_summarize.c - embed summarize: its summaries, for every kind of document */
 #include "cli_summaries.h"
 #include "test_folder.h"
 
@@ -19,10 +19,9 @@ static int release_vectors(void **state)
     return release_summaries(state);
 }
 
-/* ---- what the summaries are ----------------------------------------------------------------
- */
+/* ---- summaries ----------------------------------------------------------------------------- */
 
-/* The folder's own settings, from generation_config.json and from config.json. */
+/* The folder's own settings, from generation_config.json or config.json. */
 static void test_defaults_are_the_folders(void **state)
 {
     (void)state;
@@ -45,8 +44,8 @@ static void check_score(double score, size_t i)
     assert_true(fabs(score - strtod(scores.text[i], NULL)) <= 1e-4);
 }
 
-/* As long and as probable as summary number i of the reference, which has no score of greedy
- * ones. */
+/* Checks that length and score are those of summary i of the reference, which has no scores for
+ * greedy search. */
 static void check_tokens(const json_t *line, size_t i, bool greedy)
 {
     size_t n = 1;
@@ -55,7 +54,7 @@ static void check_tokens(const json_t *line, size_t i, bool greedy)
     if (!greedy) check_score(json_real_value(json_object_get(line, "score")), i);
 }
 
-/* {"n": 0, "article": "..."} for each document; freed by the caller. */
+/* Returns {"n": 0, "article": "..."} for each document; the caller frees it. */
 static char *documents_as_json(size_t *length)
 {
     char *bytes = NULL;
@@ -117,7 +116,7 @@ static void test_scores(void **state)
     free_result(&r);
 }
 
-/* A summary does not depend on what is under way beside it. */
+/* A summary does not depend on what is in flight at the same time. */
 static void test_order_and_independence(void **state)
 {
     (void)state;
@@ -142,7 +141,7 @@ static void test_order_and_independence(void **state)
 /* ---- documents -----------------------------------------------------------------------------
  */
 
-/* No line, no summary; an empty line has one: document 0 is such a line. */
+/* No line, no summary. An empty line has one: document 0 is such a line. */
 static void test_empty_input_and_lines(void **state)
 {
     (void)state;
@@ -193,7 +192,7 @@ static void test_jsonl(void **state)
     free_result(&r);
 }
 
-/* All that there is, line ends and all, but for the last. */
+/* The whole input, line ends included, except the last. */
 static void test_whole_document(void **state)
 {
     (void)state;
@@ -216,7 +215,7 @@ static void test_whole_document(void **state)
     free_result(&r);
 }
 
-/* Cut by default; in pieces, each of which is summarized, where that is asked for. */
+/* Cut by default; summarized in pieces on request. */
 static void test_long_documents(void **state)
 {
     (void)state;
@@ -251,8 +250,7 @@ static void test_long_documents(void **state)
     free_result(&split);
 }
 
-/* A model whose lone spaces are line feeds: one line of output all the same, and JSON as it is.
- */
+/* With a model whose single spaces are line feeds: still one line of output, and JSON unchanged. */
 static void test_line_ends_in_summaries(void **state)
 {
     (void)state;
@@ -276,12 +274,12 @@ static void test_line_ends_in_summaries(void **state)
     test_remove_folder(folder);
 }
 
-/* Makes the encoder's positions from the 40th on NaN. */
+/* Sets the encoder's positions from the 40th on to NaN. */
 static void spoil_positions(const char *folder)
 {
     static const char name[] = "\"model.encoder.embed_positions.weight\":";
     enum { FROM = 2 + 40, WIDTH = 64 };
-    const uint16_t nan = 0x7E00; /* the weights are halves */
+    const uint16_t nan = 0x7E00; /* the weights are FP16 */
     char path[1024];
     size_t length;
     uint64_t header;
@@ -300,7 +298,7 @@ static void spoil_positions(const char *folder)
     free(bytes);
 }
 
-/* Documents whose scores are not finite are told, and have an empty line: the others are
+/* Documents whose scores are not finite are reported and get an empty line; the others are
  * written. */
 static void test_not_finite(void **state)
 {

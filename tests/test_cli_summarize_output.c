@@ -1,5 +1,5 @@
 /* test_cli_summarize_output.c - embed summarize: streams and files, wrong calls and models, and
- * what the other commands say of a model that generates */
+ * what the other commands print for a model that generates */
 #include "cli_summaries.h"
 
 #include <glob.h>
@@ -12,7 +12,7 @@ static void test_output_file(void **state)
     (void)state;
     const char *path = scratch("summaries");
     size_t length;
-    for (int i = 0; i < 2; i++) { /* new, and in the place of the old */
+    for (int i = 0; i < 2; i++) { /* a new file, then a replaced one */
         program_result r = run_well(WORDS(SUMMARIZE, "-o", path), "\nStorm\n", 7);
         assert_int_equal(r.out_length, 0);
         free(r.out);
@@ -20,7 +20,7 @@ static void test_output_file(void **state)
         check_summaries(&r, &texts, 0, 1);
         free_result(&r);
     }
-    /* What fails leaves the old one, and nothing beside it. */
+    /* A failure leaves the old file and no other. */
     program_result r = run(WORDS(SUMMARIZE, "-o", path, "--jsonl", "t"), "x\n", 2);
     assert_int_equal(r.status, 1);
     free_result(&r);
@@ -35,7 +35,7 @@ static void test_output_file(void **state)
     free_result(&r);
 }
 
-/* So many documents, which are one block. */
+/* Makes a file of `count` documents, which are one block. */
 static FILE *many_documents(size_t count)
 {
     FILE *file = tmpfile();
@@ -46,7 +46,7 @@ static FILE *many_documents(size_t count)
     return file;
 }
 
-/* What the children that have ended took of a processor. */
+/* Returns the processor time of the children that have ended. */
 static double seconds_of_children(void)
 {
     struct rusage usage;
@@ -55,8 +55,8 @@ static double seconds_of_children(void)
            1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-/* Summaries come while later ones are computed; and when nobody reads them, no more are: of
- * 4000 documents, with the first summary's reader gone, it takes less time than for 1000. */
+/* Summaries come while later ones are computed, and when nobody reads them, no more are computed:
+ * with the reader gone after the first summary, 4000 documents take less time than 1000. */
 static void test_streams_until_the_reader_goes(void **state)
 {
     (void)state;
@@ -91,7 +91,7 @@ static void test_streams_until_the_reader_goes(void **state)
     }
 }
 
-/* Ended by a signal, it leaves no file at all. */
+/* Interrupted by a signal, it leaves no file. */
 static void test_interrupted(void **state)
 {
     (void)state;
@@ -110,7 +110,7 @@ static void test_interrupted(void **state)
     fclose(err);
 }
 
-/* Somebody who types gets an answer to each line. */
+/* Interactive input gets an answer to each line. */
 static void test_answers_while_input_is_open(void **state)
 {
     (void)state;
@@ -119,7 +119,7 @@ static void test_answers_while_input_is_open(void **state)
     check_answers(WORDS(SUMMARIZE), "Storm\n", expected);
 }
 
-/* Memory does not depend on the number of documents. */
+/* Memory use does not depend on the number of documents. */
 static void test_constant_memory(void **state)
 {
     (void)state;
@@ -211,7 +211,7 @@ static void test_impossible_values(void **state)
     check_failure(WORDS(SUMMARIZE, "-o", "no/such/folder/out"), "no/such/folder/out: ");
 }
 
-/* Each command says by the library's sentence which kind of model it needs. */
+/* Each command says, in the library's words, which kind of model it needs. */
 static void test_wrong_models(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* test_cli_verify.c - embed verify: agrees where all is well, and names what is not */
+/* test_cli_verify.c - embed verify: agrees with a correct model, and names the stage that
+ * differs */
 #include "run_command.h"
 
 #include "embed.h"
@@ -62,7 +63,7 @@ static void test_agrees_on_the_emulated_device(void **state)
     unsetenv("EMBED_CUDA_PLUGIN");
 }
 
-/* The stage that is named first, in both forms; an exit status of 1. */
+/* Checks the stage that is named first, in both forms; exit status 1. */
 static void check_names(const char *folder, const char *stage, const char *what)
 {
     char said[64];
@@ -76,7 +77,7 @@ static void check_names(const char *folder, const char *stage, const char *what)
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-/* The number at `at` becomes another: its sign, and four times as much or a quarter. */
+/* Changes the number at `at`: its sign, and its size by a factor of 4 or 1/4. */
 static void change_number(const char *folder, const char *name, uint64_t at)
 {
     char path[1024];
@@ -89,8 +90,8 @@ static void change_number(const char *folder, const char *name, uint64_t at)
     free(bytes);
 }
 
-/* Where it is seen first; NULL: nowhere, as it is not used, or, of a key's bias, adds the same
- * to all scores. */
+/* Returns the stage at which a change first shows. NULL: none, since it is unused or, for a key's
+ * bias, adds the same to all scores. */
 static const char *stage_of(char out[32], const char *name)
 {
     unsigned layer;
@@ -100,7 +101,7 @@ static const char *stage_of(char out[32], const char *name)
     return out;
 }
 
-/* A number of every tensor in turn: of tables one that all texts use. */
+/* Changes one number of every tensor in turn; in tables, one that all texts use. */
 static void test_every_tensor_is_named(void **state)
 {
     (void)state;
@@ -187,7 +188,7 @@ static void test_settings_are_named(void **state)
     }
 }
 
-/* A model of fewer layers, or of more, than the reference has. */
+/* A model with fewer or more layers than the reference. */
 static void test_other_layers(void **state)
 {
     (void)state;
@@ -254,7 +255,7 @@ static void test_unknown_weights(void **state)
                                 "model that is known here"));
     assert_int_equal(count_lines(r.err), 1);
     free_result(&r);
-    /* The name of a model that is known compares with that. */
+    /* The name of a known model selects its reference. */
     r = run(WORDS("embed", "verify", "-m", TINY, "--reference", "all-MiniLM-L6-v2"), NULL, 0);
     assert_int_equal(r.status, 1);
     assert_non_null(strstr(r.err, "from \"tokens\" on"));
@@ -315,7 +316,7 @@ static void test_wrong_calls(void **state)
 
 /* ---- the real model ------------------------------------------------------------------------ */
 
-/* Found by its weights, whatever its folder is called. */
+/* Found by its weights, whatever the name of its folder. */
 static void test_real_model(void **state)
 {
     (void)state;

@@ -1,13 +1,13 @@
-/* test_cuda_attention.c - attention of both tables against the naive one, and what it promises
+/* test_cuda_attention.c - attention of both tables compared with naive code, and its guarantees
  *
- * Sequences end one before, at and one after every tile (16, 32, 64, 128, ... rows); heads are
- * those of the tensor cores and others. Inputs are rounded to the table's type first.
+ * Sequences end one before, at and one after every tile (16, 32, 64, 128, ... rows). Heads have the
+ * widths of the tensor core kernels and others. Inputs are first rounded to the table's type.
  *
- * Tolerances, for q and k up to `size` and v up to 1. The reference and the kernel round scores of
- * up to size^2 * HS * scale to 24 bits, the kernel after sums of HS products: some 2^-23 of the
- * largest score, and an error of a score is that of its weight. FP32 has that and the roundings of
- * sums over T. FP16 also rounds each weight, by up to 2^-11 of it, which changes a mean of values
- * below 1 by less than 2^-11, and the result, by up to 2^-11 of it.
+ * Tolerances, for q and k up to `size` and v up to 1. Both the reference and the kernel round
+ * scores of up to size^2 * HS * scale to 24 bits, the kernel after sums of HS products: about 2^-23
+ * of the largest score. A score's error becomes its weight's relative error. In FP32 the roundings
+ * of sums over T are added. FP16 also rounds each weight by up to 2^-11 of it, which changes a mean
+ * of values below 1 by less than 2^-11, and the result by up to 2^-11 of it.
  */
 #include "cuda_test.h"
 #include "kernels/reference/reference.h"
@@ -20,7 +20,7 @@ static const struct cuda_kernels *const tables[] = {&cuda_kernels_f16, &cuda_ker
     const struct cuda_kernels *k;                                                                 \
     for (size_t k##_i = 0; k##_i < COUNT(tables) && (k = tables[k##_i], true); k##_i++)
 
-/* Heads that attention.cu has kernels for, and some that it leaves to attention_plain.cu. */
+/* Heads for which attention.cu has kernels, and some that it leaves to attention_plain.cu. */
 static const size_t tensor_core_heads[] = {32, 64, 96, 128};
 static const size_t plain_heads[] = {1, 12, 16, 48, 80, 200, 256};
 
@@ -38,7 +38,8 @@ struct problem {
     size_t columns, zero;
 };
 
-/* Other numbers for each head and distance. Distances that no sequence has are NaN. */
+/* Fills the bias with different numbers for each head and distance. Distances that no sequence has
+ * are NaN. */
 static void make_bias(struct problem *p)
 {
     size_t distances = 2 * p->longest - 1;
@@ -87,7 +88,7 @@ static const char *name_of(const struct problem *p)
                       p->longest, p->NH, p->HS, p->relative != NULL ? " with bias" : "");
 }
 
-/* Row `part` (0: q, 1: k, 2: v) of a token and a head. */
+/* Returns row `part` (0: q, 1: k, 2: v) of a token and a head. */
 static float *row_of(const struct problem *p, size_t token, int part, size_t h)
 {
     return p->qkv + token * 3 * p->C + (size_t)part * p->C + h * p->HS;
@@ -108,8 +109,8 @@ static float *expected_context(const struct problem *p)
     return context;
 }
 
-/* The context (N, C). `longest` may be more than any sequence has. After the last token
- * the device's qkv goes on with NaN, and then ends. */
+/* Computes the context (N, C) on the device. `longest` may exceed the longest sequence. The
+ * device's qkv has NaN after the last token, and then ends. */
 static float *context_with(const struct problem *p, size_t longest)
 {
     size_t width = p->k->element_bytes, count = p->N * 3 * p->C;
@@ -141,7 +142,7 @@ static float *context_of(const struct problem *p)
     return context_with(p, p->longest);
 }
 
-/* Against the reference; `size` is the largest of q and k. */
+/* Compares with the reference; `size` is the largest number in q and k. */
 static void check(const struct problem *p, double size)
 {
     bool half = p->k->element_bytes == 2;
@@ -153,7 +154,7 @@ static void check(const struct problem *p, double size)
     free(expected);
 }
 
-/* ---- against the reference ----------------------------------------------------------------- */
+/* ---- comparison with the reference --------------------------------------------------------- */
 
 static void test_tensor_core_heads(void **state)
 {
@@ -163,7 +164,7 @@ static void test_tensor_core_heads(void **state)
     for (size_t t = 0; t < COUNT(Ts); t++) {
         for (size_t s = 0; s < COUNT(tensor_core_heads); s++) {
             for (int with_bias = 0; with_bias < 2; with_bias++) {
-                if (Ts[t] > 129 && with_bias != (int)(s + t) % 2) continue; /* takes its time */
+                if (Ts[t] > 129 && with_bias != (int)(s + t) % 2) continue; /* too slow otherwise */
                 struct problem p = make_sequence(&cuda_kernels_f16, Ts[t], Ts[t] > 129 ? 1 : 2,
                                                  tensor_core_heads[s], with_bias);
                 check(&p, 1);
@@ -194,7 +195,7 @@ static void test_plain_heads(void **state)
         check_plain(&cuda_kernels_f32, tensor_core_heads[s]);
 }
 
-/* The heads of MiniLM and of MPNet. */
+/* The heads of MiniLM and MPNet. */
 static void test_models(void **state)
 {
     (void)state;
@@ -207,7 +208,7 @@ static void test_models(void **state)
     }
 }
 
-/* Scores of some hundreds: nearly all the weight is on one key, and nothing may overflow. */
+/* Scores of several hundred: nearly all the weight is on one key, and nothing may overflow. */
 static void test_large_scores(void **state)
 {
     (void)state;
@@ -225,8 +226,8 @@ static void test_large_scores(void **state)
     }
 }
 
-/* Scores that rise from key to key by `step`: in every tile the largest so far moves, and what was
- * summed is rescaled; or fall, and it never does. */
+/* Scores that rise from key to key by `step`, so that every tile moves the maximum and rescales the
+ * sums; or that fall, so that it never moves. */
 static void check_ramp(const struct cuda_kernels *k, size_t HS, float step)
 {
     struct problem p = make_sequence(k, 300, 1, HS, false);
@@ -257,18 +258,18 @@ static void test_ramps(void **state)
 
 /* ---- which element goes where -------------------------------------------------------------- */
 
-/* Component i of a token's signature: its number in unary, or in binary and over again. */
+/* Component i of a token's signature: its number in unary, or in binary, repeated. */
 static float signature(size_t token, size_t i, bool one_hot)
 {
     if (one_hot) return i == token ? 16 : 0;
     return token >> i % 10 & 1 ? 8 : -8;
 }
 
-/* q of token t and k of token partner(t) match, and no other key comes near: the context is the
- * partner's v to the bit, whatever the sums. v tells token and component. */
+/* q of token t matches k of token partner(t), and no other key comes close. So the context is the
+ * partner's v to the bit, in any order of sums. v encodes token and component. */
 static void check_partners(const struct cuda_kernels *k, size_t T, size_t HS, bool one_hot)
 {
-    static const size_t stride = 13; /* divides no T: each token is the partner of one */
+    static const size_t stride = 13; /* coprime to every T: partners are a permutation */
     struct problem p = make_sequence(k, T, 1, HS, false);
     p.scale = 1;
     for (size_t t = 0; t < T; t++) {
@@ -299,7 +300,7 @@ static void test_layout(void **state)
     }
 }
 
-/* ---- a sequence is alone ------------------------------------------------------------------- */
+/* ---- independence of sequences ------------------------------------------------------------- */
 
 static const size_t mixed_lengths[] = {5, 130, 1, 64, 0, 33, 16, 65, 32, 17, 2};
 
@@ -318,8 +319,8 @@ static void check_alone(const struct problem *all, const float *context, size_t 
     }
 }
 
-/* The same bits alone and in a batch, whatever its longest sequence is: the launcher chooses among
- * kernels by it. */
+/* A sequence has the same bits alone and in a batch, whatever the longest sequence, by which the
+ * launcher chooses a kernel. */
 static void test_batch_invariance(void **state)
 {
     (void)state;
@@ -339,7 +340,7 @@ static void test_batch_invariance(void **state)
     }
 }
 
-/* Sequences of NaN on both sides do not touch the one between them. */
+/* Sequences of NaN on both sides do not affect the one between them. */
 static void test_neighbours(void **state)
 {
     (void)state;
@@ -363,10 +364,10 @@ static void test_neighbours(void **state)
     }
 }
 
-/* ---- what is not finite -------------------------------------------------------------------- */
+/* ---- NaN and infinity ---------------------------------------------------------------------- */
 
-/* A NaN in q spoils its row, in k every row, in v its component of every row, of its head and
- * sequence; and nothing else. */
+/* A NaN in q spoils its row, in k every row, in v its component of every row, within its head and
+ * sequence; nothing else. */
 static bool is_spoilt(int part, bool same_sequence, bool same_head, bool same_token,
                       bool same_component)
 {
@@ -415,7 +416,7 @@ static void test_nan_is_seen(void **state)
     }
 }
 
-/* An infinity in q or v always shows, in k where it makes the largest score. */
+/* An infinity in q or v always shows; in k it shows if it makes the largest score. */
 static void test_infinity_is_seen(void **state)
 {
     (void)state;
@@ -441,7 +442,7 @@ static void test_infinity_is_seen(void **state)
     }
 }
 
-/* ---- refusals ------------------------------------------------------------------------------ */
+/* ---- invalid arguments --------------------------------------------------------------------- */
 
 static void test_refusals(void **state)
 {
@@ -455,10 +456,10 @@ static void test_refusals(void **state)
                          cudaErrorInvalidValue);
         assert_int_equal(k->attention(any, any, NULL, 0, 0, any, CUDA_MOST_TOKENS, CUDA_MOST_TOKENS,
                                       1, 32, 1, NULL),
-                         cudaErrorInvalidValue); /* more blocks than a grid has */
+                         cudaErrorInvalidValue); /* more blocks than a grid can have */
         device_free(memory);
     }
-    /* On tensor cores the largest score is found before it is scaled. */
+    /* On tensor cores the largest score is found before scaling. */
     static const float scales[] = {0, -1, NAN};
     struct device_buffer memory = device_output(3 * 32, 2);
     void *any = memory.data;

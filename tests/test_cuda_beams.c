@@ -1,14 +1,15 @@
-/* test_cuda_beams.c - the CUDA kernels of beam search, against naive ones and against the same C
+/* test_cuda_beams.c - the CUDA kernels of beam search, compared with naive code and with the same C
+ * code
  *
- * Candidates are compared with an exact search; scores may be off by the roundings of exponentials
- * and sums. The step of beams is kernels/beam_step.h on the CPU, too: here it is that a block's
- * threads do the same together.
+ * Candidates are compared with an exact search; scores may differ by the roundings of exponentials
+ * and sums. The beam step is kernels/beam_step.h on the CPU as well; the test is that the threads
+ * of a block together do the same.
  */
 #include "decoder_cases.h"
 
 /* ---- candidates ---------------------------------------------------------------------------- */
 
-/* Runs the kernel over logits (D * K, V); candidates to be freed. */
+/* Runs the kernel on logits (D * K, V) and returns the candidates; the caller frees them. */
 static struct beam_candidate *run_candidates(const struct batch *batch, const float *logits,
                                              size_t V)
 {
@@ -85,7 +86,7 @@ static void test_candidates(void **state)
             batch.slots.host.states[batch.order[0]] = BEAM_NOT_FINITE;
             slots_upload(&batch.slots);
             float *logits = random_logits(D * K, V);
-            for (size_t row = 0; row < D * K; row++) { /* among the best, what will be forbidden */
+            for (size_t row = 0; row < D * K; row++) { /* raise tokens that will be forbidden */
                 for (size_t t = 0; t < 6; t++) logits[row * V + t] += 16;
                 logits[row * V + 10] = logits[row * V + V - 1] = logits[row * V + 20] = 20;
                 logits[row * V + 11] = -INFINITY;
@@ -97,7 +98,7 @@ static void test_candidates(void **state)
     }
 }
 
-/* After 50 60 70 50 60, 70 may not follow where n is 2 or 3, and where n is 1 none of these. */
+/* After 50 60 70 50 60, 70 may not follow if n is 2 or 3; if n is 1, none of these may. */
 static void test_candidates_repeat_no_ngram(void **state)
 {
     (void)state;
@@ -181,7 +182,7 @@ static void test_candidates_of_what_is_not_finite(void **state)
             }
         }
     }
-    struct batch batch = batch_make(1, 1, 1, 1, 9); /* nothing is possible at all */
+    struct batch batch = batch_make(1, 1, 1, 1, 9); /* nothing is possible */
     slots_run(&batch.slots, 0, 1, 1, 1, V);
     slots_upload(&batch.slots);
     float *logits = zeros(V);
@@ -195,7 +196,7 @@ static void test_candidates_of_what_is_not_finite(void **state)
 
 /* ---- beams --------------------------------------------------------------------------------- */
 
-/* Numbers of type float in the slots' memory may be off by roundings of powf. */
+/* Compares the slots. Floats may differ by roundings of powf. */
 static void assert_same_slots(const char *what, const struct slots *s)
 {
     struct beam_slots got;
@@ -252,7 +253,7 @@ static void test_beam_start(void **state)
     slots_free(&s);
 }
 
-/* Random candidates of few tokens and close scores, so that beams end, change places and meet. */
+/* Makes random candidates of few tokens and close scores, so that beams end, swap and meet. */
 static void random_candidates(struct beam_candidate *candidates, const struct beam_slots *beams,
                               size_t slot, size_t K)
 {

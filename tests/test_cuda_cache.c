@@ -1,4 +1,5 @@
-/* test_cuda_cache.c - a cache of models on the emulated device: how many instances, what fails */
+/* test_cuda_cache.c - a cache of models on the emulated device: numbers of instances, and
+ * failures */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,7 @@
 
 enum { MEMORY_ALLOCATION = 2, LAUNCH_FAILURE = 719, BATCH_TOKENS = 256 };
 
-/* Instances that are quickly made: warming up is slow when emulated. */
+/* Creates a cache without warm-up, which is slow on the emulated device. */
 static embed_cache *cache_like(const embed_model_options *model, uint64_t max_bytes,
                                unsigned max_instances, embed_fallback fallback)
 {
@@ -62,7 +63,8 @@ static embed_cache_metrics metrics_of(const embed_cache *cache)
     return metrics;
 }
 
-/* As many instances as wished (0: four), or as the cache's limit has room for. */
+/* The pool has the requested number of instances (0: four), or as many as the cache's limit
+ * allows. */
 static void check_instances(unsigned wished, unsigned room)
 {
     embed_memory plan = plan_for(EMBED_DEVICE_CUDA);
@@ -96,7 +98,7 @@ static void test_instances_by_bytes(void **state)
     embed_cache_destroy(cache);
 }
 
-/* A fallback that is ready takes its bytes too, whatever GPU and dtype the model is for. */
+/* A ready fallback counts too, whatever GPU and dtype the model is for. */
 static void test_ready_fallback(void **state)
 {
     (void)state;
@@ -138,7 +140,7 @@ static void assert_nothing_left(void)
     assert_int_equal(usage.streams + usage.events + usage.graphs, 0);
 }
 
-/* Fails one CUDA call of a load; returns whether there was such a call. */
+/* Makes one CUDA call of a load fail. Returns whether there was such a call. */
 static bool fail_one_call(unsigned long nth, int code)
 {
     static const embed_text text = EMBED_TEXT("a text");
@@ -157,7 +159,7 @@ static bool fail_one_call(unsigned long nth, int code)
         assert_true(strlen(embed_error_message()) > 0);
         assert_nothing_left();
     }
-    if (status != EMBED_OK && code == MEMORY_ALLOCATION) /* the next who asks finds it well */
+    if (status != EMBED_OK && code == MEMORY_ALLOCATION) /* the next caller finds it working */
         assert_int_equal(embed_cache_acquire(cache, TINY, &pool), EMBED_OK);
     if (pool != NULL && code == MEMORY_ALLOCATION)
         assert_int_equal(embed_pool_encode(pool, &text, 1, NULL, row, 64, NULL), EMBED_OK);
@@ -179,7 +181,7 @@ static void test_every_call_fails(void **state)
     emulator_reset();
 }
 
-/* Planned for a GPU that turns out to be too full: what the model takes on the CPU counts. */
+/* Planned for a GPU that turns out to be too full: the model's bytes on the CPU count. */
 static void test_on_the_cpu_after_all(void **state)
 {
     (void)state;

@@ -1,7 +1,8 @@
-/* test_cuda_decoder.c - the CUDA kernels of a decoder's layers, of both tables, against naive ones
+/* test_cuda_decoder.c - the CUDA kernels of a decoder's layers, of both tables, compared with naive
+ * code
  *
- * Shapes are awkward on purpose; slots come in an odd order, and some of them do not run: their
- * rows are poison before, and are left so. Of the tolerances, see test_cuda_kernels.c and
+ * Shapes are awkward on purpose. Slots come in scrambled order, and some of them do not run: their
+ * rows are poison and must stay so. For tolerances, see test_cuda_kernels.c and
  * test_cuda_attention.c.
  */
 #include "decoder_cases.h"
@@ -11,7 +12,7 @@
 
 static const struct cpu_kernels *const reference = &cpu_kernels_reference;
 
-/* Rows of a document are untouched where it does not run, and as expected where it does. */
+/* Checks that the rows of a document are as expected if it runs, and unchanged if it does not. */
 static void check_rows(const char *what, const struct batch *batch, const float *got,
                        const float *expected, size_t C, double absolute, double relative)
 {
@@ -87,7 +88,8 @@ static void test_embed_beams(void **state)
     }
 }
 
-/* What goes on is not rounded, what the next product gets once; and a row of NaN stays alone. */
+/* The residual stays unrounded, the next product's input is rounded once, and a row of NaN does not
+ * affect others. */
 static void check_residual_layernorm(size_t N, size_t C)
 {
     float *x = random_floats(N * C), *residual = random_floats(N * C), *expected = zeros(N * C);
@@ -106,7 +108,7 @@ static void check_residual_layernorm(size_t N, size_t C)
     float *got = device_read(what, stream), *rounded = device_read(what, y);
     size_t finite = N > 1 ? N - 1 : 1;
     assert_close(what, got, expected, finite, C, ABSOLUTE, 0);
-    assert_close(what, rounded, got, finite, C, 0x1p-25, 0x1p-11); /* to the nearest of FP16 */
+    assert_close(what, rounded, got, finite, C, 0x1p-25, 0x1p-11); /* nearest FP16 number */
     for (size_t i = finite * C; i < N * C; i++) assert_true(isnan(got[i]) && isnan(rounded[i]));
 
     for (size_t i = 0; i < COUNT(buffers); i++) device_free(buffers[i]);
@@ -125,14 +127,14 @@ static void test_residual_layernorm(void **state)
 
 /* ---- attention ----------------------------------------------------------------------------- */
 
-/* Weights and context are rounded: in FP16 attention.cu's tolerance, in FP32 some roundings of
- * 1e-7. */
+/* Weights and context are rounded: attention.cu's tolerance in FP16, several roundings of 1e-7 in
+ * FP32. */
 static double attention_tolerance(const struct cuda_kernels *k)
 {
     return k->element_bytes == 2 ? 1.5e-3 : 2e-5;
 }
 
-/* A cache in which only what documents have is not NaN. */
+/* Makes a cache that is all NaN, to be filled where documents have data. */
 static float *poison(size_t count)
 {
     float *floats = malloc(count * sizeof *floats);
@@ -214,7 +216,7 @@ static void test_self_attention(void **state)
     }
 }
 
-/* The device's result for q; to be freed. */
+/* Returns the device's result for q; the caller frees it. */
 static float *run_cross_attention(const struct cuda_kernels *k, const struct batch *batch,
                                   const float *q, const float *cache, size_t most_sources,
                                   size_t NH, size_t HS)
@@ -273,8 +275,7 @@ static void test_cross_attention(void **state)
     }
 }
 
-/* A document has the same bits in any company, and NaN stays in the head and beam, or source, it
- * is of. */
+/* A document has the same bits in any company, and NaN stays in its head and beam, or source. */
 static void test_documents_are_apart(void **state)
 {
     (void)state;

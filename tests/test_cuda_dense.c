@@ -1,6 +1,7 @@
-/* test_cuda_dense.c - the CUDA kernels of pooled rows, in FP32, against the naive ones
+/* test_cuda_dense.c - the CUDA kernels for pooled rows, in FP32, compared with naive code
  *
- * Shapes are awkward on purpose: one more and one less than a block has of rows, outputs and inputs.
+ * Shapes are awkward on purpose: one more and one less than a block has of rows, outputs and
+ * inputs.
  */
 #include "cuda_test.h"
 
@@ -15,7 +16,7 @@ struct shape {
 static const struct shape shapes[] = {{1, 1, 1},    {1, 33, 31},  {2, 31, 64},
                                       {31, 16, 33}, {33, 49, 32}, {40, 150, 128}};
 
-/* y (B, O) by the device; bias may be NULL. */
+/* Computes y (B, O) on the device; bias may be NULL. */
 static float *run_dense(const float *x, const float *w, const float *bias, struct shape s,
                         enum activation activation)
 {
@@ -49,7 +50,7 @@ static void test_dense(void **state)
             assert_close(shape_name("dense B %zu O %zu I %zu activation %d", s.B, s.O, s.I,
                                     activation),
                          got, expected, s.B, s.O, 1e-5, 0);
-            /* A row has the same bits alone. */
+            /* A row alone has the same bits. */
             float *alone = run_dense(x + (s.B - 1) * s.I, w, shift, one, a);
             assert_same_bits("dense", alone, got + (s.B - 1) * s.O, 1, s.O);
             free(alone);
@@ -59,7 +60,7 @@ static void test_dense(void **state)
     }
 }
 
-/* It reaches all outputs of its row, and no other row. */
+/* A NaN reaches all outputs of its row, and no other row. */
 static void test_dense_of_nan(void **state)
 {
     (void)state;

@@ -1,9 +1,9 @@
-/* test_cuda_faults.c - every call of the CUDA runtime and of cuBLASLt fails once, and from then on
+/* test_cuda_faults.c - every CUDA runtime and cuBLASLt call fails, once and from then on
  *
- * A piece of work (open a model, make an instance, encode, close) is done again and again on the
- * emulated device, its n-th call failing, n = 1, 2, ... Each time it must end in a status with a
- * sentence, and leave nothing on the device or in pinned memory; and the next try must succeed.
- * Errors that are fatal for the device: test_cuda_lost.c.
+ * A piece of work (open a model, create an instance, encode, close) is repeated on the emulated
+ * device with its n-th call failing, n = 1, 2, ... Each time it must end with a status and an error
+ * message, and leave nothing on the device or in pinned memory; the next attempt must succeed.
+ * Errors that are fatal for the device are in test_cuda_lost.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@
 
 enum { TEXTS = 3, WIDTH = 64, AGAIN = 3, ROWS = TEXTS + AGAIN };
 
-/* The last text is computed again and again, so that a graph is made of it, and launched. */
+/* Encodes the last text several times, so that a graph is made of it and launched. */
 static embed_status work(float rows[ROWS * WIDTH])
 {
     static const embed_text texts[TEXTS] = {
@@ -32,7 +32,7 @@ static embed_status work(float rows[ROWS * WIDTH])
     embed_instance *instance = NULL;
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     options.device = EMBED_DEVICE_CUDA;
-    options.threads = 1; /* the order of the calls is the same every time */
+    options.threads = 1; /* keeps the order of calls the same every time */
     embed_status status = embed_model_open(&model, "tests/vectors/tiny-bert", &options);
     if (status == EMBED_OK) status = embed_instance_create(&instance, model, NULL);
     if (status == EMBED_OK)
@@ -45,8 +45,8 @@ static embed_status work(float rows[ROWS * WIDTH])
     return status;
 }
 
-/* Calls whose failure a caller cannot act on: what they release is gone all the same, and the
- * program's current device is set back as far as can be. */
+/* Calls whose failure a caller cannot act on: what they release is released anyway, and the
+ * program's current device is restored as far as possible. */
 static int is_harmless(const char *call)
 {
     static const char *const calls[] = {"cudaFree", "cudaFreeHost", "cudaStreamDestroy", "cudaEventDestroy",
@@ -106,7 +106,7 @@ static void fail_each(int code, int forever)
                          embed_error_message());
         }
     }
-    assert_true(failures > 40); /* or the plan did not take */
+    assert_true(failures > 40); /* otherwise the plan had no effect */
     emulator_reset();
     assert_int_equal(work(rows), EMBED_OK);
     assert_memory_equal(rows, expected, sizeof rows);
@@ -125,7 +125,7 @@ static void test_out_of_memory_from_then_on(void **state)
     fail_each(cudaErrorMemoryAllocation, 1);
 }
 
-/* Not fatal: the device works on. */
+/* Not fatal: the device continues to work. */
 static void test_other_error_once(void **state)
 {
     (void)state;
@@ -134,7 +134,7 @@ static void test_other_error_once(void **state)
 
 /* ---- generation ---------------------------------------------------------------------------- */
 
-/* 18 tokens are three chunks of steps: computed as they come, captured, replayed. */
+/* 18 tokens are three chunks of steps: enqueued, captured, replayed. */
 static embed_status write_summary(char text[256])
 {
     static const embed_text source = EMBED_TEXT("Denby votes to build a new school.");
@@ -160,7 +160,7 @@ static embed_status write_summary(char text[256])
     return status;
 }
 
-/* One of every few of its 2,000 calls: those of the first steps come again in all others. */
+/* Makes a sample of its 2,000 calls fail: those of the first steps recur in all others. */
 static void fail_some(int code)
 {
     char expected[256] = "", text[256];
@@ -195,7 +195,7 @@ static void test_generation(void **state)
     fail_some(cudaErrorLaunchOutOfResources);
 }
 
-/* As much memory as there is less and less of: whoever gets none says so, nothing is left. */
+/* Less and less memory: a call that gets none reports it, and nothing is left. */
 static void test_small_memories(void **state)
 {
     (void)state;

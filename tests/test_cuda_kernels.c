@@ -1,10 +1,10 @@
-/* test_cuda_kernels.c - the CUDA kernels but for attention, of both tables, against the naive ones
+/* test_cuda_kernels.c - the CUDA kernels except attention, of both tables, compared with naive code
  *
  * Shapes are awkward on purpose: one row, one more and one less than a block has, widths with and
  * without vectors, in registers and not. Inputs end where their allocation ends.
  *
- * Tolerances. An FP32 result is off by some roundings of 6e-8 of what is summed: ABSOLUTE, as on
- * the CPU. An FP16 result is that, rounded: off by half a step more, 2^-11 of it.
+ * Tolerances. An FP32 result is off by several roundings of 6e-8 of what is summed: ABSOLUTE, as on
+ * the CPU. An FP16 result is rounded in addition: off by another half step, 2^-11 of it.
  */
 #include "cuda_test.h"
 
@@ -38,7 +38,7 @@ static void test_tables(void **state)
 
 /* ---- LayerNorm ----------------------------------------------------------------------------- */
 
-/* The buffers of add_layernorm, and its result: y, or in place of x or of the residual. */
+/* The buffers of add_layernorm, and its result: in y, or in place of x or of the residual. */
 struct addition {
     struct device_buffer x, residual, weight, bias, y;
 };
@@ -82,7 +82,7 @@ static void check_add_layernorm(const struct cuda_kernels *k, size_t N, size_t C
     float *residual = random_elements(N * C, k->element_bytes);
     float *weight = random_floats(C), *bias = random_floats(C);
     x[N * C / 2] = 1000; /* an outlier, as encoders have them */
-    /* A mean of some 25 deviations; of a few numbers the deviation could be next to nothing. */
+    /* A mean of about 25 deviations, for rows wide enough that the deviation is not tiny. */
     for (size_t i = (N - 1) * C; i < N * C && C > 30; i++) x[i] += 20;
     round_floats(x, N * C, k->element_bytes);
     reference->add_layernorm(expected, x, residual, weight, bias, N, C, 1e-5f, NULL);
@@ -124,7 +124,7 @@ static void check_embed_layernorm(const struct cuda_kernels *k, size_t N, size_t
     float *type = random_floats(C), *weight = random_floats(C), *bias = random_floats(C);
     int32_t ids[64], positions[64];
     for (size_t n = 0; n < N; n++) {
-        ids[n] = (int32_t)((n * n + WORDS - 1) % WORDS); /* the last row, and some twice */
+        ids[n] = (int32_t)((n * n + WORDS - 1) % WORDS); /* includes the last row; repeats some */
         positions[n] = (int32_t)((POSITIONS - 1 + 2 * n) % POSITIONS);
     }
     word[0] = 1000;
@@ -168,7 +168,7 @@ static void test_embed_layernorm(void **state)
     }
 }
 
-/* A row has the same bits alone and in a batch; what is not finite fills its row and no other. */
+/* A row has the same bits alone and in a batch; NaN or infinity fills its row and no other. */
 static void test_layernorm_rows_are_apart(void **state)
 {
     (void)state;
@@ -208,7 +208,7 @@ static void test_layernorm_rows_are_apart(void **state)
 
 /* ---- GELU ---------------------------------------------------------------------------------- */
 
-/* expected = gelu(x + bias), by the naive linear layer of two inputs of weight 1. */
+/* Computes expected = gelu(x + bias) by the naive linear layer, with two inputs of weight 1. */
 static void reference_bias_gelu(float *expected, const float *x, const float *bias, size_t N,
                                 size_t F)
 {
@@ -244,7 +244,7 @@ static void check_bias_gelu(const struct cuda_kernels *k, size_t N, size_t F)
     reference_bias_gelu(expected, x, bias, N, F);
     float *got = run_bias_gelu(k, x, bias, N, F);
 
-    /* FP32: 1 + erf is rounded at 1, and x is up to 7. FP16: half a step, and 0.19 of that from the
+    /* FP32: 1 + erf is rounded at 1, and x is up to 7. FP16: half a step, and 0.19 of one from the
      * polynomial; near zero a step is 2^-24. */
     const char *what = shape_name("bias_gelu %s N %zu F %zu", k->name, N, F);
     if (k->element_bytes == 2)
@@ -301,7 +301,7 @@ static void test_gelu_of_what_is_not_finite(void **state)
     static const float none[8] = {0}, broken[8] = {0, 0, 0, 0, 0, NAN, INFINITY, -INFINITY};
     FOR_EACH_TABLE(k)
     {
-        for (size_t F = 7; F <= 8; F++) { /* one element a thread, and vectors */
+        for (size_t F = 7; F <= 8; F++) { /* one element per thread, and vectors */
             float *got = run_bias_gelu(k, x, none, 1, F);
             assert_true(isnan(got[0]));
             assert_true(isinf(got[1]) && got[1] > 0);
@@ -317,15 +317,15 @@ static void test_gelu_of_what_is_not_finite(void **state)
 
 /* ---- pooling ------------------------------------------------------------------------------- */
 
-/* One batch on the device, and how it is pooled. */
+/* A batch on the device, and how it is pooled. */
 struct batch {
     const int32_t *offsets;
     size_t B, C;
     const int32_t *skipped; /* NULL: none */
-    size_t more;            /* numbers that follow a row */
+    size_t more;            /* numbers after each row */
 };
 
-#define UNTOUCHED 42.0f /* what rows hold before */
+#define UNTOUCHED 42.0f /* initial content of rows */
 
 static float *run_pool(const struct cuda_kernels *k, const float *x, const struct batch *batch,
                        enum pooling pooling, size_t D, bool normalize)
@@ -360,14 +360,15 @@ static void check_pool(const struct cuda_kernels *k, const float *x, const struc
         size_t T = (size_t)(batch->offsets[b + 1] - batch->offsets[b]);
         size_t skipped = batch->skipped != NULL ? (size_t)batch->skipped[b] : 0;
         reference->pool(expected, tokens, skipped, T, C, pooling);
-        if (pooling == POOLING_MAX && skipped >= T) { /* a difference of infinities is none */
+        if (pooling == POOLING_MAX && skipped >= T) { /* infinities have no difference */
             assert_true(row[0] == -INFINITY && row[D - 1] == -INFINITY);
             continue;
         }
         if (normalize) reference->l2_normalize(expected, expected, D);
 
         /* T roundings of 6e-8 of a partial sum near sqrt(T) / 2, in random directions, divided by
-         * at least sqrt(T): 7e-7 for T = 512, and some have four times that. A choice is exact. */
+         * at least sqrt(T): 7e-7 for T = 512, and some are four times that. Selecting an element is
+         * exact. */
         bool exact = pooling >= POOLING_MAX && !normalize;
         const char *what = shape_name("pool %s C %zu D %zu pooling %d normalize %d T %zu", k->name,
                                       C, D, (int)pooling, normalize, T);
@@ -398,7 +399,7 @@ static const int32_t mixed[] = {0, 1, 513, 515, 532, 533, 566}; /* lengths 1, 51
 static void test_pool(void **state)
 {
     (void)state;
-    /* Also what takes more columns than a block has threads: 1030 without vectors, 5000 with. */
+    /* Including more columns than a block has threads: 1030 without vectors, 5000 with. */
     static const size_t wide[] = {640, 768, 1024, 1030, 5000};
     static const size_t narrow[] = {1, 3, 12, 31, 36, 64, 128, 256, 384, 512};
     static const int32_t few[] = {0, 1, 14, 16};
@@ -443,7 +444,7 @@ static void test_pool_is_batch_invariant(void **state)
     }
 }
 
-/* As at the end of a batch that is rounded up: no token there is read, no row written. */
+/* As at the end of a batch that is rounded up: no token is read there, and no row written. */
 static void test_pool_of_no_tokens(void **state)
 {
     (void)state;
@@ -465,7 +466,7 @@ static void test_pool_of_no_tokens(void **state)
     }
 }
 
-/* A NaN in any token reaches its component, and no other sequence; zeros stay zeros. */
+/* A NaN in any token reaches its component and no other sequence; zeros stay zeros. */
 static void test_pool_of_nan_and_zeros(void **state)
 {
     (void)state;

@@ -1,20 +1,20 @@
-/* test_cuda_linear.c - our own linear layers in CUDA: every tile, both ways to sum
+/* test_cuda_linear.c - our own linear layers in CUDA: every tile, both kinds of sums
  *
- * Against the naive layer in double, on inputs rounded to FP16 first, uniform in [-1, 1): the
+ * Compared with the naive layer in double, on inputs uniform in [-1, 1) and rounded to FP16: the
  * standard deviation of a result is then sqrt(I) / 3.
  *
  * Tolerances. The result is rounded to FP16: half a step, 2^-11 of it; GELU's own error is up to a
- * fifth of that. FP32 sums of I products below 1 are off by less than 1e-6 I. With two levels a sum
- * of 64 products, seldom above 8, is rounded to FP16 after every 16 products or every 8, each time
- * off by up to 2^-9, which adds up as a random walk does: its standard deviation is about 2^-10
- * sqrt(I / 8). Eight times that is allowed.
+ * fifth of that. FP32 sums of I products below 1 are off by less than 1e-6 I. With two levels, a
+ * sum of 64 products, seldom above 8, is rounded to FP16 after every 16 or every 8 products, each
+ * time by up to 2^-9. These errors add up like a random walk with a standard deviation of about
+ * 2^-10 sqrt(I / 8). Eight times that is allowed.
  */
 #include "cuda_linear_test.h"
 
 static const enum cuda_tile tiles[] = {CUDA_TILE_32, CUDA_TILE_64, CUDA_TILE_128};
 static const enum activation activations[] = {ACTIVATION_NONE, ACTIVATION_GELU};
 
-/* y (N, O), to be freed. Of the tile that the launcher chooses if `tile` is NULL. */
+/* Returns y (N, O), which the caller frees. NULL for `tile`: the tile that the launcher chooses. */
 static float *run(const struct layer *layer, const float *x, size_t N, enum activation activation,
                   enum cuda_sums sums, const enum cuda_tile *tile)
 {
@@ -46,9 +46,9 @@ static float *expected(const struct layer *layer, const float *x, size_t N,
     return y;
 }
 
-/* ---- against the naive layer --------------------------------------------------------------- */
+/* ---- comparison with the naive layer ------------------------------------------------------- */
 
-/* The first tile's result against the reference, the other tiles' against the first's bits. */
+/* The first tile is compared with the reference, the other tiles with the bits of the first. */
 static void check_rows(const struct layer *layer, const float *x, const float *reference, size_t N,
                        enum activation activation, enum cuda_sums sums)
 {
@@ -97,7 +97,7 @@ static void test_small_shapes(void **state)
         check_shape(shapes[i][0], shapes[i][1], row_counts, COUNT(row_counts));
 }
 
-/* Those of MiniLM. */
+/* MiniLM's shapes. */
 static void test_shapes_of_models(void **state)
 {
     (void)state;
@@ -106,7 +106,7 @@ static void test_shapes_of_models(void **state)
     check_shape(384, 1536, (const size_t[]){1, 16}, 2);
 }
 
-/* ---- what is exact ------------------------------------------------------------------------- */
+/* ---- exact results ------------------------------------------------------------------------- */
 
 /* Row n of x is 1 at n % I and 0 elsewhere: y[n, o] is weight[o, n % I], to the bit. */
 static void test_one_hot(void **state)
@@ -131,8 +131,8 @@ static void test_one_hot(void **state)
     layer_free(&layer);
 }
 
-/* 2048 + 1 is 2048 in FP16, so each of the four ones past k = 64 would be lost in the sum of the 64
- * before: they must meet first. Of the 2052, FP16 holds all. */
+/* 2048 + 1 is 2048 in FP16, so each of the four ones past k = 64 would be lost if added to the sum
+ * of the first 64: they must be added to each other first. FP16 represents the total, 2052. */
 static void test_levels_change_at_64(void **state)
 {
     (void)state;
@@ -153,7 +153,7 @@ static void test_levels_change_at_64(void **state)
         }
     }
 
-    /* And not before: ones of the same 64 as 2048 are lost, but not in FP32. */
+    /* Not earlier: ones in the same 64 as 2048 are lost, though not with FP32 sums. */
     for (size_t o = 0; o < O; o++) {
         memset(layer.weight + o * I, 0, I * sizeof(float));
         layer.weight[o * I] = 2048;
@@ -169,9 +169,9 @@ static void test_levels_change_at_64(void **state)
     layer_free(&layer);
 }
 
-/* ---- a row's bits -------------------------------------------------------------------------- */
+/* ---- the bits of a row --------------------------------------------------------------------- */
 
-/* Of every N up to 70, and of rows alone, as of 200 rows in the largest tile. */
+/* Every N up to 70, and single rows, give the bits of 200 rows in the largest tile. */
 static void test_rows_do_not_depend_on_each_other(void **state)
 {
     (void)state;
@@ -196,7 +196,7 @@ static void test_rows_do_not_depend_on_each_other(void **state)
     layer_free(&layer);
 }
 
-/* The launcher takes a different tile for each of these, by the number of them. */
+/* The launcher takes a different tile for each of these numbers of rows. */
 static void test_chosen_tiles(void **state)
 {
     (void)state;
@@ -217,9 +217,10 @@ static void test_chosen_tiles(void **state)
     layer_free(&layer);
 }
 
-/* ---- what is not finite -------------------------------------------------------------------- */
+/* ---- NaN and infinity ---------------------------------------------------------------------- */
 
-/* NaN exactly in row `row` and in column `column`; SIZE_MAX: in none. Elsewhere as in `clean`. */
+/* Checks that NaN is in row `row` and in column `column` only (SIZE_MAX: in none), and that all
+ * else is as in `clean`. */
 static void check_nans(const char *what, const float *y, const float *clean, size_t N, size_t O,
                        size_t row, size_t column)
 {
@@ -277,8 +278,8 @@ static void test_nan_reaches_its_row_and_column(void **state)
     }
 }
 
-/* Rows of NaN below x and below weight, where a tile reaches past both. I is no multiple of what a
- * slot holds: the row of x after this one begins where zeros have to be. */
+/* Rows of NaN follow x and weight, where a tile extends beyond both. I is no multiple of what a
+ * slot holds: the next row of x begins where zeros must be. */
 static void test_nothing_beyond_the_matrices_is_used(void **state)
 {
     (void)state;

@@ -1,11 +1,12 @@
 /* test_cuda_linear_add_layernorm.c - linear layer, residual and LayerNorm in one CUDA kernel
  *
- * Against the naive functions in double, and to the bit against the two kernels that it stands for.
+ * Compared with the naive functions in double, and bit for bit with the two kernels that it
+ * replaces.
  *
- * Tolerances. As in test_cuda_linear.c, with inputs uniform in [-1, 1), where the products'
- * standard deviation is sqrt(I) / 3 and seldom one is above 6 of these. They are rounded to FP16:
- * half a step, 2^-11, of at most 2 sqrt(I). LayerNorm divides by the deviation, its weights are
- * below 1, and the result is rounded once more.
+ * Tolerances. As in test_cuda_linear.c, with inputs uniform in [-1, 1): the products' standard
+ * deviation is sqrt(I) / 3, and they seldom exceed 6 times that. They are rounded to FP16: half a
+ * step, 2^-11, of at most 2 sqrt(I). LayerNorm divides by the deviation, its weights are below 1,
+ * and the result is rounded once more.
  */
 #include "cuda_linear_test.h"
 
@@ -66,7 +67,7 @@ static void launch(const struct normed *w, void *y, const void *x, const void *r
         w->device_bias.data, N, WIDTH, layer->I, epsilon, sums, capability(), NULL));
 }
 
-/* y (N, WIDTH), to be freed. */
+/* Returns y (N, WIDTH), which the caller frees. */
 static float *run(const struct normed *w, const float *x, const float *residual, size_t N,
                   enum cuda_sums sums, enum way way)
 {
@@ -95,7 +96,7 @@ static float *expected(const struct normed *w, const float *x, const float *resi
     return y;
 }
 
-/* ---- against the naive functions, and the two kernels -------------------------------------- */
+/* ---- comparison with the naive functions, and the two kernels ------------------------------ */
 
 static void check_rows(const struct normed *w, const float *x, const float *residual,
                        const float *reference, size_t N, enum cuda_sums sums)
@@ -143,7 +144,7 @@ static void test_shapes(void **state)
         check_shape(widths[i], row_counts, COUNT(row_counts));
 }
 
-/* Those of MiniLM. */
+/* MiniLM's shapes. */
 static void test_shapes_of_models(void **state)
 {
     (void)state;
@@ -151,10 +152,10 @@ static void test_shapes_of_models(void **state)
     check_shape(1536, (const size_t[]){17, 65}, 2);
 }
 
-/* ---- what is exact ------------------------------------------------------------------------- */
+/* ---- exact results ------------------------------------------------------------------------- */
 
-/* Rows in which all numbers are the same: the variance is 0, eps alone keeps the result finite, and
- * it is the LayerNorm's bias. */
+/* Rows of equal numbers: the variance is 0, only eps keeps the result finite, and the result is the
+ * LayerNorm's bias. */
 static void test_rows_of_one_number(void **state)
 {
     (void)state;
@@ -179,7 +180,7 @@ static void test_rows_of_one_number(void **state)
     normed_free(&w);
 }
 
-/* A mean of 900 deviations: squares less the square of the mean would be off by a tenth. */
+/* A mean of 900 deviations: the mean square less the squared mean would be off by a tenth. */
 static void test_mean_far_from_0(void **state)
 {
     (void)state;
@@ -204,7 +205,7 @@ static void test_mean_far_from_0(void **state)
     normed_free(&w);
 }
 
-/* ---- a row's bits -------------------------------------------------------------------------- */
+/* ---- the bits of a row --------------------------------------------------------------------- */
 
 static void test_rows_do_not_depend_on_each_other(void **state)
 {
@@ -231,7 +232,7 @@ static void test_rows_do_not_depend_on_each_other(void **state)
     normed_free(&w);
 }
 
-/* NaN exactly in row `row`. */
+/* Checks that NaN is in row `row` only. */
 static void check_nan_in_row(const struct normed *w, const float *x, const float *residual,
                              const float *clean, size_t N, size_t row, enum cuda_sums sums)
 {
@@ -285,14 +286,15 @@ static void test_shapes_that_are_refused(void **state)
     CHECK_CUDA(cudaDeviceSynchronize());
 }
 
-/* 64 rows a block: a full chunk of an H200 pays, a text alone does not. */
+/* With 64 rows a block, it pays for a full chunk of an H200, but not for a single text. */
 static void test_when_it_pays(void **state)
 {
     (void)state;
     assert_true(cuda_linear_add_layernorm_pays(8448, WIDTH, 132));
     assert_true(cuda_linear_add_layernorm_pays(64 * 99, WIDTH, 132));
     assert_false(cuda_linear_add_layernorm_pays(64 * 98, WIDTH, 132));
-    assert_false(cuda_linear_add_layernorm_pays(8449, WIDTH, 132)); /* one block waits for all */
+    assert_false(cuda_linear_add_layernorm_pays(8449, WIDTH, 132)); /* all wait for one more
+                                                                       block */
     assert_false(cuda_linear_add_layernorm_pays(128, WIDTH, 132));
     assert_false(cuda_linear_add_layernorm_pays(8448, 768, 132));
     assert_false(cuda_linear_add_layernorm_pays(8448, WIDTH, 0));

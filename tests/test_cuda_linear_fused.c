@@ -1,7 +1,7 @@
-/* test_cuda_linear_fused.c - linear_add_layernorm of the CUDA backend: by one kernel or by two
+/* test_cuda_linear_fused.c - linear_add_layernorm of the CUDA backend: one kernel or two
  *
- * Which of them depends on the number of rows and on that of multiprocessors, which the emulated
- * device tells as it is told. A launch that fails is named in the message: so a test sees which it
+ * The choice depends on the number of rows and of multiprocessors, which is a setting of the
+ * emulated device. A launch that fails is named in the message, which shows the test which one it
  * was.
  */
 #include "emulated_test.h"
@@ -12,7 +12,7 @@
 
 #include <cuda_runtime_api.h>
 
-/* Three blocks of 64 rows: of 4 multiprocessors enough, of 1,000 not. */
+/* Three blocks of 64 rows: enough for 4 multiprocessors, not for 1,000. */
 enum { N = 131, O = 384, I = 192, FEW = 4, MANY = 1000 };
 enum { IN, X, BUFFER, WEIGHT, BIAS, NORM_WEIGHT, NORM_BIAS, MEMORIES };
 
@@ -26,7 +26,7 @@ static const struct {
     [NORM_BIAS] = {WEIGHT_VECTOR, 1, O},
 };
 
-/* What the device has, and a batch, which says nothing but N. */
+/* What is on the device, and a batch, of which only N matters. */
 struct work {
     struct backend *backend;
     struct executor *executor;
@@ -56,7 +56,7 @@ static embed_status fill(struct work *w)
         float *values = malloc(rows * columns * sizeof *values);
         assert_non_null(values);
         for (size_t i = 0; i < rows * columns; i++) {
-            random = random * 1664525 + 1013904223; /* Numerical Recipes' */
+            random = random * 1664525 + 1013904223; /* Numerical Recipes */
             values[i] = (float)(random >> 8) / (1 << 23) - 1;
         }
         size_t bytes = op->weight_bytes(op, memories[m].kind, rows, columns);
@@ -113,7 +113,7 @@ static embed_status start(struct work *w)
     return status;
 }
 
-/* x (N, O) in FP16, with LayerNorm; whatever comes of it, nothing is left. */
+/* Computes x (N, O) in FP16, with LayerNorm. Leaves nothing on the device, whatever the outcome. */
 static embed_status run(uint16_t x[N * O])
 {
     struct work w = {.backend = NULL};
@@ -134,7 +134,7 @@ static embed_status run(uint16_t x[N * O])
     return status;
 }
 
-/* The same on so many multiprocessors: was it by one kernel? */
+/* Runs with this many multiprocessors. Returns whether it was one kernel. */
 static bool run_is_fused(uint16_t x[N * O], int multiprocessors)
 {
     emulator_set_card(NULL, multiprocessors, 4 << 20);
@@ -159,7 +159,7 @@ static void test_same_bits_by_one_kernel_and_by_two(void **state)
     }
 }
 
-/* cuBLASLt has no such kernel. The same numbers but for the order of sums. */
+/* cuBLASLt has no such kernel. The numbers are the same except for the order of sums. */
 static void test_cublaslt_is_asked_for(void **state)
 {
     (void)state;
@@ -175,7 +175,8 @@ static void test_cublaslt_is_asked_for(void **state)
     }
 }
 
-/* Every call fails once: a status with a sentence, nothing is left, and the next try succeeds. */
+/* Every call fails once: it must give a status and an error message and leave nothing, and the next
+ * attempt must succeed. */
 static void test_each_call_fails(void **state)
 {
     (void)state;
@@ -205,7 +206,7 @@ static void test_each_call_fails(void **state)
 
 /* ---- MiniLM -------------------------------------------------------------------------------- */
 
-/* The first text again and again, alone: as its kernels come, captured as a graph, replayed. */
+/* Encodes the first text repeatedly and alone: enqueued, captured as a graph, replayed. */
 static void check_alone(const struct opened *opened, const embed_text *text, const float *expected)
 {
     for (int i = 0; i < 3; i++) {

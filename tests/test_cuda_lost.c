@@ -1,10 +1,10 @@
-/* test_cuda_lost.c - after an error that is fatal for a GPU, nothing more is asked of it
+/* test_cuda_lost.c - after an error that is fatal for a GPU, no more calls are made for it
  *
- * A loss is for the whole process, so every case is a process of its own: it opens a model on the
- * first of two emulated devices, makes an instance, encodes and closes, and a call in between
- * returns a fatal error. Then whatever uses the device must say EMBED_DEVICE_LOST, without one
- * more call for it; the host's memory must be given back, the device's left alone; and the second
- * device must go on. This file stands in for lib/base/memory.c, to count blocks.
+ * A loss affects the whole process, so every case is a process of its own: it opens a model on the
+ * first of two emulated devices, creates an instance, encodes and closes, and a call in between
+ * returns a fatal error. After that, whatever uses the device must fail with EMBED_DEVICE_LOST
+ * without another call for it; host memory must be freed, and the device's left alone; and the
+ * second device must continue to work. This file replaces lib/base/memory.c, to count blocks.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- host memory, counted ------------------------------------------------------------------ */
+/* ---- host memory --------------------------------------------------------------------------- */
 
 static atomic_long live; /* blocks */
 
@@ -74,14 +74,14 @@ void memory_free(void *block)
 
 enum { TEXTS = 3, WIDTH = 64, AGAIN = 3, ROWS = TEXTS + AGAIN };
 
-/* What cases tell the test, and each other. */
+/* What a case reports to the test and to other cases. */
 static struct {
-    char call[64]; /* that has failed first; "": none */
+    char call[64]; /* the first that failed; "": none */
     embed_status status;
     float expected[ROWS * WIDTH];
 } *told;
 
-/* In a case cmocka's assertions would go on with the tests that follow. */
+/* In a case, cmocka's assertions would continue with the tests that follow. */
 #define REQUIRE(condition, ...)                                                                  \
     do {                                                                                         \
         if (!(condition)) {                                                                      \
@@ -135,11 +135,11 @@ static embed_status open_model(struct objects *objects, embed_device device, int
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
     options.device = device;
     options.device_index = index;
-    options.threads = 1; /* the order of the calls is the same every time */
+    options.threads = 1; /* keeps the order of calls the same every time */
     return embed_model_open(&objects->model, "tests/vectors/tiny-bert", &options);
 }
 
-/* The last text is computed again and again, so that a graph is made of it, and launched. */
+/* Encodes the last text several times, so that a graph is made of it and launched. */
 static embed_status encode(const struct objects *objects, float rows[ROWS * WIDTH])
 {
     embed_status status =
@@ -166,7 +166,7 @@ static void destroy(struct objects *objects)
     *objects = (struct objects){NULL, NULL};
 }
 
-/* ---- what must be so after a loss ---------------------------------------------------------- */
+/* ---- requirements after a loss ------------------------------------------------------------- */
 
 static struct emulator_usage usage(void)
 {
@@ -185,7 +185,7 @@ static void require_same(struct emulator_usage now, struct emulator_usage before
             before.streams, before.events, before.graphs, before.handles, before.descriptors);
 }
 
-/* The sentence names the device and the first error. */
+/* The message must name the device and the first error. */
 static void require_lost(embed_status status, const char *error)
 {
     REQUIRE(status == EMBED_DEVICE_LOST, "status %d: %s", (int)status, embed_error_message());
@@ -194,7 +194,8 @@ static void require_lost(embed_status status, const char *error)
             "%s", embed_error_message());
 }
 
-/* All that the public API can ask of the device, and destroying what was there: not one call. */
+/* Tries everything that the public API can do with the device, and destroys what exists, without a
+ * single call. */
 static void require_no_call(struct objects *objects, const char *error)
 {
     struct emulator_usage left = usage();
@@ -233,7 +234,7 @@ static void require_clean_end(void)
 
 /* ---- every call ---------------------------------------------------------------------------- */
 
-/* Calls that touch no device. They lose none, and their failure is that of their result. */
+/* Calls that touch no device. They lose none, and fail only with their own result. */
 static bool needs_no_device(const char *call)
 {
     static const char *const calls[] = {
@@ -247,7 +248,7 @@ static bool needs_no_device(const char *call)
     return false;
 }
 
-/* Releases of what is not needed any more, whose status nobody asks. */
+/* Releases of what is no longer needed, whose status is ignored. */
 static bool is_release(const char *call)
 {
     return strstr(call, "Destroy") != NULL || strncmp(call, "cudaFree", 8) == 0;
@@ -268,7 +269,7 @@ static void fail_one_call(const struct plan *plan)
     if (call == NULL) return;
     call = strcpy(told->call, call);
     told->status = status;
-    emulator_fail(NULL, 0, 0, false); /* a lost device needs no plan to stay lost */
+    emulator_fail(NULL, 0, 0, false); /* a lost device stays lost without a plan */
 
     const char *error = cudaGetErrorName((cudaError_t)plan->code);
     if (status == EMBED_DEVICE_LOST) require_no_call(&objects, error);
@@ -278,11 +279,11 @@ static void fail_one_call(const struct plan *plan)
     else
         REQUIRE(status == EMBED_OK && (!during_work || is_release(call)),
                 "%s: status %d: %s", call, (int)status, embed_error_message());
-    if (plan->nth % 5 == 0) require_second_device(); /* which takes the most time */
+    if (plan->nth % 5 == 0) require_second_device(); /* takes the most time */
     require_clean_end();
 }
 
-/* Every `step`-th call. */
+/* Makes every `step`-th call fail. */
 static void fail_each_call(int code, bool forever, unsigned long step)
 {
     unsigned long lost = 0, n = 1;
@@ -291,7 +292,7 @@ static void fail_each_call(int code, bool forever, unsigned long step)
         if (*told->call == '\0') break;
         lost += told->status == EMBED_DEVICE_LOST;
     }
-    assert_true(lost > 100 / step); /* or the plan did not take */
+    assert_true(lost > 100 / step); /* otherwise the plan had no effect */
     print_message("of %lu calls with code %d, %lu lose the device\n", (n - 1) / step, code, lost);
 }
 
@@ -315,14 +316,14 @@ static void test_unavailable_device_in_every_call(void **state)
 
 /* ---- what is left alone -------------------------------------------------------------------- */
 
-/* All of an instance and its model: the same as while they live. */
+/* A lost device keeps all that an instance and its model have on it, as while they were in use. */
 static void lose_while_encoding(const struct plan *plan)
 {
     float rows[ROWS * WIDTH];
     struct objects objects = {NULL, NULL};
     emulator_fail(NULL, 0, 0, false);
     REQUIRE(work(&objects, 0, rows) == EMBED_OK, "%s", embed_error_message());
-    for (int i = 0; i < 4; i++) /* until there are all graphs */
+    for (int i = 0; i < 4; i++) /* until all graphs exist */
         REQUIRE(encode(&objects, rows) == EMBED_OK, "%s", embed_error_message());
     struct emulator_usage while_alive = usage();
     REQUIRE(while_alive.device_allocations > 2 && while_alive.pinned_allocations == 1 &&
@@ -387,9 +388,9 @@ static void test_codes_that_are_not_fatal(void **state)
              &(struct plan){"cublasLtMatmul", 3, CUBLAS_STATUS_EXECUTION_FAILED, false});
 }
 
-/* ---- before there is anything to lose ------------------------------------------------------ */
+/* ---- loss before first use ----------------------------------------------------------------- */
 
-/* Another process may have the GPU for itself, and end. */
+/* Another process may use the GPU exclusively, and end. */
 static void be_unavailable_at_first(const struct plan *plan)
 {
     (void)plan;
@@ -410,7 +411,7 @@ static void test_device_that_is_unavailable_at_first(void **state)
              &(struct plan){"cudaSetDevice", 1, cudaErrorDevicesUnavailable, false});
 }
 
-/* While weights are copied, where any device would do. */
+/* While weights are copied, with any device allowed. */
 static void lose_while_opening(const struct plan *plan)
 {
     (void)plan;
@@ -463,7 +464,8 @@ static void *encode_until_failure(void *objects)
     return NULL;
 }
 
-/* Each has its instance; one sees the error, the other learns of it from its next call at most. */
+/* Each thread has an instance. One sees the error; the other learns of it at its next call at the
+ * latest. */
 static void lose_under_two(const struct plan *plan)
 {
     struct objects objects[2] = {{NULL, NULL}, {NULL, NULL}};
