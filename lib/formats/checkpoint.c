@@ -23,7 +23,7 @@
 struct checkpoint {
     struct safetensors **files;
     size_t file_count;
-    struct checkpoint_tensor *tensors; /* of all files, by name */
+    struct checkpoint_tensor *tensors; /* of all files, sorted by name */
     size_t tensor_count;
 };
 
@@ -127,7 +127,7 @@ static int compare_shards(const void *a, const void *b)
                   ((const struct index_entry *)b)->shard);
 }
 
-/* Opens each file that the index names once. */
+/* Opens each file that the index names, once. */
 static embed_status open_shards(struct checkpoint *checkpoint, const char *folder,
                                 struct shard_index *index)
 {
@@ -155,7 +155,7 @@ static int compare_tensors(const void *a, const void *b)
     return strcmp(x->tensor->name, y->tensor->name);
 }
 
-/* Lists the tensors of all files by name. */
+/* Merges the tensors of all files, sorted by name. */
 static embed_status merge_tensors(struct checkpoint *checkpoint)
 {
     size_t count = 0, n = 0;
@@ -187,7 +187,7 @@ static int compare_entries(const void *a, const void *b)
                   ((const struct index_entry *)b)->tensor);
 }
 
-/* Is each tensor of the index listed once, and in the file it is said to be in? */
+/* Checks that each tensor of the index is listed once, and is in the file that it names. */
 static embed_status check_index(const struct checkpoint *checkpoint, struct shard_index *index)
 {
     struct checkpoint_tensor found;
@@ -212,7 +212,7 @@ struct contents {
     bool single, index, pickle;
 };
 
-/* Which of the files are there? */
+/* Finds out which of the files exist. */
 static embed_status look_into(struct contents *contents, const char *folder)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,4 +1,4 @@
-/* float_convert.c - the numbers of a checkpoint as FP32, and from there as FP16 */
+/* float_convert.c - converts a checkpoint's numbers to FP32, and FP32 to FP16 */
 #include "formats/float_convert.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ static float from_bits(uint32_t bits)
     return value;
 }
 
-/* IEEE 754 binary16: sign, 5 bits of exponent (bias 15), 10 of fraction. */
+/* IEEE 754 binary16: sign, 5 bits of exponent (bias 15), 10 bits of fraction. */
 static float from_f16(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16;
@@ -47,13 +47,13 @@ static uint16_t to_f16(float value)
     memcpy(&bits, &value, sizeof bits);
     uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
     if (magnitude > 0x7F800000) return (uint16_t)(sign | 0x7E00); /* NaN */
-    if (magnitude >= 0x477FF000) return (uint16_t)(sign | 0x7C00); /* 65,520 and more */
-    if (magnitude < 0x38800000) { /* below 2^-14: adding 0.5 leaves the bits of value * 2^24 */
+    if (magnitude >= 0x477FF000) return (uint16_t)(sign | 0x7C00); /* 65,520 or more */
+    if (magnitude < 0x38800000) { /* below 2^-14: adding 0.5 leaves value * 2^24 in the low bits */
         float shifted = from_bits(magnitude) + 0.5f;
         memcpy(&bits, &shifted, sizeof bits);
         return (uint16_t)(sign | (bits - 0x3F000000));
     }
-    magnitude += 0xFFF + (magnitude >> 13 & 1); /* half a unit, and ties to even */
+    magnitude += 0xFFF + (magnitude >> 13 & 1); /* adds half a unit; ties to even */
     return (uint16_t)(sign | ((magnitude - 0x38000000) >> 13));
 }
 

@@ -1,4 +1,4 @@
-/* folder.c - files of a model folder */
+/* folder.c - the files of a model folder */
 #include "formats/folder.h"
 
 #include "base/memory.h"
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* OWNER/MODEL, as models are called where they can be downloaded. */
+/* Returns whether this looks like OWNER/MODEL, as models are named where they can be downloaded. */
 static bool is_hub_name(const char *name)
 {
     const char *slash = strchr(name, '/');

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NUMBER_LENGTH 255 /* characters of a number whose value is asked for */
+#define MAX_NUMBER_LENGTH 255 /* characters of a number that is converted */
 
 /* ---- failures ---------------------------------------------------------------------------- */
 
@@ -30,7 +30,7 @@ embed_status json_fail(const struct json_reader *json, const char *format, ...)
     return fail_at(json, json->position, cause);
 }
 
-/* "expected `what`, found ..." for the byte at `position`. */
+/* Fails with "expected `what`, found ..." for the byte at `position`. */
 static embed_status fail_expected(const struct json_reader *json, size_t position,
                                   const char *what)
 {
@@ -57,7 +57,7 @@ static size_t skip_space(const struct json_reader *json, size_t position)
     return position;
 }
 
-/* The byte at `position`, or NUL (which is no part of any grammar below) past the end. */
+/* Returns the byte at `position`, or NUL (which is in no grammar below) past the end. */
 static char byte_at(const struct json_reader *json, size_t position)
 {
     return position < json->length ? json->text[position] : '\0';
@@ -128,7 +128,7 @@ static embed_status enter(struct json_reader *json, char open, const char *what)
     return EMBED_OK;
 }
 
-/* Stands before the next element, having read the comma, or behind `close`. */
+/* Moves to the next element, past the comma before it, or past `close`. */
 static embed_status next(struct json_reader *json, char close, const char *comma_or_close,
                          bool *more)
 {
@@ -176,7 +176,7 @@ embed_status json_next_element(struct json_reader *json, bool *more)
 
 /* ---- strings ----------------------------------------------------------------------------- */
 
-/* Reads `u` and four hexadecimal digits, which the backslash before `position` announced. */
+/* Reads the `u` at `position`, which follows a backslash, and four hexadecimal digits. */
 static bool read_hex4(const struct json_reader *json, size_t position, uint32_t *out)
 {
     if (byte_at(json, position) != 'u') return false;
@@ -197,8 +197,8 @@ static bool read_hex4(const struct json_reader *json, size_t position, uint32_t 
     return true;
 }
 
-/* Reads the escape whose backslash is at *from, writes what it means (never more bytes than it
- * has itself) to *to, and moves both on. */
+/* Reads the escape whose backslash is at *from, writes what it means (never more bytes than the
+ * escape itself) to *to, and advances both. */
 static embed_status unescape(struct json_reader *json, size_t *from, char **to)
 {
     static const char names[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
@@ -273,8 +273,7 @@ static size_t skip_digits(const struct json_reader *json, size_t position)
     return position;
 }
 
-/* Checks the number's grammar: text[json->position..*end). integer: no fraction, no exponent.
- */
+/* Checks the number's grammar: text[json->position..*end). *integer: no fraction, no exponent. */
 static embed_status scan_number(struct json_reader *json, size_t *end, bool *integer)
 {
     json->position = skip_space(json, json->position);
@@ -339,7 +338,7 @@ embed_status json_read_number(struct json_reader *json, double *out)
     memcpy(digits, json->text + json->position, length);
     digits[length] = '\0';
 
-    /* strtod would read "0.5" as 0 in a program whose locale writes a comma. The "C" locale is
+    /* strtod would read "0.5" as 0 in a program whose locale has a decimal comma. The "C" locale is
      * a constant of the C library: this neither allocates nor touches the program's locale. */
     locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (c_locale == (locale_t)0) return fail(EMBED_SYSTEM, "%s: no C locale", json->file);
@@ -351,7 +350,7 @@ embed_status json_read_number(struct json_reader *json, double *out)
     return EMBED_OK;
 }
 
-/* Reads `word` where it stands next. */
+/* Reads `word` if it comes next. */
 static bool take_word(struct json_reader *json, const char *word)
 {
     size_t length = strlen(word);
@@ -377,7 +376,7 @@ embed_status json_read_null(struct json_reader *json)
     return take_word(json, "null") ? EMBED_OK : fail_expected(json, json->position, "null");
 }
 
-/* ---- values nobody wants ----------------------------------------------------------------- */
+/* ---- skipping values --------------------------------------------------------------------- */
 
 static embed_status skip_number(struct json_reader *json)
 {

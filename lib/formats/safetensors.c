@@ -20,7 +20,7 @@ struct safetensors {
     char *path;
     int fd;
     struct safetensors_identity identity;
-    char *bytes;   /* its beginning, up to the end of the header; the names point into it */
+    char *bytes;   /* the file up to the end of the header; the names point into it */
     struct safetensors_header header;
 };
 
@@ -99,7 +99,7 @@ struct safetensors_identity safetensors_identity(const struct safetensors *file)
     return file->identity;
 }
 
-/* A length that no header has: of a Git LFS pointer, "version " is its eight bytes. */
+/* Rejects a length that no header has. In a Git LFS pointer, its eight bytes are "version ". */
 static embed_status refuse_length(const struct safetensors *file, uint64_t n)
 {
     char start[64];

@@ -1,9 +1,9 @@
 /* safetensors.h - reads one .safetensors file: 8 bytes N, N bytes of JSON, then the tensors' bytes
  *
- * Format: https://github.com/huggingface/safetensors#format. The header is checked whole when the
+ * Format: https://github.com/huggingface/safetensors#format. The whole header is checked when the
  * file is opened: sizes, offsets without holes or overlaps, names, shapes, and that the file ends
- * where the last tensor does. Nothing is mapped (a file cut short by another process would kill
- * ours): bytes are read with pread into memory of the caller.
+ * where the last tensor does. The file is not mapped (if another process truncated it, our process
+ * would be killed): bytes are read with pread into the caller's memory.
  */
 #ifndef LIB_FORMATS_SAFETENSORS_H
 #define LIB_FORMATS_SAFETENSORS_H
@@ -36,30 +36,30 @@ struct safetensors_tensor {
 
 struct safetensors;
 
-/* On success the caller owns *file. Failures name the path and the cause: EMBED_IO, or
+/* On success the caller owns *file. Failures name the path and the cause: EMBED_IO or
  * EMBED_BAD_FILE. */
 embed_status safetensors_open(struct safetensors **file, const char *path);
 void safetensors_close(struct safetensors *file); /* NULL is fine */
 
 const char *safetensors_path(const struct safetensors *file);
 
-/* Which file it is, and its state when it was opened: equal for two openings of one file that was
- * not written to between them. */
+/* Identifies a file and its state when it was opened: equal for two openings of the same file if it
+ * was not written to between them. */
 struct safetensors_identity {
     uint64_t device, inode, size;
-    int64_t seconds, nanoseconds; /* of its last change */
+    int64_t seconds, nanoseconds; /* of its last modification */
 };
 struct safetensors_identity safetensors_identity(const struct safetensors *file);
 
 size_t safetensors_count(const struct safetensors *file);
 /* Sorted by offset. Valid until the file is closed. */
 const struct safetensors_tensor *safetensors_at(const struct safetensors *file, size_t i);
-/* NULL where there is no tensor of that name. */
+/* Returns NULL if there is no tensor of that name. */
 const struct safetensors_tensor *safetensors_find(const struct safetensors *file,
                                                   const char *name);
 
-/* Bytes [first, first + bytes) of the tensor. Any number of threads at once. EMBED_IO where the
- * file has changed its size since it was opened. */
+/* Reads bytes [first, first + bytes) of the tensor. Thread-safe. EMBED_IO if the file's size has
+ * changed since it was opened. */
 embed_status safetensors_read(const struct safetensors *file,
                               const struct safetensors_tensor *tensor, uint64_t first, void *out,
                               size_t bytes);

@@ -1,10 +1,10 @@
-/* safetensors_header.c - the header of a .safetensors file, from bytes in memory
+/* safetensors_header.c - the header of a .safetensors file, parsed from memory
  *
  * The checks are those of the reference implementation (Metadata::validate in
- * https://github.com/huggingface/safetensors/blob/main/safetensors/src/tensor.rs) and some it
- * leaves out: no key twice in one object, the object form of a tensor only, names that can be
- * shown and looked up, and limits on rank, dimensions and depth. Time and memory stay within a
- * small multiple of the header's size, whatever it says.
+ * https://github.com/huggingface/safetensors/blob/main/safetensors/src/tensor.rs) and some that it
+ * omits: duplicate keys in an object, tensors that are not described by an object, names that
+ * cannot be displayed or looked up, and limits on rank, dimensions and depth. Time and memory stay
+ * within a small multiple of the header's size, whatever it contains.
  */
 #include "formats/safetensors_header.h"
 
@@ -18,12 +18,12 @@
 #include <string.h>
 
 #define MAX_METADATA_BYTES ((size_t)1 << 20)
-#define MAX_DEPTH          4 /* header, tensor, shape; one level for what we do not know */
+#define MAX_DEPTH          4 /* header, tensor, shape, and one level for unknown fields */
 #define MAX_NAME_LENGTH    512
 #define MAX_DIMENSION      ((uint64_t)1 << 48)
 
-/* The keys of one object, kept to see whether one comes twice. Sorted, not hashed: no file can
- * choose names that make this slow. */
+/* The keys of one object, kept to find duplicates. Sorted, not hashed, so that no file can choose
+ * names that make this slow. */
 struct key_list {
     struct json_string *keys;
     size_t count, capacity;
@@ -61,7 +61,7 @@ static int compare_keys(const void *a, const void *b)
     return order != 0 ? order : (x->length > y->length) - (x->length < y->length);
 }
 
-/* Fails where a key of the object just read came twice; empties the list. */
+/* Fails if the object just read has a duplicate key; empties the list. */
 static embed_status check_keys(struct header_parser *parser, const char *object)
 {
     struct key_list *list = &parser->keys;
@@ -77,7 +77,7 @@ static embed_status check_keys(struct header_parser *parser, const char *object)
 
 /* ---- one tensor, metadata ---------------------------------------------------------------- */
 
-/* A map of strings. None is used; only the grammar is checked. */
+/* Reads a map of strings. None is used; only grammar, keys and size are checked. */
 static embed_status read_metadata(struct header_parser *parser)
 {
     struct json_reader *json = &parser->json;
@@ -142,7 +142,8 @@ static embed_status read_offsets(struct header_parser *parser, uint64_t *begin, 
     }
 }
 
-/* Do dtype, shape and offsets [begin, end) of the data agree? Fills in what follows. */
+/* Checks that dtype, shape and offsets [begin, end) of the data agree; fills in the other
+ * fields. */
 static embed_status place_tensor(struct header_parser *parser,
                                  struct safetensors_tensor *tensor, uint64_t begin,
                                  uint64_t end)
@@ -169,12 +170,12 @@ static embed_status place_tensor(struct header_parser *parser,
         return fail(EMBED_BAD_FILE,
                     "%s: tensor \"%s\": %" PRIu64 " bytes where dtype and shape need %" PRIu64,
                     path, tensor->name, end - begin, bits / 8);
-    tensor->offset = data_start + begin; /* that the file has them, check_layout sees */
+    tensor->offset = data_start + begin; /* check_layout checks that the file has them */
     tensor->bytes = end - begin;
     return EMBED_OK;
 }
 
-/* The object that describes one tensor. Fields we do not know are skipped. */
+/* Reads the object that describes one tensor. Unknown fields are skipped. */
 static embed_status read_tensor(struct header_parser *parser, struct safetensors_tensor *tensor)
 {
     struct json_reader *json = &parser->json;
@@ -215,7 +216,7 @@ static embed_status check_name(const struct json_reader *json, struct json_strin
         return json_fail(json, "a tensor name of more than %d bytes", MAX_NAME_LENGTH);
     for (size_t i = 0; i < name.length; i++) {
         unsigned char c = (unsigned char)name.data[i];
-        /* U+0080 to U+009F, which terminals obey too, are 0xC2 and the byte itself. */
+        /* U+0080 to U+009F, which terminals obey too, are 0xC2 followed by the code itself. */
         bool c1 = c == 0xC2 && (unsigned char)name.data[i + 1] < 0xA0;
         if (c < 0x20 || c == 0x7F || c1)
             return json_fail(json, "a control character in a tensor name");
@@ -265,7 +266,7 @@ static int compare_offsets(const void *a, const void *b)
     const struct safetensors_tensor *x = a, *y = b;
     if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
     if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
-    return strcmp(x->name, y->name); /* several empty tensors at one place */
+    return strcmp(x->name, y->name); /* several empty tensors may have the same offset */
 }
 
 static int compare_names(const void *a, const void *b)
@@ -274,7 +275,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp((*x)->name, (*y)->name);
 }
 
-/* Each tensor must begin where the one before it ends, and the last end where the file does. */
+/* Checks that each tensor begins where the previous one ends, and the last ends where the file
+ * does. */
 static embed_status check_layout(const struct header_parser *parser)
 {
     const struct safetensors_header *header = parser->header;
@@ -335,7 +337,7 @@ embed_status safetensors_header_parse(struct safetensors_header *header, const c
         .data_bytes = file_size - length,
     };
     json_reader_init(&parser.json, path, bytes, length, MAX_DEPTH);
-    parser.json.position = SAFETENSORS_LENGTH_BYTES; /* messages count bytes of the file */
+    parser.json.position = SAFETENSORS_LENGTH_BYTES; /* messages give positions in the file */
     embed_status status = parse(&parser);
     memory_free(parser.keys.keys);
     return status;

@@ -13,9 +13,9 @@ static struct utf8_character invalid(size_t bytes)
     return (struct utf8_character){UNICODE_REPLACEMENT, (uint8_t)bytes, false};
 }
 
-/* utf8proc_iterate says that a sequence is invalid, but not how many of its bytes belong
- * together, so this is our own. Table 3-7 of the Unicode standard: what the second byte may be
- * depends on the first. */
+/* utf8proc_iterate reports that a sequence is invalid, but not how many of its bytes belong
+ * together, so this is our own. Table 3-7 of the Unicode standard: the first byte decides what the
+ * second may be. */
 struct utf8_character utf8_decode(const char *text, size_t length)
 {
     unsigned char first = (unsigned char)text[0];
