@@ -61,7 +61,7 @@ static bool stands_alone(const struct token_search *search, size_t start, size_t
 static void take(struct token_search *search, const struct added_token *token, size_t start,
                  size_t end, size_t limit)
 {
-    search->searched = end; /* like the reference, search no token inside it */
+    search->searched = end; /* the reference does not search inside it */
     if (token->single_word && !stands_alone(search, start, end, limit)) return;
     if (token->lstrip && start > search->piece.start)
         start = space_before(search, search->piece.start, start);

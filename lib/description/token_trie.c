@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #define FIRST_BITS 8
-#define MAX_BITS   24 /* of a key that hold the parent */
+#define MAX_BITS   24 /* width of the parent in a key */
 
 static uint32_t key_of(uint32_t parent, char byte)
 {
@@ -25,7 +25,7 @@ static uint32_t find(const struct token_trie *trie, uint32_t key)
 
 /* ---- building ---------------------------------------------------------------------------- */
 
-/* Adds a token, and takes its new nodes off *room; returns false if there is not enough room. */
+/* Adds a token and subtracts its new nodes from *room; returns false if there is not enough. */
 static bool add(struct token_trie *trie, const char *text, size_t length, int32_t id,
                 size_t *room)
 {

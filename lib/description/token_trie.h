@@ -23,7 +23,7 @@ struct token_node {
 /* Starts zeroed; release with token_trie_free. */
 struct token_trie {
     struct token_node *nodes;
-    unsigned bits; /* there are 2^bits nodes */
+    unsigned bits; /* there are 2^bits slots */
 };
 
 /* Fails with EMBED_UNSUPPORTED, naming `file`, if the tokens have millions of distinct prefixes. */

@@ -77,7 +77,7 @@ static void search_raw(struct scan *scan, size_t stop)
         if (token == NULL) {
             scan->searched++;
         } else if (token->single_word && !stands_alone(scan, scan->searched, length)) {
-            scan->searched += length; /* like the reference, search no token inside it */
+            scan->searched += length; /* the reference does not search inside it */
         } else {
             scan->raw = token;
             scan->raw_length = length;
@@ -176,7 +176,7 @@ static embed_status take_normalized(struct scan *scan, bool *taken)
     if (token->single_word &&
         (bert_unicode_is_word(scan->previous) ||
          (next_normalized(scan, &after, &next, &ignored) && bert_unicode_is_word(next.code)))) {
-        scan->resume = end; /* like the reference, search no token inside it */
+        scan->resume = end; /* the reference does not search inside it */
         return EMBED_OK;
     }
     TRY(word_splitter_end(&scan->splitter));
@@ -191,8 +191,8 @@ static embed_status take_normalized(struct scan *scan, bool *taken)
 /* ---- text -------------------------------------------------------------------------------- */
 
 /* Takes the rest of the block as far as it consists of words of ASCII letters and digits,
- * punctuation and white space. Sets *is_plain to false if take_character has to go on from
- * there. */
+ * punctuation and white space. Sets *is_plain to false where take_character has to
+ * continue. */
 static embed_status take_block(struct scan *scan, bool *is_plain)
 {
     const struct tokenizer *tokenizer = scan->tokenizer;

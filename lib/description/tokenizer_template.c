@@ -1,5 +1,4 @@
-/* tokenizer_template.c - reads the post_processor of tokenizer.json: the special tokens around a
- * text
+/* tokenizer_template.c - reads the special tokens around a text: post_processor of tokenizer.json
  *
  * Supports TemplateProcessing, of which it reads "single" ("pair" is for two texts, which an
  * embedding never has); BertProcessing and RobertaProcessing, which are fixed templates; and
@@ -31,8 +30,8 @@ struct template
     struct special_token before, after; /* of BertProcessing and RobertaProcessing */
 };
 
-/* Reads {"SpecialToken": {"id": "[CLS]", "type_id": 0}} or {"Sequence": {"id": "A", "type_id":
- * 0}}. */
+/* Reads {"SpecialToken": {"id": "[CLS]", "type_id": 0}} or
+ * {"Sequence": {"id": "A", "type_id": 0}}. */
 static embed_status read_piece(struct json_reader *json, struct json_string *piece)
 {
     bool more;

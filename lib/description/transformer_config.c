@@ -18,8 +18,7 @@
 #define MAX_ROWS      ((size_t)1 << 21)
 #define MAX_POSITIONS ((size_t)1 << 20)
 
-/* Fails with EMBED_UNSUPPORTED unless the key is absent or null or has this value, the only one
- * run. */
+/* Fails with EMBED_UNSUPPORTED if the key has any value but `value`, the only one that is run. */
 static embed_status text_must_be(const struct config_file *file, const struct config_object *object,
                                  const char *key, const char *value)
 {
@@ -31,8 +30,7 @@ static embed_status text_must_be(const struct config_file *file, const struct co
     return EMBED_OK;
 }
 
-/* Sets *head_size to width / heads; EMBED_BAD_FILE, naming the keys, unless that is a whole
- * number. */
+/* Sets *head_size to width / heads; EMBED_BAD_FILE, naming the keys, if there is a remainder. */
 static embed_status divide(size_t *head_size, const struct config_file *file,
                            const char *width_key, size_t width, const char *heads_key,
                            size_t heads)
@@ -44,7 +42,7 @@ static embed_status divide(size_t *head_size, const struct config_file *file,
     return EMBED_OK;
 }
 
-/* ---- encoders like BERT ------------------------------------------------------------------- */
+/* ---- encoders like BERT -------------------------------------------------------------------- */
 
 /* The keys of their sizes. */
 struct size_keys {
@@ -92,7 +90,7 @@ static embed_status read_bert(struct transformer_config *config, const struct co
     return config_must_be_off(file, object, "add_cross_attention", 0);
 }
 
-/* Positions are counted from the padding's row: there must be rows up to it and one for a token. */
+/* Positions are counted from the padding's row: the table needs that row and one for a token. */
 static embed_status check_positions(const struct transformer_config *config,
                                     const struct config_file *file)
 {

@@ -104,7 +104,7 @@ static embed_status grow_slots(struct vocabulary *vocabulary, const char *file)
 static embed_status add_text(struct vocabulary *vocabulary, const char *text, size_t length)
 {
     size_t needed = vocabulary->text_length + length;
-    if (needed >= vocabulary->text_capacity) { /* also if all tokens are empty */
+    if (needed >= vocabulary->text_capacity) { /* even for an empty token, so text is not NULL */
         size_t capacity = 2 * needed + 1;
         char *grown = memory_resize(vocabulary->text, capacity, 1, "a vocabulary");
         if (grown == NULL) return EMBED_OUT_OF_MEMORY;

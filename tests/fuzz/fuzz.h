@@ -1,8 +1,8 @@
-/* fuzz.h - what the fuzz targets share: claims, and a folder whose files they rewrite
+/* fuzz.h - shared by the fuzz targets: claims, and a folder whose files they rewrite
  *
- * A target is one file, fuzz_NAME.c, which includes this one and defines fuzz_input: that hands the
- * bytes to one reader of the library and claims what must hold whatever they are. README.md tells
- * how targets are run.
+ * A target is one file, fuzz_NAME.c, which includes this one and defines fuzz_input: it passes the
+ * bytes to one reader of the library and claims what must hold for any bytes. README.md explains
+ * how to run targets.
  */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
@@ -21,16 +21,16 @@
 
 static void fuzz_input(const uint8_t *input, size_t length);
 
-/* What libFuzzer calls. */
+/* Called by libFuzzer. */
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length);
 
 #define FUZZ_PATH_MAX 256
 
 #ifndef FUZZ_MOST_SECONDS
-#define FUZZ_MOST_SECONDS 1 /* for an input; replayed under valgrind, all takes 50 times as long */
+#define FUZZ_MOST_SECONDS 1 /* per input; under valgrind, replaying takes 50 times as long */
 #endif
 
-/* What must hold: libFuzzer keeps the input where it does not. */
+/* Aborts unless `claim` holds; libFuzzer then keeps the input. */
 #define fuzz_claim(claim)                                                                        \
     do {                                                                                         \
         if (!(claim)) {                                                                          \
@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length);
         }                                                                                        \
     } while (0)
 
-/* A message of a failure: a sentence on one line, that names the file or its folder. */
+/* Claims that the message of a failure is one line that names the file or its folder. */
 static inline void fuzz_claim_message(const char *message, const char *name)
 {
     bool is_sound = strstr(message, name) != NULL && strlen(message) > strlen(name) + 2;
@@ -61,12 +61,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length)
 {
     double start = fuzz_seconds();
     fuzz_input(input, length);
-    /* Of the processor: on a machine at work elsewhere, clocks on the wall tell nothing. */
+    /* Processor time: on a machine that is busy otherwise, wall-clock time means nothing. */
     fuzz_claim(fuzz_seconds() - start < FUZZ_MOST_SECONDS);
     return 0;
 }
 
-/* ---- a folder in memory, where there is one -------------------------------------------------- */
+/* ---- a folder, in memory if possible --------------------------------------------------------- */
 
 static char fuzz_folder_path[FUZZ_PATH_MAX];
 
@@ -84,7 +84,7 @@ static inline void fuzz_remove_folder(void)
     nftw(fuzz_folder_path, fuzz_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* This process's own, the same at each call; removed when the process exits. */
+/* Returns this process's own folder, the same at every call; it is removed at exit. */
 static inline const char *fuzz_folder(void)
 {
     if (*fuzz_folder_path != '\0') return fuzz_folder_path;
@@ -96,7 +96,7 @@ static inline const char *fuzz_folder(void)
     return fuzz_folder_path;
 }
 
-/* Makes or rewrites a file of the folder, whose path is then valid until the next call. */
+/* Creates or rewrites a file of the folder. Returns its path, valid until the next call. */
 static inline const char *fuzz_write(const char *name, const void *bytes, size_t length)
 {
     static char path[2 * FUZZ_PATH_MAX];
@@ -108,11 +108,12 @@ static inline const char *fuzz_write(const char *name, const void *bytes, size_t
     return path;
 }
 
-/* ---- inputs that are several files ----------------------------------------------------------- */
+/* ---- inputs of several files ----------------------------------------------------------------- */
 
-/* Of a target that reads a whole folder, an input is files one after another, each behind a line
- * "=== NAME". Writes those of `names` (NULL ends them) that the input has, and removes the others;
- * a folder before a '/' in a name is made. What is before the first such line is left out. */
+/* For a target that reads a whole folder: an input is a sequence of files, each after a line "===
+ * NAME". Writes those of `names`, a NULL-terminated list, that are in the input and removes the
+ * others; creates the folder before a '/' in a name. Ignores anything before the first such
+ * line. */
 static inline void fuzz_write_files(const uint8_t *input, size_t length, const char *const *names)
 {
     static const char mark[] = "=== ";

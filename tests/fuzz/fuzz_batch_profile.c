@@ -1,4 +1,4 @@
-/* fuzz_batch_profile.c - a batch profile, of the model that tests/batch-profile.json is of */
+/* fuzz_batch_profile.c - a batch profile, for the same model as tests/batch-profile.json */
 #include "service/batch_profile.h"
 
 #include "base/status.h"

@@ -1,14 +1,16 @@
-/* fuzz_byte_bpe.c - any text, cut by byte-level BPE, and put together again
+/* fuzz_byte_bpe.c - any text, encoded with byte-level BPE and decoded again
  *
- * What is decoded is the text, where no added token swallows spaces: byte for byte, but for what
- * is not UTF-8. Of the input's bytes as ids, the text is UTF-8 in any case.
+ * Unless an added token swallows spaces, the decoded text is the original byte for byte, with
+ * invalid UTF-8 replaced. The input's bytes are also decoded as ids; the text must be UTF-8 in any
+ * case.
  */
 #include "fuzz_tokenizer.h"
 
 static const char *const folders[] = {"tests/vectors/tokenizer/bart",
                                       "tests/vectors/tokenizer/bpe-added"};
 
-/* The text with U+FFFD for what is not UTF-8, which may be three times as long. */
+/* Writes the text with invalid UTF-8 replaced by U+FFFD, up to three times as long; returns its
+ * length. */
 static size_t write_valid(char *out, const char *text, size_t length)
 {
     size_t written = 0;
@@ -27,11 +29,11 @@ static void check_round_trip(const struct tokenizer *tokenizer, const char *text
     char *valid = malloc(3 * length + 1);
     fuzz_claim(valid != NULL);
     fuzz_claim(tokenizer_encode(tokenizer, NULL, text, length, 0, &ids, NULL) == EMBED_OK);
-    size_t around = tokenizer_added_tokens(tokenizer) / 2; /* as many before as behind */
+    size_t around = tokenizer_added_tokens(tokenizer) / 2; /* as many before as after */
     fuzz_claim(tokenizer_decode(tokenizer, ids.ids + around, ids.count - 2 * around, false,
                                 &decoded) == EMBED_OK);
     size_t expected = write_valid(valid, text, length);
-    bool swallows = memmem(text, length, "<mask>", 6) != NULL; /* the space on its left */
+    bool swallows = memmem(text, length, "<mask>", 6) != NULL; /* the white space on its left */
     if (!swallows)
         fuzz_claim(decoded.length == expected &&
                    (expected == 0 || memcmp(decoded.data, valid, expected) == 0));
@@ -57,7 +59,7 @@ static void fuzz_input(const uint8_t *input, size_t length)
 {
     static struct tokenizer *tokenizers[2];
     static struct word_cache caches[2]; /* of all texts so far */
-    char *text = malloc(length + 1);    /* of its very size: what is read behind it is found */
+    char *text = malloc(length + 1);    /* AddressSanitizer finds reads past this */
     fuzz_claim(text != NULL);
     if (length > 0) memcpy(text, input, length);
     for (size_t i = 0; i < 2; i++) {

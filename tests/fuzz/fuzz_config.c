@@ -1,6 +1,6 @@
 /* fuzz_config.c - config.json and generation_config.json
  *
- * An input is both files; see fuzz_write_files.
+ * An input contains both files; see fuzz_write_files.
  */
 #include "description/generation_config.h"
 
@@ -9,7 +9,8 @@
 
 static const char *const names[] = {"config.json", "generation_config.json", NULL};
 
-/* Every size that products are made of is in its bounds, and what must divide does. */
+/* Claims that every size that enters a product is within its bounds, and that the head sizes divide
+ * the width. */
 static void check_config(const struct transformer_config *c)
 {
     fuzz_claim(c->family != NULL);

@@ -1,8 +1,8 @@
 /* fuzz_journal.c - the journal of a job that is resumed
  *
- * By the first byte of the input, the rest is a journal; or what follows the head of this job; or
- * lines to be written, and what then happens to the file: whatever that is, only lines that were
- * written are read back, in their order.
+ * The first byte of the input selects what the rest is: a whole journal; what follows this job's
+ * head; or lines to write and the damage to do to the file afterwards. Whatever the damage, only
+ * lines that were written are read back, in order.
  */
 #include "tools/embed_resume.h"
 
@@ -18,7 +18,7 @@ static void open_journal(journal *j)
     fuzz_claim(journal_open(j, copy));
 }
 
-/* Reads the file's lines, of which at most `most` are kept; returns how many there are. */
+/* Reads the file's lines and keeps the first `most` of them; returns how many there are. */
 static size_t read_lines(checkpoint *lines, size_t most)
 {
     char message[TOOL_MESSAGE_MAX];
@@ -37,7 +37,7 @@ static size_t read_lines(checkpoint *lines, size_t most)
         }
         fuzz_claim(fstat(j.fd, &facts) == 0 && j.end <= facts.st_size);
     }
-    j.created = false; /* closing must not remove the file */
+    j.created = false; /* so that closing does not remove the file */
     journal_close(&j);
     tool_hold_errors(NULL);
     return count;
@@ -53,7 +53,7 @@ static uint64_t number(const uint8_t **input, size_t *length)
     return value;
 }
 
-/* Every field, so that two can be compared: a checkpoint has bytes that are of none. */
+/* Compares field by field: a checkpoint has padding bytes. */
 static bool is_same(const checkpoint *a, const checkpoint *b)
 {
     return a->rows == b->rows && a->input_bytes == b->input_bytes &&
@@ -62,7 +62,7 @@ static bool is_same(const checkpoint *a, const checkpoint *b)
            a->invalid == b->invalid && a->not_finite == b->not_finite && a->complete == b->complete;
 }
 
-/* Cuts the file, or changes a byte of it. */
+/* Truncates the file or changes a byte of it. */
 static void damage(uint64_t place, uint8_t how)
 {
     struct stat facts;

@@ -1,10 +1,10 @@
-/* fuzz_json.c - the JSON reader, against jansson: the two must take the same documents
+/* fuzz_json.c - the JSON reader, against jansson: the two must accept the same documents
  *
- * They may differ where ours has limits that jansson has not (nesting, digits of a number), where
- * a number fits into one's types only, where a key holds a NUL, and where NUL bytes stand between
- * values: jansson passes over them.
+ * They may differ if ours has a limit that jansson does not have (nesting, digits of a number), if
+ * a number fits the types of only one of them, if a key contains a NUL, and if there are NUL bytes
+ * between values, which jansson skips.
  */
-/* Both have an enumeration of what there is in JSON; theirs is not needed. */
+/* Both define an enumeration of the kinds of JSON values; theirs is not needed. */
 #define JSON_OBJECT JANSSON_OBJECT
 #define JSON_ARRAY  JANSSON_ARRAY
 #define JSON_STRING JANSSON_STRING
@@ -22,7 +22,7 @@
 
 static const char name[] = "fuzz.json";
 
-/* Reads what comes next as what it is. */
+/* Reads the next value, whatever its kind. */
 static embed_status read_any(struct json_reader *json)
 {
     enum json_kind kind;
@@ -61,7 +61,7 @@ static bool accepts(const uint8_t *input, size_t length,
                     embed_status (*read)(struct json_reader *))
 {
     struct json_reader json;
-    char *text = malloc(length + 1); /* of its very size: what is read behind it is found */
+    char *text = malloc(length + 1); /* AddressSanitizer finds reads past this */
     fuzz_claim(text != NULL);
     memcpy(text, input, length);
     json_reader_init(&json, name, text, length, JSON_MAX_DEPTH);
@@ -86,7 +86,7 @@ static void fuzz_input(const uint8_t *input, size_t length)
     if (length == 0) return;
     bool skipped = accepts(input, length, skip_any);
     bool read = accepts(input, length, read_any);
-    if (skipped != read) { /* numbers that are only skipped may be of any size */
+    if (skipped != read) { /* a number that is only skipped may be of any size */
         fuzz_claim(skipped);
         fuzz_claim(says("a number of more than") || says("a number too large"));
     }

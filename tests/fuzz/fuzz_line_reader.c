@@ -1,13 +1,15 @@
 /* fuzz_line_reader.c - lines of a file, in blocks
  *
- * An input is how many lines a block has at most, where reading begins again, and the file. The
- * blocks together are the file, from its beginning as from any line's.
+ * An input is a byte for the most lines in a block, a byte for the number of lines to skip when
+ * reading a second time, and the file. Concatenated, the blocks are the file from its beginning, or
+ * from the line after those skipped.
  */
 #include "tools/embed_tool.h"
 
 #include "fuzz.h"
 
-/* Reads the file from `skipped` bytes and lines on, and compares it with what it should be. */
+/* Reads the file after `skipped` bytes, which are `skipped_lines` lines, and compares it with
+ * file[]. */
 static void check_lines(const char *path, const uint8_t *file, size_t length, size_t most,
                         uint64_t skipped, uint64_t skipped_lines)
 {
@@ -36,7 +38,7 @@ static void check_lines(const char *path, const uint8_t *file, size_t length, si
         if (block.count > 0) hash = block.hash;
     } while (block.count > 0);
     fuzz_claim(at == length);
-    if (length > skipped) { /* the same, wherever reading began */
+    if (length > skipped) { /* the hash is the same wherever reading began */
         tool_hash whole = {0};
         hash_add(&whole, file, length);
         fuzz_claim(hash == hash_value(&whole));

@@ -1,4 +1,4 @@
-/* fuzz_merges.c - merges.txt, of a small vocabulary */
+/* fuzz_merges.c - merges.txt, with a small vocabulary */
 #include "fuzz_tokenizer.h"
 
 static const char vocabulary[] =

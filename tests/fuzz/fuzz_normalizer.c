@@ -1,6 +1,6 @@
-/* fuzz_normalizer.c - UTF-8, and what BertNormalizer makes of each character
+/* fuzz_normalizer.c - UTF-8, and what BertNormalizer turns each character into
  *
- * An input is the options, as bits of its first byte, and a text.
+ * The first byte of an input has the options, one per bit; the rest is a text.
  */
 #include "description/normalizer.h"
 
@@ -34,7 +34,7 @@ static void fuzz_input(const uint8_t *input, size_t length)
 {
     if (length == 0) return;
     const struct normalizer *normalizer = normalizer_with(input[0] & 15);
-    char *text = malloc(length); /* one more than there is, of its very size otherwise */
+    char *text = malloc(length); /* one byte more than the text: finds reads past that */
     fuzz_claim(text != NULL);
     memcpy(text, input + 1, length - 1);
     for (size_t at = 0; at < length - 1;) {

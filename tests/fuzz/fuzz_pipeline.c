@@ -1,6 +1,6 @@
 /* fuzz_pipeline.c - modules.json and the other files of sentence-transformers
  *
- * An input is all of them; see fuzz_write_files.
+ * An input contains all of them; see fuzz_write_files.
  */
 #include "description/embedding_pipeline.h"
 
@@ -18,7 +18,7 @@ static const char *const names[] = {"modules.json",
                                     "3_Normalize/config.json",
                                     NULL};
 
-/* This folder or one directly below it. */
+/* Returns true if `path` is the folder or directly inside it. */
 static bool is_of_folder(const char *path)
 {
     const char *folder = fuzz_folder(), *below = path + strlen(folder);

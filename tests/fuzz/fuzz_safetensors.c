@@ -4,7 +4,7 @@
 #include "base/status.h"
 #include "fuzz.h"
 
-/* The tensors fill the file, one behind the other, and are found by their names. */
+/* Claims that the tensors fill the file, one after another, and are found by name. */
 static void check_tensors(const struct safetensors *file, uint64_t file_size)
 {
     uint64_t end = 0;

@@ -1,7 +1,7 @@
 /* fuzz_safetensors_header.c - the header of a safetensors file of any size
  *
- * An input is how many bytes of data the file has (8 bytes, little endian) and the header's JSON:
- * so files are tried that are larger than any input could be.
+ * An input is the file's number of data bytes (8 bytes, little endian) and the header's JSON, so
+ * that files larger than any input are tried too.
  */
 #include "formats/safetensors_header.h"
 
@@ -15,7 +15,7 @@ static void fuzz_input(const uint8_t *input, size_t length)
     uint64_t data_bytes = 0;
     if (length < SAFETENSORS_LENGTH_BYTES) return;
     for (size_t i = SAFETENSORS_LENGTH_BYTES; i-- > 0;) data_bytes = data_bytes << 8 | input[i];
-    data_bytes &= INT64_MAX >> 1; /* no file is larger than an off_t can say */
+    data_bytes &= INT64_MAX >> 1; /* no file is larger than an off_t can express */
     uint64_t file_size = data_bytes + length;
 
     char *bytes = malloc(length);

@@ -1,10 +1,10 @@
-/* fuzz_shard_index.c - model.safetensors.index.json, beside two shards */
+/* fuzz_shard_index.c - model.safetensors.index.json, next to two shards */
 #include "formats/checkpoint.h"
 
 #include "base/status.h"
 #include "fuzz.h"
 
-/* A shard with one tensor of two bytes. */
+/* Writes a shard with one tensor of two bytes. */
 static void write_shard(const char *file, const char *tensor)
 {
     char bytes[256] = {0};
@@ -28,7 +28,7 @@ static void fuzz_input(const uint8_t *input, size_t length)
     if (status == EMBED_OK) {
         size_t files = checkpoint_file_count(checkpoint);
         fuzz_claim(files == 1 || files == 2);
-        for (size_t i = 0; i < files; i++) /* of this folder itself */
+        for (size_t i = 0; i < files; i++) /* directly in this folder */
             fuzz_claim(strlen(safetensors_path(checkpoint_file(checkpoint, i))) ==
                        strlen(fuzz_folder()) + strlen("/a.safetensors"));
         struct checkpoint_tensor x, y;

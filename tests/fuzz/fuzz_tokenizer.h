@@ -1,4 +1,4 @@
-/* fuzz_tokenizer.h - what must hold of any tokenizer that was opened, and of any text */
+/* fuzz_tokenizer.h - claims about any tokenizer that opens, and any text */
 #ifndef TESTS_FUZZ_FUZZ_TOKENIZER_H
 #define TESTS_FUZZ_FUZZ_TOKENIZER_H
 
@@ -7,7 +7,8 @@
 #include "formats/unicode.h"
 #include "fuzz.h"
 
-/* The same ids with words kept as without, all below the limit; of fewer tokens the first. */
+/* Claims that ids are the same with a word cache as without and all below the limit, and that
+ * max_tokens cuts the text to that many. */
 static inline void fuzz_check_encode(const struct tokenizer *tokenizer, struct word_cache *cache,
                                      const char *text, size_t length)
 {
@@ -44,7 +45,8 @@ static inline bool fuzz_is_utf8(const char *text, size_t length)
     return true;
 }
 
-/* Opens the tokenizer of the folder; where `twice` is set, two times, with the same result. */
+/* Opens the folder's tokenizer and checks it; with `twice`, opens it again and claims the same
+ * ids. */
 static inline void fuzz_check_tokenizer_files(bool twice)
 {
     static const char text[] = "A b, \xC3\xA9t\xC3\xA9 <mask> [MASK] 12 \xE6\x97\xA5\xFF  the end.";

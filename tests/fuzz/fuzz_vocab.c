@@ -1,6 +1,6 @@
-/* fuzz_vocab.c - vocab.txt or vocab.json, and the files that are read with them
+/* fuzz_vocab.c - vocab.txt or vocab.json, and the files read with them
  *
- * An input is all of them; see fuzz_write_files.
+ * An input contains all of them; see fuzz_write_files.
  */
 #include "fuzz_tokenizer.h"
 

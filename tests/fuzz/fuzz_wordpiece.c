@@ -1,5 +1,7 @@
-/* fuzz_wordpiece.c - any text, cut by WordPiece: tests/vectors/tokenizer/added, which has tokens of
- * all kinds that are found in the raw or the normalized text, and one that keeps case and accents
+/* fuzz_wordpiece.c - any text, encoded with WordPiece
+ *
+ * Uses tests/vectors/tokenizer/added, which has all kinds of added tokens, of raw and of normalized
+ * text, and tests/vectors/tokenizer/cased, which keeps case and accents.
  */
 #include "fuzz_tokenizer.h"
 
@@ -9,7 +11,7 @@ static void fuzz_input(const uint8_t *input, size_t length)
                                           "tests/vectors/tokenizer/cased"};
     static struct tokenizer *tokenizers[2];
     static struct word_cache caches[2]; /* of all texts so far */
-    char *text = malloc(length + 1);    /* of its very size: what is read behind it is found */
+    char *text = malloc(length + 1);    /* AddressSanitizer finds reads past this */
     fuzz_claim(text != NULL);
     if (length > 0) memcpy(text, input, length);
     for (size_t i = 0; i < 2; i++) {
