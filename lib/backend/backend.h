@@ -220,7 +220,7 @@ struct backend {
                                  struct execution *execution);
 
     /* ---- decoder operations; states and dimensions: kernels/beam_search.h ---- */
-    /* Starts the slots of documents (D), which is staging memory, with one token each. Belongs in
+    /* Starts a slot, with one token, for each of `documents` (D), which is staging memory. Part of
      * the chunk that computes what their decoder attends to, whose variant is NEVER_AGAIN. D is at
      * most that of the executor's limits. */
     embed_status (*beam_start)(const struct beam_slots *beams, const struct beam_document *documents,

@@ -102,8 +102,8 @@ void chunk_graph_find(enum execution_mode *mode, struct chunk_graph **out, int d
 
 /* ---- graphs ------------------------------------------------------------------------------ */
 
-/* Relaxed: if the device is lost meanwhile, the capture is never ended, and in the other modes its
- * thread could then not allocate any more, on any device. */
+/* Relaxed: if the device is lost meanwhile, the capture is never ended, and in the other modes this
+ * thread could no longer allocate, on any device. */
 embed_status chunk_graph_begin(int device, cudaStream_t stream)
 {
     TRY_CUDA(device, cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed),

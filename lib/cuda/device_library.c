@@ -1,8 +1,8 @@
-/* device_library.c - what a process has once per GPU: context and cuBLASLt, and what they take
+/* device_library.c - per-process state on a GPU (context, cuBLASLt) and the memory it takes
  *
  * Costs are measured from outside, as differences of the free memory, before this process does
  * anything else on the GPU. They include what other processes hold, take or release meanwhile: a
- * difference that is negative or more than twice the allowance is discarded, and the allowance
+ * difference that is negative or more than twice the allowance is discarded, and the allowance is
  * used. Memory that others held before counts as context, up to that limit: less is then promised
  * than there is.
  */
@@ -62,7 +62,7 @@ static embed_status measure_stream(struct device_library *library, size_t before
     return status;
 }
 
-/* What is taken before anything else is the context, and whatever other processes hold. */
+/* Memory taken at the start is the context's, and that of other processes. */
 static embed_status open_and_measure(struct device_library *library)
 {
     size_t context, with_cublas;

@@ -1,7 +1,7 @@
 /* executor.h - what one instance owns on a GPU to compute its chunks
  *
- * An executor has one stream, which computes in order what it is given while the CPU prepares the
- * next chunk. The functions are those of the same names in struct backend.
+ * An executor has one stream, which computes chunks in order while the CPU prepares the next one.
+ * The functions are those of the same names in struct backend.
  */
 #ifndef LIB_CUDA_EXECUTOR_H
 #define LIB_CUDA_EXECUTOR_H

@@ -14,8 +14,8 @@ static struct utf8_character invalid(size_t bytes)
 }
 
 /* utf8proc_iterate reports that a sequence is invalid, but not how many of its bytes belong
- * together, so this is our own. Table 3-7 of the Unicode standard: the first byte decides what the
- * second may be. */
+ * together, so this is our own. Table 3-7 of the Unicode standard: the first byte limits the
+ * second. */
 struct utf8_character utf8_decode(const char *text, size_t length)
 {
     unsigned char first = (unsigned char)text[0];
