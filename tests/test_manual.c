@@ -50,7 +50,7 @@ static bool line_has_word(const char *line, const char *word, size_t length)
     return false;
 }
 
-/* "  --format npy|text|jsonl|f32|f16       how they are written": the option and its words. */
+/* "  --format npy|text|jsonl|f32|f16       how rows are written": the option and its words. */
 static void check_option(const char *manual, const char *command, const char *line)
 {
     const char *name = line + 2, *value = name + strcspn(name, " ");

@@ -14,47 +14,46 @@
 
 static const tool_command commands[] = {
     {"encode", command_encode, TAKEN_BY_ENCODE, "-m FOLDER [options] [FILE|-]",
-     "the embedding of each line of a file",
+     "embed each line of a file",
      "Writes one row of numbers for each line of FILE (or of standard input), in order, empty\n"
-     "lines included. Lines end with a line feed only.\n\n"
-     "With --resume, FILE and -o OUTPUT are files; OUTPUT.journal says what was done, and\n"
-     "OUTPUT.partial holds it until it is all. Killed at any moment, the same command goes on,\n"
-     "and OUTPUT has the bytes of a run that was never disturbed.",
+     "lines included. Only a line feed ends a line.\n\n"
+     "With --resume, FILE and -o OUTPUT must be regular files. OUTPUT.journal records progress,\n"
+     "and OUTPUT.partial holds the rows until the job is complete. If the job is interrupted at\n"
+     "any moment, the same command continues it, and OUTPUT is the same to the byte.",
      "embed encode -m weights/all-MiniLM-L6-v2 -o rows.npy lines.txt", 1},
     {"summarize", command_summarize, TAKEN_BY_SUMMARIZE, "-m FOLDER [options] [FILE|-]",
-     "a summary of each line of a file",
+     "summarize each line of a file",
      "Writes one line for each document of FILE (or of standard input), in order, empty ones\n"
-     "included, as soon as it is there. A document is a line, or with --document all there is.\n"
-     "The model must be one that generates, as BART does. Line ends in a summary become spaces.\n\n"
+     "included, as soon as it is finished. A document is a line, or with --document the whole\n"
+     "input. The model must be generative, such as BART. Line ends in a summary become spaces.\n\n"
      "With --jsonl each line is an object: index, summary, score, tokens (of the summary),\n"
      "source_tokens, pieces, truncated.",
      "embed summarize -m bart-large-cnn articles.txt", 1},
     {"tokenize", command_tokenize, TAKEN_BY_TOKENIZE, "-m FOLDER [options] [FILE|-]",
-     "the token ids of each line of a file",
-     "Writes the token ids of each line of FILE (or of standard input), separated by spaces,\n"
-     "special tokens included.",
+     "print the token ids of each line of a file",
+     "Writes the token ids of each line of FILE (or of standard input), special tokens included,\n"
+     "separated by spaces.",
      "echo 'A cat sits on the mat.' | embed tokenize -m weights/all-MiniLM-L6-v2", 1},
     {"similarity", command_similarity, TAKEN_BY_SIMILARITY,
-     "-m FOLDER [options] TEXT TEXT...|-", "how similar texts are to each other",
-     "Prints the cosine of each pair of texts: 1 is the same, 0 is unrelated. With - the "
-     "texts\n"
+     "-m FOLDER [options] TEXT TEXT...|-", "print how similar texts are to each other",
+     "Prints the cosine of each pair of texts: 1 means the same, 0 unrelated. With -, the texts\n"
      "are the lines of standard input.",
      "embed similarity -m weights/all-MiniLM-L6-v2 'a cat' 'a kitten' 'a truck'", SIZE_MAX},
     {"info", command_info, TAKEN_BY_INFO, "-m FOLDER [options]",
-     "what a model is, and its size",
-     "Opens the model and tells what it is, what memory it takes, and where it computes.",
+     "describe a model and its memory",
+     "Opens the model and prints what it is, how much memory it takes and which device it runs on.",
      "embed info -m weights/all-MiniLM-L6-v2 --json", 0},
     {"verify", command_verify, TAKEN_BY_VERIFY, "-m FOLDER [options]",
-     "does a model give what the reference gives",
-     "Follows a few texts through all stages of the model (tokens, embeddings, layers, pooling,\n"
-     "normalized row), compares each with what sentence-transformers gives, and names the first\n"
-     "that differs.\n\n"
-     "Exits with 0 where all agree, 1 where a stage differs, 3 where nothing is known of the\n"
+     "compare a model with the reference implementation",
+     "Traces a few texts through all stages of the model (tokens, embeddings, layers, pooling,\n"
+     "normalized row), compares each stage with sentence-transformers, and names the first that\n"
+     "differs.\n\n"
+     "Exits with 0 if all stages agree, 1 if one differs, 3 if there is no reference for the\n"
      "folder's weights: --reference then takes the name of the model they should be, or a file\n"
      "that tests/vectors/make_golden.py wrote.",
      "embed verify -m weights/all-MiniLM-L6-v2", 0},
-    {"devices", command_devices, TAKEN_BY_DEVICES, "", "where models can compute here",
-     "Lists the CPU and the GPUs that models can compute on here.", "embed devices", 0},
+    {"devices", command_devices, TAKEN_BY_DEVICES, "", "list the devices of this machine",
+     "Lists the CPU and the GPUs on which models can run here.", "embed devices", 0},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -73,8 +72,8 @@ static void print_commands(FILE *out)
     fprintf(out, "%s\n", usage_line);
     for (size_t i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-16s%s\n", commands[i].name, commands[i].summary);
-    fprintf(out, "  %-16s%s\n", "help [COMMAND]", "this list, or the options of a command");
-    fprintf(out, "  %-16s%s\n", "--version", "the version of this program and its library");
+    fprintf(out, "  %-16s%s\n", "help [COMMAND]", "print this list, or explain a command");
+    fprintf(out, "  %-16s%s\n", "--version", "print the version of the program and its library");
 }
 
 static void print_usage(FILE *out, const tool_command *command)
