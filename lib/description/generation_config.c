@@ -92,8 +92,7 @@ static embed_status read_tokens(struct generation_rules *rules, const struct con
         return fail(EMBED_BAD_FILE, "%s: \"eos_token_id\" is missing, no summary would end",
                     config_file_path(file));
 
-    /* The form of forced_bos_token_id until 2021; bart-large-cnn's config.json may still have
-     * it. */
+    /* forced_bos_token_id as it was until 2021; bart-large-cnn's config.json may still have it. */
     bool forces_first = false;
     if (is_model_config)
         TRY(config_boolean(file, object, "force_bos_token_to_be_generated", false, &forces_first));

@@ -40,8 +40,8 @@ static size_t contraction(const char *text, size_t length)
                : 0;
 }
 
-/* Takes a run of white space, except its last character, which goes to the word that follows; takes
- * that one too if nothing else would be left. */
+/* Takes a run of white space. If a word follows, leaves it the last character of the run, unless
+ * the run has no other. */
 static struct gpt2_word take_space(const struct gpt2_classes *classes, const char *text,
                                    size_t length, bool has_space)
 {

@@ -7,8 +7,7 @@
 #define FIRST_BITS 8
 #define MAX_PROBES 1024 /* chance needs fewer than 100; more is malice */
 
-/* Returns the slot of this key or the empty slot where it belongs; NULL if too many keys
- * collide. */
+/* Returns the slot of this key or the empty slot where it belongs; NULL if too many collide. */
 static struct merge_slot *slot_for(const struct merge_table *table, uint64_t key)
 {
     size_t mask = ((size_t)1 << table->bits) - 1, i = merge_table_first(table, key);

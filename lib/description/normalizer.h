@@ -65,8 +65,7 @@ static inline struct normalized normalizer_entry_unit(uint32_t entry, uint32_t c
     return (struct normalized){value != 0 ? value : code, (enum normalized_kind)(entry >> 24)};
 }
 
-/* Writes what `code` becomes if that is one character, as it nearly always is; else returns
- * false. */
+/* Writes what `code` becomes if that is one character, as it nearly always is, or returns false. */
 static inline bool normalizer_expand_to_one(const struct normalizer *normalizer, uint32_t code,
                                             struct normalized *out)
 {

@@ -171,8 +171,7 @@ embed_status json_read_text(struct json_reader *json, struct text_copy *copy)
     return text_copy_set(copy, text.data, text.length);
 }
 
-/* Old files have no type. Only BPE has merges; models other than WordPiece lack some of its
- * keys. */
+/* Old files have no type. Only BPE has merges; other models lack some keys of WordPiece. */
 static embed_status read_model(struct json_reader *json, struct tokenizer_parts *parts)
 {
     bool more, has_type = false, has_maximum = false;

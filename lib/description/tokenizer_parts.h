@@ -119,8 +119,7 @@ struct tokenizer {
     struct token_texts texts;
 };
 
-/* Like tokenizer_encode, for the text alone without special tokens around it: at most
- * max_tokens. */
+/* Like tokenizer_encode, for the text without special tokens around it: at most max_tokens. */
 embed_status byte_bpe_encode_text(const struct tokenizer *tokenizer, struct word_cache *cache,
                                   const char *text, size_t length, size_t max_tokens,
                                   struct token_list *list, struct tokenizer_facts *facts);

@@ -112,8 +112,7 @@ static embed_status read_roberta(struct transformer_config *config, const struct
     return check_positions(config, file);
 }
 
-/* Ignores sinusoidal_pos_embds: it says how the position table was initialized, but the table is
- * stored. */
+/* Ignores sinusoidal_pos_embds, which says how the position table was initialized: it is stored. */
 static embed_status read_distilbert(struct transformer_config *config,
                                     const struct config_file *file,
                                     const struct config_object *object)
