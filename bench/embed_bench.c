@@ -1,7 +1,7 @@
-/* embed_bench.c - embed-bench: how fast libembed is on this machine, and what to set for it
+/* embed_bench.c - embed-bench: measures libembed on this machine and recommends settings
  *
- * This file finds the command and explains the commands; each is one file of its own. Rows are CSV
- * with a header, below a line that says what the machine is, or JSON.
+ * This file finds the command and prints the help; each command is in a file of its own. Rows are
+ * CSV with a header, below a line that describes the machine, or JSON.
  */
 #include "embed_bench.h"
 
@@ -99,7 +99,7 @@ static int run_help(int count, char **names)
     return 0;
 }
 
-/* All words, for what is written down. */
+/* Joins all words into the command line that results record. */
 static void join(char *out, size_t capacity, int count, char **words)
 {
     size_t length = (size_t)snprintf(out, capacity, "embed-bench");

@@ -1,8 +1,7 @@
-/* embed_bench_bandwidth.c - how fast this machine's memory is read
+/* embed_bench_bandwidth.c - measures how fast this machine reads memory
  *
- * A plain loop over 1 GiB, each thread its own part: what a step of generation, which reads all
- * weights of the decoder, cannot be faster than. A third-level cache of 384 MiB is the largest
- * known.
+ * A plain loop over 1 GiB, split among the threads. It bounds a generation step, which reads all
+ * weights of the decoder. The largest known third-level cache has 384 MiB.
  */
 #include "embed_bench.h"
 
@@ -13,16 +12,16 @@
 #include <sys/mman.h>
 
 #define BLOCK_BYTES  ((size_t)1 << 30)
-#define PAGE         ((size_t)2 << 20) /* a large one: the tables of small ones cost a tenth */
+#define PAGE         ((size_t)2 << 20) /* huge: the page tables of small pages cost a tenth */
 #define MOST_THREADS 256
 
-typedef uint64_t line __attribute__((vector_size(64))); /* of a cache */
+typedef uint64_t line __attribute__((vector_size(64))); /* a cache line */
 
 struct part {
     pthread_t thread;
     const line *lines;
     size_t count;
-    line sum; /* so that no read can be left out */
+    line sum; /* keeps the compiler from dropping reads */
 };
 
 static void *read_part(void *argument)
@@ -39,7 +38,8 @@ static void *read_part(void *argument)
     return NULL;
 }
 
-/* Once; it stays until the process ends. Written, since pages that never were are all the same. */
+/* Returns the block, allocated once and never freed. It is written to, because untouched pages all
+ * map to the same zero page. */
 static const char *block(void)
 {
     static char *bytes;

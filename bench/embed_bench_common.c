@@ -1,4 +1,4 @@
-/* embed_bench_common.c - time, errors, models and texts of all commands */
+/* embed_bench_common.c - time, errors, models and texts for all commands */
 #include "embed_bench.h"
 
 #include <errno.h>

@@ -1,22 +1,22 @@
 /* embed_bench_instances.c - embed-bench instances: how many fit GPUs of 8 to 24 GiB, by plan
  *
- * Of a model that generates: instances of 1, 4, 16 and 64 documents under way, with beams and
- * lengths as the folder sets them; `documents_in_all` are those of all instances, and
- * `documents_of_one` how many a single instance can have instead. Beside the rule of systems that
- * keep a model in each instance: (free - 2.0 GB) / 1.5 GB, free being the whole memory. Needs no
- * GPU; of the weights only the headers are read.
+ * For a model that generates: instances with 1, 4, 16 and 64 documents in flight, with the folder's
+ * beams and lengths. `documents_in_all` counts the documents of all instances, `documents_of_one`
+ * those that a single instance could hold instead. For comparison, the rule of systems that keep a
+ * model in each instance: (free - 2.0 GB) / 1.5 GB, free being the whole memory. Needs no GPU;
+ * reads only the headers of the weights.
  */
 #include "embed_bench.h"
 
 #include <string.h>
 
 #define MIB        1048576.0
-#define CUDA_BLOCK ((uint64_t)2 << 20) /* that small allocations open, once; no plan has it */
+#define CUDA_BLOCK ((uint64_t)2 << 20) /* opened once by small allocations; in no plan */
 
-static const unsigned sizes[] = {8, 10, 16, 24}; /* of a device, in GiB */
-static const size_t numbers[] = {1, 4, 16, 64};  /* of documents */
+static const unsigned sizes[] = {8, 10, 16, 24}; /* GiB of a device */
+static const size_t numbers[] = {1, 4, 16, 64};  /* documents */
 
-/* Documents 0: as many as are chosen for the device. */
+/* Plans for a GPU; `documents` 0 means the default for the device. */
 static embed_memory plan(const char *folder, size_t documents)
 {
     embed_memory memory = EMBED_MEMORY_INIT;
@@ -33,7 +33,7 @@ static uint64_t shared_bytes(const embed_memory *memory)
     return memory->context + memory->library + memory->weights + CUDA_BLOCK;
 }
 
-/* The most documents of an instance that fits a device of so many bytes by itself. */
+/* Returns the most documents of a single instance that fits a device of `bytes` bytes. */
 static size_t documents_of_one(const char *folder, uint64_t bytes)
 {
     size_t fits = 0, too_many = 65536;

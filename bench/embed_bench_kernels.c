@@ -1,7 +1,7 @@
-/* embed_bench_kernels.c - embed-bench kernels: each CPU kernel on one core, its error and its time
+/* embed_bench_kernels.c - embed-bench kernels: error and time of each CPU kernel on one core
  *
- * Difference to the naive kernel, microseconds, GFLOP/s, share of the core's own roof, which is
- * timed in the same run. Times are the best of many: the kernel's, not the neighbours'.
+ * Difference from the naive kernel, microseconds, GFLOP/s, and share of the core's own roof, which
+ * is timed in the same run. Times are the best of many, which excludes other processes' influence.
  */
 #include "embed_bench.h"
 #include "kernels/kernels.h"
@@ -12,13 +12,13 @@
 
 struct target {
     const struct cpu_kernels *kernels;
-    double flops; /* its roof */
+    double flops; /* roof */
     struct table *table;
 };
 
 /* ---- timing -------------------------------------------------------------------------------- */
 
-/* The best time of body, run for about a fifth of a second. */
+/* Sets best to the shortest time of body, repeated for about a fifth of a second. */
 #define BEST_TIME(best, body)                                                                    \
     do {                                                                                         \
         best = INFINITY;                                                                         \
@@ -37,7 +37,7 @@ static void *memory(size_t bytes)
     return memset(block, 0, (bytes + 1023) / 64 * 64);
 }
 
-/* Multiples of 2^-8 in [-1/2, 1/2): they are the same in any format. */
+/* Returns multiples of 2^-8 in [-1/2, 1/2), which are exact in any format. */
 static float *random_floats(size_t count)
 {
     float *floats = memory(count * sizeof *floats);
@@ -72,7 +72,7 @@ static double largest_difference(const struct cpu_kernels *k, const void *got,
 
 #define NO_DIFFERENCE (-1.0)
 
-/* Without seconds, `flop` is of a second. */
+/* If seconds is 0, `flop` is FLOP per second. */
 static void print_row(const char *kernel, const struct target *target, const char *shape,
                       double difference, double seconds, double flop)
 {
@@ -107,7 +107,7 @@ static void bench_linear(const struct target *target, size_t N, size_t O, size_t
     k->linear_pack(packed, w, O, I);
     double best;
     BEST_TIME(best, k->linear(got, input, packed, bias, N, O, I, 0, O, activation, scratch));
-    size_t some = N < 13 ? N : 13; /* rows to check: the naive kernel is slow */
+    size_t some = N < 13 ? N : 13; /* rows to check; the naive kernel is slow */
     cpu_kernels_reference.linear(expected, x, w, bias, some, O, I, 0, O, activation, NULL);
     char shape[64];
     snprintf(shape, sizeof shape, "N=%zu O=%zu I=%zu", N, O, I);
@@ -137,8 +137,8 @@ static void bench_attention(const struct target *target, size_t T, size_t HS)
     free(qkv), free(got), free(scratch), free(naive), free(expected), free(input);
 }
 
-/* Counted as 8 FLOP a number: two additions, a difference and a square, a difference, two products
- * and a sum. */
+/* Counts 8 FLOP a number: two additions, a difference and a square, a difference, two products and
+ * a sum. */
 static void bench_add_layernorm(const struct target *target, size_t N, size_t C)
 {
     const struct cpu_kernels *k = target->kernels;
@@ -156,11 +156,12 @@ static void bench_add_layernorm(const struct target *target, size_t N, size_t C)
     free(x), free(r), free(expected), free(w), free(b), free(a), free(c), free(got), free(scratch);
 }
 
-/* ---- what a decoder reads once a step ------------------------------------------------------ */
+/* ---- data that a decoder reads once a step ------------------------------------------------- */
 
-#define COPIES 32 /* of 16 MiB in FP32: more than caches hold */
+#define COPIES 32 /* of 16 MiB in FP32: larger than the caches */
 
-/* The mean over all copies of the best time of `body`, which reads the one at `copy`. */
+/* Sets mean to the mean over all copies of the best time of `body`, which reads the copy at
+ * `copy`. */
 #define TIME_FROM_MEMORY(mean, copies, bytes, body)                                              \
     do {                                                                                         \
         double least[COPIES], begin;                                                             \
@@ -182,7 +183,7 @@ static char *copies_of(const void *block, size_t bytes)
     return copies;
 }
 
-/* In four streams, so that where one comes to a new page the others go on. */
+/* Reads in four streams, so that the others continue when one reaches a new page. */
 static void read_all(const char *block, size_t bytes)
 {
     uint64_t sums[4] = {0}, number;
@@ -196,8 +197,7 @@ static void read_all(const char *block, size_t bytes)
     (void)sink;
 }
 
-/* A linear layer of few rows, whose weights are in no cache, beside a mere read of as many bytes.
- * */
+/* A linear layer of few rows whose weights are in no cache, and a plain read of as many bytes. */
 static void bench_linear_from_memory(const struct target *target)
 {
     const struct cpu_kernels *k = target->kernels;
@@ -229,7 +229,8 @@ static void bench_linear_from_memory(const struct target *target)
     free(scratch), free(copies);
 }
 
-/* All heads of a layer: Q beams of a document, to T tokens of a cache that is in no other. */
+/* All heads of a layer: Q beams of a document attend to T tokens of keys and values that are in no
+ * CPU cache. */
 static void bench_decode_attention(const struct target *target, size_t Q, size_t T)
 {
     const struct cpu_kernels *k = target->kernels;
@@ -257,8 +258,8 @@ static void bench_decode_attention(const struct target *target, size_t Q, size_t
     free(scratch), free(naive);
 }
 
-/* Counted as 20 FLOP a number for the logarithm of softmax, of which 16 are the exponential, and
- * as 1 for the largest numbers. */
+/* Counts 20 FLOP a number for log-softmax, 16 of them for the exponential, and 1 for the largest
+ * numbers. */
 static void bench_choice(const struct target *target)
 {
     const struct cpu_kernels *k = target->kernels;
@@ -281,8 +282,8 @@ static void bench_choice(const struct target *target)
 
 static void bench_target(struct target *target)
 {
-    static const size_t shapes[][2] = {{1152, 384}, {384, 384}, {384, 1536}, /* all-MiniLM-L6-v2 */
-                                       {2304, 768}, {768, 768}, {768, 3072}}; /* all-mpnet-base-v2 */
+    static const size_t shapes[][2] = {{1152, 384}, {384, 384}, {384, 1536}, /* MiniLM */
+                                       {2304, 768}, {768, 768}, {768, 3072}}; /* MPNet */
     static const size_t rows[] = {1, 12, 512};
     for (int i = 0; i < 4; i++)
         target->flops = fmax(target->flops, roof_flops(target->kernels->name, 1));
@@ -307,7 +308,7 @@ static void bench_target(struct target *target)
     bench_choice(target);
 }
 
-/* Those that this processor has, the best first, and NULL. */
+/* Lists the kernels that this processor supports, best first, followed by NULL. */
 static void list_kernels(const struct cpu_kernels **list)
 {
 #if defined(__x86_64__)

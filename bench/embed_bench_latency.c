@@ -1,6 +1,6 @@
 /* embed_bench_latency.c - embed-bench latency: one text at a time
  *
- * Texts are given as ids: no tokenizing. The first call of each length is not counted.
+ * Texts are given as ids, without tokenizing. The first call of each length is not counted.
  */
 #include "embed_bench.h"
 
@@ -8,7 +8,7 @@
 
 enum { MOST_TOKENS = 512 };
 
-/* Token counts of the texts, special tokens included. */
+/* Tokens of a text, special tokens included. */
 static const size_t lengths[] = {3, 12, 34, 128, 256, MOST_TOKENS};
 
 static void measure(struct table *table, embed_instance *instance, const embed_model_info *info,

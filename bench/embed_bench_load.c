@@ -1,12 +1,12 @@
 /* embed_bench_load.c - embed-bench load: many small callers of one model, three ways
  *
  * The lines of FILE are embedded by
- *   one call   all lines in one embed_instance_encode: what the machine can do;
+ *   one call   all lines in one embed_instance_encode: the limit of the machine;
  *   pool       N threads, each with requests of K lines, through one pool (K = 1, 4, 16);
- *   models     N processes, each with a model and an instance of its own, one line at a time: what
- *              such a service does without a pool.
- * Resident memory is the processes' proportional share, weights
- * included, from /proc/PID/smaps_rollup.
+ *   models     N processes, each with its own model and instance, one line at a time: a service
+ *              without a pool.
+ * Resident memory is the proportional set size of the processes, weights included, from
+ * /proc/PID/smaps_rollup.
  */
 #include "embed_bench.h"
 
@@ -33,7 +33,7 @@ static float *rows_for(size_t n)
     return allocate(n * width, sizeof(float));
 }
 
-/* Kilobytes that a process has to itself, and its share of what it has in common with others. */
+/* Returns the private kilobytes of a process plus its share of the memory it shares with others. */
 static size_t resident_kilobytes(pid_t pid)
 {
     char path[64], line[256];
@@ -143,7 +143,7 @@ struct shared {
     atomic_bool begins, ends;
     struct {
         atomic_size_t done;
-        double latency; /* their sum */
+        double latency; /* seconds of all calls together */
     } process[MOST_WORKERS];
 };
 
@@ -163,10 +163,10 @@ static void run_process(struct shared *shared, unsigned rank)
         shared->process[rank].latency += now() - begin;
         atomic_fetch_add(&shared->process[rank].done, 1);
     }
-    pause(); /* its memory is looked at */
+    pause(); /* until the parent has read its memory and kills it */
 }
 
-/* Before this process has a model open: a child may use the library only then. */
+/* Must run before this process opens a model: otherwise a forked child may not use the library. */
 static double run_processes(size_t *kilobytes, double *latency)
 {
     struct shared *shared =
@@ -203,7 +203,7 @@ static double run_processes(size_t *kilobytes, double *latency)
 
 static void run_all(struct table *table)
 {
-    width = 4096; /* until a model says */
+    width = 4096; /* until a model is open */
     size_t kilobytes = 0;
     double latency = 0, separate = run_processes(&kilobytes, &latency);
 
@@ -235,7 +235,7 @@ int command_load(const struct settings *settings)
     duration = settings->seconds > 0 ? settings->seconds : 5;
     texts = lines.texts;
     count = lines.count;
-    /* The children wait for each other: one that cannot open the model would hang the rest. */
+    /* The children wait for each other: one that failed to open the model would hang the rest. */
     check(embed_plan(folder, &model_options, NULL, &plan));
     if (plan.kv > 0) die("%s: the model writes summaries, and gives no embeddings", folder);
     run_all(&table);

@@ -1,4 +1,4 @@
-/* embed_bench_machine.c - what figures were measured on, in one line */
+/* embed_bench_machine.c - describes the machine in one line */
 #include "embed_bench.h"
 
 #include <stdarg.h>
@@ -24,7 +24,7 @@ static void add(struct text *text, const char *format, ...)
     if (length > 0) text->length += (size_t)length < room ? (size_t)length : room - 1;
 }
 
-/* All that the processor can, as the library names them. */
+/* Adds all instruction sets that the processor supports, by the library's names. */
 static void add_instruction_sets(struct text *text)
 {
     add(text, ", instruction sets scalar");
@@ -40,7 +40,8 @@ static void add_instruction_sets(struct text *text)
 #endif
 }
 
-/* "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  ...": the word with two points. */
+/* Adds the first word that starts with a digit and contains a dot, as 570.86.15 in
+ * "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  ...". */
 static void add_driver(struct text *text)
 {
     char line[256] = "";

@@ -1,4 +1,4 @@
-/* embed_bench_options.c - the options of all commands: one table to parse by and to print */
+/* embed_bench_options.c - the options of all commands, parsed and printed from one table */
 #include "embed_bench.h"
 
 #include <stdlib.h>
@@ -12,8 +12,8 @@ struct option {
     size_t field;  /* offset in struct settings */
     unsigned commands;
     const char *help;
-    const char *const *words; /* IS_WORD: by the numbers that embed.h gives them */
-    size_t most;              /* IS_NUMBER, IS_AXIS; 0: 1000000 */
+    const char *const *words; /* IS_WORD: indexed by the values of the enum in embed.h */
+    size_t most;              /* IS_NUMBER, IS_AXIS; 0 means 1000000 */
 };
 
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
@@ -81,7 +81,7 @@ const char *dtype_name(embed_dtype dtype)
 
 /* ---- values -------------------------------------------------------------------------------- */
 
-/* Decimal digits up to `stop`, a value from 1 to `most`. */
+/* Parses decimal digits up to `stop` as a value from 1 to `most`. */
 static bool parse_number(size_t *out, const char *text, const char *stop, size_t most)
 {
     size_t value = 0;
@@ -115,7 +115,7 @@ static bool axis_add(struct axis *axis, size_t value)
     return true;
 }
 
-/* "A" or "A..B", which is A, 2 A, 4 A, ... up to B. Returns what is wrong with it, or NULL. */
+/* Parses "A" or "A..B", which means A, 2 A, 4 A, ... up to B. Returns an error message or NULL. */
 static const char *parse_item(struct axis *axis, const char *text, const char *stop, size_t most)
 {
     const char *dots = memmem(text, (size_t)(stop - text), "..", 2);
@@ -196,7 +196,7 @@ static const struct option *find_option(unsigned command, const char *word, size
     return NULL;
 }
 
-/* One option at words[0], its value perhaps at words[1]; *used: how many of them it took. */
+/* Parses the option at words[0]; its value may be at words[1]. Sets *used to the words consumed. */
 static bool parse_option(struct settings *settings, const struct command *command, char **words,
                          int count, int *used)
 {
@@ -236,7 +236,7 @@ bool options_parse(struct settings *settings, const struct command *command, int
                    char **words)
 {
     memset(settings, 0, sizeof *settings);
-    settings->operands = words; /* moved to the front as they are found */
+    settings->operands = words; /* operands are moved to the front */
     for (int i = 0, used = 1; i < count; i += used, used = 1) {
         if (words[i][0] != '-') settings->operands[settings->operand_count++] = words[i];
         else if (!parse_option(settings, command, words + i, count - i, &used)) return false;

@@ -1,10 +1,11 @@
-/* embed_bench_outliers.c - points that are far off their neighbours
+/* embed_bench_outliers.c - finds points that are far off their neighbours
  *
- * Along the axis of batches a call's time is nearly a line: a part that every call has, and a part
- * for each text. A point whose rate is more than a fifth off the line between its neighbours (at an
- * end: whose texts take a fifth longer than the neighbour's) is measured again, together with them:
- * the worst first, since it makes its neighbours look odd. One that stays so is nobody's neighbour
- * any more.
+ * Along the batch axis the time of a call is nearly linear: a fixed part plus a part for each text.
+ * A point whose rate is more than a fifth off the line between its neighbours is measured again
+ * together with them. At the upper end the rate is compared with the neighbour's, at the lower end
+ * with that of a call as long as the neighbour's; only slower rates count there. The worst point
+ * comes first, because it makes its neighbours look odd. A point that stays odd is no longer used
+ * as a neighbour.
  */
 #include "embed_bench_sweep.h"
 
@@ -13,7 +14,8 @@
 
 #define FAR 0.20
 
-/* The nearest measured point along the axis of batches: the next smaller (-1) or larger one (1). */
+/* Returns the nearest measured point along the batch axis, smaller (side -1) or larger (side 1), or
+ * NULL. Skips odd points. */
 static struct point *neighbour(const struct sweep *sweep, const struct point *point, int side)
 {
     struct point *found = NULL;
@@ -35,7 +37,7 @@ static double call_seconds(const struct point *point)
     return (double)(point->batch * point->instances) / point->result.rate;
 }
 
-/* The rate that the neighbours lead to expect; 0: none. */
+/* Returns the rate expected from the neighbours, or 0 if there is none. */
 static double expected_rate(const struct point *point, const struct point *smaller,
                             const struct point *larger)
 {
@@ -51,7 +53,8 @@ static double expected_rate(const struct point *point, const struct point *small
     return 0;
 }
 
-/* How far off: 0.3 is 30 % faster than expected. */
+/* Returns how far the rate is off: 0.3 is 30 % faster than expected. At an end of the axis only a
+ * slower rate counts. */
 static double deviation(const struct sweep *sweep, const struct point *point)
 {
     const struct point *smaller = neighbour(sweep, point, -1), *larger = neighbour(sweep, point, 1);
@@ -60,7 +63,7 @@ static double deviation(const struct sweep *sweep, const struct point *point)
     return (smaller == NULL || larger == NULL) && off > 0 ? 0 : off;
 }
 
-/* What a text takes of a stage: 0 tokenizing, 1 computing. */
+/* Returns the seconds of a stage per text; stage 0 is tokenizing, 1 is computing. */
 static double stage_of(const struct point *point, int stage)
 {
     const struct result *result = &point->result;
@@ -68,7 +71,7 @@ static double stage_of(const struct point *point, int stage)
     return seconds / (double)(point->batch * point->instances);
 }
 
-/* The stage whose time is most off, and by how much. */
+/* Writes which stage differs most from the neighbours, and by how much. */
 static void name_stage(char *out, size_t capacity, const struct sweep *sweep,
                        const struct point *point)
 {

@@ -1,6 +1,6 @@
-/* embed_bench_output.c - files that appear under their names when they are whole
+/* embed_bench_output.c - output files that appear under their names only when complete
  *
- * What is no regular file, as /dev/stdout, is written in place.
+ * Anything but a regular file, such as /dev/stdout, is written in place.
  */
 #include "embed_bench_sweep.h"
 
@@ -16,7 +16,7 @@ static bool tell(const char *path)
     return false;
 }
 
-/* What a link leads to is replaced, not the link. */
+/* Resolves symbolic links, so that the target is replaced rather than the link. */
 static bool find_target(char *out, size_t capacity, const char *path)
 {
     char *real = realpath(path, NULL);

@@ -1,8 +1,8 @@
-/* embed_bench_plot.c - a sweep as a picture, drawn by gnuplot
+/* embed_bench_plot.c - plots a sweep with gnuplot
  *
- * Three panels above the same axis: rate, latency, memory. The axis is texts in a call, or, where
- * only one number of these was measured, tokens in a chunk or instances; what else varies are
- * lines.
+ * Three panels above a common x axis: rate, latency, memory. The axis is texts in a call or, if
+ * only one number of these was measured, tokens in a chunk or instances. Each combination of the
+ * other axes is a line.
  */
 #include "embed_bench_sweep.h"
 
@@ -14,7 +14,7 @@
 
 enum {
     MOST_LINES = 64,
-    FEW_LINES = 4, /* whose names have room inside a panel */
+    FEW_LINES = 4, /* their names fit inside a panel */
     NAME_HEIGHT = 18
 };
 
@@ -54,7 +54,7 @@ static bool same_line(const struct point *a, const struct point *b, enum x_axis 
            (axis == BY_INSTANCES || a->instances == b->instances);
 }
 
-/* The names of lines tell what varies among them. */
+/* Writes a name for the line: the values that vary among lines. */
 static void put_title(FILE *out, const struct sweep *sweep, const struct point *point,
                       enum x_axis axis)
 {
@@ -77,8 +77,8 @@ static void put_title(FILE *out, const struct sweep *sweep, const struct point *
 
 /* ---- the script ---------------------------------------------------------------------------- */
 
-/* x, rate, its least and largest, median and 99th percentile, peak: each line of the picture as
- * $lineN. */
+/* Writes each line of the plot as data block $lineN with the columns x, rate, lowest and highest
+ * rate, median and 99th percentile of latency, peak memory. Returns the number of lines. */
 static size_t put_data(FILE *out, const struct sweep *sweep, const struct point **firsts,
                        enum x_axis axis)
 {
@@ -124,7 +124,7 @@ static void put_lines(FILE *out, const struct sweep *sweep, const struct point *
     }
 }
 
-/* In a string of gnuplot's between double quotes. */
+/* Writes text escaped for a double-quoted gnuplot string. */
 static void put_quoted(FILE *out, const char *text)
 {
     for (; *text != '\0'; text++) {
@@ -148,7 +148,7 @@ static void put_heading(FILE *out, const struct sweep *sweep)
 
 #define POINTS "linewidth 2 pointtype 7 pointsize 0.5"
 
-/* With the least and the largest of the rounds. */
+/* Plots rates with error bars from the lowest to the highest round. */
 static void put_rates(FILE *out, const struct sweep *sweep, const struct point *const *firsts,
                       size_t lines, enum x_axis axis)
 {
@@ -184,7 +184,7 @@ static void put_memory(FILE *out, const struct sweep *sweep, const struct point 
     put_lines(out, sweep, firsts, lines, "1:7", "with linespoints " POINTS, NULL);
 }
 
-/* Of one value of x alone gnuplot makes no range. */
+/* Sets an x range if there is only one value of x: gnuplot makes none from that. */
 static void put_range(FILE *out, const struct sweep *sweep, enum x_axis axis)
 {
     size_t least = SIZE_MAX, most = 0;

@@ -1,17 +1,18 @@
-/* embed_bench_point.c - one round of one point
+/* embed_bench_point.c - measures one round of one point
  *
- * Each instance has a thread and embeds texts in calls of the point's size for so many seconds,
- * after one call that is not counted (on the CPU of no more texts than touch all its memory).
+ * Each instance has a thread and embeds texts in calls of the point's size for the window of the
+ * sweep, after a warm-up call that is not counted (on the CPU with only as many texts as touch all
+ * its memory).
  *
- * Where the time goes. Tokenizing is timed by itself, by embed_tokenize of the same texts in the
+ * Where the time goes. Tokenizing is timed separately, by embed_tokenize of the same texts in the
  * same pieces. On the CPU a call first tokenizes, then computes, and copies nothing: the rest is
- * computing. On a GPU tokenizing goes on while the GPU computes; there the calls are made once more
- * with ids in place of texts, and what they take is copying in, computing and copying out together:
- * embed.h does not tell these apart, and neither does this.
+ * computing. On a GPU tokenizing overlaps with computing, so the calls are repeated with ids
+ * instead of texts; their time includes copying in, computing and copying out, which embed.h does
+ * not report separately.
  *
- * Memory. On the CPU the peak is the process's resident high-water mark, set back before each
- * round; it has the weights' file pages, texts and rows in it. On a GPU it is what embed_memory
- * reports: context, library, weights and all instances.
+ * Memory. On the CPU the peak is the process's resident high-water mark, reset before each round;
+ * it includes the weights' file pages, texts and rows. On a GPU it is what embed_memory reports:
+ * context, library, weights and all instances.
  */
 #include "embed_bench_sweep.h"
 
@@ -26,18 +27,18 @@ struct stream {
     pthread_t thread;
     embed_instance *instance;
     const struct point *point;
-    const embed_text *texts; /* the source's, as texts or as ids */
-    size_t first;            /* of them */
+    const embed_text *texts; /* the source's texts or ids */
+    size_t first;            /* index of the first one to use */
     float *rows;
     size_t width;
-    double window;   /* seconds, after which no call begins */
-    double *seconds; /* of each call */
+    double window;   /* seconds after which no call begins */
+    double *seconds; /* (calls) */
     size_t calls, tokens;
     embed_status status;
     char message[160];
 };
 
-/* ---- what the machine did meanwhile -------------------------------------------------------- */
+/* ---- load by other processes --------------------------------------------------------------- */
 
 struct usage {
     double busy, all, own; /* processor seconds */
@@ -53,7 +54,7 @@ static struct usage read_usage(void)
     if (fscanf(file, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", part, part + 1, part + 2, part + 3,
                part + 4, part + 5, part + 6, part + 7) == 8) {
         for (int i = 0; i < 8; i++) usage.all += part[i] * tick;
-        usage.busy = usage.all - (part[3] + part[4]) * tick; /* idle, waiting for a disk */
+        usage.busy = usage.all - (part[3] + part[4]) * tick; /* less idle and iowait */
     }
     fclose(file);
     getrusage(RUSAGE_SELF, &own);
@@ -70,7 +71,7 @@ static void add_usage(struct point *point, struct usage before)
     point->processor_seconds += after.all - before.all;
 }
 
-/* The high-water mark begins anew; where that is not allowed, it is the process's of all its life. */
+/* Resets the high-water mark. If that is not permitted, the mark covers the life of the process. */
 static void reset_peak(void)
 {
     FILE *file = fopen("/proc/self/clear_refs", "w");
@@ -79,7 +80,7 @@ static void reset_peak(void)
     fclose(file);
 }
 
-/* Of /proc/self/status or /proc/meminfo, in bytes; 0 where there is no such line. */
+/* Returns the value of line `name` in /proc/self/status or /proc/meminfo in bytes, 0 if absent. */
 static uint64_t read_kilobytes(const char *path, const char *name)
 {
     char line[256];
@@ -95,7 +96,7 @@ static uint64_t read_kilobytes(const char *path, const char *name)
 
 /* ---- streams ------------------------------------------------------------------------------- */
 
-/* Without a prompt: texts are to have the tokens that were counted. */
+/* Encodes without a prompt, so that texts have the tokens that were counted. */
 static embed_status encode(struct stream *stream, size_t at, size_t texts)
 {
     embed_encode_options options = EMBED_ENCODE_OPTIONS_INIT;
@@ -106,7 +107,7 @@ static embed_status encode(struct stream *stream, size_t at, size_t texts)
 
 static void keep_call(struct stream *stream, double seconds)
 {
-    if ((stream->calls & (stream->calls - 1)) == 0) { /* full: it doubles */
+    if ((stream->calls & (stream->calls - 1)) == 0) { /* full: double it */
         size_t room = stream->calls > 0 ? 2 * stream->calls : 1;
         stream->seconds = realloc(stream->seconds, room * sizeof *stream->seconds);
         if (stream->seconds == NULL) die("out of memory");
@@ -134,7 +135,7 @@ static void *run_stream(void *argument)
     return NULL;
 }
 
-/* All streams from start to end, in seconds; 0 where one failed. */
+/* Runs all streams and returns the seconds until the last has ended, 0 if one failed. */
 static double run_streams(struct stream *streams, size_t count)
 {
     for (size_t i = 0; i < count; i++) streams[i].calls = streams[i].tokens = 0;
@@ -152,7 +153,7 @@ static double run_streams(struct stream *streams, size_t count)
     return seconds;
 }
 
-/* ---- what fits ----------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 static void does_not_fit(struct point *point, const char *why)
 {
@@ -186,7 +187,7 @@ static bool make_streams(const struct sweep *sweep, struct point *point, struct 
 {
     embed_instance_options options = EMBED_INSTANCE_OPTIONS_INIT;
     embed_memory memory = EMBED_MEMORY_INIT;
-    /* A round begins elsewhere in the texts than the one before, and all points of it there. */
+    /* Each round starts at a different text, the same for all points of the round. */
     size_t first = point->rounds * point->source->period / sweep->rounds;
     options.batch_tokens = point->chunk;
     if (!fits(sweep, point, &options)) return false;
@@ -227,7 +228,8 @@ static void warm_up(const struct sweep *sweep, struct stream *stream)
         snprintf(stream->message, sizeof stream->message, "%s", embed_error_message());
 }
 
-/* Of the first stream's calls, in seconds a token, for a quarter of the time at most. */
+/* Tokenizes the texts of the stream's calls again, for at most a quarter of the window. Returns
+ * seconds per token. */
 static double time_tokenizing(const struct sweep *sweep, const struct stream *stream)
 {
     const struct source *source = stream->point->source;
@@ -245,7 +247,7 @@ static double time_tokenizing(const struct sweep *sweep, const struct stream *st
     return (now() - start) / (double)tokens;
 }
 
-/* Calls that are given ids, in seconds a token of all instances; 0 where that failed. */
+/* Repeats the calls with ids. Returns seconds per token of all instances, 0 on failure. */
 static double time_ids(struct point *point, struct stream *streams)
 {
     size_t tokens = 0;
@@ -267,7 +269,7 @@ static void keep_calls(struct point *point, const struct stream *streams)
     }
 }
 
-/* Where a stream failed, in the point's note. */
+/* Notes the failure of a stream in the point; any failure but out of memory ends the program. */
 static void note_failure(struct point *point, const struct stream *streams)
 {
     for (size_t i = 0; i < point->instances; i++) {
@@ -294,7 +296,7 @@ static void measure(const struct sweep *sweep, struct point *point, struct strea
 
     bool real = point->source->tokens == 0, on_cpu = sweep->info.device == EMBED_DEVICE_CPU;
     double call_tokens = (double)point->batch * point->source->mean_tokens;
-    double call = seconds * (double)point->instances / (double)tokens; /* a token of an instance */
+    double call = seconds * (double)point->instances / (double)tokens; /* per token, one instance */
     double tokenize = real ? time_tokenizing(sweep, &streams[0]) : 0, compute = call - tokenize;
     if (real && !on_cpu) compute = time_ids(point, streams) * (double)point->instances;
     if (sweep_signal() != 0) return;
@@ -348,7 +350,7 @@ void point_conclude(struct point *point)
                          : 0;
 }
 
-/* Of the linear layers and of attention: a token looks at all tokens of its text. */
+/* Returns the FLOP of linear layers and attention; a token attends to all tokens of its text. */
 double point_flops_per_token(const struct sweep *sweep, const struct point *point)
 {
     const embed_model_info *info = &sweep->info;

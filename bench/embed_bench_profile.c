@@ -1,12 +1,12 @@
-/* embed_bench_profile.c - the recommendation as a file that a pool reads
+/* embed_bench_profile.c - writes the recommendation as a profile that a pool reads
  *
- * Its format is in lib/service/batch_profile.h.
+ * lib/service/batch_profile.h describes the format.
  */
 #include "embed_bench_sweep.h"
 
 #include <time.h>
 
-/* A JSON string of what is printable ASCII. */
+/* Writes a JSON string; characters that are not printable ASCII become "?". */
 static void put_text(FILE *file, const char *key, const char *text, const char *end)
 {
     fprintf(file, "    \"%s\": \"", key);

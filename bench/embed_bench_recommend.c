@@ -1,17 +1,18 @@
-/* embed_bench_recommend.c - what to set, from what was measured
+/* embed_bench_recommend.c - recommends settings from the measurements
  *
- * Chunk and instances are chosen by all points that have them in common, batch by the curve of the
- * chosen two; lengths count alike. Each is the smallest within a few percent of the best: the best
- * itself is the luckiest of many that are equally good, and another one in each run.
+ * Chunk and instances are chosen by comparing all points that differ only in them, the batch from
+ * the curve for these two; all lengths have equal weight. Each is the smallest value within a few
+ * percent of the best, for chunks the library's default if that is: the best itself is the luckiest
+ * of many equally good ones, and a different one in each run.
  */
 #include "embed_bench_sweep.h"
 
 #include <math.h>
 
-#define AS_GOOD          0.97 /* of the best */
-#define BEST_OF          3    /* the best is the mean of so many: one is luck */
-/* A pool's instance waits for company for a sixteenth of what its last batch took, 500 us at most,
- * without being told. */
+#define AS_GOOD          0.97 /* share of the best that counts as equally good */
+#define BEST_OF          3    /* the best is a mean of this many points: one alone is luck */
+/* By default, an instance of a pool waits for more texts for a sixteenth of its last batch's time,
+ * at most 500 us. */
 #define POOL_WAITS_SHARE 16
 #define POOL_WAITS_MOST  500e-6
 
@@ -29,8 +30,8 @@ static const struct point *find(const struct sweep *sweep, size_t batch, size_t 
 
 /* ---- chunk and instances ------------------------------------------------------------------- */
 
-/* How much faster points with chunk and instances a are than the same ones with b, in the mean; 0
- * where none have been measured with both. */
+/* Returns the geometric mean of the speedup of points with chunk and instances a over the same
+ * points with b, or 0 if no point was measured with both. */
 static double compare(const struct sweep *sweep, size_t chunk_a, size_t instances_a,
                       size_t chunk_b, size_t instances_b)
 {
@@ -49,7 +50,7 @@ static double compare(const struct sweep *sweep, size_t chunk_a, size_t instance
     return count > 0 ? exp(sum / count) : 0;
 }
 
-/* One that has been measured. Points that do not fit or take too long have no rate to compare. */
+/* Returns a measured point or NULL. Points that do not fit or take too long have no rate. */
 static const struct point *any_measured(const struct sweep *sweep)
 {
     for (size_t i = 0; i < sweep->count; i++)
@@ -65,7 +66,8 @@ static size_t count_measured(const double *rates, const struct axis *axis)
     return count;
 }
 
-/* The value of an axis that is as good as the best, `first` where that is, else the smallest. */
+/* Returns the index of the value to use: `first` if it is as good as the best, otherwise the
+ * smallest that is. Sets *best to the index of the best. */
 static size_t choose(const double *rates, const struct axis *axis, size_t first, size_t *best)
 {
     *best = 0;
@@ -124,8 +126,8 @@ static void choose_instances(struct recommendation *out, const struct sweep *swe
 
 /* ---- batch --------------------------------------------------------------------------------- */
 
-/* The points of a curve: one length, the chosen chunk and instances, by batch; NULL where there is
- * none. */
+/* Sets curve[] to the points of one length with the chosen chunk and instances, by batch, NULL if
+ * not measured. Returns the number of points found. */
 static size_t find_curve(const struct point **curve, const struct sweep *sweep,
                          const struct recommendation *out, const struct source *source)
 {
@@ -138,7 +140,7 @@ static size_t find_curve(const struct point **curve, const struct sweep *sweep,
     return count;
 }
 
-/* The lowest rate that is one of the best few. */
+/* Returns the lowest rate among the best BEST_OF. */
 static double best_few(const struct point *const *curve, size_t count, size_t batches)
 {
     double sorted[MOST_VALUES] = {0};
@@ -149,8 +151,8 @@ static double best_few(const struct point *const *curve, size_t count, size_t ba
     return sorted[count > BEST_OF ? count - BEST_OF : 0];
 }
 
-/* A point's rate as a share of what the best few had in the same round: a slow minute of the
- * machine hits both. The median of all rounds. */
+/* Returns the median over the rounds of a point's rate as a share of the best few's mean in the
+ * same round: a slow minute of the machine affects both. */
 static double share_of_best(const struct point *point, const struct point *const *curve,
                             double least, size_t batches)
 {
@@ -168,7 +170,8 @@ static double share_of_best(const struct point *point, const struct point *const
     return percentile(shares, point->rounds, 0.5);
 }
 
-/* By batch, in the mean of all lengths that have it; 0 where there is none. */
+/* Sets shares[] by batch to the share of the best, as a mean over the lengths measured; 0 if
+ * none. */
 static void batch_curve(double *shares, const struct sweep *sweep, const struct recommendation *out)
 {
     size_t batches = sweep->settings->batch.count;
@@ -188,7 +191,7 @@ static void batch_curve(double *shares, const struct sweep *sweep, const struct 
     for (size_t b = 0; b < batches; b++) shares[b] = counts[b] > 0 ? shares[b] / counts[b] : 0;
 }
 
-/* Of all lengths: the most tokens that a call of so many texts has had. */
+/* Returns the most tokens that a call of `batch` texts had, over all lengths. */
 static size_t most_tokens(const struct sweep *sweep, const struct recommendation *out, size_t batch)
 {
     size_t most = 0;
@@ -234,8 +237,9 @@ static void choose_batch(struct recommendation *out, const struct sweep *sweep)
 
 /* ---- delay --------------------------------------------------------------------------------- */
 
-/* What a call takes besides its texts: of the smallest, by what texts take in the recommended one.
- * In the mean of all lengths. */
+/* Returns the fixed seconds of a call, as a mean over all lengths: the time of the smallest call
+ * less the time that its texts take in the recommended one. Sets *batch_seconds to the time of the
+ * recommended call. */
 static double call_overhead(const struct sweep *sweep, const struct recommendation *out,
                             double *batch_seconds)
 {
@@ -255,8 +259,8 @@ static double call_overhead(const struct sweep *sweep, const struct recommendati
     return count > 0 ? fmax(0, sum * (double)out->instances / count) : 0;
 }
 
-/* To wait as long as a call costs besides its texts: longer costs more than it saves. In steps of
- * 1, 2 and 5. */
+/* Chooses a delay no longer than the fixed cost of a call, beyond which waiting costs more than it
+ * saves, in steps of 1, 2 and 5. The delay is 0 if a pool waits that long by default. */
 static void choose_delay(struct recommendation *out, const struct sweep *sweep)
 {
     static const size_t steps[] = {5000, 2000, 1000, 500, 200, 100, 50, 20, 10};

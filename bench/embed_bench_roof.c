@@ -1,7 +1,7 @@
-/* embed_bench_roof.c - what the processor can multiply and add at most
+/* embed_bench_roof.c - measures the processor's peak rate of multiply-adds
  *
- * A loop of multiply-adds (in BF16 and INT8, of dot products of pairs and quads) that touches
- * registers only, on as many threads as asked, each of which takes the best of its times: no kernel
+ * A loop of multiply-adds (in BF16 and INT8, of dot products of pairs and quads) that touches only
+ * registers. It runs on the given number of threads, each of which keeps its best rate: no kernel
  * on them is faster. Compiled with contraction to fused multiply-adds.
  */
 #include "embed_bench.h"
@@ -14,8 +14,8 @@
 #define TIMES        100
 #define MOST_THREADS 1024
 
-/* Ten independent chains of multiply-adds: enough to hide a latency of 4 to 5 cycles at two a
- * cycle. Returns FLOP per second. */
+/* Runs ten independent chains of multiply-adds, enough to hide a latency of 4 to 5 cycles at two
+ * per cycle. Returns FLOP per second. */
 #define DEFINE_ROOF(name, bytes, attribute)                                                      \
     attribute static double name(void)                                                           \
     {                                                                                            \
@@ -39,8 +39,8 @@ DEFINE_ROOF(roof_scalar, 16, )
 DEFINE_ROOF(roof_avx2, 32, __attribute__((target("avx2,fma"))))
 DEFINE_ROOF(roof_avx512, 64, __attribute__((target("avx512f"))))
 
-/* The same with dot products of pairs (BF16) and quads (INT8), done after 6 cycles at most: each
- * adds two or four products to 16 lanes. */
+/* The same with dot products of pairs (BF16) and quads (INT8), whose latency is at most 6 cycles.
+ * Each adds two or four products to 16 lanes. */
 #define DOT(n, instruction) instruction " %%zmm12, %%zmm12, %%zmm" #n "\n\t"
 
 #define DEFINE_DOT_ROOF(name, instruction, products)                                             \

@@ -1,7 +1,7 @@
-/* embed_bench_rounds.c - all points of a sweep, in rounds, within the time that was given
+/* embed_bench_rounds.c - runs all points of a sweep in rounds, within the given time
  *
- * A round measures every point once, the next one in the opposite order: what grows slower or
- * faster with time, as a shared machine does, hits all points alike.
+ * Rounds measure every point once, in alternating order, so that a machine that becomes slower or
+ * faster with time, such as a shared one, affects all points alike.
  */
 #include "embed_bench_sweep.h"
 
@@ -12,14 +12,14 @@
 
 enum {
     DEFAULT_ROUNDS = 5,
-    FIRST_TEXTS = 64,  /* that tell how long texts take; on a GPU a call with few says little: */
-    FIRST_ON_A_GPU = 1024,
+    FIRST_TEXTS = 64,      /* in the first try, which predicts times */
+    FIRST_ON_A_GPU = 1024, /* the same on a GPU, where a small call says little */
     BAR_WIDTH = 24
 };
-#define DEFAULT_SECONDS 0.5 /* of a point in a round, at least; more where a call takes longer */
+#define DEFAULT_SECONDS 0.5 /* of a point in a round, at least; more if a call takes longer */
 #define MOST_SECONDS    4.0
 #define LEAST_SECONDS   0.03
-#define USABLE          0.85 /* of the time that was given: the rest is for what takes longer */
+#define USABLE          0.85 /* share of the given time to plan; the rest absorbs overruns */
 
 static volatile sig_atomic_t caught;
 
@@ -33,7 +33,7 @@ int sweep_signal(void)
     return caught;
 }
 
-/* The second signal of a kind ends the program at once. */
+/* A second signal of the same kind ends the program at once. */
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
@@ -62,7 +62,7 @@ static void try_source(const struct sweep *sweep, struct source *source)
     free(rows);
 }
 
-/* All rounds together, where a point has so many seconds in a round. */
+/* Predicts the seconds of all rounds if each point is measured for `window` seconds per round. */
 static double plan(struct sweep *sweep, double window)
 {
     bool on_cpu = sweep->info.device == EMBED_DEVICE_CPU;
@@ -73,14 +73,15 @@ static double plan(struct sweep *sweep, double window)
         bool real = point->source->tokens == 0;
         double call = (double)(point->batch * point->instances) / point->source->rate;
         point->seconds = fmax(window, call);
-        if (on_cpu) point->seconds *= real ? 1.1 : 1; /* with tokenizing */
-        else point->seconds = (real ? 2 : 1) * point->seconds + call; /* with ids, and warm-up */
+        if (on_cpu) point->seconds *= real ? 1.1 : 1; /* tokenizing */
+        else point->seconds = (real ? 2 : 1) * point->seconds + call; /* ids, and warm-up */
         if (point->outcome == POINT_WAITS) sum += point->seconds;
     }
     return sum * (double)sweep->rounds;
 }
 
-/* Leaves the points out that take longest, until the others fit or one is left. What these take. */
+/* Leaves out the longest points until the rest fit or only one is left. Returns the seconds of the
+ * rest. */
 static double leave_out(struct sweep *sweep, double all, double given)
 {
     for (size_t left = sweep->count; all > given && left > 1; left--) {
@@ -124,7 +125,8 @@ static bool is_open(const struct point *point)
     return point->outcome == POINT_WAITS || point->outcome == POINT_MEASURED;
 }
 
-/* After so many points of so many rounds: by what each took last. */
+/* Draws the progress bar after `done` points of round `round`. Predicts the time left from the last
+ * time of each point. */
 static void draw(const struct sweep *sweep, size_t round, size_t done, const char *end)
 {
     static double drawn;

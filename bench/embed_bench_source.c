@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-/* An order of chance, the same each time: neighbours in a file are often alike in length. */
+/* Returns a random order, the same each time: neighbouring lines of a file are often similar in
+ * length. */
 static size_t *shuffle(size_t count)
 {
     size_t *order = allocate(count, sizeof *order);

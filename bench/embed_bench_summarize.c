@@ -1,24 +1,25 @@
 /* embed_bench_summarize.c - embed-bench summarize: documents through encoder and decoder
  *
- * All documents are under way at once, as a batch; each is of so many random ids, and gets a
- * summary of exactly so many new tokens: what is timed does not depend on what the weights are.
+ * All documents are in flight at once, as a batch. Each has a fixed number of random ids and gets a
+ * summary of a fixed number of new tokens, so the time does not depend on the weights.
  *
- * A step of the decoder cannot take less time than the memory needs to give what it reads: its
- * weights once (the layers without the projections of cross keys and values, which each document
- * needs once, and the head) and the keys and values of the documents and beams. On a CPU the
- * memory's rate is measured in the same run, the best of the rounds.
+ * A step of the decoder takes at least the time that memory needs to deliver what the step reads:
+ * the weights once (the head, and the layers without the projections of cross keys and values,
+ * which each document needs only once) and the keys and values of the documents and beams. On a CPU
+ * the memory's rate is measured in the same run, as the best of the rounds.
  */
 #include "embed_bench.h"
 
 #include <stdlib.h>
 
-/* New tokens of a second run, which tells encoder and steps apart: on a GPU steps come in eights. */
+/* New tokens of a second run, which separates the encoder from the steps. On a GPU steps come in
+ * eights. */
 #define FEW_TOKENS 8
 
 /* ---- documents ----------------------------------------------------------------------------- */
 
-/* The same each time; <s> and </s> around, as BART's tokenizer gives them. Special tokens and those
- * at the end of the table, of which some tokenizers know less, are not among the others. */
+/* Returns the same random ids each time. They exclude special tokens and those at the end of the
+ * vocabulary, some of which not all tokenizers know. */
 static int32_t *random_ids(size_t count, const embed_model_info *info)
 {
     int32_t *ids = allocate(count, sizeof *ids);
@@ -31,6 +32,7 @@ static int32_t *random_ids(size_t count, const embed_model_info *info)
     return ids;
 }
 
+/* Splits the ids into documents with <s> and </s> around each, as BART's tokenizer puts them. */
 static embed_text *make_documents(int32_t *ids, size_t documents, size_t tokens)
 {
     embed_text *texts = allocate(documents, sizeof *texts);
@@ -45,13 +47,14 @@ static embed_text *make_documents(int32_t *ids, size_t documents, size_t tokens)
 
 /* ---- floor --------------------------------------------------------------------------------- */
 
-/* Of a weight, key or value; a model that generates is not run in INT8. */
+/* Returns the bytes of a weight, key or value. A model that generates does not run in INT8. */
 static double number_bytes(embed_dtype dtype)
 {
     return dtype == EMBED_DTYPE_F32 ? 4 : 2;
 }
 
-/* That a step reads. Biases and LayerNorms, a thousandth, are left out. */
+/* Returns the bytes of weights that a step reads, without biases and LayerNorms, which are a
+ * thousandth. */
 static double step_weight_bytes(const embed_model_info *info)
 {
     double C = (double)info->width, F = (double)info->decoder_feed_forward;
@@ -60,8 +63,8 @@ static double step_weight_bytes(const embed_model_info *info)
     return ((double)info->decoder_layers * layer + head) * number_bytes(info->dtype);
 }
 
-/* Of a document, in the mean of all steps: keys and values of the source are shared by its beams,
- * those of the summary are each beam's own. */
+/* Returns the bytes of keys and values that a step reads for a document, as a mean over all steps.
+ * Beams share those of the source; each has its own of the summary. */
 static double step_cache_bytes(const struct settings *settings, const embed_model_info *info)
 {
     double rows = (double)settings->tokens +
@@ -72,7 +75,7 @@ static double step_cache_bytes(const struct settings *settings, const embed_mode
 
 /* ---- measurement --------------------------------------------------------------------------- */
 
-/* Seconds for summaries of exactly new_tokens. */
+/* Returns the seconds for summaries of exactly new_tokens tokens. */
 static double generate(embed_instance *instance, const embed_text *texts,
                        const struct settings *settings, embed_generate_options *options,
                        size_t new_tokens)

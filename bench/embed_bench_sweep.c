@@ -1,11 +1,14 @@
 /* embed_bench_sweep.c - embed-bench sweep: texts in a call, their length, chunks, instances
  *
- * Every combination of the axes is a point (embed_bench_point.c), all are measured in rounds
- * (embed_bench_rounds.c), what is odd is measured again (embed_bench_outliers.c), and what to set
- * follows (embed_bench_recommend.c). Share of the roof: FLOP of the linear layers and of attention,
- * of what a loop in registers reaches on as many threads, measured after each round in the same run
- * (embed_bench_roof.c); in INT8 of the roof of INT8, though attention is not. Of a GPU there is
- * none: embed.h gives no way to measure it, tests/gpu/run speed does it by kernel.
+ * Every combination of the axes is a point (embed_bench_point.c). All points are measured in rounds
+ * (embed_bench_rounds.c), odd ones again (embed_bench_outliers.c); the recommendation follows from
+ * the results (embed_bench_recommend.c).
+ *
+ * The share of the roof is the FLOP/s of linear layers and attention divided by what a loop in
+ * registers reaches on as many threads, measured after each round of the same run
+ * (embed_bench_roof.c). In INT8 it refers to the roof of INT8, although attention does not compute
+ * in INT8. There is none for a GPU: embed.h offers no way to measure it; tests/gpu/run speed does
+ * so by kernel.
  */
 #include "embed_bench_sweep.h"
 
@@ -15,7 +18,7 @@
 
 #define MOST_POINTS 4096
 
-/* ---- the call ------------------------------------------------------------------------------ */
+/* ---- options ------------------------------------------------------------------------------- */
 
 static bool check_call(const struct settings *settings)
 {
@@ -58,7 +61,7 @@ static size_t library_chunk(const struct settings *settings, const embed_model_i
     return memory.batch_tokens;
 }
 
-/* What was not given, now that the device is known. */
+/* Fills in the axes that were not given, now that the device is known. */
 static void complete(struct settings *settings, const embed_model_info *info, size_t chunk)
 {
     bool on_cpu = info->device == EMBED_DEVICE_CPU;
@@ -71,7 +74,7 @@ static void complete(struct settings *settings, const embed_model_info *info, si
         settings->lengths.values[settings->lengths.count++] = lengths[i];
 }
 
-/* Against the model: die before anything is computed. */
+/* Checks the axes against the model; dies before anything is computed. */
 static void check_axes(const struct settings *settings, const embed_model_info *info)
 {
     for (size_t i = 0; i < settings->lengths.count; i++)
@@ -179,7 +182,7 @@ static void put_recommendation(struct table *table, const struct recommendation 
     put_advice(table, "recommended delay", advice->delay_microseconds, "us", advice->delay_reason);
 }
 
-#define BUSY 0.1 /* of the processors, that others have */
+#define BUSY 0.1 /* share of the processors used by others */
 
 static void warn_of_others(struct table *table, const struct sweep *sweep)
 {
@@ -214,7 +217,7 @@ static void put_table(FILE *out, bool json, const struct sweep *sweep,
         if (sweep->points[i].outcome != POINT_WAITS) put_row(&table, sweep, &sweep->points[i]);
 }
 
-/* Everything that was asked for, of what there is. */
+/* Writes all requested outputs of what was measured. Returns false if one fails. */
 static bool write_all(const struct sweep *sweep)
 {
     const struct settings *settings = sweep->settings;

@@ -1,10 +1,10 @@
-/* embed_bench_table.c - rows as CSV or as JSON, with the machine before them */
+/* embed_bench_table.c - writes the machine, then rows, as CSV or JSON */
 #include "embed_bench.h"
 
 #include <stdarg.h>
 #include <string.h>
 
-/* A JSON string; control characters do not come up but from names of devices and files. */
+/* Writes a JSON string. Control characters can come only from names of devices and files. */
 static void put_json(FILE *out, const char *text)
 {
     fputc('"', out);
@@ -17,7 +17,7 @@ static void put_json(FILE *out, const char *text)
     fputc('"', out);
 }
 
-/* Quoted where it has to be. */
+/* Quotes a CSV field if necessary. */
 static void put_csv(FILE *out, const char *text)
 {
     if (text[strcspn(text, ",\"\n\r")] == '\0') {

@@ -1,7 +1,7 @@
 /* embed_bench_throughput.c - embed-bench throughput: many texts in one call
  *
- * All lines of a file, tokenizing included, or so many texts of so many ids. The first call is not
- * counted; the median of the others.
+ * All lines of a file, tokenizing included, or a number of texts with a number of ids each. The
+ * first call is not counted; the result is the median of the others.
  */
 #include "embed_bench.h"
 

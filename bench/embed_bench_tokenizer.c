@@ -1,8 +1,8 @@
 /* embed_bench_tokenizer.c - embed-bench tokenizer: how fast texts become token ids
  *
- * One row for each file, whose lines are the texts: the best of the rounds. A round is one call of
- * embed_tokenize for all lines, so it begins without knowing any word. MB/s are of text, line ends
- * not counted; one thread unless told otherwise.
+ * One row for each file, whose lines are the texts; the result is the best of the rounds. A round
+ * is one call of embed_tokenize for all lines, so it starts with an empty word cache. MB/s count
+ * text without line ends; one thread by default.
  */
 #include "embed_bench.h"
 

@@ -1,16 +1,17 @@
-/* gpu_table.c - gpu-table: what every launch of the library should take on three GPUs
+/* gpu_table.c - gpu-table: the expected time of every launch of the library on three GPUs
  *
- *   gpu-table REPORT...      CSV; what nvcc -Xptxas -v said of each source of kernels/cuda
+ *   gpu-table REPORT...      prints CSV; a REPORT is the output of nvcc -Xptxas -v for one source
+ *                            of kernels/cuda
  *
- * Nothing is measured and no GPU is needed. Kernel, grid, block and dynamic shared memory are what
- * the launchers launch, registers and static shared memory what the compiler reports, blocks a
- * multiprocessor what NVIDIA's cuda_occupancy.h computes from these.
+ * Measures nothing and needs no GPU. Kernel, grid, block and dynamic shared memory come from the
+ * launchers, registers and static shared memory from the compiler's reports; NVIDIA's
+ * cuda_occupancy.h computes the blocks per multiprocessor from these.
  *
- * floor_us is the most of: bytes (each input read once, each output written once), FLOP, and
- * operations of the special function units (an exponential is one, a GELU two), each at the card's
- * rate. predicted_us rests on assumptions besides, in gpu_table_times.c and gpu_table_linear.c. A
- * forward pass is a chunk that goes through all layers, one kernel after another, a step the same
- * for the last tokens of all beams; copies, tokenizing and the CPU are not in them.
+ * floor_us is the largest of the times for bytes (each input read once, each output written once),
+ * FLOP, and operations of the special function units (an exponential is one, a GELU two) at the
+ * card's rates. predicted_us also rests on assumptions, in gpu_table_times.c and
+ * gpu_table_linear.c. A forward pass takes a chunk through all layers, one kernel after another; a
+ * step does the same for the last tokens of all beams. Both exclude copies, tokenizing and the CPU.
  */
 #include "gpu_table.h"
 
@@ -20,9 +21,9 @@ static const char *const path_names[PATHS] = {"cublaslt", "own", "two-level"};
 
 /* ---- what is computed ---------------------------------------------------------------------- */
 
-/* A table's passes: so many tokens of texts, or beams of documents, each of so many tokens. */
+/* The passes of a table: N tokens of texts, or beams of documents, once for each of the lengths. */
 struct batch {
-    size_t N; /* 0: what the library would take on the card */
+    size_t N; /* 0: the chunk that the library chooses on the card */
     size_t lengths[3];
 };
 
@@ -34,7 +35,7 @@ static const struct table {
     const char *sum;
     struct batch batches[BATCHES];
 } tables[] = {
-    /* The throughput of large chunks, and one text alone. */
+    /* Large chunks, for throughput, and a single text. */
     {{"MiniLM-L6", .layers = 6, .C = 384, .F = 1536, .NH = 12, .squares = 4},
      encoder_steps,
      "forward pass",
@@ -43,7 +44,7 @@ static const struct table {
      encoder_steps,
      "forward pass",
      {{0, {16, 32, 128}}, {32, {32}}}},
-    /* One document, and as many as the library takes; 40 tokens of the summary are there. */
+    /* One document, and as many as the library takes (16); 40 tokens of the summary exist. */
     {{"bart-large-cnn", .layers = 12, .C = 1024, .F = 4096, .NH = 16, .squares = 6, .V = 50264,
       .K = 4, .past = 40, .longest = 142},
      decoder_steps,
@@ -80,7 +81,7 @@ static void print_step(const struct step *step, const struct pass *p, const stru
            1e6 * times->predicted, times->floor / times->predicted);
 }
 
-/* `total` of a layer, or of all. */
+/* Prints the sum of a layer or, if is_all, of a pass. */
 static void print_total(const struct pass *p, const char *name, const struct times *total,
                         bool is_all)
 {
@@ -99,7 +100,8 @@ static void add(struct times *total, const struct times *times, double count)
     total->predicted += count * times->predicted;
 }
 
-/* One launch. Its row is printed once, though several paths or lengths may have it. */
+/* Returns the times of a launch, and prints its row if `print`: several paths or lengths may share
+ * the launch. */
 static struct times one_step(const struct step *step, const struct pass *p, bool print)
 {
     struct work work = step->work(p);
@@ -109,7 +111,7 @@ static struct times one_step(const struct step *step, const struct pass *p, bool
     return times;
 }
 
-/* All steps of a batch in every way, then what they add up to. */
+/* Prints all steps of a batch for every path and length, then their sums. */
 static void batch_rows(const struct card *card, const struct table *table,
                        const struct batch *batch)
 {
@@ -151,7 +153,7 @@ int main(int argc, char **argv)
         for (size_t m = 0; m < sizeof tables / sizeof *tables; m++)
             for (size_t i = 0; i < BATCHES; i++)
                 batch_rows(&cards[c], &tables[m], &tables[m].batches[i]);
-    /* By another program, with models and lengths unknown: what is to be beaten. */
+    /* The figure to beat, of another program; model and lengths are unknown. */
     printf("RTX 5060 Ti,,,,,sweep to beat: PyTorch 2.9,,,,,,,,,,,,,,,,,,,15026\n");
     return fflush(stdout) == 0 ? 0 : 1;
 }

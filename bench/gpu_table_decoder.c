@@ -1,7 +1,7 @@
-/* gpu_table_decoder.c - the launches of one step of decoding
+/* gpu_table_decoder.c - the launches of one decoding step
  *
- * N beams, K of each document, go one token further. Keys and values were last read a step ago, and
- * all other layers' since: they count as weights.
+ * N beams, K of each document, advance by one token. Keys and values count as weights: they were
+ * last read a step ago, and those of all other layers have been read since.
  */
 #include "gpu_table.h"
 
@@ -27,7 +27,7 @@ static struct work qkv(const struct pass *p)
     return linear(p, 3 * p->model->C, p->model->C, ACTIVATION_NONE);
 }
 
-/* Half of the past is taken to be common to all beams of a document: its keys and values are read
+/* Assumes that half of the past is common to all beams of a document: its keys and values are read
  * once, the others for each beam. */
 static struct work self_attention(const struct pass *p)
 {
@@ -36,7 +36,7 @@ static struct work self_attention(const struct pass *p)
     const double D = (double)batch.D, K = (double)m->K, past = (double)m->past, C = (double)m->C;
     check_launcher(cuda_kernels_f16.self_attention(NULL, NULL, NULL, &batch, m->NH, m->C / m->NH, 1,
                                                    NULL));
-    /* qkv; what is appended; context */
+    /* qkv; appended keys and values; context */
     return (struct work){.activations = 2 * (3 + 2 + 1) * D * K * C,
                          .weights = D * (past / 2 + K * past / 2) * 2 * 2 * C,
                          .flops = 4 * D * K * past * C,
@@ -63,8 +63,8 @@ static struct work residual_layernorm(const struct pass *p)
     return (struct work){.activations = (4 + 4 + 4 + 2) * (double)(p->N * p->model->C)};
 }
 
-/* A source's keys and values are read once for all beams, which are K of the 16 rows that tensor
- * cores multiply. */
+/* The keys and values of a source are read once for all its beams. The K beams fill K of the 16
+ * rows that tensor cores multiply. */
 static struct work cross_attention(const struct pass *p)
 {
     const struct model *m = p->model;
@@ -95,7 +95,7 @@ static struct work logits(const struct pass *p)
     return linear_to_f32(p, p->model->V, p->model->C);
 }
 
-/* Once for the sum of the exponentials, and again for the best. */
+/* Reads the logits once for the sum of the exponentials and again for the best. */
 static struct work beam_candidates(const struct pass *p)
 {
     const struct decode_batch batch = batch_of(p);
@@ -104,7 +104,7 @@ static struct work beam_candidates(const struct pass *p)
     return (struct work){.activations = 4 * numbers, .drawn = 2 * 4 * numbers, .special = numbers};
 }
 
-/* Ancestors of all beams are read and written; candidates. */
+/* Reads and writes the ancestors of all beams, and reads the candidates. */
 static struct work beam_step(const struct pass *p)
 {
     const struct decode_batch batch = batch_of(p);

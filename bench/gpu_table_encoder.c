@@ -1,7 +1,7 @@
-/* gpu_table_encoder.c - the launches of a forward pass of an encoder */
+/* gpu_table_encoder.c - the launches of an encoder's forward pass */
 #include "gpu_table.h"
 
-/* Word rows lie anywhere in a large table: they count as weights. */
+/* Word embeddings are scattered over a large table, so they count as weights. */
 static struct work embed_layernorm(const struct pass *p)
 {
     const double row = 2.0 * (double)p->model->C;

@@ -1,4 +1,4 @@
-/* gpu_table_launch.c - stands in for the CUDA runtime beneath the launchers; see the header */
+/* gpu_table_launch.c - replaces the CUDA runtime beneath the launchers; see the header */
 #include "gpu_table_launch.h"
 
 #include <cuda_occupancy.h>
@@ -26,8 +26,8 @@ static struct reported {
 } reported[MOST_KERNELS];
 static size_t reported_count;
 
-/* A line that begins a kernel: ... Compiling entry function 'NAME' for 'sm_ARCH'
- * and one that follows it: ... Used 217 registers, used 1 barriers, 1024 bytes smem, ... */
+/* Parses the line that begins a kernel, "... Compiling entry function 'NAME' for 'sm_ARCH'", and
+ * the one that follows it, "... Used 217 registers, used 1 barriers, 1024 bytes smem, ...". */
 static void read_line(const char *line, const char *path)
 {
     struct reported next = {0};
@@ -59,10 +59,10 @@ void launch_read_reports(int count, char **paths)
     }
 }
 
-/* ---- the runtime that nvcc's objects call ---------------------------------------------------- */
+/* ---- the runtime called by nvcc's objects ---------------------------------------------------- */
 
-/* An object registers each of its kernels before main: the address that launches name it by,
- * and the name that the reports have. */
+/* Each object registers its kernels before main: the address that identifies a kernel in launches,
+ * and its name in the reports. */
 static struct {
     const void *address;
     const char *name;
@@ -111,7 +111,7 @@ void __cudaRegisterFunction(void **handle, const char *host, char *device, const
     registered[registered_count++].name = name;
 }
 
-/* The next three are of the <<<>>> syntax, which is linked but not used. */
+/* The next three belong to the <<<>>> syntax, which is linked but not used. */
 cudaError_t __cudaPopCallConfiguration(void *grid, void *block, size_t *shared, void *stream)
 {
     (void)grid, (void)block, (void)shared, (void)stream;
@@ -178,10 +178,11 @@ static int blocks_with_room(const struct launch *launch, const struct multiproce
     return result.activeBlocksPerMultiprocessor;
 }
 
-/* Of libstdc++, which the kernels' host code needs anyway. */
+/* From libstdc++, which the kernels' host code needs anyway. */
 char *__cxa_demangle(const char *mangled, char *buffer, size_t *size, int *status);
 
-/* "void attention_kernel<32, 2>(__half*, ...)" becomes "attention_kernel<32 2>". */
+/* Demangles the name: "void attention_kernel<32, 2>(__half*, ...)" becomes
+ * "attention_kernel<32 2>". */
 static void write_kernel(char *out, size_t size, const char *mangled)
 {
     char *name = __cxa_demangle(mangled, NULL, NULL, NULL);

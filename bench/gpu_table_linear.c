@@ -1,18 +1,19 @@
-/* gpu_table_linear.c - linear layers, which both encoder and decoder have */
+/* gpu_table_linear.c - linear layers of encoder and decoder */
 #include "gpu_table.h"
 
 #include <math.h>
 
 /* ---- assumptions --------------------------------------------------------------------------- */
 
-/* Of the tensor rate in the middle of a large product. */
+/* Share of the tensor rate in the middle of a large product. */
 #define LINEAR_SHARE 0.9
 
-/* Beginning and end of a tile, in steps of k that tensor cores could have done: on an H200 1,000
- * clocks to fill the pipeline and 1,500 to store, where a tile of 128 x 256 takes 16 a step. */
+/* Start and end of a tile, in steps of k that tensor cores could have done meanwhile: on an H200
+ * 1,000 clocks to fill the pipeline and 1,500 to store, where a tile of 128 x 256 takes 16 a
+ * step. */
 #define TILE_OVERHEAD 160.0
 
-/* The side of cuBLASLt's tile, for the number of blocks of a single text. */
+/* The side of cuBLASLt's tile, for the number of blocks of small products. */
 #define CUBLASLT_TILE 128
 
 /* ---- works --------------------------------------------------------------------------------- */
@@ -22,7 +23,7 @@ static enum cuda_sums sums_of(const struct pass *p)
     return p->path == TWO_LEVEL ? CUDA_SUMS_TWO_LEVEL : CUDA_SUMS_F32;
 }
 
-/* What does not depend on who computes it. */
+/* Returns the work of a product as far as it does not depend on its tiles. */
 static struct work product(const struct pass *p, size_t O, size_t I, size_t output_bytes)
 {
     const struct card *card = p->card;
@@ -39,7 +40,8 @@ static struct work product(const struct pass *p, size_t O, size_t I, size_t outp
         .in_tiles = p->path != CUBLASLT};
 }
 
-/* Each block reads its rows of x and of the weights. */
+/* Returns the bytes that all blocks fetch and write: each reads its rows of x and of the
+ * weights. */
 static double drawn_by_tiles(const struct pass *p, size_t blocks, size_t tile, size_t O, size_t I,
                              size_t output_bytes)
 {
@@ -48,8 +50,8 @@ static double drawn_by_tiles(const struct pass *p, size_t blocks, size_t tile, s
            (double)(output_bytes * p->N * O);
 }
 
-/* Of many blocks, cuBLASLt's tiles are others than assumed here: larger, or with operands that a
- * cluster of blocks shares. */
+/* With many blocks, cuBLASLt's tiles differ from those assumed here: they are larger, or a cluster
+ * of blocks shares operands. */
 static struct work by_cublaslt(const struct pass *p, size_t O, size_t I, size_t output_bytes)
 {
     struct work work = product(p, O, I, output_bytes);
@@ -61,7 +63,7 @@ static struct work by_cublaslt(const struct pass *p, size_t O, size_t I, size_t 
     return work;
 }
 
-/* After the launcher was called: its tile is told by the number of blocks. */
+/* Call after the launcher: the number of blocks determines its tile. */
 static struct work by_tiles(const struct pass *p, size_t O, size_t I, size_t output_bytes)
 {
     struct work work = product(p, O, I, output_bytes);
@@ -100,7 +102,7 @@ bool is_not_fused(const struct pass *p)
     return !is_fused(p);
 }
 
-/* Each block has all outputs of its rows, and reads all weights. */
+/* Each block computes all outputs of its rows, and reads all weights. */
 struct work linear_add_layernorm(const struct pass *p, size_t I)
 {
     const struct multiprocessor *m = &p->card->multiprocessor;

@@ -1,4 +1,4 @@
-/* gpu_table_times.c - the cards, the assumptions, and times by these */
+/* gpu_table_times.c - the cards, the assumptions, and the times that follow from them */
 #include "gpu_table.h"
 
 #include "backend/cuda_chunk.h"
@@ -9,18 +9,17 @@
 
 /* ---- the cards ----------------------------------------------------------------------------- */
 
-/* Multiprocessors, L2, peak rates: NVIDIA's data sheets. The others:
+/* Multiprocessors, L2 sizes and peak rates are from NVIDIA's data sheets. The others:
  *
- * H200      790 TFLOP/s is 80% of the data sheet's 989, as large products reach. Memory 4.3 of 4.8,
- *           L2 up to 37 MB and the boundary: RRZE's gpu-benches. The clock under load: an
- *           assumption. mma.sync at 60% of Hopper's own wgmma: an assumption, often repeated, not
- *           seen.
- * T4        memory 0.30 of 0.32 TB/s, as other cards reach. L2: an L40's measured 5.2 TB/s are 14.7
- *           bytes a clock and multiprocessor (gpu-benches); the same here. 55% sustained: its 70 W
- *           allow TensorRT's BERT-base 22 of 65 TFLOP/s in all (NVIDIA's own table), which is this
- *           share in linear layers. Boundary: an A100's.
- * 5060 Ti   both tensor rates measured (QuantumDrizzy/BLACKWALL). Memory 0.42 of 0.448 TB/s. L2 as
- *           for the T4. Boundary: an L40's. */
+ * H200      790 TFLOP/s is 80% of the data sheet's 989, as large products reach. Memory (4.3 of 4.8
+ *           TB/s), L2 up to 37 MB and the boundary: RRZE's gpu-benches. The clock under load is an
+ *           assumption. So is mma.sync at 60% of Hopper's own wgmma: often repeated, not verified.
+ * T4        Memory is 0.30 of 0.32 TB/s, as other cards reach. L2: the measured 5.2 TB/s of an L40
+ *           are 14.7 bytes per clock and multiprocessor (gpu-benches); assumed to be the same here.
+ *           55% sustained: its 70 W allow TensorRT's BERT-base 22 of 65 TFLOP/s in all (NVIDIA's
+ *           own table), which is this share in linear layers. Boundary: that of an A100.
+ * 5060 Ti   Both tensor rates are measured (QuantumDrizzy/BLACKWALL). Memory is 0.42 of 0.448 TB/s.
+ *           L2 as for the T4. Boundary: that of an L40. */
 const struct card cards[CARDS] = {
     {.name = "H200",
      .multiprocessor = {9, 0, 2048, 228 << 10, 227 << 10, 1 << 10},
@@ -63,7 +62,7 @@ const struct card cards[CARDS] = {
      .boundary = 1.0e-6},
 };
 
-/* What the library would take on that card. */
+/* Returns the chunk that the library chooses on the card. */
 size_t chunk_of(const struct card *card, const struct model *model)
 {
     const struct cuda_card known = {
@@ -75,33 +74,33 @@ size_t chunk_of(const struct card *card, const struct model *model)
 
 /* ---- assumptions --------------------------------------------------------------------------- */
 
-/* Per clock and multiprocessor: lanes of the special function units, and bytes from L2, the width
- * of the path. */
+/* Per clock and multiprocessor: lanes of the special function units, and bytes from L2 (the width
+ * of the path). */
 #define SPECIAL_LANES 16
 #define DRAWN_BYTES   64
 
-/* What is used again is found in L2 up to this share of it: above, an H200's rate falls. */
+/* Data that is reused stays in L2 up to this share of its size; above, an H200's rate falls. */
 #define L2_SHARE 0.6
 
-/* Of the rate of a plain copy: a row kernel reads two streams and waits for its sums. */
+/* Share of a plain copy's rate: a row kernel reads two streams and waits for its sums. */
 #define MEMORY_SHARE 0.8
 
-/* Of the tensor rate: attention's products have 32 or 64 steps of k between one softmax and the
- * next. */
+/* Share of the tensor rate: attention's products have 32 or 64 steps of k between one softmax and
+ * the next. */
 #define ATTENTION_SHARE 0.5
 
-/* Of the rate of multiply-adds without tensor cores: as many operands come from shared memory or
- * the first cache level, which give a quarter as many a clock. */
+/* Share of the rate of multiply-adds without tensor cores: each needs an operand from shared memory
+ * or the first cache level, which deliver a quarter as many per clock. */
 #define LANES_SHARE 0.25
 
-/* Each special function comes with some 8 other instructions (scale, maximum, sum, conversion; the
- * polynomial of GELU), which alone would take as long: they overlap in part. */
+/* Each special function comes with about 8 other instructions (scale, maximum, sum, conversion; the
+ * polynomial of GELU), which alone would take as long. They overlap in part. */
 #define SPECIAL_SHARE 0.5
 
 /* A load that misses the first cache level: 0.3 us within L2, 0.8 us from busy memory. */
 #define LOAD_LATENCY 0.5e-6
 
-/* No kernel is shorter: a few loads one after another, and barriers. */
+/* No kernel is shorter than a few consecutive loads, and barriers. */
 #define SHORTEST_KERNEL 1.2e-6
 
 /* ---- times --------------------------------------------------------------------------------- */
@@ -128,7 +127,8 @@ double lanes_rate_expected(const struct card *card)
     return LANES_SHARE * lanes_rate(card);
 }
 
-/* Weights are read again after all other layers: do they and a chunk's activations stay in L2? */
+/* Returns whether the weights of all layers and a chunk's activations stay in L2: a weight is read
+ * again after all other layers. */
 static bool weights_stay(const struct pass *p)
 {
     const struct model *m = p->model;
@@ -138,9 +138,9 @@ static bool weights_stay(const struct pass *p)
            L2_SHARE * (double)p->card->l2_bytes;
 }
 
-/* Bytes/s that the blocks can fetch: so much a clock for each busy multiprocessor, and for our own
- * linear layers no more in a load's latency than shared memory holds. (Turing, whose copies wait in
- * registers, has less under way.) */
+/* Returns the bytes/s that the blocks can fetch: DRAWN_BYTES per clock and busy multiprocessor, and
+ * for our own linear layers no more per load latency than shared memory holds. (Turing, whose
+ * copies wait in registers, has less in flight.) */
 static double draw_rate(const struct work *work, const struct card *card)
 {
     const struct launch *launch = &work->launch;
@@ -171,12 +171,12 @@ struct times times_of(const struct work *work, const struct pass *p)
                   : work->on_lanes          ? "fma"
                                             : "tensor";
 
-    /* Multiprocessors without a block do not help; and where blocks are equal, all wait for the
+    /* Multiprocessors without a block do not help; if blocks are equal, all wait for the
      * multiprocessors that have one more. */
     double uneven = 1;
     if (blocks < card->count || work->in_tiles)
         uneven = ceil(blocks / card->count) * card->count / blocks;
-    /* Within a block, special functions wait for products. */
+    /* Within a block, special functions wait for products, so the times add up. */
     double compute = special / SPECIAL_SHARE * uneven;
     if (work->flops > 0) compute += work->flops / work->rate_expected * uneven;
     const double drawn = fmax(work->drawn, bytes) / draw_rate(work, card);
