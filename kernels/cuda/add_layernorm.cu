@@ -1,18 +1,18 @@
 /* add_layernorm.cu - y (N, C) = layernorm(x (N, C) + residual (N, C)), per row
  *
- *   work    a warp a row, four rows a block; see layernorm_row.cuh
- *   types   x, residual, y of the table's type; their sum and all else FP32, so that nothing is
- *           rounded between the addition and the result
- *   floor   reads 2 rows and writes 1: 6C bytes a token in FP16. N = 8448 tokens at 4.3 TB/s:
+ *   work    one warp per row, four rows per block; see layernorm_row.cuh
+ *   types   x, residual, y of the table's type; their sum and everything else FP32, so that nothing
+ *           is rounded between the addition and the result
+ *   floor   reads 2 rows and writes 1: 6C bytes per token in FP16. N = 8448 tokens at 4.3 TB/s:
  *           4.5 us for C = 384, 9.1 us for C = 768, 12.1 us for C = 1024. weight and bias, 8C bytes
- *           a row, come from the first cache level.
+ *           per row, come from L1.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/layernorm_row.cuh"
 
 /* ---- kernels ------------------------------------------------------------------------------- */
 
-/* y may be x or residual: none of them is __restrict__. */
+/* y may alias x or residual, so none of them is __restrict__. */
 template <typename T>
 using add_layernorm_kernel = void(T *y, const T *x, const T *residual, const float *weight,
                                   const float *bias, size_t N, size_t C, float eps);

@@ -1,44 +1,46 @@
-/* attention.cu - context = softmax(q k^T * scale + bias) v of every head, on tensor cores
+/* attention.cu - context = softmax(q k^T * scale + bias) v for every head, on tensor cores
  *
  *   qkv (N, 3C), context (N, C)   FP16; both products, softmax and sums in FP32
- *   HS                            32, 64, 96 or 128; attention_plain.cu has the others
+ *   HS                            32, 64, 96 or 128; all others: attention_plain.cu
  *
- * The T x T scores stay in registers. A row's softmax is computed while its keys pass by, in tiles:
- * its largest score so far, the sum of 2^(score - largest), and the values weighted so; when the
- * largest moves, sum and values are scaled down once (online softmax: Milakov & Gimelshein 2018; as
- * one kernel: FlashAttention, Dao et al. 2022, and 2, Dao 2023). Scores are in powers of 2, log2(e)
- * being part of the scale, which must be above 0. The division by the sum comes last.
+ * The T x T scores stay in registers. Softmax is computed online, over tiles of keys: a row keeps
+ * its largest score so far, the sum of 2^(score - largest), and the values weighted by these
+ * powers; when the largest score grows, sum and values are scaled down (online softmax: Milakov &
+ * Gimelshein 2018; as one kernel: FlashAttention, Dao et al. 2022, and FlashAttention-2, Dao 2023).
+ * Exponentials are powers of 2: log2(e) is folded into the scale, which must be above 0. The
+ * division by the sum comes last.
  *
- * Work. A block is a head of a sequence and 16, 32 or 64 of its queries, 16 a warp; it loops over
- * the sequence's keys in tiles of as many. Nothing is padded and no mask is read: what lies past a
- * sequence's end is made 0 when it is loaded, and its scores -infinity. A block that begins past
- * the end returns. The number of warps follows from the batch's longest sequence, tiles begin at
+ * Work. A block computes 16, 32 or 64 queries of a head of a sequence, 16 per warp, and loops over
+ * the sequence's keys in tiles of the same size. There is no padding and no mask: rows past a
+ * sequence's end are loaded as 0, and their scores set to -infinity. Blocks that begin past the end
+ * return at once. The number of warps depends only on the batch's longest sequence, tiles begin at
  * key 0, and keys past the end add exact zeros: a row's bits depend on its own sequence alone.
  *
- * Memory. Shared memory has one tile of keys and one of values. The next keys are copied while
- * softmax and the second product run, their values while the next first product runs. A second pair
- * of tiles would halve the blocks of a multiprocessor that has 64 or 100 KiB. A block of 64 queries
- * does 64 FLOP for each byte of keys and values it reads: an H200's second cache level gives 9.5
- * TB/s, and so bounds nothing below 600 TFLOP/s.
+ * Memory. Shared memory holds one tile of keys and one of values. The next keys are copied during
+ * softmax and the second product, and their values during the next first product. A second pair of
+ * tiles would halve the number of blocks on an SM that has 64 or 100 KiB. A block of 64 queries
+ * does 64 FLOP per byte of keys and values that it reads: an H200's L2 delivers 9.5 TB/s, which
+ * does not limit it below 600 TFLOP/s.
  *
- * Floors, a token and layer: reads 6C and writes 2C bytes, 4 T C FLOP, T C / HS exponentials. On an
- * H200 (4.3 TB/s, 790 TFLOP/s, 3.9e12 exponentials/s), in ns for C = 384 and HS = 32, and C = 768
- * and HS = 64; what binds is marked:
+ * Floors per token and layer: reads 6C and writes 2C bytes, 4 T C FLOP, T C / HS exponentials. On
+ * an H200 (4.3 TB/s, 790 TFLOP/s, 3.9e12 exponentials/s), in ns, for C = 384 with HS = 32, and
+ * C = 768 with HS = 64; the binding one is marked:
  *
  *     T     bytes          FLOP           exponentials
  *    32     0.71* 1.43*    0.06  0.12     0.10  0.10
  *   128     0.71* 1.43*    0.25  0.50     0.39  0.39
  *   512     0.71  1.43     1.00  1.99*    1.58* 1.58
  *
- * Bytes of shared memory, and registers on sm_80 and sm_90 (nvcc 13.0, nothing spilt):
+ * Bytes of shared memory per block, and registers per thread on sm_80 and sm_90 (nvcc 13.0, nothing
+ * spilt):
  *
  *   queries      HS = 32           HS = 64           HS = 96           HS = 128
  *      16       2688   47   47    4736   63   64    6784   78   70    8832   88   88
  *      32       5376   56   54    9472   79   69   13568   86   86   17664  104   98
  *      64      10752  122  120   18944  128  128   27136  169  168   35328  216  220
  *
- * Of blocks of 64 queries, 4, 4, 3 and 2 fit the registers of an sm_90 multiprocessor. Held to one
- * more by __launch_bounds__, ptxas spills on some architectures.
+ * For HS = 32, 64, 96 and 128, the registers of an sm_90 SM hold 4, 4, 3 and 2 blocks of 64
+ * queries. Forced to one more by __launch_bounds__, ptxas spills on some architectures.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/ptx.cuh"
@@ -50,15 +52,15 @@ static constexpr float LOG2_E = 1.44269504f;
 
 /* ---- a block ------------------------------------------------------------------------------- */
 
-/* What the threads of a block share: a head of a sequence, and TILE of the sequence's queries. */
+/* State shared by the threads of a block: a head of a sequence, and TILE of its queries. */
 template <int HS, int WARPS> struct query_block {
     static constexpr int TILE = 16 * WARPS;     /* queries of the block, and keys of a tile */
-    static constexpr bool ONE_TILE = WARPS < 4; /* no sequence of the batch is longer */
+    static constexpr bool ONE_TILE = WARPS < 4; /* every sequence of the batch fits in one tile */
 
-    /* Elements from a row to the next in shared memory. ldmatrix reads 16 bytes from each of 8
-     * rows at once. Of rows of HS alone, which are 64, 128, 192 or 256 bytes, 4 or 8 of the 8 would
-     * meet in the same 4 of the 32 banks; with 16 bytes more a row is an odd number of such groups
-     * of 4, and the 8 rows fall on the 8 different ones. */
+    /* Row stride in shared memory, in elements. ldmatrix reads 16 bytes from each of 8 rows at
+     * once. With rows of HS alone, 64, 128, 192 or 256 bytes, 4 or 8 of the 8 would conflict on the
+     * same 4 of the 32 banks. With 16 bytes more, a row is an odd number of groups of 4 banks, and
+     * the 8 rows fall on the 8 different groups. */
     static constexpr int PITCH = HS + 8;
 
     static constexpr int TILE_BYTES = TILE * PITCH * (int)sizeof(__half);
@@ -68,18 +70,18 @@ template <int HS, int WARPS> struct query_block {
     int stride;
     int T, first_query;
     const float *relative; /* relative[s - t], or NULL */
-    float scale;           /* times log2(e) */
+    float scale;           /* multiplied by log2(e) */
 
     __half *keys, *values; /* in shared memory, (TILE, PITCH) each */
     float *bias;           /* in shared memory, (2 * TILE) */
 };
 
-/* What a lane holds of its warp's 16 queries: parts of rows g and g + 8, laid out as in ptx.cuh. */
+/* A lane's part of its warp's 16 queries: parts of rows g and g + 8, laid out as in ptx.cuh. */
 template <int HS> struct query_rows {
     uint32_t q[HS / 16][4];
     float context[HS / 8][4]; /* not yet divided by the sum */
-    float largest[2];         /* score so far, times log2(e) */
-    float sum[2];             /* of 2^(score - largest), over the keys that this lane has seen */
+    float largest[2];         /* score so far, times log2(e); the same in the 4 lanes of a row */
+    float sum[2];             /* of 2^(score - largest), over this lane's keys so far */
 };
 
 static __device__ __forceinline__ int lane_of_thread()
@@ -93,7 +95,7 @@ static __device__ __forceinline__ int first_row_of_warp()
     return threadIdx.x / WARP * 16;
 }
 
-/* Two neighbours as a register of a fragment, or 4 bytes of a row. */
+/* Rounds two adjacent elements to a register of a fragment, or 4 bytes of a row. */
 static __device__ __forceinline__ uint32_t half_pair(float first, float second)
 {
     const __half2 pair = __floats2half2_rn(first, second);
@@ -104,8 +106,8 @@ static __device__ __forceinline__ uint32_t half_pair(float first, float second)
 
 /* ---- from global to shared memory and registers --------------------------------------------- */
 
-/* Straight from global memory: each is used by one warp, once. Where the sequence ends within the
- * 16 rows, the last stands for those past it, which are not stored. */
+/* Loads the warp's queries straight from global memory, since only this warp uses them, once. Rows
+ * past the end repeat the sequence's last query; their results are not stored. */
 template <int HS, int WARPS>
 static __device__ __forceinline__ void load_queries(query_rows<HS> &rows,
                                                     const query_block<HS, WARPS> &block)
@@ -123,8 +125,8 @@ static __device__ __forceinline__ void load_queries(query_rows<HS> &rows,
     }
 }
 
-/* Begins to copy rows first to first + TILE - 1 of k or v; rows past the end become zeros, so that
- * a weight of 0 meets no NaN. Four threads copy 64 bytes of a row at once. */
+/* Begins to copy rows first to first + TILE - 1 of k or v. Rows past the end become zeros, so that
+ * no weight of 0 is multiplied by a NaN. Four threads copy 64 bytes of a row at once. */
 template <int HS, int WARPS>
 static __device__ __forceinline__ void load_tile(__half *tile, const __half *matrix, int first,
                                                  const query_block<HS, WARPS> &block)
@@ -141,9 +143,9 @@ static __device__ __forceinline__ void load_tile(__half *tile, const __half *mat
     copy_commit();
 }
 
-/* The bias for the 2 * TILE - 1 distances from the block's queries to the keys of a tile, times
- * log2(e): one a thread, and one thread too many. Distances that do not occur in the sequence may
- * lie outside of the table. */
+/* Loads the bias, times log2(e), for the 2 * TILE - 1 distances from the block's queries to the
+ * keys of a tile: one per thread, with one thread left over. Distances that do not occur in the
+ * sequence may lie outside of the table, and are not read. */
 template <int HS, int WARPS>
 static __device__ __forceinline__ void load_bias(int first, const query_block<HS, WARPS> &block)
 {
@@ -182,7 +184,8 @@ static __device__ __forceinline__ void scores(float (&s)[2 * WARPS][4], const qu
     }
 }
 
-/* s = s * scale + bias. Eight rows lower, the distance is that of the group of 8 keys before. */
+/* s = s * scale + bias. Row g + 8 has the same distances as row g to the previous group of 8 keys,
+ * so its biases are carried over. */
 template <int HS, int WARPS>
 static __device__ __forceinline__ void add_bias(float (&s)[2 * WARPS][4],
                                                 const query_block<HS, WARPS> &block)
@@ -202,7 +205,7 @@ static __device__ __forceinline__ void add_bias(float (&s)[2 * WARPS][4],
     }
 }
 
-/* Four lanes hold a row between them. */
+/* Reductions over the four lanes that share a row. */
 static __device__ __forceinline__ float quad_max(float x)
 {
     x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, 1));
@@ -215,8 +218,8 @@ static __device__ __forceinline__ float quad_sum(float x)
     return x + __shfl_xor_sync(0xFFFFFFFFu, x, 2);
 }
 
-/* s into weights 2^(s * scale - largest); what was summed before is brought to the new largest.
- * fmaxf drops a NaN among the scores, but the weight of that score is NaN, and so the row's sum. */
+/* Replaces s by weights 2^(s * scale - largest), and rescales sum and context to the new largest
+ * score. fmaxf drops a NaN score, but its weight is NaN, and so is the row's sum. */
 template <int HS, int GROUPS>
 static __device__ __forceinline__ void softmax_step(float (&s)[GROUPS][4], query_rows<HS> &rows,
                                                     float scale)
@@ -246,8 +249,8 @@ static __device__ __forceinline__ void softmax_step(float (&s)[GROUPS][4], query
     }
 }
 
-/* context += weights @ v. The weights lie in the lanes as mma left the scores, and rounded to FP16
- * that is how it wants them. */
+/* context += weights @ v. The weights, in the D layout of the scores, become A fragments by
+ * rounding to FP16: see ptx.cuh. */
 template <int HS, int WARPS>
 static __device__ __forceinline__ void accumulate(query_rows<HS> &rows,
                                                   const float (&weights)[2 * WARPS][4],
@@ -270,7 +273,7 @@ static __device__ __forceinline__ void accumulate(query_rows<HS> &rows,
     }
 }
 
-/* The keys from `first` on, which are on their way, and their values. */
+/* Attends to the tile of keys from `first` on, whose copy is in flight, and to their values. */
 template <int HS, int WARPS>
 static __device__ __forceinline__ void attend(query_rows<HS> &rows, int first,
                                               const query_block<HS, WARPS> &block)
@@ -279,13 +282,13 @@ static __device__ __forceinline__ void attend(query_rows<HS> &rows, int first,
     float s[2 * WARPS][4];
 
     copy_wait<0>();
-    __syncthreads(); /* the keys are here, and nobody reads the values before these any more */
+    __syncthreads(); /* these keys have arrived, and the previous values are no longer read */
     if (first > 0) load_tile(block.values, block.v, first, block);
     if (block.relative != NULL) load_bias(first, block);
     if (has_rows) scores(s, rows, first, block);
 
     copy_wait<0>();
-    __syncthreads(); /* the values and the bias are here, and nobody reads these keys any more */
+    __syncthreads(); /* values and bias have arrived, and these keys are no longer read */
     if (!block.ONE_TILE && first + block.TILE < block.T)
         load_tile(block.keys, block.k, first + block.TILE, block);
     if (has_rows) {
@@ -297,8 +300,9 @@ static __device__ __forceinline__ void attend(query_rows<HS> &rows, int first,
 
 /* ---- the result ---------------------------------------------------------------------------- */
 
-/* Through shared memory, where the keys were, so that global memory sees 64 bytes of a row at once
- * and not 16. The warp's rows are its own: it waits for no other. */
+/* Divides by the sums and stores the context, by way of the shared memory of the keys, so that
+ * global stores cover 64 bytes of a row at once instead of 16. Each warp uses only its own rows, so
+ * no block-wide barrier is needed. */
 template <int HS, int WARPS>
 static __device__ __forceinline__ void store(__half *context, int C, const query_rows<HS> &rows,
                                              const query_block<HS, WARPS> &block)

@@ -1,18 +1,18 @@
 /* attention_plain.cu - context = softmax(q k^T * scale + bias) v for any HS up to 256
  *
- *   work    a warp a query of a head, four a block. For 32 keys at a time, a lane computes the
- *           score of one of them, and then its HS / 32 components of the sum of their values
- *   types   q, k, v, context of the table's type, all else FP32
+ *   work    one warp per query of a head, four per block. For 32 keys at a time, each lane computes
+ *           the score of one key, and then its HS / 32 components of the weighted sum of values
+ *   types   q, k, v, context of the table's type, everything else FP32
  *
- * For what attention.cu does not take: FP32, and FP16 with heads other than 32, 64, 96 or 128.
- * Slow and plain: no shared memory, no tensor cores; every query reads all keys again.
+ * For everything that attention.cu does not support: FP32, and FP16 with heads other than 32, 64,
+ * 96 or 128. Slow and simple: no shared memory, no tensor cores; every query reads all keys again.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/device.cuh"
 
 #include <math.h>
 
-enum { QUERIES = 4, COMPONENTS = CUDA_LARGEST_HEAD / WARP /* of a lane, at most */ };
+enum { QUERIES = 4, COMPONENTS = CUDA_LARGEST_HEAD / WARP /* per lane, at most */ };
 
 /* ---- kernel -------------------------------------------------------------------------------- */
 
@@ -52,7 +52,7 @@ attention_plain_kernel(E *context, const E *qkv, const float *relative, size_t c
             score = dot_product(q + t * stride, k + s * stride, HS) * scale;
             if (bias != NULL) score += bias[s];
         }
-        /* fmaxf drops a NaN, but the weight of that score is NaN, and so the sum. */
+        /* fmaxf drops a NaN score, but its weight is NaN, and so is the sum. */
         const float larger = fmaxf(largest, warp_max(score));
         const float factor = expf(largest - larger), weight = expf(score - larger);
         largest = larger;

@@ -1,15 +1,17 @@
-/* beam_candidates.cu - the best ways for each beam to go on, from its logits
+/* beam_candidates.cu - the best 2K continuations of each beam
  *
- *   work    a block a row. First the largest logit and the sum of the exponentials, by each thread
- *           of every blockDim-th, then of all; then the rules forbid tokens, in the row itself;
- *           then the best ones. A warp keeps the best that it has seen sorted, one a lane: of most
- *           groups of 128 numbers none is among them, which one vote tells. The warps' best are
- *           merged by one warp.
+ *   candidates (D, K, 2K) = largest of scores (D * K) + log_softmax(logits (D * K, V)), after rules
+ *
+ *   work    one block per row. First the largest logit and the sum of exponentials: each thread
+ *           takes every blockDim-th logit, then the block reduces. Then the rules forbid tokens, in
+ *           the row itself. Then the best are selected: each warp keeps its best so far sorted, one
+ *           per lane. Most groups of 128 numbers contain none of them, which one vote detects. One
+ *           warp merges the warps' lists.
  *   order   a score is the beam's plus ((x - largest) - log_sum), in FP32. Of equal scores the
  *           lower token comes first, so the order in which they are seen does not matter.
- *   floor   reads a row, 4V bytes, a second time from the second cache level: 64 rows of V = 50264
- *           are 12.9 MB, 3.0 us at 4.3 TB/s. Four rows are four multiprocessors, each with some 100
- *           GB/s: 4 us.
+ *   floor   reads each row, 4V bytes, once from memory and once more from L2: 64 rows of V = 50264
+ *           are 12.9 MB, 3.0 us at 4.3 TB/s. Four rows occupy four SMs, at some 100 GB/s each:
+ *           4 us, the second pass included.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/running.cuh"
@@ -17,11 +19,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_THREADS = 1024, AHEAD = 4 /* loads of a thread under way */ };
+enum { MOST_THREADS = 1024, AHEAD = 4 /* loads in flight per thread */ };
 static_assert(MOST_THREADS / (int)WARP <= (int)WARP, "the warps' results are one a lane");
 static_assert(BEAM_CANDIDATES((int)MOST_BEAMS) <= (int)WARP, "candidates are one a lane");
 
-/* Two words of 4 bytes, as lane `source` has them. */
+/* Returns the pair of 4-byte words that lane `source` holds. */
 template <typename Pair>
 static __device__ __forceinline__ Pair shuffle_pair(Pair pair, int source)
 {
@@ -35,7 +37,7 @@ static __device__ __forceinline__ Pair shuffle_pair(Pair pair, int source)
 
 /* ---- softmax ------------------------------------------------------------------------------- */
 
-/* The largest so far, and the sum of e^(x - largest). NaN and +infinity make the sum NaN. */
+/* The largest number so far, and the sum of e^(x - largest): NaN after NaN or +infinity. */
 struct exponentials {
     float largest, sum;
 };
@@ -45,7 +47,7 @@ static __device__ __forceinline__ float power(float x, float largest)
     return x == -INFINITY ? 0 : expf(x - largest);
 }
 
-/* In either order of the two the same bits. */
+/* Merges the results of two sets of numbers. */
 static __device__ __forceinline__ exponentials together(exponentials a, exponentials b)
 {
     const float largest = fmaxf(a.largest, b.largest);
@@ -60,7 +62,7 @@ static __device__ __forceinline__ exponentials over_warp(exponentials own)
     return own;
 }
 
-/* Of the whole row, in all threads. */
+/* Returns the result for the whole row, in all threads. */
 static __device__ __forceinline__ exponentials over_row(const float *x, unsigned V,
                                                         exponentials *warps)
 {
@@ -88,13 +90,13 @@ static __device__ __forceinline__ exponentials over_row(const float *x, unsigned
 
 /* ---- rules --------------------------------------------------------------------------------- */
 
-/* Several n-grams may forbid the same token. */
+/* Sets a token's logit to -infinity. Several n-grams may forbid the same token concurrently. */
 static __device__ __forceinline__ void forbid(float *x, unsigned V, int token)
 {
     if (token >= 0 && (unsigned)token < V) store_same(&x[token], -INFINITY);
 }
 
-/* All but one token. */
+/* Forbids the end token before min_length, and tokens that would repeat an n-gram. */
 static __device__ __forceinline__ void forbid_tokens(float *x, unsigned V,
                                                      const struct decode_batch &batch, int slot,
                                                      unsigned k, int length)
@@ -112,10 +114,11 @@ static __device__ __forceinline__ void forbid_tokens(float *x, unsigned V,
 static __device__ __forceinline__ bool is_better(struct beam_candidate a, struct beam_candidate b)
 {
     return a.score > b.score ||
-           (a.score == b.score && (unsigned)a.token < (unsigned)b.token); /* NO_TOKEN is the last */
+           (a.score == b.score && (unsigned)a.token < (unsigned)b.token); /* NO_TOKEN comes last */
 }
 
-/* A warp's list of what it has seen, the best in lane 0; the first `count` are wanted. */
+/* A warp's sorted list of the best candidates so far, one per lane, the best in lane 0. Only the
+ * first `count` matter. */
 struct best_of_warp {
     struct beam_candidate own, last; /* this lane's; that of lane count - 1 */
     int count;
@@ -135,7 +138,7 @@ struct best_of_warp {
         if (lane > place) own = upper;
     }
 
-    /* One of each lane. */
+    /* Offers one candidate per lane. */
     __device__ __forceinline__ void offer(struct beam_candidate next)
     {
         unsigned wanted = __ballot_sync(0xFFFFFFFFu, is_better(next, last));
@@ -146,7 +149,7 @@ struct best_of_warp {
     }
 };
 
-/* What the warp sees of a row: neighbours in each load. */
+/* Offers the warp's part of a row to `best`; each load of a warp is of adjacent logits. */
 static __device__ __forceinline__ void look_through(best_of_warp &best, const float *x, unsigned V,
                                                     float beam_score, exponentials all)
 {
@@ -170,7 +173,7 @@ static __device__ __forceinline__ void look_through(best_of_warp &best, const fl
 
 /* ---- kernel -------------------------------------------------------------------------------- */
 
-/* Without the 1, ptxas 13.0 keeps it to 32 registers on sm_90, and spills. */
+/* Without the 1, ptxas 13.0 limits it to 32 registers on sm_90, and spills. */
 static __global__ void __launch_bounds__(MOST_THREADS, 1)
 beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
                        const __grid_constant__ struct decode_batch batch, unsigned V)
@@ -178,7 +181,7 @@ beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
     SHARED_MEMORY(memory);
     exponentials *warps = (exponentials *)memory;
     const unsigned all_warps = blockDim.x / WARP;
-    struct beam_candidate *lists = (struct beam_candidate *)(warps + all_warps); /* of warps */
+    struct beam_candidate *lists = (struct beam_candidate *)(warps + all_warps); /* by warp */
     const unsigned K = (unsigned)batch.K, d = blockIdx.x / K, k = blockIdx.x % K;
     const unsigned count = BEAM_CANDIDATES(K), warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const int length = running_length(batch, d);
@@ -190,7 +193,7 @@ beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
     struct beam_candidate *out = candidates + (size_t)blockIdx.x * count;
     const exponentials all = over_row(x, V, warps);
     const int forced = beam_forced_token(&batch.beams.rules[slot], length);
-    if (!(all.sum < INFINITY) || forced != NO_TOKEN) { /* the same in all threads */
+    if (!(all.sum < INFINITY) || forced != NO_TOKEN) { /* uniform over the block */
         if (threadIdx.x >= count) return;
         const bool is_first = threadIdx.x == 0;
         if (!(all.sum < INFINITY)) out[threadIdx.x] = {NAN, 0};
@@ -205,7 +208,7 @@ beam_candidates_kernel(struct beam_candidate *candidates, float *logits,
     if (lane < count) lists[warp * count + lane] = best.own;
     __syncthreads();
     if (warp > 0) return;
-    for (unsigned first = count; first < all_warps * count; first += WARP) { /* the others' */
+    for (unsigned first = count; first < all_warps * count; first += WARP) { /* other warps' */
         struct beam_candidate next = {-INFINITY, NO_TOKEN};
         if (first + lane < all_warps * count) next = lists[first + lane];
         best.offer(next);
@@ -219,7 +222,7 @@ cudaError_t cuda_beam_candidates(struct beam_candidate *candidates, float *logit
                                  const struct decode_batch *batch, size_t V, cudaStream_t stream)
 {
     if (batch->K > MOST_BEAMS || V > INT32_MAX / 2) return cudaErrorInvalidValue;
-    const size_t wanted = (V + AHEAD * WARP - 1) / (AHEAD * WARP); /* warps, to load all at once */
+    const size_t wanted = (V + AHEAD * WARP - 1) / (AHEAD * WARP); /* warps to load all at once */
     const size_t warps = wanted < MOST_THREADS / WARP ? wanted : MOST_THREADS / WARP;
     const size_t shared = warps * (sizeof(struct exponentials) +
                                    BEAM_CANDIDATES(batch->K) * sizeof *candidates);

@@ -1,9 +1,9 @@
-/* beam_step.cu - slots begin, and beams become one token longer
+/* beam_step.cu - starts slots, and extends beams by one token
  *
- *   work    a block a document. A step is decided by one thread, on candidates that are in shared
- *           memory by then, and carried out by all: kernels/beam_step.h.
- *   floor   2K rows of T ancestors and 2K candidates a row, 10 KB where K = 4 and T = 142: nothing.
- *           What there is to wait for is a few loads one after another, some 3 us.
+ *   work    one block per document. One thread decides the step, from candidates that were first
+ *           copied to shared memory, and all threads carry it out: kernels/beam_step.h.
+ *   floor   2K rows of T ancestors and 2K candidates per row, 10 KB for K = 4 and T = 142:
+ *           negligible. The time is the latency of a few dependent loads, some 3 us.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/running.cuh"
@@ -22,7 +22,7 @@ beam_start_kernel(const __grid_constant__ struct beam_slots beams,
     if (d < D) beam_begin(&beams, &documents[d]);
 }
 
-/* Without the 1, ptxas 13.0 keeps it to 40 registers on sm_120, and spills. */
+/* Without the 1, ptxas 13.0 limits it to 40 registers on sm_120, and spills. */
 static __global__ void __launch_bounds__(THREADS, 1)
 beam_step_kernel(const __grid_constant__ struct decode_batch batch,
                  const struct beam_candidate *candidates)

@@ -1,28 +1,27 @@
 /* cross_attention.cu - all beams of a document attend to its source, on tensor cores
  *
  *   q, context (D * K, C), cache (P, most_sources, 2C)   FP16; products, softmax, sums in FP32
- *   HS                            64; cross_attention_plain.cu has the others
+ *   HS                            64; all others: cross_attention_plain.cu
  *
- * Work. A block is a head of a document. Each of its 8 warps takes every 8th tile of 16 keys, for
- * all beams at once, which are the rows of the tensor cores' 16: keys and values are read once for
- * all of them. Scores stay in registers, with an online softmax as in attention.cu; at the end the
- * warps are put together through shared memory. A beam's bits depend on its own query and source
- * alone.
+ * Work. One block per head of a document. Each of its 8 warps takes every 8th tile of 16 keys, for
+ * all beams at once: the beams are rows of the 16-row mma, so keys and values are read once for all
+ * of them. Scores stay in registers, with online softmax as in attention.cu; at the end, the warps'
+ * results are merged through shared memory. A beam's bits depend on its own query and source alone.
  *
- * Memory. Operands come from global memory straight into the registers where mma wants them: no key
- * is used by two warps. mma does not care which component of a head its k-th column is, if it is
- * the same in both operands, nor which component the n-th column of its result: so a lane may have
- * neighbours, and loads 16 bytes at a time. Of a key's first 32 components lane t of four has 8t to
- * 8t + 7, of a value the lanes with row g of eight have 8g to 8g + 7. Values, whose keys mma wants
- * side by side in one register, are put together from two loads. The next keys are on their way
- * while the values are used.
+ * Memory. No key is used by two warps, so operands are loaded from global memory straight into mma
+ * fragments. mma allows any permutation of a head's components along its k dimension, if it is the
+ * same in both operands, and along the columns of its result. The permutations here give each lane
+ * adjacent components, so that it loads 16 bytes at a time: of each 32 components of a key, lane t
+ * of four has 8t to 8t + 7; of a value, the lanes of row g of eight have 8g to 8g + 7. mma takes
+ * the values of two adjacent keys in one register, which is assembled from two loads. The next keys
+ * are in flight while the values are used.
  *
- * Floor. 4 S C bytes a document, K of them or not, and 4 K S C FLOP, of which tensor cores do 4
- * times as many where K is 4. S = 1024 and C = 1024 are 4.2 MB a layer: 16 documents 15.6 us at an
- * H200's 4.3 TB/s. A single document is 16 blocks on as many multiprocessors, each of which gets
- * some 100 GB/s: 2.6 us in place of 1.0. A second kernel that merges parts of a source would take
- * longer than that to start. Under way are 4 KB of each warp, and up to 16 warps a multiprocessor:
- * 64 KB, where 4.3 TB/s at some 800 ns a load ask for 26 KB.
+ * Floor. 4 S C bytes per document, for any K, and 4 K S C FLOP; with 16 rows per mma, the tensor
+ * cores do 4 times as many if K is 4. S = 1024 and C = 1024 is 4.2 MB per layer: 15.6 us for 16
+ * documents at an H200's 4.3 TB/s. A single document is 16 blocks on 16 SMs, each of which gets
+ * some 100 GB/s: 2.6 us instead of 1.0. A second kernel to merge parts of a source would take
+ * longer than that to start. 4 KB are in flight per warp, with up to 16 warps per SM: 64 KB, while
+ * 4.3 TB/s at a load latency of some 800 ns need 26 KB.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/ptx.cuh"
@@ -36,27 +35,29 @@ static constexpr float LOG2_E = 1.44269504f;
 enum {
     HEAD = 64,
     WARPS = 8,
-    TILE = 16,       /* keys of a warp at a time */
-    PITCH = HEAD + 1 /* floats from a row to the next in shared memory */
+    TILE = 16,       /* keys that a warp processes at a time */
+    PITCH = HEAD + 1 /* row stride in shared memory, in floats */
 };
 
 /* ---- operands ------------------------------------------------------------------------------ */
 
 /* One head of a document's source. */
 struct cross_source {
-    const __half *keys; /* their values are `apart` halves after them */
-    int64_t stride;     /* halves from a key to the next */
+    const __half *keys; /* each value is `apart` halves after its key */
+    int64_t stride;     /* halves between consecutive keys */
     int apart, S;
 };
 
-/* 8 halves of row `key`; zeros past the last one, whose weight of 0 must meet no NaN. */
+/* Loads 8 halves of row `key`, or zeros past the last key, so that no weight of 0 is multiplied by
+ * a NaN. */
 static __device__ __forceinline__ uint4 load_8(const cross_source &source, const __half *row,
                                                int key)
 {
     return key < source.S ? *(const uint4 *)(row + key * source.stride) : make_uint4(0, 0, 0, 0);
 }
 
-/* Keys first + g and first + 8 + g of a tile: components 8t to 8t + 7, and those 32 further. */
+/* A lane's part of a tile's keys, first + g and first + 8 + g: components 8t to 8t + 7, and 8t + 32
+ * to 8t + 39. */
 struct cross_keys {
     uint4 part[2][2];
 
@@ -73,7 +74,8 @@ struct cross_keys {
     }
 };
 
-/* Values of keys 2t, 2t + 1, 2t + 8 and 2t + 9 of a tile: components 8g to 8g + 7. */
+/* A lane's part of a tile's values, of keys 2t, 2t + 1, 2t + 8 and 2t + 9: components 8g to 8g + 7.
+ */
 struct cross_values {
     uint4 of_key[4];
 
@@ -87,13 +89,13 @@ struct cross_values {
     }
 };
 
-/* The i-th of the four registers, two halves. */
+/* Returns register i of the four, which holds two halves. */
 static __device__ __forceinline__ uint32_t word(const uint4 &x, int i)
 {
     return i == 0 ? x.x : i == 1 ? x.y : i == 2 ? x.z : x.w;
 }
 
-/* Component j of 8 of two values, side by side. */
+/* Returns component j of 8 of two values, packed in a register. */
 static __device__ __forceinline__ uint32_t pair_of(const uint4 &first, const uint4 &second, int j)
 {
     const uint32_t a = word(first, j / 2), b = word(second, j / 2);
@@ -110,13 +112,13 @@ static __device__ __forceinline__ uint32_t half_pair(float first, float second)
 
 /* ---- a warp -------------------------------------------------------------------------------- */
 
-/* What a lane holds of the beams' queries: parts of rows g and g + 8, laid out as in ptx.cuh,
- * but for which component is which. Rows past the last beam are zeros, and go nowhere. */
+/* A lane's part of the beams' queries: parts of rows g and g + 8, laid out as in ptx.cuh except for
+ * the permutation of components. Rows past the last beam are zeros, and are not stored. */
 struct cross_rows {
     uint32_t q[4][4];
     float context[8][4]; /* not yet divided by the sum: components 16t + j and 16t + 8 + j in [j] */
     float largest[2];    /* score so far, times log2(e) */
-    float sum[2];        /* of 2^(score - largest), over the keys that this lane has seen */
+    float sum[2];        /* of 2^(score - largest), over this lane's keys so far */
 };
 
 static __device__ __forceinline__ void load_queries(cross_rows &rows, const __half *q, size_t C,
@@ -136,7 +138,7 @@ static __device__ __forceinline__ void load_queries(cross_rows &rows, const __ha
     }
 }
 
-/* s = q k^T of the tile's two groups of 8 keys; -infinity for keys past the end. */
+/* s = q k^T for the tile's two groups of 8 keys; -infinity for keys past the end. */
 static __device__ __forceinline__ void scores(float (&s)[2][4], const cross_rows &rows,
                                               const cross_keys &keys, int first, int S)
 {
@@ -155,8 +157,8 @@ static __device__ __forceinline__ void scores(float (&s)[2][4], const cross_rows
     }
 }
 
-/* s into weights 2^(s * scale - largest), as softmax_step of attention.cu does it. The tile has
- * a key. */
+/* Replaces s by weights 2^(s * scale - largest), like softmax_step of attention.cu. The tile has at
+ * least one key. */
 static __device__ __forceinline__ void softmax_step(float (&s)[2][4], cross_rows &rows, float scale)
 {
 #pragma unroll
@@ -217,7 +219,7 @@ static __device__ __forceinline__ void attend(cross_rows &rows, const cross_sour
 
 /* ---- the result ---------------------------------------------------------------------------- */
 
-/* What the warps leave in shared memory. */
+/* The warps' results, in shared memory. */
 struct cross_results {
     float *context;             /* (WARPS, K, PITCH) */
     float *largest, *sum;       /* (WARPS, K) */
@@ -250,7 +252,8 @@ static __device__ __forceinline__ void leave(const cross_results &results, const
     }
 }
 
-/* A warp that had no tile has -infinity, and its weight is 0. */
+/* Merges the warps' results and stores the context. A warp without a tile has a largest score of
+ * -infinity, and so a weight of 0. */
 static __device__ __forceinline__ void merge(__half *context, size_t C,
                                              const cross_results &results, int K)
 {

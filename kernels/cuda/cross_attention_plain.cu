@@ -1,9 +1,9 @@
 /* cross_attention_plain.cu - all beams of a document attend to its source, for any HS up to 256
  *
- *   work    a block a head of a document; see decode_attention.cuh. Every beam reads all keys and
- *           values again, mostly from the first or second cache level.
+ *   work    one block per head of a document; see decode_attention.cuh. Every beam reads all keys
+ *           and values again, mostly from L1 or L2.
  *
- * For what cross_attention.cu does not take: FP32, and FP16 with heads other than of 64.
+ * For everything that cross_attention.cu does not support: FP32, and FP16 with heads other than 64.
  */
 #include "kernels/cuda/decode_attention.cuh"
 #include "kernels/cuda/launchers.h"

@@ -1,15 +1,16 @@
-/* decode_attention.cuh - attention of single queries to the keys and values of a cache, by warps
+/* decode_attention.cuh - attention of single queries to cached keys and values, by warps
  *
  *   context = softmax(q k^T * scale) v, of one head
  *
- * A query is one warp's or, with few queries in a block, several warps', each with a part of the
- * keys. A warp's lanes form groups that have a key each: LANES of WIDTH components are a head or
- * more. Each group goes through its keys by itself (online softmax, as in attention.cu), four at a
- * time, whose loads are all under way before the first is used. At the end groups are put together
- * by shuffles, and warps through shared memory. Which keys a warp and a group have depends on the
- * numbers of beams and of keys alone.
+ * A query is computed by one warp or, if a block has few queries, by several warps, each with a
+ * part of the keys. The lanes of a warp form groups of LANES, each lane with WIDTH components, so
+ * that a group covers a head and works on one key at a time. Each group processes its keys
+ * independently (online softmax, as in attention.cu), in batches of four whose loads are all in
+ * flight before the first is used. At the end, groups are merged by shuffles, and warps through
+ * shared memory. The assignment of keys to warps and groups depends on the numbers of beams and
+ * keys alone.
  *
- * All in FP32, without tensor cores: of a beam's own past every query has other rows.
+ * All in FP32, without tensor cores: in self-attention every query has its own rows of keys.
  */
 #ifndef KERNELS_CUDA_DECODE_ATTENTION_CUH
 #define KERNELS_CUDA_DECODE_ATTENTION_CUH
@@ -18,43 +19,44 @@
 
 #include <math.h>
 
-enum { DECODE_WARPS = 16 /* of a block, at most */, DECODE_AHEAD = 4 /* keys of a group */ };
+enum { DECODE_WARPS = 16 /* per block, at most */, DECODE_AHEAD = 4 /* keys of a group at once */ };
 
-/* Heads are a multiple of 8, or up to 128 of 4. */
+/* Returns whether HS is supported: a multiple of 8, or of 4 up to 128. */
 static inline bool decode_head_fits(size_t HS)
 {
     return HS <= CUDA_LARGEST_HEAD && (HS % 8 == 0 || (HS % 4 == 0 && HS <= 128));
 }
 
-/* Warps that have a query of K. */
+/* Returns the number of warps per query, with K queries in a block. */
 static inline unsigned decode_parts(size_t K)
 {
     return (unsigned)(DECODE_WARPS / K);
 }
 
-/* What a block's warps leave for the merge: HS sums of values, largest score, sum of weights. */
+/* Returns the bytes of shared memory in which a block's warps leave their results for the merge: HS
+ * weighted sums of values, largest score, sum of weights. */
 static inline size_t decode_shared_bytes(size_t K, size_t HS)
 {
     return K * decode_parts(K) * (HS + 2) * sizeof(float);
 }
 
-/* e^(x - largest), where nothing has been seen if largest is -infinity. fmaxf drops a NaN among
- * scores, but here its weight is NaN, and so is the row's sum. */
+/* Returns e^(x - largest), and 0 for x = -infinity even if largest is -infinity too: no key so far.
+ * fmaxf drops a NaN score, but its weight here is NaN, and so is the row's sum. */
 static __device__ __forceinline__ float weight_of(float x, float largest)
 {
     return expf(x - (largest == -INFINITY ? 0 : largest));
 }
 
-/* What a lane knows of its query. */
+/* A lane's state of its query. */
 template <typename E, int WIDTH, int LANES> struct decode_query {
-    static constexpr int GROUPS = WARP / LANES; /* keys of a warp at a time */
+    static constexpr int GROUPS = WARP / LANES; /* keys that a warp processes at a time */
     typedef element_vector<E, WIDTH> vector;
 
-    float q[WIDTH], values[WIDTH]; /* values weighted, not yet divided by the sum */
-    float largest, sum;            /* score so far; of e^(score - largest) */
-    int component, HS;             /* the first of this lane's; past HS it has none */
+    float q[WIDTH], values[WIDTH]; /* weighted sum of values, not yet divided by `sum` */
+    float largest, sum;            /* largest score so far, and sum of e^(score - largest) */
+    int component, HS;             /* first component of this lane; none if it is HS or more */
 
-    /* Zeros for what is past a head, or for no key at all. */
+    /* Loads the lane's components of a row: zeros past the head, or if the row is not valid. */
     __device__ __forceinline__ vector load(const E *row, bool valid) const
     {
         if (valid && component < HS) return *(const vector *)(row + component);
@@ -78,7 +80,7 @@ template <typename E, int WIDTH, int LANES> struct decode_query {
         }
     }
 
-    /* q k^T, in all lanes of the group. */
+    /* Returns q k^T, in all lanes of the group. */
     __device__ __forceinline__ float score(const vector &k) const
     {
         float dot = 0;
@@ -89,7 +91,7 @@ template <typename E, int WIDTH, int LANES> struct decode_query {
         return dot;
     }
 
-    /* What was seen so far, to the scale of a larger score. */
+    /* Rescales sum and values to a new largest score. */
     __device__ __forceinline__ void rescale(float larger)
     {
         const float factor = weight_of(largest, larger);
@@ -99,8 +101,8 @@ template <typename E, int WIDTH, int LANES> struct decode_query {
         largest = larger;
     }
 
-    /* The keys of this part, of T. key(t) is where a key is, its value is `apart` elements after
-     * it. */
+    /* Attends to this part of the T keys. key(t) is the address of key t; its value is `apart`
+     * elements after it. */
     template <typename Key>
     __device__ __forceinline__ void attend(Key key, int T, size_t apart, int part, int parts)
     {
@@ -134,7 +136,7 @@ template <typename E, int WIDTH, int LANES> struct decode_query {
         }
     }
 
-    /* The groups' keys together, in all of them. */
+    /* Merges the results of the warp's groups, in all lanes. */
     __device__ __forceinline__ void merge_groups()
     {
         for (int mask = LANES; mask < WARP; mask *= 2) {
@@ -146,7 +148,7 @@ template <typename E, int WIDTH, int LANES> struct decode_query {
         }
     }
 
-    /* (HS) values, largest, sum: the warp's part of shared memory. */
+    /* Writes HS values, largest and sum to the warp's part of shared memory. */
     __device__ __forceinline__ void leave(float *result) const
     {
         if (threadIdx.x % WARP >= LANES || component >= HS) return;
@@ -158,7 +160,7 @@ template <typename E, int WIDTH, int LANES> struct decode_query {
     }
 };
 
-/* context (K, HS), rows C apart, from what the warps of each query have left. */
+/* context (K, HS), with rows C apart, from the results that the warps of each query have left. */
 template <typename E>
 static __device__ __forceinline__ void merge_warps(E *context, const float *results, unsigned K,
                                                    unsigned parts, unsigned HS, size_t C)
@@ -177,8 +179,8 @@ static __device__ __forceinline__ void merge_warps(E *context, const float *resu
     }
 }
 
-/* One head of the K queries of a block: query k at q + k * stride, and its context at context +
- * k * C. key(k, t) is where its key t is. */
+/* One head of the K queries of a block: query k is at q + k * stride, its context at context +
+ * k * C, and its key t at key(k, t), followed by its value C elements after it. */
 template <typename E, int WIDTH, int LANES, typename Key>
 static __device__ __forceinline__ void decode_attention(E *context, const E *q, size_t stride,
                                                         Key key, int T, int HS, size_t C,

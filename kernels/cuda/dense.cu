@@ -1,12 +1,12 @@
-/* dense.cu - pooled rows in FP32: y (B, O) = activation(x (B, I) @ w (O, I)^T + bias (O)), and rows
- * with an L2 norm of 1
+/* dense.cu - for pooled rows in FP32: y (B, O) = activation(x (B, I) @ w (O, I)^T + bias (O)), and
+ * L2 normalization
  *
- *   work    dense: a block has a square of SIDE rows by SIDE outputs, a thread 2 by 2 of them, and
- *           goes along I in pieces of SIDE through shared memory. Each sum is made by one thread in
- *           the order of I, so a row's bits depend on that row alone. l2_normalize: a warp a row.
- *   types   FP32: there is one row a text, where the encoder has one a token. 768 x 768 in FP32
- *           are 1.2 MFLOP a text beside BERT-base's 170 in FP16 a token.
- *   floor   dense: 2 * B * O * I FLOP of FP32. B = 256 rows, 768 x 768 at 60 TFLOP/s: 5 us.
+ *   work    dense: a block computes SIDE rows by SIDE outputs, a thread 2 by 2 of them, and steps
+ *           along I in pieces of SIDE through shared memory. One thread computes each sum, in the
+ *           order of I, so a row's bits depend on that row alone. l2_normalize: one warp per row.
+ *   types   FP32, since a text has one row here and one per token in the encoder: 768 x 768 is
+ *           1.2 MFLOP per text in FP32, against BERT-base's 170 MFLOP per token in FP16.
+ *   floor   dense: 2 * B * O * I FLOP in FP32. B = 256 rows, 768 x 768 at 60 TFLOP/s: 5 us.
  */
 #include "kernels/cuda/gelu.cuh"
 #include "kernels/cuda/launchers.h"
@@ -15,7 +15,8 @@
 
 enum { SIDE = 32, THREADS = SIDE * SIDE / 4, PIECES = SIDE * SIDE / THREADS, PITCH = SIDE + 1 };
 
-/* Rows of a matrix (count, I), from `first` on, columns `i` to i + SIDE; zeros outside. */
+/* Copies SIDE rows of a matrix (count, I) from row `first` on, columns i to i + SIDE - 1, to shared
+ * memory; zeros outside of the matrix. */
 static __device__ __forceinline__ void copy_piece(float *shared, const float *__restrict__ matrix,
                                                   size_t first, size_t count, size_t i, size_t I)
 {
@@ -46,7 +47,7 @@ dense_kernel(float *__restrict__ y, const float *__restrict__ x, const float *__
     float *rows = (float *)shared, *weights = rows + SIDE * PITCH; /* (SIDE, PITCH) both */
     size_t first_row = (size_t)blockIdx.y * SIDE, first_output = (size_t)blockIdx.x * SIDE;
     const unsigned half = SIDE / 2;
-    unsigned r = threadIdx.x / half, o = threadIdx.x % half; /* and half further */
+    unsigned r = threadIdx.x / half, o = threadIdx.x % half; /* and r + half, o + half */
 
     float sums[2][2] = {{0, 0}, {0, 0}};
     for (size_t i = 0; i < I; i += SIDE) {
@@ -79,7 +80,7 @@ static __global__ void __launch_bounds__(NORM_ROWS * WARP)
 l2_normalize_kernel(float *__restrict__ rows, size_t B, size_t W, size_t D)
 {
     size_t b = (size_t)blockIdx.x * NORM_ROWS + threadIdx.x / WARP;
-    if (b >= B) return; /* the whole warp */
+    if (b >= B) return; /* uniform over the warp */
     float *row = rows + b * W, squares = 0;
     for (size_t i = threadIdx.x % WARP; i < D; i += WARP) squares += row[i] * row[i];
     float norm = sqrtf(warp_sum(squares));

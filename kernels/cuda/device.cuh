@@ -1,12 +1,12 @@
-/* device.cuh - what every CUDA kernel here begins with
+/* device.cuh - the foundation of every CUDA kernel
  *
- * Kernels are written against this header and ptx.cuh alone, so that the same sources compile with
- * nvcc and, for the tests of a machine without a GPU, with a C++ compiler against tests/emu. What
- * that asks of a kernel: shared memory through SHARED_MEMORY, launches through launch(), PTX only
- * in ptx.cuh, DEVICE_ARCH instead of __CUDA_ARCH__, whole warps at warp operations, barriers that
- * all threads of a block reach, one barrier a line, no waiting for other blocks.
+ * Kernels depend on this header and ptx.cuh only, so that the same sources compile with nvcc and,
+ * for tests without a GPU, with a C++ compiler against tests/emu. This constrains kernels: shared
+ * memory through SHARED_MEMORY, launches through launch(), PTX only in ptx.cuh, DEVICE_ARCH instead
+ * of __CUDA_ARCH__, warp operations by whole warps, barriers reached by all threads of a block, at
+ * most one barrier per line, and no waiting for other blocks.
  *
- * __half is a format of storage: kernels compute in float.
+ * __half is a storage format: kernels compute in float.
  */
 #ifndef KERNELS_CUDA_DEVICE_CUH
 #define KERNELS_CUDA_DEVICE_CUH
@@ -21,18 +21,18 @@
 #if defined(__CUDA_ARCH__)
 #define DEVICE_ARCH __CUDA_ARCH__
 #else
-#define DEVICE_ARCH 0 /* the host's pass */
+#define DEVICE_ARCH 0 /* the host compilation pass */
 #endif
 
-/* The block's dynamic shared memory, as bytes; its size is given at the launch. */
+/* Declares the block's dynamic shared memory, as bytes; its size is set at launch. */
 #define SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
 
-/* Enqueues kernel<<<grid, block, shared_bytes, stream>>>(arguments...). */
+/* Enqueues kernel<<<grid, block, shared_bytes, stream>>>(arguments...) and returns its status. */
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block,
                           size_t shared_bytes, cudaStream_t stream, Arguments... arguments)
 {
-    if (shared_bytes > 48 * 1024) { /* more must be asked for */
+    if (shared_bytes > 48 * 1024) { /* needs an explicit opt-in */
         cudaError_t error = cudaFuncSetAttribute(
             kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
         if (error != cudaSuccess) return error;
@@ -45,7 +45,7 @@ static cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block,
     return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
-/* A store that other threads make at the same time, too, of the same value. */
+/* A store that other threads may make concurrently, of the same value. */
 static __device__ __forceinline__ void store_same(float *p, float value)
 {
     *(volatile float *)p = value;
@@ -57,8 +57,8 @@ static __device__ __forceinline__ void store_same(float *p, float value)
 
 enum { WARP = 32 };
 
-/* The sums of values over the lanes of a warp, in all of them; each in one order, and none waits for
- * another. */
+/* Replaces each of `values` by its sum over the lanes of the warp, in all lanes. The order of each
+ * sum is fixed, and the reductions are independent, so their latencies overlap. */
 template <int COUNT> static __device__ __forceinline__ void warp_sums(float (&values)[COUNT])
 {
 #pragma unroll

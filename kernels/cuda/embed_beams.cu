@@ -1,11 +1,11 @@
 /* embed_beams.cu - x (D * K, C) = layernorm(word[last token of each beam] +
- * position[first_position + its position]), per row; residual (D * K, C) is the same, not rounded
+ * position[first_position + its position]), per row; residual (D * K, C) is the same, unrounded
  *
- *   work    a warp a row, four rows a block; see layernorm_row.cuh. Rows of documents that are not
- *           running are left as they are.
- *   types   word, position, x of the table's type; all else FP32
- *   floor   reads 2 rows and writes 1 in FP16, and 1 in FP32: 10C bytes a beam. 64 beams of C = 1024
- *           are 0.7 MB, 0.2 us: what there is to wait for is five loads one after another.
+ *   work    one warp per row, four rows per block; see layernorm_row.cuh. Rows of documents that
+ *           are not running are left unchanged.
+ *   types   word, position, x of the table's type; everything else FP32
+ *   floor   reads 2 rows and writes 1 in FP16, and writes 1 in FP32: 10C bytes per beam. 64 beams
+ *           of C = 1024 are 0.7 MB, 0.2 us: the time is the latency of five dependent loads.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/layernorm_row.cuh"
@@ -13,12 +13,12 @@
 
 /* ---- kernels ------------------------------------------------------------------------------- */
 
-/* Rows of the two tables. */
+/* Row indices in the two tables. */
 struct beam_place {
     int32_t token, position;
 };
 
-/* Of row n of the step. False: there is nothing to do. */
+/* Finds the place of row n of the step. Returns false if there is nothing to do. */
 static __device__ __forceinline__ bool find_place(beam_place &place,
                                                   const struct decode_batch &batch, unsigned n)
 {
@@ -77,7 +77,7 @@ embed_beams_any_width(T *__restrict__ x, float *__restrict__ residual,
 
 /* ---- launchers ----------------------------------------------------------------------------- */
 
-/* The widths of BART: base and large. */
+/* The widths of BART-base and BART-large stay in registers. */
 template <typename T> static embed_beams_kernel<T> *kernel_of_width(size_t C)
 {
     switch (C) {

@@ -1,11 +1,11 @@
 /* embed_layernorm.cu - y (N, C) = layernorm(word (V, C)[ids (N)] + position (., C)[positions (N)] +
  * type (C)), per row
  *
- *   work    a warp a row, four rows a block; see layernorm_row.cuh
- *   types   word, position, y of the table's type; the token type, the sum and all else FP32
- *   floor   reads 2 rows and writes 1: 6C bytes a token in FP16. N = 8448 tokens at 4.3 TB/s:
- *           4.5 us for C = 384, 9.1 us for C = 768, 12.1 us for C = 1024; less where rows repeat,
- *           as positions do in every sequence.
+ *   work    one warp per row, four rows per block; see layernorm_row.cuh
+ *   types   word, position, y of the table's type; the token type, the sum and everything else FP32
+ *   floor   reads 2 rows and writes 1: 6C bytes per token in FP16. N = 8448 tokens at 4.3 TB/s:
+ *           4.5 us for C = 384, 9.1 us for C = 768, 12.1 us for C = 1024; less if rows repeat, as
+ *           positions do in every sequence.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/layernorm_row.cuh"

@@ -1,4 +1,5 @@
-/* launchers.h - declares what table.c puts into the tables; see kernels_cuda.h for what they do */
+/* launchers.h - declares the launchers that table.c collects in tables; kernels_cuda.h documents
+ * them */
 #ifndef KERNELS_CUDA_LAUNCHERS_H
 #define KERNELS_CUDA_LAUNCHERS_H
 
@@ -43,13 +44,13 @@ DECLARE_LAUNCHERS(f32)
 
 #undef DECLARE_LAUNCHERS
 
-/* Not in a table: cuda_attention_f16 calls it for heads that tensor cores do not suit. */
+/* Not in a table: cuda_attention_f16 calls it for head sizes that attention.cu does not support. */
 cudaError_t cuda_attention_plain_f16(void *context, const void *qkv, const float *relative,
                                      size_t columns, size_t zero, const int32_t *offsets, size_t B,
                                      size_t longest, size_t NH, size_t HS, float scale,
                                      cudaStream_t stream);
 
-/* Nor this one: cuda_cross_attention_f16 calls it for heads other than of 64. */
+/* Not in a table: cuda_cross_attention_f16 calls it for head sizes other than 64. */
 cudaError_t cuda_cross_attention_plain_f16(void *context, const void *q, const void *cache,
                                            size_t most_sources, const struct decode_batch *batch,
                                            size_t NH, size_t HS, float scale, cudaStream_t stream);

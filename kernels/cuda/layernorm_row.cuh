@@ -2,23 +2,23 @@
  *
  *   layernorm(h) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias
  *
- * One warp a row, so that no row waits for another and no sum needs shared memory. The mean comes
- * first, then the squares of the differences: E[h^2] - E[h]^2 would cancel where the mean is larger
- * than the deviation. A lane sums its own numbers in their order, the lanes are summed in that of
- * warp_sum: it depends on C alone.
+ * One warp per row, so that rows are independent and sums need no shared memory. The mean comes
+ * first, then the squared differences: E[h^2] - E[h]^2 would cancel if the mean is larger than the
+ * deviation. A lane adds its own numbers in order, and warp_sum adds the lanes: the order depends
+ * on C alone.
  *
- * Two ways. For the widths that models have (multiples of 128 up to 1024) the row stays in
- * registers, 4 to 32 floats a lane, and is read once; the compiler knows C. Any other width is read
- * three times, twice from cache.
+ * There are two variants. For the widths of common models (multiples of 128 up to 1024) C is a
+ * template parameter, and the row is read once and stays in registers, 4 to 32 floats per lane.
+ * Rows of any other width are read three times, twice from cache.
  */
 #ifndef KERNELS_CUDA_LAYERNORM_ROW_CUH
 #define KERNELS_CUDA_LAYERNORM_ROW_CUH
 
 #include "kernels/cuda/vector.cuh"
 
-/* Four rows a block: a text of 16 tokens already spreads over 4 multiprocessors. For C = 384, 768
- * or 1024 in FP16, add_layernorm takes 43, 56 or 71 registers on sm_90, so a multiprocessor has 40,
- * 36 or 28 rows under way: 61 KB and more, where 4.3 TB/s at some 800 ns a load ask for 26 KB. */
+/* Four rows per block, so that even a text of 16 tokens spreads over 4 SMs. For C = 384, 768 or
+ * 1024 in FP16, add_layernorm takes 43, 56 or 71 registers on sm_90, so an SM has 40, 36 or 28 rows
+ * in flight: at least 61 KB, while 4.3 TB/s at a load latency of some 800 ns need 26 KB. */
 enum { LAYERNORM_WARPS = 4, LAYERNORM_THREADS = LAYERNORM_WARPS * WARP };
 
 static inline dim3 layernorm_blocks(size_t N)
@@ -26,8 +26,8 @@ static inline dim3 layernorm_blocks(size_t N)
     return dim3((unsigned)((N + LAYERNORM_WARPS - 1) / LAYERNORM_WARPS));
 }
 
-/* The row of this warp; may be past the last. Not a size_t: from one, nvcc 13.0 computes addresses
- * in a way that hides from it that the stores of a vector are neighbours. */
+/* Returns the row of this warp, which may be past the last. Not a size_t: nvcc 13.0 would then
+ * compute addresses in a way that keeps it from vectorizing the stores of a vector. */
 static __device__ __forceinline__ unsigned layernorm_row_of_warp()
 {
     return blockIdx.x * LAYERNORM_WARPS + threadIdx.x / WARP;
@@ -35,8 +35,8 @@ static __device__ __forceinline__ unsigned layernorm_row_of_warp()
 
 /* ---- a row in registers -------------------------------------------------------------------- */
 
-/* Vector v of lane l holds the numbers from (v * WARP + l) * WIDTH on: a warp reads neighbours. Of
- * FP16, 16 bytes a lane where C allows it, else 8; of FP32 16. */
+/* Vector v of lane l holds the WIDTH numbers from (v * WARP + l) * WIDTH on, so that a warp's
+ * accesses are coalesced: 16 bytes per lane in FP32; in FP16 16 bytes if C allows it, else 8. */
 template <typename T, int C> struct layernorm_row {
     static constexpr int WIDTH = sizeof(T) == 2 && C % (8 * WARP) == 0 ? 8 : 4;
     static constexpr int VECTORS = C / (WIDTH * WARP);
@@ -49,7 +49,7 @@ template <typename T, int C> struct layernorm_row {
         return (v * WARP + (int)threadIdx.x % WARP) * WIDTH;
     }
 
-    /* h = x, and h += x: of the element type or FP32 */
+    /* h = x, and h += x, with x of the element type or FP32. */
     template <typename X> __device__ __forceinline__ void load(const X *x)
     {
 #pragma unroll
@@ -67,7 +67,7 @@ template <typename T, int C> struct layernorm_row {
         }
     }
 
-    /* The lane's part of the row's sum. */
+    /* Returns the lane's part of the row's sum. */
     __device__ __forceinline__ float sum() const
     {
         float sum = 0;
@@ -79,14 +79,15 @@ template <typename T, int C> struct layernorm_row {
         return sum;
     }
 
-    /* From the sum of all lanes. Rounded before it is subtracted, which a compiler might do in one
-     * kernel and not in another: their bits are the same. */
+    /* Returns the mean from the sum over all lanes. __fmul_rn keeps the compiler from fusing this
+     * product with the subtraction that follows in some kernels and not in others, whose bits must
+     * agree. */
     static __device__ __forceinline__ float mean(float sum)
     {
         return __fmul_rn(sum, 1.0f / C);
     }
 
-    /* The lane's part of the sum of squares of what differs from the mean. */
+    /* Returns the lane's part of the sum of (h - mean)^2. */
     __device__ __forceinline__ float squares(float mean) const
     {
         float squares = 0;
@@ -135,8 +136,8 @@ template <typename T, int C> struct layernorm_row {
     }
 };
 
-/* The same for several rows, row r at y + r * C: while one row's sum goes from lane to lane, so do
- * the others'. */
+/* layernorm_row::normalize for several rows, row r to y + r * C, with their warp reductions
+ * overlapped. */
 template <int COUNT, typename T, int C>
 static __device__ __forceinline__ void
 layernorm_rows(T *y, layernorm_row<T, C> (&rows)[COUNT], const float *__restrict__ weight,
@@ -158,8 +159,9 @@ layernorm_rows(T *y, layernorm_row<T, C> (&rows)[COUNT], const float *__restrict
 
 /* ---- a row of any width -------------------------------------------------------------------- */
 
-/* layernorm(h), where h(i) reads number i, and write(i, value) takes that of the result. A lane
- * writes what it alone reads, after all have read theirs, so it may be where h reads from. */
+/* Computes layernorm(h): h(i) returns number i, and write(i, value) stores result i. Lanes write
+ * only after the last warp reduction, and only numbers that no other lane reads, so `write` may
+ * overwrite what h reads. */
 template <typename Write, typename Read>
 static __device__ __forceinline__ void
 layernorm_any_width(const Write &write, const Read &h, const float *__restrict__ weight,

@@ -1,20 +1,19 @@
 /* linear.cu - y (N, O) = activation(x (N, I) @ weight (O, I)^T + bias (O)), on tensor cores
  *
- *   work    a block computes a tile of y, each warp a part of it in fragments of 16 x 8. x and
- *           weight come through a ring of slots in shared memory, 32 columns at a time, filled by
- *           cp.async while others are worked on (Turing: through registers). See linear_tile.cuh.
- *   types   all FP16 in memory. Sums FP32, or of two levels: the tensor cores add up 64 products in
+ *   work    one block per tile of y, one part of it per warp, in fragments of 16 x 8. x and weight
+ *           pass through a ring of slots in shared memory, 32 columns at a time, filled by cp.async
+ *           while others are multiplied (Turing: through registers). See linear_tile.cuh.
+ *   types   all FP16 in memory. Sums are FP32 or two-level: the tensor cores add 64 products in
  *           FP16, and these sums are added in FP32. Bias and activation FP32, then one rounding.
- *   order   every element of y is a sum over k from 0 on by the same instructions, 16 at a time,
- *           whatever the tile and wherever in it: its bits depend on a row of x, a row of weight
- *           and a bias, and on the architecture, but not on N, other rows or the tile. cuBLASLt
- *           promises nothing of that kind. A tile that splits k would break it.
- *   floor   2 * N * O * I FLOP, and 2 * (N * I + O * I + N * O) bytes. N = 8448, O = 1536, I = 384
- *           is 9.97 GFLOP, 12.6 us at an H200's 790 TFLOP/s, and 33.6 MB, 7.8 us at 4.3 TB/s.
+ *   order   every element of y is summed over k = 0, 1, ... by the same instructions, 16 products
+ *           at a time, in every tile and at every place of it: its bits depend on its row of x, its
+ *           row of weight, its bias and the architecture, but not on N, other rows or the tile.
+ *           cuBLASLt guarantees nothing of the kind. Splitting k would break this.
+ *   floor   2 * N * O * I FLOP, and 2 * (N * I + O * I + N * O) bytes. N = 8448, O = 1536, I = 384:
+ *           9.97 GFLOP, 12.6 us at an H200's 790 TFLOP/s, and 33.6 MB, 7.8 us at 4.3 TB/s.
  *
- * Registers a thread by nvcc 13.0's report, the most on any architecture from sm_80 on (sm_75 in
- * brackets), none spilled; shared memory; and the blocks that these leave room for on a
- * multiprocessor with 100 KiB:
+ * Registers per thread as reported by nvcc 13.0, the most of any architecture from sm_80 on (sm_75
+ * in brackets), none spilled; shared memory; and blocks that fit on an SM with 100 KiB:
  *
  *   tile        a warp's part   slots    FP32 sums            two levels
  *   32 x 32     16 x 16         6        60 (54), 24 KiB, 4   64 (58), 24 KiB, 4
@@ -22,24 +21,24 @@
  *   128 x 128   64 x 64         3        234 (248), 48 KiB, 2
  *   128 x 128   64 x 32         3                             184 (185), 48 KiB, 1
  *
- * The smallest has more slots, for with few rows there is little but waiting for weights. Turing
- * uses two slots of the three, and with 64 KiB has one block of the largest on a multiprocessor.
+ * The smallest tile has more slots, because with few rows the time goes to waiting for weights.
+ * Turing uses two slots of the three; with its 64 KiB, one block of the largest tile fits on an SM.
  *
- * What to expect of 128 x 128 with FP32 sums, by arithmetic, not measured: for 16 of k, a block has
- * 128 mma, whose ldmatrix read 16 KiB of shared memory, and whose share of the copies writes 8 KiB.
- * On an A100 an mma takes the tensor cores of a multiprocessor 2 clocks: 256 clocks, of which
- * shared memory at 128 bytes a clock is busy for 192. In the loop 2.2 instructions are issued for
- * an mma (sm_80), of 8 that could be. So the tensor cores bind, but for a tile's beginning and end,
- * when they have work only from the other block of the multiprocessor: I = 384 is 12 slots. Cards
- * whose mma take longer, which are most, are further from both limits. Hopper and the large
- * Blackwell reach their full rate only by other instructions than mma.
+ * Expected of 128 x 128 with FP32 sums, by arithmetic, not measured: for every 16 of k, a block
+ * issues 128 mma, whose ldmatrix read 16 KiB of shared memory and whose share of the copies writes
+ * 8 KiB. On an A100 an mma occupies an SM's tensor cores for 2 clocks: 256 clocks, during 192 of
+ * which shared memory is busy, at 128 bytes per clock. The loop issues 2.2 instructions per mma
+ * (sm_80), of the 8 that it could. So the tensor cores are the bound, except at the beginning and
+ * end of a tile, when only the SM's other block keeps them busy: I = 384 is 12 slots. Most cards
+ * have slower mma and are further from both limits. Hopper and the large Blackwell reach their full
+ * rate only with instructions other than mma.
  */
 #include "kernels/cuda/linear_tile.cuh"
 
 /* ---- kernel -------------------------------------------------------------------------------- */
 
-/* Blocks that work at the same time have neighbouring numbers: those with the same rows of x go
- * first, so that x is read from memory once, and weight stays in the second cache level. */
+/* Blocks that run at the same time have adjacent indices. Those with the same rows of x are
+ * adjacent, so that x is read from memory once; weight stays in L2. */
 template <class tile, enum cuda_sums SUMS>
 static __global__ void __launch_bounds__(tile::THREADS, tile::BLOCKS)
 linear_kernel(__half *y, const __half *x, const __half *weight, const __half *bias, int N, int O,
@@ -63,11 +62,11 @@ linear_kernel(__half *y, const __half *x, const __half *weight, const __half *bi
 using tile_32 = linear_tile<32, 32, 16, 16, 6, 4>;
 using tile_64 = linear_tile<64, 64, 32, 32, 3, 4>;
 using tile_128 = linear_tile<128, 128, 64, 64, 3, 2>;
-/* With twice the registers for sums, warps of half the size. */
+/* Two-level sums take more registers, so each warp computes half as much. */
 using tile_128_two_level = linear_tile<128, 128, 64, 32, 3, 1>;
 
-/* The largest that leaves no multiprocessor without a block, for GPUs of up to 128 or so: larger
- * tiles read less, smaller ones are more. */
+/* Returns the largest tile that gives every SM a block, on GPUs of up to about 128 SMs: larger
+ * tiles read less memory, smaller ones make more blocks. */
 static enum cuda_tile tile_for(size_t N, size_t O)
 {
     const size_t enough = 128;

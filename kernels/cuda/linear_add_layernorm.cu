@@ -1,21 +1,22 @@
 /* linear_add_layernorm.cu - y (N, O) = layernorm(x (N, I) @ weight (O, I)^T + bias + residual)
  *
- *   work    a block computes 64 whole rows of 384 products, each warp 64 x 48 of them
- *           (linear_tile.cuh). Rounded, they go to shared memory, where each warp finds 8 whole
- *           rows, adds the residual's and normalizes them as a warp of add_layernorm.cu does.
- *   types   sums and bias FP32, rounded to FP16, as linear.cu stores them; from there on FP32, and
- *           one rounding, as in add_layernorm.cu. Without the rounding between, which FP32 rows of
- *           96 KiB would save, MiniLM's rows are no closer to the reference to speak of: 1 - cosine
- *           2.7e-7 instead of 2.9e-7 in the mean of 150 texts.
- *   order   that of these two, step by step: y has the bits that they give one after the other. So
- *           a row's bits do not depend on the others, and few rows may go to those two instead.
+ *   work    a block computes 64 whole rows of 384 outputs, each warp 64 x 48 of them
+ *           (linear_tile.cuh). They are rounded and written to shared memory, from which each warp
+ *           takes 8 whole rows, adds the residual and normalizes, as a warp of add_layernorm.cu.
+ *   types   sums and bias FP32, rounded to FP16 as by linear.cu; from there on FP32 with one final
+ *           rounding, as in add_layernorm.cu. Avoiding the intermediate rounding would take 96 KiB
+ *           of FP32 rows and hardly bring MiniLM's rows closer to the reference: 1 - cosine is
+ *           2.7e-7 instead of 2.9e-7, averaged over 150 texts.
+ *   order   that of these two kernels, step by step: y has the same bits as from one after the
+ *           other. So a row's bits do not depend on other rows, and small batches may use the two
+ *           kernels instead.
  *   floor   2 * N * O * I FLOP, and 2 * (N * I + O * I + 2 * N * O) bytes: 4 * N * O less than the
- *           two kernels, which write the products and read them again, and a launch less. N = 8448
- *           at an H200's 790 TFLOP/s and 4.3 TB/s: I = 384 is 2.49 GFLOP, 3.2 us, and 19.8 MB,
- *           4.6 us (apart 7.6 us); I = 1536 is 9.97 GFLOP, 12.6 us, and 40.1 MB, 9.3 us.
+ *           two kernels, which write the products and read them again, and one launch less. N =
+ *           8448 at an H200's 790 TFLOP/s and 4.3 TB/s: I = 384 is 2.49 GFLOP, 3.2 us, and 19.8 MB,
+ *           4.6 us (7.6 us as two kernels); I = 1536 is 9.97 GFLOP, 12.6 us, and 40.1 MB, 9.3 us.
  *
- * Registers a thread by nvcc 13.0's report, none spilled, and the slots of 28 KiB that shared
- * memory has room for; 256 threads leave room for one block on a multiprocessor:
+ * Registers per thread as reported by nvcc 13.0, none spilled, and the slots of 28 KiB that fit in
+ * shared memory. With 256 threads, one block fits on an SM:
  *
  *              FP32 sums   two levels   slots
  *   sm_75      203         249          2, 56 KiB of 64
@@ -23,20 +24,21 @@
  *   sm_90      190         234          3, 84 KiB of 227
  *   sm_120     194         232          3, 84 KiB of 99
  *
- * What to expect, by arithmetic, not measured: for 16 of k, a block has 192 mma, whose ldmatrix
- * read 28 KiB of shared memory, and whose share of the copies writes 14 KiB: 336 clocks at 128
- * bytes a clock. The tensor cores of a multiprocessor take for them, in clocks
+ * Expected, by arithmetic, not measured: for every 16 of k, a block issues 192 mma, whose ldmatrix
+ * read 28 KiB of shared memory and whose share of the copies writes 14 KiB: 336 clocks at 128 bytes
+ * per clock. An SM's tensor cores take, in clocks,
  *
  *   T4                           768
  *   A100                         384
- *   H200                         320, if mma reach 60% of its full rate, as is often said
+ *   H200                         320, if mma reaches 60% of the full rate, as is often reported
  *   RTX 5060 Ti, FP32 sums     1,536
  *   RTX 5060 Ti, two levels      768
  *
- * so these bind, or on Hopper shared memory does by little. There is no second block to hide a
- * block's beginning and end, perhaps 2,500 clocks: a fifth of I = 384 on an A100 (9,216 clocks),
- * a sixteenth of I = 1536. Warps of 32 x 96 would read 32 KiB; blocks of 32 rows would draw the
- * weights twice as often; blocks of 128 have no room for their sums in registers.
+ * so they are the bound, except on Hopper, where shared memory is, by a small margin. No second
+ * block hides a block's beginning and end, perhaps 2,500 clocks: a fifth of I = 384 on an A100
+ * (9,216 clocks), a sixteenth of I = 1536. The alternatives are worse: warps of 32 x 96 would read
+ * 32 KiB, blocks of 32 rows would read the weights twice as often, and the sums of blocks of 128
+ * rows do not fit in registers.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/layernorm_row.cuh"
@@ -46,16 +48,16 @@
 
 enum { BLOCK_ROWS = 64, BLOCK_WARPS = 8, BLOCK_THREADS = BLOCK_WARPS * WARP };
 
-/* Rows that a warp normalizes, all at once: so their loads are under way together. */
+/* Rows that a warp normalizes, all at once, so that their loads are in flight together. */
 enum { WARP_ROWS = BLOCK_ROWS / BLOCK_WARPS };
 
 template <int O, int SLOTS>
 using row_tile = linear_tile<BLOCK_ROWS, O, BLOCK_ROWS, O / BLOCK_WARPS, SLOTS, 1>;
 
-/* A block of Turing may have 64 KiB of shared memory, of all others 99 or more. */
+/* A block may use 64 KiB of shared memory on Turing, and 99 KiB or more on all others. */
 enum { SLOTS = 3, TURING_SLOTS = 2 };
 
-/* y = layernorm(products + residual) for COUNT rows. Those of products, in shared memory, are
+/* y = layernorm(products + residual) for COUNT rows. The rows of products, in shared memory, are
  * `pitch` halves apart. y may be residual. */
 template <int O, int COUNT>
 static __device__ __forceinline__ void normalize_rows(__half *y, const __half *products, int pitch,
@@ -79,7 +81,7 @@ linear_add_layernorm_kernel(__half *y, const __half *x, const __half *weight,
                             const float *__restrict__ norm_bias, int N, int I, float eps)
 {
     using tile = row_tile<O, DEVICE_ARCH >= 800 ? SLOTS : TURING_SLOTS>;
-    constexpr int PITCH = O + 8; /* of rows in shared memory, as a warp's in linear_tile.cuh */
+    constexpr int PITCH = O + 8; /* of rows in shared memory; as PITCH in linear_tile.cuh */
     static_assert(BLOCK_ROWS * PITCH <= tile::SLOTS * tile::SLOT_HALVES, "rows fit in the slots");
     SHARED_MEMORY(memory);
     __half *shared = (__half *)memory;
@@ -107,16 +109,15 @@ linear_add_layernorm_kernel(__half *y, const __half *x, const __half *weight,
 
 /* ---- launcher ------------------------------------------------------------------------------ */
 
-enum { WIDTH = 384 }; /* the one there is: MiniLM, e5-small, bge-small */
+enum { WIDTH = 384 }; /* the only supported O: MiniLM, e5-small, bge-small */
 
 static size_t blocks_of(size_t N)
 {
     return (N + BLOCK_ROWS - 1) / BLOCK_ROWS;
 }
 
-/* A block has its multiprocessor for itself, and reads all of the weights. With less than three
- * quarters of the multiprocessors at work on average, smaller tiles gain more than add_layernorm
- * costs. */
+/* A block has an SM to itself and reads all of the weights. If less than three quarters of the SMs
+ * are busy on average, the smaller tiles of cuda_linear_f16 gain more than add_layernorm costs. */
 bool cuda_linear_add_layernorm_pays(size_t N, size_t O, size_t multiprocessors)
 {
     if (O != WIDTH || multiprocessors == 0) return false;

@@ -1,10 +1,10 @@
-/* linear_tile.cuh - the part of a linear layer that one block computes: operands in, products, out
+/* linear_tile.cuh - the tile of a linear layer that one block computes: load, multiply, store
  *
  * Shared memory is a ring of slots. A slot holds DEPTH columns of the block's rows of x and, below
  * them, of its rows of weight. A row is 64 bytes, 4 pieces of 16; two rows cover the 32 banks once.
- * Piece p of row r stands at place p ^ (r / 2 % 4): ldmatrix reads the same piece of 8 rows at
- * once, and these lie on the 8 different groups of 4 banks. So do the pieces that 8 threads copy,
- * all those of two rows.
+ * Piece p of row r is swizzled to place p ^ (r / 2 % 4): ldmatrix reads the same piece of 8 rows at
+ * once, and these fall on the 8 different groups of 4 banks. So do the pieces that 8 threads copy
+ * at once, all those of two rows.
  */
 #ifndef KERNELS_CUDA_LINEAR_TILE_CUH
 #define KERNELS_CUDA_LINEAR_TILE_CUH
@@ -14,8 +14,8 @@
 
 #include <string.h>
 
-/* A block computes ROWS x COLUMNS of y, each of its warps WARP_ROWS x WARP_COLUMNS. Registers must
- * suffice for BLOCKS blocks on a multiprocessor. */
+/* A block computes ROWS x COLUMNS of y, and each of its warps WARP_ROWS x WARP_COLUMNS. Registers
+ * are limited so that BLOCKS blocks fit on an SM. */
 template <int ROWS_, int COLUMNS_, int WARP_ROWS_, int WARP_COLUMNS_, int SLOTS_, int BLOCKS_>
 struct linear_tile {
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, SLOTS = SLOTS_, BLOCKS = BLOCKS_;
@@ -24,14 +24,14 @@ struct linear_tile {
     static constexpr int WARPS = ROWS / WARP_ROWS * WARPS_ACROSS;
     static constexpr int THREADS = WARPS * WARP;
 
-    static constexpr int DEPTH = 32; /* halves of a row in a slot: two steps of mma */
+    static constexpr int DEPTH = 32; /* columns in a slot: two mma steps of 16 */
     static constexpr int SLOT_HALVES = (ROWS + COLUMNS) * DEPTH;
 
-    /* Slots that are filled while one is worked on. Turing's copies wait in registers instead. */
+    /* Slots being filled while one is multiplied. On Turing the next one waits in registers. */
     static constexpr int AHEAD = DEVICE_ARCH >= 800 ? SLOTS - 1 : 1;
 
-    /* Halves from a row of a warp's results to the next, where they wait to be stored: a multiple
-     * of 16 and 8 more, so that 8 rows begin at 8 different groups of 4 banks. */
+    /* Row stride, in halves, of a warp's results in shared memory before they are stored: an odd
+     * multiple of 8, so that 8 consecutive rows begin at the 8 different groups of 4 banks. */
     static constexpr int PITCH = WARP_COLUMNS + 8;
 
     static constexpr int SHARED_BYTES = SLOTS * SLOT_HALVES * (int)sizeof(__half);
@@ -40,16 +40,17 @@ struct linear_tile {
 
 /* ---- operands, from global memory to shared ------------------------------------------------ */
 
-/* A thread copies one piece of every STRIDE-th row. Zeros stand for what is beyond the matrices:
- * past a row's end, 0 times what lies there would not do, for it may be NaN. */
+/* A thread copies one piece of every STRIDE-th row. What lies beyond the matrices is replaced by
+ * zeros in both operands: past the end of a row, a zero in only one could meet a NaN in the other.
+ */
 template <class tile> struct linear_copies {
     static constexpr int STRIDE = tile::THREADS / 4;
     static_assert(tile::ROWS % STRIDE == 0 && tile::COLUMNS % STRIDE == 0, "whole rounds");
 
     const __half *x, *weight; /* the thread's first piece of each */
-    int rows, columns;        /* of x, of weight, from there on */
-    int I, k, steps;
-    int place; /* of its first piece in a slot */
+    int rows, columns;        /* rows of x and of weight that remain from there on */
+    int I, k, steps;          /* k: first column of the thread's piece in a slot */
+    int place;                /* of the thread's first piece in a slot */
 #if DEVICE_ARCH < 800
     uint4 held[(tile::ROWS + tile::COLUMNS) / STRIDE];
 #endif
@@ -68,7 +69,7 @@ template <class tile> struct linear_copies {
         place = row * tile::DEPTH + (piece ^ (row / 2 % 4)) * 8;
     }
 
-    /* Begins to fill `slot` for `step`. On Turing: only as far as into registers. */
+    /* Begins to fill `slot` for `step`. On Turing, loads into registers only. */
     __device__ __forceinline__ void fetch(__half *slot, int step)
     {
         if (step >= steps) return;
@@ -88,7 +89,7 @@ template <class tile> struct linear_copies {
         }
     }
 
-    /* The rest of the way, on Turing. */
+    /* On Turing, stores the fetched registers to `slot`. */
     __device__ __forceinline__ void deposit(__half *slot, int step)
     {
 #if DEVICE_ARCH < 800
@@ -105,12 +106,13 @@ template <class tile> struct linear_copies {
 
 /* ---- products ------------------------------------------------------------------------------ */
 
-/* What a warp multiplies in one step of 16. */
+/* A warp's operands for one step of 16 columns. */
 template <class tile> struct linear_fragments {
     uint32_t x[tile::WARP_ROWS / 16][4];
     uint32_t weight[tile::WARP_COLUMNS / 16][4]; /* columns 0 to 7: [0], [1]; 8 to 15: [2], [3] */
 
-    /* k is 0 or 16, of the slot. 16 is the higher bit of a piece's place: rows are 32 halves. */
+    /* Loads columns k to k + 15 of the slot, with k = 0 or 16. XOR with k flips the upper bit of a
+     * piece's place, since rows are 32 halves. */
     __device__ __forceinline__ void load(const __half *slot, int k)
     {
         const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, swizzle = lane / 2 % 4;
@@ -130,7 +132,7 @@ template <class tile> struct linear_fragments {
     }
 };
 
-/* The two FP16 numbers of a register. */
+/* Converts the two FP16 numbers of a register. */
 static __device__ __forceinline__ float2 to_floats(uint32_t pair)
 {
     __half2 halves;
@@ -138,7 +140,7 @@ static __device__ __forceinline__ float2 to_floats(uint32_t pair)
     return __half22float2(halves);
 }
 
-/* A warp's results, as fragments D of 16 x 8. */
+/* A warp's accumulators, as 16 x 8 fragments D. carry() is called after every 64 products. */
 template <class tile, enum cuda_sums SUMS> struct linear_sums;
 
 template <class tile> struct linear_sums<tile, CUDA_SUMS_F32> {
@@ -171,7 +173,7 @@ template <class tile> struct linear_sums<tile, CUDA_SUMS_TWO_LEVEL> {
                 mma_m16n8k16_f16(part[i][j], f.x[i], f.weight[j / 2] + j % 2 * 2);
     }
 
-    /* total += part, and a new part begins. */
+    /* Adds the FP16 sums to the FP32 totals, and clears them. */
     __device__ __forceinline__ void carry()
     {
 #pragma unroll
@@ -188,7 +190,7 @@ template <class tile> struct linear_sums<tile, CUDA_SUMS_TWO_LEVEL> {
     }
 };
 
-/* All of a tile's products. Nobody reads the ring afterwards. */
+/* Computes all products of a tile. Once a thread returns, no other thread reads the ring. */
 template <class tile, enum cuda_sums SUMS>
 static __device__ __forceinline__ void linear_multiply(linear_sums<tile, SUMS> &sums, __half *ring,
                                                        const __half *x, const __half *weight,
@@ -217,7 +219,7 @@ static __device__ __forceinline__ void linear_multiply(linear_sums<tile, SUMS> &
 
         copies.deposit(slot(step + tile::AHEAD), step + tile::AHEAD);
         copy_wait<tile::AHEAD - 1>();
-        __syncthreads(); /* the next slot is filled, and nobody reads this one any more */
+        __syncthreads(); /* the next slot is filled, and this one is no longer read */
         if (step + 1 < copies.steps) lower.load(slot(step + 1), 0);
         sums.add(upper);
         if (step % 2 == 1) sums.carry();
@@ -227,9 +229,9 @@ static __device__ __forceinline__ void linear_multiply(linear_sums<tile, SUMS> &
 
 /* ---- results ------------------------------------------------------------------------------- */
 
-/* Adds the bias, applies the activation, rounds: the warp's results, to rows of shared memory that
- * are `pitch` halves apart. `bias` is that of its first column, of `columns` that there are from
- * there on. */
+/* Adds the bias, applies the activation, rounds, and writes the warp's results to rows of shared
+ * memory that are `pitch` halves apart. `bias` points at the bias of the warp's first column, from
+ * which on there are `columns` columns. */
 template <class tile, enum activation ACTIVATION, enum cuda_sums SUMS>
 static __device__ __forceinline__ void linear_round(__half *results, int pitch,
                                                     const linear_sums<tile, SUMS> &sums,
@@ -257,8 +259,9 @@ static __device__ __forceinline__ void linear_round(__half *results, int pitch,
     }
 }
 
-/* To global memory through the warp's part of shared memory, so that neighbouring lanes store
- * neighbouring pieces. O is a multiple of 8: no piece is of y only in part. */
+/* Stores the results to global memory by way of the warp's part of shared memory, so that adjacent
+ * lanes store adjacent pieces of 16 bytes. O is a multiple of 8, so no piece straddles the edge of
+ * y. */
 template <class tile, enum activation ACTIVATION, enum cuda_sums SUMS>
 static __device__ __forceinline__ void linear_store(__half *y, const __half *bias,
                                                     const linear_sums<tile, SUMS> &sums,

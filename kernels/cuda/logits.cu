@@ -1,20 +1,19 @@
 /* logits.cu - y (N, O) in FP32 = x (N, I) @ weight (O, I)^T + bias (O), on tensor cores
  *
- *   work    that of linear.cu, tile by tile, but for what becomes of the sums: they are stored as
- *           they are, straight from registers. Four lanes store 32 neighbouring bytes, a whole
- *           sector.
+ *   work    as in linear.cu, except that the sums plus bias are stored in FP32 straight from
+ *           registers. Four lanes store 32 adjacent bytes, a whole sector.
  *   types   x and weight FP16, bias and y FP32; sums as in linear.cu
  *   order   as in linear.cu: an element's bits do not depend on N
  *   floor   2 O I bytes of weights and 4 N O of y. O = 50264, I = 1024: 103 MB, 23.9 us at 4.3
  *           TB/s, and with 64 rows 12.9 MB more, 3.0 us.
  *
- * O may be odd: BART-base has 50265 words.
+ * O may be odd: BART-base has a vocabulary of 50265.
  */
 #include "kernels/cuda/linear_tile.cuh"
 
 /* ---- kernel -------------------------------------------------------------------------------- */
 
-/* The lane's two neighbours of a row. Where O is odd, rows begin at any multiple of 4 bytes. */
+/* Stores two adjacent elements of a row. If O is odd, rows are aligned to 4 bytes only. */
 static __device__ __forceinline__ void store_pair(float *y, float left, float right, int column,
                                                   int O)
 {
@@ -72,7 +71,8 @@ static cudaError_t launch_logits(float *y, const void *x, const void *weight, co
 using tile_32 = linear_tile<32, 32, 16, 16, 6, 4>;
 using tile_64 = linear_tile<64, 64, 32, 32, 3, 4>;
 
-/* Blocks enough there are with any tile: O is a vocabulary. The rows that are not there cost. */
+/* O is a vocabulary, so any tile makes enough blocks. What costs is the rows of a tile past N, so
+ * the tile is chosen by N. */
 cudaError_t cuda_logits_f16(float *y, const void *x, const void *weight, const float *bias,
                             size_t N, size_t O, size_t I, enum cuda_sums sums, cudaStream_t stream)
 {

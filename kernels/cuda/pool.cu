@@ -1,37 +1,38 @@
-/* pool.cu - a row in FP32 for each sequence of x (N, C): its tokens, but for the first skipped,
- * become one row, of which the first D components are written, divided by max(|first D|, 1e-12) if
- * asked
+/* pool.cu - rows (B, D) in FP32, one per sequence of x (N, C): its tokens, except the skipped first
+ * ones, are pooled to one row, cut to the first D components and optionally divided by
+ * max(|first D|, 1e-12)
  *
- *   work    a block a sequence. Its threads are groups, each of which has all columns in vectors of
- *           16 bytes (C = 384 in FP16: 10 groups of 48 threads); group g takes the tokens g,
- *           g + groups, ..., and the groups are put together in their order. The number of groups
- *           depends on C alone, so a row's bits depend on its sequence alone. A sequence without
- *           tokens, as batches rounded up have at their end, leaves its row as it is.
+ *   work    one block per sequence. Its threads form groups, each of which covers all columns in
+ *           vectors of 16 bytes (C = 384 in FP16: 10 groups of 48 threads). Group g takes tokens g,
+ *           g + groups, ..., and the groups are combined in order. The number of groups depends on
+ *           C and the type alone, so a row's bits depend on its sequence alone. The row of an empty
+ *           sequence, as at the end of batches that are rounded up, is not written.
  *   types   x of the table's type; sums, norm and rows FP32
- *   floor   reads 2C bytes a token in FP16. N = 8448 tokens at 4.3 TB/s: 1.5 us for C = 384, 3.0 us
- *           for C = 768, 4.0 us for C = 1024; the rows are 4D bytes a sequence more.
+ *   floor   reads 2C bytes per token in FP16. N = 8448 tokens at 4.3 TB/s: 1.5 us for C = 384,
+ *           3.0 us for C = 768, 4.0 us for C = 1024; plus 4D bytes per sequence for the rows.
  */
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/vector.cuh"
 
-/* Many: with one text there is one block, and its time is that of a few loads one after another. A
- * thread takes up to 40 registers on sm_80 and sm_90, 54 on the others: three blocks, or two, share
- * a multiprocessor. */
+/* Many threads, because a single text is a single block, whose time is the latency of a few
+ * dependent loads. A thread takes up to 40 registers on sm_80 and sm_90, 54 on the others: three
+ * blocks, or two, share an SM. */
 enum { THREADS = 512, WARPS = THREADS / WARP };
 
 /* ---- kernel -------------------------------------------------------------------------------- */
 
 enum kind { SUM, WEIGHTED_SUM, LARGEST };
 
-/* The sum, or the larger; NaN on either side wins: it must be seen, not dropped. */
+/* Returns the sum, or the larger of the two. NaN on either side wins, so that it reaches the
+ * result. */
 template <enum kind KIND> static __device__ __forceinline__ float combine(float y, float x)
 {
     if (KIND == LARGEST) return x <= y || y != y ? y : x;
     return y + x;
 }
 
-/* combine over tokens first, first + step, ... of the `count` at x, in each of WIDTH columns; token t
- * has the weight t + weight */
+/* Combines tokens first, first + step, ... of the `count` at x, in each of WIDTH columns. A
+ * WEIGHTED_SUM gives token t the weight t + weight. */
 template <enum kind KIND, int WIDTH, typename T>
 static __device__ __forceinline__ void combine_tokens(float (&y)[WIDTH], const T *__restrict__ x,
                                                       size_t C, unsigned first, unsigned count,
@@ -51,7 +52,7 @@ static __device__ __forceinline__ void combine_tokens(float (&y)[WIDTH], const T
     }
 }
 
-/* The sum of `value` over the block, in all threads. */
+/* Returns the sum of `value` over the block, in all threads. */
 static __device__ __forceinline__ float block_sum(float value, float *scratch)
 {
     value = warp_sum(value);
@@ -62,7 +63,7 @@ static __device__ __forceinline__ float block_sum(float value, float *scratch)
     return sum;
 }
 
-/* What the combined tokens, `count` from number `skipped` on, are divided by. */
+/* Returns the divisor of the combined tokens: `count` of them, from token `skipped` on. */
 static __device__ __forceinline__ float divisor_of(enum pooling pooling, unsigned skipped,
                                                    unsigned count)
 {
@@ -74,7 +75,7 @@ static __device__ __forceinline__ float divisor_of(enum pooling pooling, unsigne
     return 1;
 }
 
-/* Column c of the row is put together, normalised and written by thread c % THREADS. */
+/* Thread c % THREADS combines, normalises and writes column c of the row. */
 template <typename T, int WIDTH, enum kind KIND>
 static __global__ void __launch_bounds__(THREADS, 2)
 pool_kernel(float *__restrict__ rows, unsigned stride, const T *__restrict__ x,
@@ -84,12 +85,12 @@ pool_kernel(float *__restrict__ rows, unsigned stride, const T *__restrict__ x,
     SHARED_MEMORY(shared);
     float *parts = (float *)shared; /* (groups, columns) */
 
-    unsigned vectors = min(C / WIDTH, (unsigned)THREADS); /* of a group */
+    unsigned vectors = min(C / WIDTH, (unsigned)THREADS); /* threads of a group */
     unsigned groups = THREADS / vectors, columns = vectors * WIDTH;
     unsigned group = threadIdx.x / vectors, own = threadIdx.x % vectors * WIDTH;
 
     unsigned first = (unsigned)offsets[blockIdx.x], last = (unsigned)offsets[blockIdx.x + 1];
-    if (first == last) return; /* the whole block */
+    if (first == last) return; /* uniform over the block */
     unsigned skipped = skips != NULL ? (unsigned)skips[blockIdx.x] : 0;
     if (skipped > last - first) skipped = last - first;
     unsigned count = last - first - skipped, all = first;
@@ -104,7 +105,7 @@ pool_kernel(float *__restrict__ rows, unsigned stride, const T *__restrict__ x,
     float *row = rows + (size_t)blockIdx.x * stride;
 
     float squares = 0;
-    for (unsigned base = 0; base < D; base += columns) { /* more than once for the widest C alone */
+    for (unsigned base = 0; base < D; base += columns) { /* more than once only for the widest C */
         if (group < groups && base + own < D) {
             float y[WIDTH];
             combine_tokens<KIND>(y, tokens + base + own, C, group, last - first, groups,
@@ -148,7 +149,7 @@ static cudaError_t pool(float *rows, size_t stride, const void *x, const int32_t
                         const int32_t *skipped, size_t B, size_t C, enum pooling pooling, size_t D,
                         bool normalize, cudaStream_t stream)
 {
-    const int WIDTH = 16 / sizeof(T); /* every token is then 16-byte aligned */
+    const int WIDTH = 16 / sizeof(T); /* if it divides C, every token is 16-byte aligned */
     if (C % WIDTH == 0)
         return launch_width<T, WIDTH>(rows, stride, (const T *)x, offsets, skipped, B, C, pooling,
                                       D, normalize, stream);

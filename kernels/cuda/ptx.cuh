@@ -1,16 +1,16 @@
-/* ptx.cuh - the instructions that C++ has no words for; the only file with PTX
+/* ptx.cuh - the instructions that CUDA C++ does not expose; the only file with PTX
  *
- * The fragment layouts are those of the PTX ISA, "Warp-level matrix instructions". In a fragment of
- * lane l, with g = l / 4 and t = l % 4, a register holds two neighbours of 16 bits, the first in
- * the low half:
+ * Fragment layouts are those of the PTX ISA, "Warp-level matrix instructions". Let g = l / 4 and
+ * t = l % 4 for lane l. A register of A or B holds two adjacent 16-bit elements, the first in the
+ * low half; the coordinates below are those of the first:
  *
  *   A (16 x 16)   a[0] (g, 2t)   a[1] (g + 8, 2t)   a[2] (g, 2t + 8)   a[3] (g + 8, 2t + 8)
  *   B (16 x 8)    b[0] (2t, g) and (2t + 1, g)      b[1] (2t + 8, g) and (2t + 9, g)
  *   D (16 x 8)    d[0] (g, 2t)   d[1] (g, 2t + 1)   d[2] (g + 8, 2t)   d[3] (g + 8, 2t + 1)
  *
- * so that D, rounded to 16 bits, is an A again. With FP16 sums D is so from the beginning: d[0] (g,
- * 2t) and (g, 2t + 1), d[1] those of row g + 8. Where there is no GPU, tests/emu has a twin of each
- * ptx_ function, to the letter of these layouts.
+ * so two D fragments, rounded to 16 bits, form an A fragment. With FP16 sums D has that form
+ * already: d[0] holds (g, 2t) and (g, 2t + 1), d[1] the same of row g + 8. For tests without a GPU,
+ * tests/emu reimplements each ptx_ function with exactly these layouts.
  */
 #ifndef KERNELS_CUDA_PTX_CUH
 #define KERNELS_CUDA_PTX_CUH
@@ -19,7 +19,7 @@
 
 #if defined(__CUDACC__)
 
-/* d += a (16 x 8, row-major) * b (8 x 8, column-major), FP16 with FP32 sums. From sm_75 on. */
+/* d += a (16 x 8, row-major) * b (8 x 8, column-major), FP16 with FP32 sums; sm_75 and later. */
 static __device__ __forceinline__ void ptx_mma_m16n8k8(float d[4], const uint32_t a[2], uint32_t b)
 {
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
@@ -28,7 +28,7 @@ static __device__ __forceinline__ void ptx_mma_m16n8k8(float d[4], const uint32_
                  : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
-/* The same with FP16 sums, which GeForce cards add at twice the rate. */
+/* The same with FP16 sums, which run at twice the rate on GeForce cards. */
 static __device__ __forceinline__ void ptx_mma_m16n8k8_f16(uint32_t d[2], const uint32_t a[2],
                                                            uint32_t b)
 {
@@ -57,9 +57,9 @@ static __device__ __forceinline__ void ptx_mma_m16n8k16_f16(uint32_t d[2], const
 }
 #endif
 
-/* Four 8 x 8 matrices of 16-bit numbers from shared memory. Lane l gives the address of row l % 8
- * of matrix l / 8, 16 bytes that are 16-byte aligned; matrix i's elements (g, 2t) and (g, 2t + 1)
- * arrive in r[i]. */
+/* Loads four 8 x 8 matrices of 16-bit elements from shared memory. Lane l passes the address of row
+ * l % 8 of matrix l / 8: 16 bytes, 16-byte aligned. r[i] receives elements (g, 2t) and (g, 2t + 1)
+ * of matrix i. */
 static __device__ __forceinline__ void ptx_ldmatrix_x4(uint32_t r[4], const void *row)
 {
     uint32_t address = (uint32_t)__cvta_generic_to_shared(row);
@@ -69,7 +69,7 @@ static __device__ __forceinline__ void ptx_ldmatrix_x4(uint32_t r[4], const void
                  : "memory");
 }
 
-/* The same, each matrix transposed on the way: (2t, g) and (2t + 1, g) arrive. */
+/* The same, with each matrix transposed: r[i] receives (2t, g) and (2t + 1, g). */
 static __device__ __forceinline__ void ptx_ldmatrix_x4_trans(uint32_t r[4], const void *row)
 {
     uint32_t address = (uint32_t)__cvta_generic_to_shared(row);
@@ -80,8 +80,8 @@ static __device__ __forceinline__ void ptx_ldmatrix_x4_trans(uint32_t r[4], cons
 }
 
 #if DEVICE_ARCH >= 800
-/* 16 bytes from global to shared memory while the thread goes on; both 16-byte aligned. Only the
- * first `bytes` (16 or 0) are read, the others become 0. */
+/* Copies 16 bytes from global to shared memory asynchronously; both are 16-byte aligned. Reads only
+ * the first `bytes` (16 or 0) and fills the rest with zeros. */
 static __device__ __forceinline__ void ptx_cp_async_16(void *shared, const void *global,
                                                        uint32_t bytes)
 {
@@ -96,14 +96,14 @@ static __device__ __forceinline__ void ptx_cp_async_commit()
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-/* Waits until at most PENDING of the thread's committed groups are under way. */
+/* Waits until at most PENDING of the thread's committed groups are in flight. */
 template <int PENDING> static __device__ __forceinline__ void ptx_cp_async_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 #endif
 
-/* 2^x within 2 units in the last place; 0 below 2^-126. */
+/* 2^x within 2 ulp; results below 2^-126 are flushed to 0. */
 static __device__ __forceinline__ float ptx_ex2_approx(float x)
 {
     float y;
@@ -115,7 +115,7 @@ static __device__ __forceinline__ float ptx_ex2_approx(float x)
 
 /* ---- the same on every architecture -------------------------------------------------------- */
 
-/* d += a (16 x 16) * b (16 x 8). Turing has the instruction for half the depth only. */
+/* d += a (16 x 16) * b (16 x 8). On Turing, two instructions of half the depth. */
 static __device__ __forceinline__ void mma_m16n8k16(float d[4], const uint32_t a[4],
                                                     const uint32_t b[2])
 {
@@ -138,8 +138,9 @@ static __device__ __forceinline__ void mma_m16n8k16_f16(uint32_t d[2], const uin
 #endif
 }
 
-/* 16 bytes from global to shared memory, or 16 bytes of zeros; they are there for the thread itself
- * after copy_wait, for the others after a barrier that follows it. Before Ampere: at once. */
+/* Copies 16 bytes from global to shared memory, or zeros unless `valid`. The copy is visible to the
+ * thread after copy_wait, and to others after a barrier that follows it. Synchronous before Ampere.
+ */
 static __device__ __forceinline__ void copy_16(void *shared, const void *global, bool valid)
 {
 #if DEVICE_ARCH >= 800
@@ -149,7 +150,7 @@ static __device__ __forceinline__ void copy_16(void *shared, const void *global,
 #endif
 }
 
-/* Ends a group of copies. */
+/* Commits the copies since the last call as a group. */
 static __device__ __forceinline__ void copy_commit()
 {
 #if DEVICE_ARCH >= 800
@@ -157,7 +158,7 @@ static __device__ __forceinline__ void copy_commit()
 #endif
 }
 
-/* Waits until at most PENDING groups are under way. */
+/* Waits until at most PENDING groups are in flight. */
 template <int PENDING> static __device__ __forceinline__ void copy_wait()
 {
 #if DEVICE_ARCH >= 800

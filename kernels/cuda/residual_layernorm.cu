@@ -1,12 +1,12 @@
 /* residual_layernorm.cu - residual (N, C) = layernorm(x (N, C) + residual (N, C)), per row;
- * y (N, C) is the same, rounded
+ * y (N, C) is the same, rounded to FP16
  *
- *   work    a warp a row, four rows a block; see layernorm_row.cuh
- *   types   x and residual FP32, y FP16 for the next product: the sum that goes from layer to layer
- *           is never rounded. Of what FP16 changes in a decoder's logits that is the largest part.
- *   floor   reads 2 rows and writes 1 in FP32, and 1 in FP16: 14C bytes a row. 64 beams of C = 1024
- *           are 0.9 MB, 0.2 us at 4.3 TB/s: what there is to wait for is a few loads one after
- *           another.
+ *   work    one warp per row, four rows per block; see layernorm_row.cuh
+ *   types   x and residual FP32, y FP16 for the next product. The residual stream is thus never
+ *           rounded to FP16, which would be the largest part of FP16's error in a decoder's logits.
+ *   floor   reads 2 rows and writes 1 in FP32, and writes 1 in FP16: 14C bytes per row. 64 beams of
+ *           C = 1024 are 0.9 MB, 0.2 us at 4.3 TB/s: the time is the latency of a few dependent
+ *           loads.
  */
 #include "kernels/cuda/layernorm_row.cuh"
 #include "kernels/kernels_cuda.h"
@@ -51,7 +51,7 @@ residual_layernorm_any_width(__half *__restrict__ y, float *__restrict__ residua
 
 /* ---- launcher ------------------------------------------------------------------------------ */
 
-/* The widths of BART: base and large. */
+/* The widths of BART-base and BART-large stay in registers. */
 static residual_layernorm_kernel *kernel_of_width(size_t C)
 {
     switch (C) {

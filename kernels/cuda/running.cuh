@@ -1,11 +1,11 @@
-/* running.cuh - what a kernel asks first of a document of a step */
+/* running.cuh - the check that a document of a step is running */
 #ifndef KERNELS_CUDA_RUNNING_CUH
 #define KERNELS_CUDA_RUNNING_CUH
 
 #include "kernels/cuda/device.cuh"
 
-/* Tokens of the beams of document d; 0 where its slot is not running, and so is to be left as it
- * is. The same in all threads of a block, until the slot is written. */
+/* Returns the length of document d's beams, or 0 if its slot is not running and must be left
+ * unchanged. Uniform over the threads of a block, as long as the slot is not written. */
 static __device__ __forceinline__ int running_length(const struct decode_batch &batch, unsigned d)
 {
     const int slot = batch.slots[d];

@@ -1,13 +1,15 @@
-/* self_attention.cu - the beams' last tokens attend to the tokens of their beams
+/* self_attention.cu - the beams' last tokens attend to all tokens of their beams
  *
- *   work    a block a head of a document. First it appends keys and values of the last tokens to
- *           the cache, then every beam looks its past up in the table of ancestors: see
- *           decode_attention.cuh. Beams have most of their past in common: what one warp reads, the
- *           others find in the first cache level.
+ *   qkv (D * K, 3C), cache (P, K, T, 2C), context (D * K, C)
+ *
+ *   work    one block per head of a document. It first appends the keys and values of the last
+ *           tokens to the cache, then every beam looks up its past in the ancestor table: see
+ *           decode_attention.cuh. Beams share most of their past, so what one warp reads, the
+ *           others find in L1.
  *   types   qkv, cache, context of the table's type; products, softmax and sums FP32
- *   floor   reads 4C bytes a token in FP16, of T to K T tokens a document. 16 documents of 4 beams,
- *           T = 80, C = 1024, half of the past in common: 13 MB a layer, 3.0 us at 4.3 TB/s. One
- *           document: 0.2 us, and 2 us for loads one after another.
+ *   floor   reads 4C bytes per token in FP16, of T to K T tokens per document. 16 documents of 4
+ *           beams, T = 80, C = 1024, half of the past shared: 13 MB per layer, 3.0 us at 4.3 TB/s.
+ *           One document: 0.2 us, and 2 us of latency of dependent loads.
  */
 #include "kernels/cuda/decode_attention.cuh"
 #include "kernels/cuda/launchers.h"
@@ -15,7 +17,7 @@
 
 /* ---- kernel -------------------------------------------------------------------------------- */
 
-/* Keys and values of K tokens, of one head, to position t of the slot's rows. */
+/* Appends the keys and values of K tokens, of one head, at position t of the slot's rows. */
 template <typename E, int WIDTH>
 static __device__ __forceinline__ void append(E *rows, const E *qkv, int t, size_t T, unsigned K,
                                               size_t C, int HS)
@@ -31,8 +33,8 @@ static __device__ __forceinline__ void append(E *rows, const E *qkv, int t, size
     }
 }
 
-/* The cache is read by threads that have not written it: neither const nor __restrict__. Without
- * the 1 in its bounds, ptxas 13.0 saves registers for a second block, and spills. */
+/* cache is read by other threads than have written it, so it is neither const nor __restrict__.
+ * Without the 1 in the launch bounds, ptxas 13.0 saves registers for a second block, and spills. */
 template <typename E, int WIDTH, int LANES>
 static __global__ void __launch_bounds__(DECODE_WARPS *WARP, 1)
 self_attention_kernel(E *context, const E *qkv, E *cache,

@@ -1,4 +1,4 @@
-/* table.c - the tables of launchers, one for each element type */
+/* table.c - the tables of launchers, one per element type */
 #include "kernels/cuda/launchers.h"
 
 #define TABLE(type, bytes)                                                                        \

@@ -1,8 +1,8 @@
-/* vector.cuh - neighbouring elements of memory by one instruction, as floats
+/* vector.cuh - loads and stores adjacent elements as floats, vectorized
  *
- * A thread moves 8 or 16 bytes at once: a warp's requests are then full lines, and few. COUNT is a
- * power of two. The address is aligned to COUNT elements, or to 16 bytes where they are more: those
- * take two instructions.
+ * A thread moves 8 or 16 bytes per instruction, so that a warp makes few requests, of full cache
+ * lines. COUNT is a power of two. The address is aligned to COUNT elements, or to 16 bytes if they
+ * take more than that; such vectors take two instructions.
  */
 #ifndef KERNELS_CUDA_VECTOR_CUH
 #define KERNELS_CUDA_VECTOR_CUH
