@@ -1,8 +1,8 @@
-/* test_cuda_memory.c - the memory that a model and its instances take of the emulated device
+/* test_cuda_memory.c - the memory that a model and its instances take on the emulated device
  *
- * Planned against handed out, category by category, with the device's settable costs; how many
- * instances fit GPUs of four sizes; and the checks of a real GPU (tests/gpu/memory_check.c) on a
- * tiny model.
+ * Compares planned with allocated memory by category, with the device's adjustable costs; tests how
+ * many instances fit on GPUs of four sizes; and runs the checks for real GPUs
+ * (tests/gpu/memory_check.c) on a tiny model.
  */
 #include "emulated_test.h"
 #include "gpu/memory_checks.h"
@@ -41,7 +41,8 @@ static embed_memory plan(const char *folder, size_t batch_tokens)
     return memory;
 }
 
-/* So many shapes, each often enough that a graph is made of it: here they differ in dimensions. */
+/* Encodes this many shapes, which here differ in their dimensions, often enough for a graph of
+ * each. */
 static void make_graphs(embed_instance *instance, size_t shapes)
 {
     static const int32_t ids[4] = {2, 7, 8, 3};
@@ -57,8 +58,8 @@ static void make_graphs(embed_instance *instance, size_t shapes)
 
 /* ---- categories ---------------------------------------------------------------------------- */
 
-/* One model, one instance, all its graphs: what is planned once the device is in use is what each
- * account of the device says. */
+/* With one model, one instance and all its graphs, a plan made while the device is in use equals
+ * the device's accounts. */
 static void check_categories(size_t batch_tokens, uint64_t context, uint64_t library,
                              uint64_t stream, uint64_t graph)
 {
@@ -115,11 +116,11 @@ static void test_categories(void **state)
     check_categories(10000, 300 * MIB, 5 * MIB, 1 * MIB, 256 * KIB);
     check_categories(48, 1024 * MIB, 0, 2 * MIB, 4 * MIB);
     check_categories(1, 0, 128 * MIB, 512 * KIB, 300 * KIB);
-    check_categories(0, 256 * MIB, 8 * MIB, 0, 9 * MIB); /* too large: there is none */
+    check_categories(0, 256 * MIB, 8 * MIB, 0, 9 * MIB); /* graphs are too large: there are none */
 }
 
-/* The chunk follows from the card, before the device is in use and after; where there is none it
- * is that of no card. */
+/* The chunk depends on the card, before and after the device's first use; without a card it is the
+ * default. */
 static void test_chunks_of_cards(void **state)
 {
     (void)state;
@@ -138,7 +139,7 @@ static void test_chunks_of_cards(void **state)
     assert_int_equal(plan(TINY, 0).batch_tokens, 8192);
 }
 
-/* A model that generates has keys and values besides, and its generator's part of the staging. */
+/* A generating model also has keys and values, and its generator's part of the staging memory. */
 static void test_generating_model(void **state)
 {
     (void)state;
@@ -162,7 +163,7 @@ static void test_generating_model(void **state)
     embed_model_close(model);
 }
 
-/* The context and cuBLASLt are there once, however many models are opened. */
+/* The context and cuBLASLt are counted once, however many models are opened. */
 static void test_once_a_process(void **state)
 {
     (void)state;
@@ -182,8 +183,8 @@ static void test_once_a_process(void **state)
     assert_false(plan(TINY, 0).measured);
 }
 
-/* What others have on the GPU counts as context, up to twice the allowance: where they have more,
- * that stands. */
+/* Memory that others use on the GPU counts as context, up to twice the allowance; if they use more,
+ * the allowance applies. */
 static void test_others_on_the_device(void **state)
 {
     (void)state;
@@ -200,7 +201,7 @@ static void test_others_on_the_device(void **state)
     CHECK(cudaFree(more));
 }
 
-/* Of two devices, each has its own figures. */
+/* Each of two devices has its own figures. */
 static void test_second_device(void **state)
 {
     (void)state;
@@ -216,7 +217,7 @@ static void test_second_device(void **state)
     embed_model_close(model);
 }
 
-/* Calls of CUDA for a request of one text: few where there is a graph for it. */
+/* Counts the CUDA calls for a request of one text: few if there is a graph for it. */
 static unsigned long calls_of_request(embed_instance *instance, size_t tokens)
 {
     static const int32_t ids[48] = {0};
@@ -227,8 +228,8 @@ static unsigned long calls_of_request(embed_instance *instance, size_t tokens)
     return emulator_calls() - before;
 }
 
-/* With all graphs made that may be, another shape is computed as it comes, until one of those was
- * not seen for long. */
+/* When an instance has all the graphs it may have, a new shape runs without one until some graph
+ * has not been used for long. */
 static void test_graphs_give_way(void **state)
 {
     (void)state;
@@ -238,14 +239,14 @@ static void test_graphs_give_way(void **state)
     check(embed_instance_create(&instance, model, NULL));
     for (int i = 0; i < 2; i++) calls_of_request(instance, 16);
     unsigned long few = calls_of_request(instance, 16);
-    make_graphs(instance, 128); /* that one is among them */
+    make_graphs(instance, 128); /* that shape is among them */
     size_t graphs = account().graphs;
     assert_int_equal(graphs, plan(TINY, 0).graphs);
     for (int i = 0; i < 100; i++) assert_true(calls_of_request(instance, 48) > 2 * few);
     assert_int_equal(calls_of_request(instance, 16), few);
     for (int i = 0; i < 4200; i++) calls_of_request(instance, 48);
     assert_int_equal(calls_of_request(instance, 48), few);
-    assert_int_equal(calls_of_request(instance, 16), few); /* its turn was not yet */
+    assert_int_equal(calls_of_request(instance, 16), few); /* its graph was not replaced yet */
     assert_int_equal(account().graphs, graphs);
     embed_instance_destroy(instance);
     embed_model_close(model);
@@ -255,7 +256,8 @@ static void test_graphs_give_way(void **state)
 
 enum { MOST = 2000 };
 
-/* Instances, each with all the graphs it may have, until the device has no memory for another. */
+/* Creates instances, each with all the graphs it may have, until the device has no memory for
+ * another. */
 static size_t count_instances(embed_model *model)
 {
     static embed_instance *instances[MOST];
@@ -266,7 +268,7 @@ static size_t count_instances(embed_model *model)
         if (status != EMBED_OK) break;
         size_t graphs = account().graphs;
         make_graphs(instances[count++], 1);
-        if (account().graphs == graphs) break; /* but for its graphs */
+        if (account().graphs == graphs) break; /* except its graphs */
         fit++;
     }
     assert_true(count < MOST);
@@ -274,7 +276,7 @@ static size_t count_instances(embed_model *model)
     return fit;
 }
 
-/* The rule that systems which hold a model of 1.5 GB in each instance go by. */
+/* The rule of systems that hold a model of 1.5 GB in each instance. */
 static size_t replaced_rule(uint64_t bytes, uint64_t context)
 {
     const double gb = 1e9, left = (double)(bytes - context) - 2.0 * gb;
@@ -285,8 +287,8 @@ static void check_instances(const char *folder, uint64_t bytes)
 {
     emulator_reset();
     emulator_set_memory(0, bytes);
-    emulator_set_costs(512 * MIB, 64 * MIB, 2 * MIB); /* as is allowed for them */
-    emulator_set_graph_cost(8 * MIB);                 /* one, and an instance may have no more */
+    emulator_set_costs(512 * MIB, 64 * MIB, 2 * MIB); /* the allowances in plans */
+    emulator_set_graph_cost(8 * MIB);                 /* the most that an instance may have */
     emulator_set_latency(0.001, 0);
     embed_memory planned = plan(folder, 0);
     uint64_t shared = planned.context + planned.library + planned.weights + GRANULE;
@@ -339,7 +341,7 @@ static void test_memory_check(void **state)
                              .kinds = 12,
                              .most_texts = 2};
     c.options.device = EMBED_DEVICE_CUDA;
-    c.instance_options.batch_tokens = 10000; /* 8 MB: large beside what CUDA rounds up to */
+    c.instance_options.batch_tokens = 10000; /* 8 MB: much more than CUDA's rounding */
     assert_true(memory_check_run(&c));
 }
 

@@ -1,7 +1,7 @@
-/* test_cuda_models.c - whole models through the CUDA backend, on the emulated device
+/* test_cuda_models.c - whole models on the CUDA backend, on the emulated device
  *
- * The library opens the emulated plug-in as it would the real one; what the tests ask of the device
- * besides is in tests/emu/emulator.h. Built once for each architecture the kernels have code for.
+ * The library opens the emulated plug-in as it would open the real one; tests/emu/emulator.h has
+ * the other functions used here. Built once for each architecture with kernel code of its own.
  */
 #include "pipelines_test.h"
 
@@ -43,7 +43,7 @@ static void test_pipelines_f16(void **state)
     check_pipelines(0.9999, 4e-3);
 }
 
-/* RoBERTa, DistilBERT, and the BERTs of today's embedders. */
+/* RoBERTa, DistilBERT, and the BERTs of recent embedders. */
 static void test_families_f16(void **state)
 {
     (void)state;
@@ -65,7 +65,7 @@ static void test_real_model(void **state)
     check_first_rows(24, real_minilm(), VECTORS "lines.txt", VECTORS "minilm.f32", NULL, close);
 }
 
-/* The same with FP16 sums of two levels, up to 1,536 products each. */
+/* The same with two-level FP16 sums, of up to 1,536 products each. */
 static void test_real_model_two_level(void **state)
 {
     (void)state;
@@ -74,7 +74,7 @@ static void test_real_model_two_level(void **state)
     check_first_rows(24, real_minilm(), VECTORS "lines.txt", VECTORS "minilm.f32", NULL, close);
 }
 
-/* Our own linear layers, with both kinds of sums, in place of cuBLASLt's. */
+/* Our own linear layers, with both kinds of sums, instead of cuBLASLt's. */
 static void test_own_linear_layers(void **state)
 {
     (void)state;
@@ -93,7 +93,8 @@ static void test_own_linear_layers(void **state)
     unsetenv("EMBED_CUDA_LINEAR");
 }
 
-/* A row of tiny-bert on a card of that name, with EMBED_CUDA_LINEAR as `word`; NULL: not set. */
+/* Encodes a text with tiny-bert on a card of that name, with EMBED_CUDA_LINEAR set to `word` (NULL:
+ * not set). */
 static float *row_on_card(const char *card, const char *word)
 {
     const embed_text text = EMBED_TEXT("a text of a few words");
@@ -107,7 +108,8 @@ static float *row_on_card(const char *card, const char *word)
     return row;
 }
 
-/* Each card's linear layers have the bits of what the table chooses for it, unless they are told. */
+/* A card's linear layers have the bits of the kind that the table chooses for it, unless
+ * overridden. */
 static void test_linear_layers_by_card(void **state)
 {
     (void)state;
@@ -151,7 +153,7 @@ static void test_same_bits_in_any_batch(void **state)
     check_invariance(VECTORS "tiny-bert-cls", VECTORS "tiny-lines.txt", 24);
 }
 
-/* A small chunk of a shape that comes again is launched as a graph, and gives the same bits. */
+/* A small chunk of a repeated shape is launched as a graph and gives the same bits. */
 static void test_graphs(void **state)
 {
     (void)state;
@@ -170,7 +172,7 @@ static void test_graphs(void **state)
     close_model(&opened);
 }
 
-/* Where there is no memory for a graph, chunks are computed without. */
+/* Without memory for a graph, chunks are computed without one. */
 static void test_no_memory_for_graphs(void **state)
 {
     (void)state;
@@ -187,7 +189,7 @@ static void test_no_memory_for_graphs(void **state)
     close_model(&opened);
 }
 
-/* Many requests of 1 to 9 texts, again and again: when each was seen twice, nothing more is taken. */
+/* Many requests of 1 to 9 texts, repeatedly: once each was seen twice, memory does not grow. */
 static void test_nothing_grows(void **state)
 {
     (void)state;
@@ -199,7 +201,7 @@ static void test_nothing_grows(void **state)
     size_t taken = 0;
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (unsigned i = 0, random = 1; i < REQUESTS; i++) {
-            random = random * 1664525 + 1013904223; /* Numerical Recipes' */
+            random = random * 1664525 + 1013904223; /* Numerical Recipes */
             size_t n = 1 + (random >> 8) % 9, first = (random >> 16) % (lines.count - n);
             free(encode(&opened, texts + first, n, NULL));
         }
@@ -219,7 +221,7 @@ static void test_nothing_grows(void **state)
     close_model(&opened);
 }
 
-/* ---- what the library says of the device --------------------------------------------------- */
+/* ---- what the library reports of the device ------------------------------------------------ */
 
 static void test_device_is_listed(void **state)
 {
@@ -252,7 +254,7 @@ static void test_info(void **state)
     close_model(&opened);
 }
 
-/* Two models of the same files keep their weights once for each device and dtype. */
+/* Two models of the same files have their weights once for each device and dtype. */
 static void test_weights_are_shared(void **state)
 {
     (void)state;
@@ -268,13 +270,13 @@ static void test_weights_are_shared(void **state)
     assert_ptr_not_equal(a.model->weights, other_dtype.model->weights);
     close_model(&a);
     const embed_text text = EMBED_TEXT("a text");
-    free(encode(&b, &text, 1, NULL)); /* the one that loaded them is gone */
+    free(encode(&b, &text, 1, NULL)); /* the model that loaded the weights is closed */
     close_model(&b);
     close_model(&other_device);
     close_model(&other_dtype);
 }
 
-/* Both devices compute the same bits, and the program's own current device stays. */
+/* Both devices compute the same bits, and the program's current device does not change. */
 static void test_second_device(void **state)
 {
     (void)state;
@@ -294,7 +296,7 @@ static void test_second_device(void **state)
     close_model(&second);
 }
 
-/* ---- when it cannot be used ---------------------------------------------------------------- */
+/* ---- unusable devices and weights ---------------------------------------------------------- */
 
 static embed_status open_cuda(int index, embed_dtype dtype, const char *words)
 {
@@ -335,7 +337,7 @@ static void test_reasons(void **state)
     assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "bytes are needed"), EMBED_OUT_OF_MEMORY);
 }
 
-/* A copy of the tiny model in which the first `count` numbers of a tensor are `value`. */
+/* Makes a copy of the tiny model in which the first `count` numbers of a tensor are `value`. */
 static const char *folder_with(const char *tensor, size_t count, float value)
 {
     const char *folder = test_copy_folder(TINY);
@@ -356,7 +358,7 @@ static const char *folder_with(const char *tensor, size_t count, float value)
     return folder;
 }
 
-/* A weight that FP16 cannot hold: named, and no reason not to use FP32. */
+/* A weight that FP16 cannot hold is named; FP32 still works. */
 static void test_weight_too_large(void **state)
 {
     (void)state;
@@ -369,14 +371,14 @@ static void test_weight_too_large(void **state)
     tested.dtype = EMBED_DTYPE_F32;
     assert_int_equal(embed_model_open(&model, folder, &tested), EMBED_OK);
     embed_model_close(model);
-    tested = (embed_model_options)EMBED_MODEL_OPTIONS_INIT; /* auto: the CPU */
+    tested = (embed_model_options)EMBED_MODEL_OPTIONS_INIT; /* AUTO: the CPU */
     struct opened opened = open_model(folder, 0, 0);
     assert_int_equal(opened.model->backend->device, EMBED_DEVICE_CPU);
     close_model(&opened);
     test_remove_folder(folder);
 }
 
-/* Activations that FP16 cannot hold: the rows are computed in FP32, and are those of the CPU. */
+/* With activations that FP16 cannot hold, the rows are computed in FP32 and equal the CPU's. */
 static void test_overflow_is_computed_in_f32(void **state)
 {
     (void)state;
@@ -411,7 +413,7 @@ static void keep_message(void *user, embed_log_level level, const char *message)
     if (level <= EMBED_LOG_WARNING) snprintf(logged, sizeof logged, "%s", message);
 }
 
-/* `auto` says why, and computes on the CPU. */
+/* `auto` reports the reason, and computes on the CPU. */
 static void test_auto_falls_back(void **state)
 {
     (void)state;

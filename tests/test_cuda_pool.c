@@ -1,4 +1,4 @@
-/* test_cuda_pool.c - pools on emulated GPUs: sized by memory, and what they do when a GPU fails */
+/* test_cuda_pool.c - pools on emulated GPUs: sizing by memory, and behaviour when a GPU fails */
 #include "pool_test.h"
 
 #include "emulated_fault_test.h"
@@ -61,8 +61,8 @@ static void check_sizes(size_t device_bytes, unsigned most)
     print_message("%6zu MiB: %zu instances fit, %u made, of %llu bytes, weights %llu\n",
                   device_bytes / MIB, fit, metrics.instances, (unsigned long long)planned.own,
                   (unsigned long long)planned.weights);
-    /* As many as planned, and more where they take less; what is reserved is free, and what their
-     * graphs may take yet; and there is no room for one more. */
+    /* At least as many as planned, and more if they take less. The reserve stays free, and so does
+     * what their graphs may still take; there is no room for one more. */
     uint64_t kept = options.reserve_bytes + metrics.instances * planned.graphs;
     assert_in_range(metrics.instances, fit < most ? fit : most, most);
     assert_true(metrics.device_free_bytes >= kept);
@@ -85,7 +85,7 @@ static void test_sizes(void **state)
     check_sizes((size_t)10 << 30, 12);
     check_sizes((size_t)16 << 30, 12);
     check_sizes((size_t)24 << 30, 12);
-    check_sizes((size_t)900 * MIB, 64); /* fewer fit than there may be */
+    check_sizes((size_t)900 * MIB, 64); /* fewer fit than allowed */
 }
 
 static void test_two_devices(void **state)
@@ -140,7 +140,7 @@ static void note_end(void *user, embed_status status, const char *message)
 
 enum { CLIENTS = 6 };
 
-/* Requests of three texts each, all queued before the first can be done with. */
+/* Submits requests of three texts each, all queued before the first can complete. */
 static void submit_all(struct client *clients, embed_pool *pool, embed_ticket **tickets)
 {
     for (size_t i = 0; i < CLIENTS; i++) {
@@ -156,11 +156,11 @@ static void submit_all(struct client *clients, embed_pool *pool, embed_ticket **
         request.user = &clients[i];
         tickets[i] = NULL;
         embed_status status = embed_pool_submit(pool, &request, &tickets[i]);
-        if (status != EMBED_OK) clients[i].status = status; /* else note_end may have set it */
+        if (status != EMBED_OK) clients[i].status = status; /* otherwise note_end may have set it */
     }
 }
 
-/* What a process that works with a failing call finds out, for the one that has started it. */
+/* Returns what a process found wrong after a failing call, for the process that started it. */
 static const char *check_client(struct client *client, bool has_ticket, bool may_fail,
                                 struct finding *finding)
 {
@@ -175,7 +175,8 @@ static const char *check_client(struct client *client, bool has_ticket, bool may
     return NULL;
 }
 
-/* The n-th call from the first request on fails: each request ends once, with rows as they should be. */
+/* Makes the n-th call after the first request fail: each request must complete once, with correct
+ * rows. */
 static void work_with_fault(const struct fault *fault, embed_fallback fallback,
                             struct finding *finding)
 {
@@ -212,7 +213,8 @@ static void work_with_fault(const struct fault *fault, embed_fallback fallback,
     embed_pool_destroy(pool);
     embed_model_close(model);
     model = NULL;
-    /* The other instance may have looked before: then it chooses the device, and is told. */
+    /* The other instance may have checked just before the loss: then it selects the device, and
+     * gets the error. */
     if (emulator_calls_after_loss() > 3)
         snprintf(finding->wrong, sizeof finding->wrong, "%lu calls of a lost device",
                  emulator_calls_after_loss());
@@ -230,7 +232,8 @@ static void work_without_fallback(const struct fault *fault, struct finding *fin
     work_with_fault(fault, EMBED_FALLBACK_NONE, finding);
 }
 
-/* Each call in turn, or each twelfth: the calls of two instances come in another order each time. */
+/* Makes each call, or every twelfth, fail: the calls of two instances come in a different order
+ * each time. */
 static void fail_each(int code, bool forever)
 {
     const char *wanted = getenv("EMBED_FAULTS");
@@ -287,7 +290,7 @@ static void test_device_lost(void **state)
     fail_each(cudaErrorDevicesUnavailable, true);
 }
 
-/* Without a fallback requests end with the reason, and new ones are refused with it. */
+/* Without a fallback, requests complete with the reason, and new ones are rejected with it. */
 static void test_no_fallback(void **state)
 {
     (void)state;
@@ -297,7 +300,7 @@ static void test_no_fallback(void **state)
     assert_int_equal(on_cpu, 0);
 }
 
-/* The fallback is not to compute with what lies in the folder by then. */
+/* The fallback must not use files that have changed in the folder. */
 static void test_folder_changes(void **state)
 {
     (void)state;
@@ -314,7 +317,7 @@ static void test_folder_changes(void **state)
     pool_options.warm_up = EMBED_OFF;
     assert_int_equal(embed_model_open(&model, copy, &options), EMBED_OK);
     assert_int_equal(embed_pool_create(&pool, &model, 1, &pool_options), EMBED_OK);
-    assert_int_equal(utimensat(AT_FDCWD, file, NULL, 0), 0); /* as if another was written */
+    assert_int_equal(utimensat(AT_FDCWD, file, NULL, 0), 0); /* as if it were another file */
     emulator_fail(NULL, 1, cudaErrorMemoryAllocation, true);
     assert_int_equal(embed_pool_encode(pool, texts, 1, NULL, row, WIDTH, NULL), EMBED_BAD_FILE);
     assert_non_null(strstr(embed_error_message(), "not those any more"));
@@ -355,10 +358,10 @@ static void test_degraded(void **state)
     embed_pool_destroy(pool);
     embed_model_close(model);
     model = NULL;
-    assert_true(emulator_calls_after_loss() <= 3); /* the other instance's */
+    assert_true(emulator_calls_after_loss() <= 3); /* of the other instance */
 }
 
-/* ---- memory that others take and give back ------------------------------------------------- */
+/* ---- memory that others take and release --------------------------------------------------- */
 
 static void wait_for(const embed_pool *pool, size_t least, size_t most, const char *what)
 {
@@ -416,7 +419,7 @@ static void test_memory_limit(void **state)
     model = NULL;
 }
 
-/* ---- set-up -------------------------------------------------------------------------------- */
+/* ---- setup --------------------------------------------------------------------------------- */
 
 static int prepare(void **state)
 {
@@ -442,7 +445,7 @@ int main(void)
         TEST_EMULATED(test_device_lost),
         TEST_EMULATED(test_no_fallback),
         TEST_EMULATED(test_folder_changes),
-        /* The last: it loses cuda:0, where nothing can be given back then. */
+        /* Last, because it loses cuda:0, on which nothing can be released then. */
         cmocka_unit_test_setup_teardown(test_degraded, begin_emulated, end_without_fault),
     };
     return cmocka_run_group_tests(tests, prepare, close_tiny);

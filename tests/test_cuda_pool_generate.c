@@ -1,7 +1,7 @@
-/* test_cuda_pool_generate.c - pools that generate on an emulated GPU: sized by memory, and what they do
- * when the GPU fails
+/* test_cuda_pool_generate.c - pools that generate on an emulated GPU: sizing by memory, and
+ * behaviour when the GPU fails
  *
- * EMBED_FAULTS=all makes each call of the GPU fail in turn, instead of some of them.
+ * EMBED_FAULTS=all makes each GPU call fail in turn, instead of a sample.
  */
 #include "emulated_fault_test.h"
 #include "pool_generate_test.h"
@@ -37,7 +37,7 @@ static void note_end(void *user, embed_status status, const char *message)
     atomic_fetch_add(&((struct client *)user)->ended, 1);
 }
 
-/* Short ones of one beam, and one of two. */
+/* One client uses two beams; the others want short summaries with one. */
 static int kind_of(size_t client)
 {
     return client == 2 ? 1 : 2;
@@ -57,7 +57,7 @@ static embed_status submit(struct client *client, embed_pool *pool, size_t i)
     return embed_pool_submit(pool, &request, &client->ticket);
 }
 
-/* What a process that works with a failing call finds out, for the one that has started it. */
+/* Returns what a process found wrong after a failing call, for the process that started it. */
 static const char *check_client(struct client *client, size_t i)
 {
     if (embed_ticket_wait(client->ticket, EMBED_WAIT_FOREVER) != EMBED_OK)
@@ -100,7 +100,7 @@ static void work_with_fault(const struct fault *fault, struct finding *finding)
         snprintf(finding->wrong, sizeof finding->wrong, "%s", emulator_report());
 }
 
-/* Some calls more and more apart: the first ones are each of another kind. */
+/* Makes calls fail at growing distances, since the first ones are all of different kinds. */
 static void fail_each(int code, bool forever)
 {
     const char *wanted = getenv("EMBED_FAULTS");
@@ -141,7 +141,8 @@ static void test_device_lost(void **state)
 
 /* ---- sizes --------------------------------------------------------------------------------- */
 
-/* Whole instances while there is room for them, and the first with fewer documents by all means. */
+/* Whole instances as long as they fit; the first one in any case, with fewer documents if
+ * necessary. */
 static void test_sizes(void **state)
 {
     (void)state;
@@ -175,7 +176,7 @@ static void test_sizes(void **state)
     }
 }
 
-/* After the warm-up requests with as many beams as the instance is for find their graphs made. */
+/* After the warm-up, requests with the instance's number of beams find their graphs made. */
 static void test_warm_up(void **state)
 {
     (void)state;
@@ -197,9 +198,9 @@ static void test_warm_up(void **state)
     embed_model_close(gpu);
 }
 
-/* ---- set-up -------------------------------------------------------------------------------- */
+/* ---- setup --------------------------------------------------------------------------------- */
 
-/* No model stays open: what follows forks. */
+/* Leaves no model open, because the tests fork. */
 static int prepare(void **state)
 {
     setenv("EMBED_CUDA_PLUGIN", EMULATED_PLUGIN, 1);

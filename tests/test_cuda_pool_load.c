@@ -1,7 +1,7 @@
-/* test_cuda_pool_load.c - how well a pool uses its device, and what it does with more than that
+/* test_cuda_pool_load.c - how well a pool uses its device, and its behaviour under overload
  *
- * On the emulated device with its latency model: kernels are not computed, but take their time, so that
- * the processor is free for those who send. The figures are of the pool, not of a GPU.
+ * Runs on the emulated device with its latency model: kernels take time but are not computed, so
+ * that the processor is free for the clients. The figures describe the pool, not a GPU.
  */
 #include "pool_test.h"
 
@@ -13,7 +13,7 @@
 
 enum { WORKERS = 8, UNDER_WAY = 16 };
 
-/* A device on which a chunk takes so long, besides what each token takes. */
+/* Makes a device on which a chunk takes a fixed time, plus a time per token. */
 static void open_device(double launch_microseconds, double row_microseconds)
 {
     embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
@@ -26,7 +26,7 @@ static void open_device(double launch_microseconds, double row_microseconds)
 
 /* ---- small requests ------------------------------------------------------------------------ */
 
-/* Texts a second, one after another in calls of so many. */
+/* Returns the texts per second of one caller with n texts per call. */
 static double run_one_caller(size_t n)
 {
     embed_instance *instance = NULL;
@@ -57,7 +57,7 @@ struct worker {
     const char *wrong;
 };
 
-/* Requests of so many texts, so many of them under way. */
+/* Submits requests of some texts each, a fixed number of them in flight. */
 static void *run_worker(void *argument)
 {
     struct worker *worker = argument;
@@ -72,7 +72,7 @@ static void *run_worker(void *argument)
             worker->done += worker->texts;
         }
         embed_request request = EMBED_REQUEST_INIT;
-        request.texts = texts + i * worker->texts % lines.count; /* all as often */
+        request.texts = texts + i * worker->texts % lines.count; /* all equally often */
         request.n = worker->texts;
         request.out = rows + slot * worker->texts * WIDTH;
         request.capacity = worker->texts * WIDTH;
@@ -96,7 +96,7 @@ static double run_workers(size_t in_request, size_t under_way, unsigned instance
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
     size_t done = 0;
     options.instances = instances;
-    options.warm_up = EMBED_OFF; /* it takes the device's time, seconds of it */
+    options.warm_up = EMBED_OFF; /* would take seconds of the device's time */
     embed_pool *pool = create(&options);
     double begin = seconds();
     for (int i = 0; i < WORKERS; i++) {
@@ -123,7 +123,7 @@ static double run_workers(size_t in_request, size_t under_way, unsigned instance
 static void test_small_requests(void **state)
 {
     (void)state;
-    open_device(20, 2); /* a token takes 16 us: this device does some thousand texts a second */
+    open_device(20, 2); /* a token takes 16 us: this device does a few thousand texts per second */
     double big = run_one_caller(1024);
     print_message("one caller, 1024 texts a call: %.0f texts/s\n", big);
     double alone = run_one_caller(1);
@@ -137,12 +137,12 @@ static void test_small_requests(void **state)
     model = NULL;
 }
 
-/* ---- more than it can do ------------------------------------------------------------------- */
+/* ---- overload ------------------------------------------------------------------------------ */
 
-/* Requests come at a rate, whether the pool keeps up or not. */
+/* Requests at a fixed rate, whether the pool keeps up or not. */
 struct storm {
     embed_pool *pool;
-    double rate; /* requests a second */
+    double rate; /* requests per second */
     double end;
     unsigned rank;
     size_t good, late, expired, refused, wrong;
@@ -156,7 +156,7 @@ struct sent {
     struct storm *storm;
     double at;
     float row[WIDTH];
-    atomic_int status; /* -1 while under way */
+    atomic_int status; /* -1 while in flight */
 };
 
 static void note_end(void *argument, embed_status status, const char *message)
@@ -257,8 +257,8 @@ static struct storm run_storm(double rate, double length, double *batch)
     return sum;
 }
 
-/* As many as the device does, whatever comes: none is late by more than a batch, and who is refused is
- * told at once. */
+/* Under any load the device's full rate is reached, no request is late by more than a batch, and
+ * rejections are immediate. */
 static void test_overload(void **state)
 {
     (void)state;

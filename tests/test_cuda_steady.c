@@ -1,8 +1,8 @@
-/* test_cuda_steady.c - after its warm-up an instance takes no memory any more, whatever it is asked
+/* test_cuda_steady.c - after its warm-up an instance takes no more memory, whatever the requests
  *
- * 100,000 mixed requests on the emulated device, which does not compute meanwhile: device, pinned and
- * host memory stay as they are, but for graphs, which stay within what is planned for them.
- * STEADY_REQUESTS sets another number.
+ * 100,000 mixed requests on the emulated device, which does not compute meanwhile. Device, pinned
+ * and host memory stay constant, except for graphs, which stay within their plan. STEADY_REQUESTS
+ * sets another number.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@
 
 enum { TEXTS = 64, TOKENS = 48, WIDTH = 64 };
 
-/* ---- the library's allocations, counted: these are used in place of base/memory.c ---------- */
+/* ---- the library's allocations, counted; replaces base/memory.c ---------------------------- */
 
 static atomic_ulong allocations;
 
@@ -64,7 +64,7 @@ void memory_free(void *block)
 static uint32_t next_random(uint32_t below)
 {
     static uint32_t state = 1;
-    state = state * 1664525u + 1013904223u; /* Numerical Recipes' */
+    state = state * 1664525u + 1013904223u; /* Numerical Recipes */
     return (state >> 8) % below;
 }
 
@@ -72,8 +72,8 @@ static int32_t ids[TOKENS];
 static char words[2 * TOKENS + 1];
 static float rows[TEXTS * WIDTH];
 
-/* 1 to 64 texts of 1 to 48 tokens, half of them as ids; few texts are more usual than many, and most
- * requests are alike in what they want of the rows. */
+/* Makes 1 to 64 texts of 1 to 48 tokens, half of them as ids. Few texts are more likely than many,
+ * and most requests have the same options. */
 static void make_request(embed_instance *instance)
 {
     embed_text texts[TEXTS];
@@ -82,7 +82,7 @@ static void make_request(embed_instance *instance)
     for (size_t i = 0; i < n; i++) {
         size_t tokens = 1 + next_random(TOKENS);
         if (next_random(2) == 0) texts[i] = (embed_text){NULL, ids, tokens};
-        else texts[i] = (embed_text){words, NULL, 2 * (tokens - 1)}; /* and two special ones */
+        else texts[i] = (embed_text){words, NULL, 2 * (tokens - 1)}; /* and two special tokens */
     }
     if (next_random(4) == 0) options.dimensions = 1 + next_random(WIDTH);
     if (next_random(4) == 0) options.normalize = (embed_switch)next_random(3);
@@ -90,7 +90,7 @@ static void make_request(embed_instance *instance)
         fail_msg("%s", embed_error_message());
 }
 
-/* The largest there is, so that the tokenizer's list is as long as it gets. */
+/* Makes the largest possible request, so that the tokenizer's list reaches its maximum size. */
 static void make_largest_request(embed_instance *instance)
 {
     embed_text texts[TEXTS];

@@ -1,10 +1,10 @@
-/* test_cuda_summaries.c - generation through the CUDA backend, on the emulated device
+/* test_cuda_summaries.c - generation on the CUDA backend, on the emulated device
  *
- * Against the summaries of transformers in FP32. In FP32 all are the same. In FP16 the logits are
- * off by some thousandths, and a summary may be another where the reference itself was about to
- * choose it. Of the reference's summaries under these settings 3 % have a margin below 0.01, 1 %
+ * Compares with the summaries of transformers in FP32. In FP32 all are the same. In FP16 the logits
+ * differ by some thousandths, and a summary may differ if the reference itself chose it by a small
+ * margin. Of the reference's summaries under these settings, 3 % have a margin below 0.01, and 1 %
  * one below 0.002. Of all 3,328 summaries of 208 documents, 268 have a margin below 0.03, and 20 of
- * those are others in FP16: 6 of tiny-bart's, whose weights are FP16, 14 of tiny-bart-uneven's,
+ * those differ in FP16: 6 of tiny-bart's, whose weights are FP16, and 14 of tiny-bart-uneven's,
  * whose weights are rounded.
  */
 #include "summaries_test.h"
@@ -13,11 +13,11 @@
 
 #include <cuda_runtime_api.h>
 
-/* What FP16 may change: one of a hundred summaries, and none with a larger margin. */
+/* FP16 may change one summary in a hundred, and none with a larger margin. */
 #define MARGIN_F16 0.01
 
-/* Every STEP-th document, under the first SETTINGS settings. Turing's kernels differ by mma and
- * cp.async alone: there a sample will do, in which one of a hundred may be two. */
+/* Every STEP-th document, under the first SETTINGS settings. Turing's kernels differ only in mma
+ * and cp.async, so a sample suffices there, in which one in a hundred may be two. */
 enum { DOCUMENTS = 20, STEP = 10 };
 #if EMULATED_ARCH == 750
 enum { SETTINGS = 2, OTHERS_F16 = 2 };
@@ -25,7 +25,7 @@ enum { SETTINGS = 2, OTHERS_F16 = 2 };
 enum { SETTINGS = 8, OTHERS_F16 = 2 * SETTINGS * DOCUMENTS / 100 };
 #endif
 
-/* Every test begins with a fresh device, and must leave nothing on it. */
+/* Every test begins with a fresh device and must leave nothing on it. */
 static int begin(void **state)
 {
     (void)state;
@@ -46,7 +46,7 @@ static int end(void **state)
                                             0;
 }
 
-/* The documents that are tested, and their numbers in the vectors. */
+/* Selects the documents to test, and their numbers in the vectors. */
 static size_t choose(embed_text texts[DOCUMENTS], size_t numbers[DOCUMENTS], size_t first,
                      const struct summary_vectors *vectors)
 {
@@ -60,7 +60,7 @@ static size_t choose(embed_text texts[DOCUMENTS], size_t numbers[DOCUMENTS], siz
 
 struct agreement {
     size_t summaries, same;
-    double largest_margin; /* of those that are not */
+    double largest_margin; /* of the summaries that differ */
 };
 
 static void compare(struct agreement *agreement, const struct opened *opened,
@@ -127,7 +127,7 @@ static void test_f32(void **state)
     check_f32("tiny-bart-uneven", 1);
 }
 
-/* ---- linear layers of our own -------------------------------------------------------------- */
+/* ---- our own linear layers ----------------------------------------------------------------- */
 
 static void test_own_linear_layers(void **state)
 {
@@ -146,7 +146,8 @@ static void test_own_linear_layers(void **state)
 
 /* ---- graphs -------------------------------------------------------------------------------- */
 
-/* With graphs, without memory for them, in slots of any number: the same summaries and scores. */
+/* With graphs, without memory for them, and in any number of slots: the same summaries and
+ * scores. */
 static void test_same_in_any_company(void **state)
 {
     (void)state;
@@ -171,8 +172,8 @@ static void test_same_in_any_company(void **state)
     summary_vectors_free(&vectors);
 }
 
-/* The first chunk of steps is enqueued as it comes, the second captured, all others are
- * replayed: some calls each. A step has about 50 kernels and products. */
+/* The first chunk of steps is enqueued, the second captured, and all others replayed, with a few
+ * calls each. A step has about 50 kernels and products. */
 static void test_graphs_are_replayed(void **state)
 {
     (void)state;
@@ -193,12 +194,12 @@ static void test_graphs_are_replayed(void **state)
     close_model(&opened);
     summary_vectors_free(&vectors);
     assert_int_equal(usage.graphs, 1);
-    assert_true(expected.count > 3 * 8); /* more chunks than two */
+    assert_true(expected.count > 3 * 8); /* more than two chunks */
     assert_true(calls[0] > 5 * calls[1]);
     assert_int_equal(calls[1], calls[2]);
 }
 
-/* ---- called off ---------------------------------------------------------------------------- */
+/* ---- cancelled by `done` ------------------------------------------------------------------- */
 
 static void test_called_off(void **state)
 {

@@ -1,6 +1,5 @@
-/* test_decoder.c - within the tiny BARTs: the encoder's output and the decoder's logits against
- * the reference, on every instruction set of this machine; test_summaries.c tests what comes of
- * them
+/* test_decoder.c - inside the tiny BARTs: the encoder's output and the decoder's logits compared
+ * with the reference, on every instruction set of this machine; test_summaries.c tests the results
  */
 #include "test_models.h"
 
@@ -9,7 +8,7 @@
 enum {
     STEPS = 16,
     BEAMS = 2
-}; /* that the reference's logits are of; both beams get its tokens */
+}; /* tokens of the reference's logits, for both beams */
 
 /* ---- a document through the model ------------------------------------------------------- */
 
@@ -49,8 +48,8 @@ static embed_status compute_source(void *argument, size_t i, unsigned worker,
     return status;
 }
 
-/* Both beams have the reference's tokens before `length`. Beam 1 finds all of its past in row
- * 0, where it has been, but for its last token. */
+/* Gives both beams the reference's tokens before `length`. All of beam 1's past, except its last
+ * token, is in row 0. */
 static void set_tokens(const struct beam_slots *beams, const int32_t *tokens, int32_t length)
 {
     int32_t *ancestors = beam_ancestors(beams, 0, length);
@@ -91,7 +90,7 @@ static void deliver(void *argument, unsigned worker)
     (void)worker;
 }
 
-/* One allocation, as the backend aligns it, and what `place` puts there. */
+/* Allocates one block with the backend's alignment, and lays it out with `place`. */
 #define PLACED(backend, memory, place_at)                                                      \
     do {                                                                                       \
         void *base = NULL;                                                                     \
@@ -101,13 +100,14 @@ static void deliver(void *argument, unsigned worker)
         place_at;                                                                              \
     } while (0)
 
-/* d->hidden and d->logits, which the caller frees. */
+/* Computes d->hidden and d->logits, which the caller frees. */
 static void compute(struct document *d, const int32_t *source, size_t S)
 {
     const struct transformer_config *config = &d->model->encoder.config;
     struct backend *backend = d->model->backend;
     size_t F = config->F > config->decoder.F ? config->F : config->decoder.F;
-    struct chunk_limits limits = {S, 1, S > STEPS ? S : STEPS, config->HS, F, 1, BEAMS};
+    struct chunk_limits limits = {S, 1, S > STEPS ? S : STEPS, config->HS, F,
+                                  1, BEAMS, STEPS};
     int32_t arrays[3 * 128 + 2] = {0}, *positions = arrays + S, *offsets = positions + S;
     void *memory[3];
     struct executor *executor;
@@ -136,7 +136,7 @@ static void compute(struct document *d, const int32_t *source, size_t S)
     for (size_t i = 0; i < 3; i++) backend->release(backend, memory[i]);
 }
 
-/* ---- against the reference -------------------------------------------------------------- */
+/* ---- comparison with the reference --------------------------------------------------------- */
 
 static void check_document(const char *name, struct embed_model *model, size_t number,
                            const embed_text *text, const int32_t *tokens)

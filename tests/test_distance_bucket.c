@@ -1,7 +1,8 @@
-/* test_distance_bucket.c - the bucket of every distance from -600 to 600, against transformers
+/* test_distance_bucket.c - the bucket of every distance from -600 to 600, compared with
+ * transformers
  *
- * The tables are runs of what MPNetEncoder.relative_position_bucket of transformers 5.23.0
- * returns for torch.arange(-600, 601) and so many buckets.
+ * The tables are the run lengths of what MPNetEncoder.relative_position_bucket of transformers
+ * 5.23.0 returns for torch.arange(-600, 601) and the given number of buckets.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,7 @@
 #include "model/distance_bucket.h"
 
 struct run {
-    int last; /* distance */
+    int last; /* last distance of the run */
     size_t bucket;
 };
 

@@ -1,5 +1,5 @@
-/* test_encoder.c - whole models against the reference, stage by stage and end to end, on every
- * instruction set of this machine; and the same bits however a text is computed */
+/* test_encoder.c - whole models compared with the reference, stage by stage and end to end, on
+ * every instruction set of this machine; and the same bits however a text is computed */
 #include "test_models.h"
 
 #include "model/model.h"
@@ -39,13 +39,14 @@ static void stage_deliver(void *argument, unsigned worker)
     (void)worker;
 }
 
-/* stage->hidden = the last layer's hidden states of the stage's batch. */
+/* Sets stage->hidden to the last layer's hidden states of the stage's batch. */
 static void compute_stage(struct stage *stage)
 {
     const struct transformer_config *config = &stage->model->encoder.config;
     struct backend *backend = stage->model->backend;
     size_t N = stage->batch.N, element_bytes = backend->activation_bytes;
-    struct chunk_limits limits = {N, stage->batch.B, N, config->HS, config->F, 0, 0};
+    struct chunk_limits limits = {N, stage->batch.B, N, config->HS, config->F,
+                                  0, 0, 0};
     stage->hidden = calloc(N * config->C, sizeof *stage->hidden);
     assert_non_null(stage->hidden);
 
@@ -61,7 +62,7 @@ static void compute_stage(struct stage *stage)
     backend->release(backend, memory);
 }
 
-/* The hidden states after the first `layers` layers of tiny-bert for one sequence. */
+/* Returns the hidden states after the first `layers` layers of tiny-bert for one sequence. */
 static float *hidden_after(struct embed_model *model, size_t layers, const int32_t *ids, size_t N)
 {
     struct transformer_config *config = &model->encoder.config;
@@ -106,8 +107,8 @@ static void test_stages(void **state)
     FOR_EACH_ISA(check_stages());
 }
 
-/* Where only first rows are pooled, the last layer computes no others: with the same bits. Sequences
- * of one token are too many for that, and are computed as ever. */
+/* If only first rows are pooled, the last layer computes no others, with the same bits. A batch of
+ * one-token sequences has too many first rows for that, and is computed as usual. */
 static void check_pooled_rows_alone(void)
 {
     enum { B = 5 };
@@ -135,7 +136,7 @@ static void check_pooled_rows_alone(void)
                                 (char *)all.hidden + row * row_bytes, row_bytes);
         }
         assert_int_equal(memcmp(first.hidden, all.hidden, (size_t)offsets[B] * row_bytes) == 0,
-                         i == 1); /* the others were not computed, but for the second batch */
+                         i == 1); /* others were not computed, except in the second batch */
         free(all.hidden);
         free(first.hidden);
     }
@@ -251,7 +252,7 @@ static void test_same_bits_bf16(void **state)
     check_invariance(real_minilm(), VECTORS "lines.txt", 150);
 }
 
-/* Without a wish it is BF16 where there is that, and FP32 below the limit that is set. */
+/* By default BF16 if the processor has it, and FP32 below the limit that is set. */
 static void test_auto(void **state)
 {
     (void)state;
@@ -272,7 +273,7 @@ static void test_auto(void **state)
     close_model(&opened);
 }
 
-/* Asked for by name where it is not: a sentence, and no model. */
+/* BF16 requested without support: an error message, and no model. */
 static void test_no_bf16(void **state)
 {
     (void)state;
@@ -328,7 +329,7 @@ static void test_same_bits_int8(void **state)
     check_invariance(real_minilm(), VECTORS "lines.txt", 150);
 }
 
-/* Sets `count` floats of a tensor from the `first` on, `step` apart, in the bytes of a file. */
+/* Sets `count` floats of a tensor, from `first` on, `step` apart, in the bytes of a file. */
 static void set_floats(char *file, const char *tensor, size_t first, size_t count, size_t step,
                        float value)
 {
@@ -344,7 +345,7 @@ static void set_floats(char *file, const char *tensor, size_t first, size_t coun
 }
 
 /* A model with activations that no output needs, each so large that its group of inputs has no bits
- * left for the others: refused in INT8, with the reason, and as good as ever in BF16. */
+ * left for the others: rejected in INT8 with the reason, and unaffected in BF16. */
 static void test_unfit_for_int8(void **state)
 {
     (void)state;

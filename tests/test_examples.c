@@ -1,9 +1,9 @@
-/* test_examples.c - the programs of tools/examples do what they say, with tiny models */
+/* test_examples.c - runs the programs of tools/examples with tiny models and checks their output */
 #include "run_program.h"
 
 static const char cls[] = "tests/vectors/tiny-bert-cls", mpnet[] = "tests/vectors/tiny-mpnet";
 
-/* The unsigned number before `after` in the program's output. */
+/* Returns the unsigned number before `after` in the program's output. */
 static unsigned number_before(const program_result *result, const char *after)
 {
     const char *at = strstr(result->out, after);
@@ -17,7 +17,7 @@ static void test_shared_model(void **state)
     (void)state;
     program_result result = run_well(WORDS("examples/shared_model", TINY_BERT), NULL, 0);
     assert_int_equal(number_before(&result, " texts in "), 8 * 50 * 4);
-    /* A request is in one batch, and requests that come together share theirs. */
+    /* A request is in one batch, and requests that arrive together share one. */
     assert_in_range(number_before(&result, " batches, "), 1, 8 * 50);
     assert_non_null(strstr(result.out, "once"));
     free_result(&result);
@@ -48,7 +48,7 @@ static void test_kept_warm(void **state)
     program_result result =
         run_well(WORDS("examples/kept_warm", TINY_BERT, cls, mpnet, "./" TINY_BERT), NULL, 0);
     assert_int_equal(count_lines(result.out), 5);
-    assert_int_equal(number_before(&result, " models kept"), 3); /* one of them by two names */
+    assert_int_equal(number_before(&result, " models kept"), 3); /* one of them under two names */
     free_result(&result);
 
     result = run(WORDS("examples/kept_warm", "tests/vectors/none", cls), NULL, 0);
@@ -73,11 +73,11 @@ static void test_fill_gpu(void **state)
     free_result(&result);
 
     result = run_well(WORDS("examples/fill_gpu", TINY_BERT), NULL, 0);
-    check_filled(&result); /* one instance on a CPU; with a GPU, as many as fit */
+    check_filled(&result); /* one instance on a CPU; on a GPU, as many as fit */
     free_result(&result);
 }
 
-/* On the emulated device as on a GPU. */
+/* The emulated device behaves like a GPU. */
 static void test_fill_gpu_emulated(void **state)
 {
     (void)state;

@@ -1,10 +1,10 @@
-/* test_families.c - RoBERTa, DistilBERT and BERT as today's embedders have it: ids and rows of the
- * reference, the forms in which their folders come, and what is refused by name */
+/* test_families.c - RoBERTa, DistilBERT, and BERT in recent embedders: the reference's ids and
+ * rows, the variants of their folders, and what is rejected by name */
 #include "families_test.h"
 
 #include "test_folder.h"
 
-/* ---- against the reference ----------------------------------------------------------------- */
+/* ---- comparison with the reference --------------------------------------------------------- */
 
 static void test_ids(void **state)
 {
@@ -42,8 +42,8 @@ static void test_same_bits_in_any_batch(void **state)
     check_invariance(DISTILBERT, LINES, 24);
 }
 
-/* What is understood of the folders: the limit of texts is none of those that some program was told
- * last, nor more than there are positions for. */
+/* Facts read from the folders. The limit of texts is neither the length that a program last set,
+ * nor more than the number of positions. */
 static void test_info(void **state)
 {
     (void)state;
@@ -71,7 +71,7 @@ static void test_info(void **state)
     }
 }
 
-/* ---- the forms in which folders come ------------------------------------------------------- */
+/* ---- variants of folders ------------------------------------------------------------------- */
 
 static void remove_file(const char *folder, const char *name)
 {
@@ -80,7 +80,7 @@ static void remove_file(const char *folder, const char *name)
     assert_int_equal(remove(path), 0);
 }
 
-/* The files that came before tokenizer.json say the same. */
+/* The older files in place of tokenizer.json mean the same. */
 static void test_without_tokenizer_json(void **state)
 {
     (void)state;
@@ -116,8 +116,8 @@ static bool same_tokens(const embed_tokens *a, const embed_tokens *b)
            memcmp(a->ids, b->ids, all * sizeof *a->ids) == 0;
 }
 
-/* Where tokenizer_config.json contradicts tokenizer.json it counts, as in transformers: the ids are
- * those of the same folder without tokenizer.json. */
+/* If tokenizer_config.json contradicts tokenizer.json, it takes precedence, as in transformers: the
+ * ids are those of the same folder without tokenizer.json. */
 static void check_setting(const char *from, const char *before, const char *after)
 {
     const char *folder = test_copy_folder(from);
@@ -143,7 +143,7 @@ static void test_settings_of_tokenizer(void **state)
                   "\"tokenize_chinese_chars\": false");
     check_setting(ROBERTA, "\"add_prefix_space\": false", "\"add_prefix_space\": true");
 
-    /* A class that takes all of tokenizer.json. */
+    /* A class that takes everything from tokenizer.json. */
     const char *folder = test_copy_folder(E5);
     test_edit_file(folder, "tokenizer_config.json", "\"BertTokenizer\"",
                    "\"PreTrainedTokenizerFast\"");
@@ -153,8 +153,8 @@ static void test_settings_of_tokenizer(void **state)
     test_remove_folder(folder);
 }
 
-/* Puts `after` in the place of every `before` in the header of a safetensors file. The first eight
- * bytes say how long that is. */
+/* Replaces every `before` in the header of a safetensors file with `after`. The file's first eight
+ * bytes are the header's length. */
 static void rename_tensors(const char *folder, const char *name, const char *before,
                            const char *after)
 {
@@ -202,7 +202,7 @@ static void check_same_rows(const char *folder, const char *other)
     vector_lines_free(&lines);
 }
 
-/* With and without the family's prefix, with LayerNorm's new and old names. */
+/* With and without the family's prefix, with new and old names of LayerNorm. */
 static void test_names(void **state)
 {
     (void)state;
@@ -224,7 +224,7 @@ static void test_names(void **state)
     }
 }
 
-/* DistilBERT's prefix, in every shard and in their index. */
+/* DistilBERT's prefix, in every shard and in the index. */
 static void test_prefix_in_shards(void **state)
 {
     (void)state;
@@ -254,7 +254,7 @@ static void test_prefix_in_shards(void **state)
     test_remove_folder(folder);
 }
 
-/* XLM-RoBERTa and CamemBERT are RoBERTa under other names, where the tokenizer is one we run. */
+/* XLM-RoBERTa and CamemBERT are RoBERTa under other names, if their tokenizer is supported. */
 static void test_other_robertas(void **state)
 {
     (void)state;
@@ -267,7 +267,7 @@ static void test_other_robertas(void **state)
     }
 }
 
-/* ---- what is refused ----------------------------------------------------------------------- */
+/* ---- rejections ---------------------------------------------------------------------------- */
 
 static void assert_refused(const char *folder, embed_status status, const char *words)
 {
@@ -323,7 +323,7 @@ static void test_config(void **state)
     }
 }
 
-/* Unigram, as XLM-RoBERTa and the multilingual ones of other families have it. */
+/* Unigram, as in XLM-RoBERTa and the multilingual models of other families. */
 static void test_unigram(void **state)
 {
     (void)state;

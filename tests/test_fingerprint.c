@@ -67,10 +67,10 @@ static void assert_same(const fingerprints *a, const fingerprints *b)
 
 static bool same_hash(struct hash a, struct hash b)
 {
-    return a.words[0] == b.words[0] || a.words[1] == b.words[1]; /* neither half may be */
+    return a.words[0] == b.words[0] || a.words[1] == b.words[1]; /* neither half may be equal */
 }
 
-/* Every bit of every length, around the lanes' ends. */
+/* Every bit of every length around the ends of lanes. */
 static void test_every_bit_is_hashed(void **state)
 {
     (void)state;
@@ -87,10 +87,10 @@ static void test_every_bit_is_hashed(void **state)
     }
 }
 
-/* ---- what does not count ------------------------------------------------------------------- */
+/* ---- what does not matter ------------------------------------------------------------------ */
 
-/* Fingerprints are kept beside vectors for years. One that changes here is another: see
- * NUMERICS_VERSION in fingerprint.h. */
+/* Fingerprints are stored with vectors for years. A change here changes them: see NUMERICS_VERSION
+ * in fingerprint.h. */
 static void test_is_what_it_was(void **state)
 {
     (void)state;
@@ -110,7 +110,7 @@ static void test_the_place_does_not_count(void **state)
     fingerprints there = fingerprints_of(folder);
     assert_same(&here, &there);
 
-    /* By a relative path, from which the process then goes elsewhere. */
+    /* Opened by a relative path, after which the process changes its folder. */
     char before[1024], fingerprint[EMBED_FINGERPRINT_SIZE];
     assert_non_null(getcwd(before, sizeof before));
     assert_int_equal(chdir(folder), 0);
@@ -122,7 +122,7 @@ static void test_the_place_does_not_count(void **state)
     test_remove_folder(folder);
 }
 
-/* Instruction sets differ in the last bits of rows, and threads in nothing. */
+/* Instruction sets change the last bits of rows, and threads change nothing. */
 static void test_who_computes_does_not_count(void **state)
 {
     (void)state;
@@ -133,7 +133,7 @@ static void test_who_computes_does_not_count(void **state)
     assert_same(&best, &scalar);
 }
 
-/* Ids are the same, whichever file they come from and however it is written. */
+/* The same ids, whichever file they come from and however it is written. */
 static void test_the_tokenizers_file_does_not_count(void **state)
 {
     (void)state;
@@ -145,7 +145,7 @@ static void test_the_tokenizers_file_does_not_count(void **state)
     test_remove_folder(folder);
 }
 
-/* ---- what counts --------------------------------------------------------------------------- */
+/* ---- what matters -------------------------------------------------------------------------- */
 
 static void change_byte(const char *folder, const char *name, size_t at, unsigned char by)
 {
@@ -159,7 +159,7 @@ static void change_byte(const char *folder, const char *name, size_t at, unsigne
     free(bytes);
 }
 
-/* A bit of the first and the last number of each tensor; the pooler is not used. */
+/* One bit in the first and the last number of each tensor; the pooler is unused. */
 static void test_every_weight_counts(void **state)
 {
     (void)state;
@@ -286,7 +286,7 @@ static void test_changed_files_are_told(void **state)
     assert_non_null(strstr(embed_error_message(), "not those any more"));
     assert_string_equal(fingerprint, "untouched");
     get(model, EMBED_FINGERPRINT_TOKENIZER, fingerprint); /* needs no file */
-    get(asked, EMBED_FINGERPRINT_ALL, fingerprint);       /* is remembered */
+    get(asked, EMBED_FINGERPRINT_ALL, fingerprint);       /* kept from the first call */
     assert_string_equal(fingerprint, kept);
     embed_model_close(model);
     embed_model_close(asked);

@@ -1,8 +1,9 @@
-/* test_fuzz_corpus.c - every input of tests/fuzz/corpus, through its fuzz target, without libFuzzer
+/* test_fuzz_corpus.c - runs every input of tests/fuzz/corpus through its fuzz target, without
+ * libFuzzer
  *
- * The Makefile gives the targets' names as FUZZ_TARGETS, X(NAME) for each, and compiles each with
- * its function called fuzz_NAME. FUZZ_CORPUS in the environment is another folder than the one of
- * the tree: `make fuzz-coverage` has those inputs too that fuzzing has found.
+ * The Makefile passes the targets' names as FUZZ_TARGETS, X(NAME) for each, and compiles each with
+ * its function named fuzz_NAME. FUZZ_CORPUS in the environment names another folder: `make
+ * fuzz-coverage` includes the inputs found by fuzzing.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,7 @@
 FUZZ_TARGETS
 #undef X
 
-static char input_path[1024]; /* what a crash is told to be of */
+static char input_path[1024]; /* to report after a crash */
 
 static void replay(const char *name, int (*target)(const uint8_t *, size_t))
 {
@@ -34,7 +35,7 @@ static void replay(const char *name, int (*target)(const uint8_t *, size_t))
         if (entry->d_name[0] == '.') continue;
         snprintf(input_path, sizeof input_path, "%s/%s", folder, entry->d_name);
         char *bytes = test_read_file(input_path, &length);
-        uint8_t *input = malloc(length + (length == 0)); /* of its very size, for the sanitizers */
+        uint8_t *input = malloc(length + (length == 0)); /* of the exact size, for the sanitizers */
         assert_non_null(input);
         memcpy(input, bytes, length);
         assert_int_equal(target(input, length), 0);
@@ -48,7 +49,7 @@ static void replay(const char *name, int (*target)(const uint8_t *, size_t))
     print_message("%zu inputs\n", count);
 }
 
-/* After a crash, which cmocka has caught. */
+/* Reports the input after a crash, which cmocka has caught. */
 static int tell_input(void **state)
 {
     (void)state;

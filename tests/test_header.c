@@ -1,12 +1,11 @@
-/* test_header.c - embed.h alone, as strict compilers for C and C++ see it */
+/* test_header.c - compiles embed.h alone with strict compilers for C and C++ */
 #include "run_command.h"
 
 #include <ctype.h>
 
 #define WARNINGS "-Wall -Wextra -pedantic -Werror"
 
-/* Writes a program that includes embed.h before all else, twice, and uses each EMBED_..._INIT.
- */
+/* Writes a program that includes embed.h first, twice, and uses each EMBED_..._INIT. */
 static void write_program(const char *path)
 {
     size_t length, count = 0;
@@ -49,7 +48,7 @@ static void test_compiles(void **state)
                 scratch("alone.cc"));
 }
 
-/* Each struct that begins with its size has an EMBED_..._INIT to set it. */
+/* Each struct that begins with its size has an EMBED_..._INIT that sets it. */
 static void test_every_size_is_set(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
-/* test_install.c - make install and uninstall, and programs of strangers that use what is there
+/* test_install.c - make install and uninstall, and external programs that use the installation
  *
- * Installed twice: into a stage (DESTDIR) as a packager does for /usr, and below a PREFIX of
- * its own as a user does without root.
+ * Installs twice: into a staging folder (DESTDIR) for /usr, as a packager does, and below its own
+ * PREFIX, as a user without root does.
  */
 #include "run_command.h"
 
@@ -24,7 +24,8 @@
 #define SANITIZED false
 #endif
 
-/* No flag of the make that runs this test; what may change where an installed program looks. */
+/* Drops the flags of the make that runs this test, and variables that change where an installed
+ * program looks. */
 #define FRESH                                                                                  \
     "env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u DESTDIR -u LD_LIBRARY_PATH -u "                \
     "PKG_CONFIG_PATH "
@@ -75,10 +76,9 @@ static int remove_both(void **state)
     return SANITIZED ? 0 : remove_scratch(state);
 }
 
-/* ---- what is there -------------------------------------------------------------------------
- */
+/* ---- installed files ----------------------------------------------------------------------- */
 
-/* Every file and link with its permissions and target, and nothing else. */
+/* Exactly these files and links, with their permissions and targets. */
 static void test_files(void **state)
 {
     (void)state;
@@ -86,7 +86,7 @@ static void test_files(void **state)
     char *found = output_of("cd '%s' && find . -type f -printf '%%p %%m\\n' -o -type l -printf "
                             "'%%p > %%l\\n' | LC_ALL=C sort",
                             stage);
-    /* The plug-in, where it is built. */
+    /* The plug-in, if it is built. */
     char *line = strstr(found, "./usr/lib64/libembed-cuda.so 755\n");
     quietly("test %s -e '%s/libembed-cuda.so'", line == NULL ? "!" : "", build_folder());
     if (line != NULL) {
@@ -107,7 +107,7 @@ static void test_files(void **state)
     quietly("cmp include/embed.h '%s/usr/include/embed.h'", stage);
 }
 
-/* Nothing in the installed files leads back to where they were built or staged. */
+/* Installed files contain no path of the build or the staging folder. */
 static void test_no_trace_of_the_build(void **state)
 {
     (void)state;
@@ -128,12 +128,12 @@ static void test_no_trace_of_the_build(void **state)
     quietly("! grep -n '%s' '%s/usr/lib64/pkgconfig/embed.pc'", scratch_folder, stage);
 }
 
-/* The names that an archive shows to the linker, sorted. */
+/* The names that an archive exports to the linker, sorted. */
 #define GLOBAL_NAMES                                                                           \
     "nm --defined-only --extern-only --format=posix '%s/%s' | "                                \
     "sed -n 's/^\\([a-z][a-z_0-9]*\\) [A-Z] .*/\\1/p' | LC_ALL=C sort"
 
-/* In the static library only the API is global. */
+/* Only the API is global in the static library. */
 static void test_static_library(void **state)
 {
     (void)state;
@@ -146,8 +146,7 @@ static void test_static_library(void **state)
     free(exported);
 }
 
-/* ---- strangers -----------------------------------------------------------------------------
- */
+/* ---- external programs --------------------------------------------------------------------- */
 
 typedef struct linkage {
     const char *name, *compiler_flags, *pkg_config_flags;
@@ -155,7 +154,7 @@ typedef struct linkage {
 
 static const linkage linkages[] = {{"shared", "", ""}, {"static", "-static", "--static"}};
 
-/* Builds `source` as README.md and embed(3) say, with what is below `prefix`. */
+/* Builds `source` as README.md and embed(3) say, with the installation below `prefix`. */
 static void build(const char *compiler_name, const char *standard, const char *source,
                   const char *program, const linkage *how)
 {
@@ -165,7 +164,7 @@ static void build(const char *compiler_name, const char *standard, const char *s
             how->pkg_config_flags);
 }
 
-/* Runs it on the small model; it must print one number, a cosine. */
+/* Runs the program with the small model; it must print one number, a cosine. */
 static void run_stranger(const char *program, const linkage *how)
 {
     char *out = output_of(FRESH "LD_LIBRARY_PATH='%s/lib' '%s' " TINY_BERT, prefix, program);
@@ -181,7 +180,7 @@ static void run_stranger(const char *program, const linkage *how)
     free(needed);
 }
 
-/* tools/example.c for a model of the small one's width. */
+/* Returns tools/example.c, adapted to the width of the small model. */
 static const char *example_source(void)
 {
     quietly("sed 's/384/" TINY_WIDTH "/g' tools/example.c >'%s'", scratch("example.c"));
@@ -215,7 +214,7 @@ static void test_c(void **state)
     build_and_run("example", "c11", example_source());
 }
 
-/* The program in embed(3), as it is printed. Its margin is the one of its first line. */
+/* The program in embed(3), as printed. Its last line is indented like its first. */
 static void test_manual(void **state)
 {
     (void)state;
@@ -273,8 +272,8 @@ static void test_cxx(void **state)
     build_and_run("stranger-20", "c++20", scratch("stranger.cc"));
 }
 
-/* A program may have any name that is not in embed.h: here each of the library's own, as a
- * function that nothing of the library may reach. */
+/* A program may use any name that is not in embed.h: here each of the library's own names, as a
+ * function that the library must not call. */
 static void test_names_of_its_own(void **state)
 {
     (void)state;
@@ -301,7 +300,7 @@ static void test_names_of_its_own(void **state)
     free(names);
 }
 
-/* A stage is used by pkg-config as a sysroot, as cross builds do. */
+/* pkg-config uses a staging folder as a sysroot, as in cross builds. */
 static void test_sysroot(void **state)
 {
     (void)state;
@@ -319,7 +318,7 @@ static void test_sysroot(void **state)
                    scratch("staged")));
 }
 
-/* What embed.h is linked with as a static library, dlopen included where that is not in libc. */
+/* The libraries for static linking, including dlopen's if it is not in libc. */
 static void test_private_libraries(void **state)
 {
     (void)state;
@@ -332,7 +331,7 @@ static void test_private_libraries(void **state)
     free(flags);
 }
 
-/* Below a PREFIX where the loader does not look, embed finds its library all the same. */
+/* Below a PREFIX where the loader does not look, embed still finds its library. */
 static void test_command(void **state)
 {
     (void)state;
@@ -350,7 +349,8 @@ static void test_command(void **state)
     free(output_of(FRESH "'%s/bin/embed-bench' --help", prefix));
 }
 
-/* README.md's first command makes what its second calls, and the demo's last line. */
+/* README.md's first command builds the program that its second one calls, as does the demo's last
+ * line. */
 static void test_demo_builds_the_command(void **state)
 {
     (void)state;
@@ -362,10 +362,9 @@ static void test_demo_builds_the_command(void **state)
     free(commands);
 }
 
-/* ---- and nothing is left -------------------------------------------------------------------
- */
+/* ---- uninstall ----------------------------------------------------------------------------- */
 
-/* All that was installed goes, twice is fine, and what others put there stays. */
+/* Removes everything that was installed, may run twice, and leaves other files. */
 static void test_uninstall(void **state)
 {
     (void)state;

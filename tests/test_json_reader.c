@@ -1,7 +1,7 @@
-/* test_json_reader.c - the grammar of RFC 8259, values, and what callers see on errors
+/* test_json_reader.c - the grammar of RFC 8259, values, and errors as callers see them
  *
- * The accept and reject tables follow the idea of https://github.com/nst/JSONTestSuite: one
- * small document for each rule.
+ * The accept and reject tables follow the idea of https://github.com/nst/JSONTestSuite: one small
+ * document for each rule.
  */
 #include "formats/json_reader.h"
 
@@ -17,8 +17,8 @@
 
 #define FILE_NAME "dir/some file.json"
 
-/* A document whose bytes end exactly where its memory does, so that reading past the end is
- * seen by AddressSanitizer and valgrind. */
+/* Copies a document so that its bytes end where its memory ends, and AddressSanitizer and valgrind
+ * detect reads past the end. */
 static char *exact_copy(const char *text, size_t length)
 {
     char *copy = malloc(length > 0 ? length : 1);
@@ -38,7 +38,7 @@ static embed_status skip_document(const char *text, size_t length, unsigned max_
     return status;
 }
 
-/* Bytes with a NUL among them need their length. */
+/* Documents that contain NUL need a length. */
 struct document {
     const char *text;
     size_t length;
@@ -54,7 +54,7 @@ static const struct document accepted[] = {
     DOC("[0e+1]"), DOC("[0e1]"), DOC("[20e1]"), DOC("[123e65]"), DOC("[123.456e78]"),
     DOC("[1E+2]"), DOC("[1E22]"), DOC("[1E-2]"), DOC("[-1]"), DOC("[-123]"),
     DOC("[123.456789]"),
-    DOC("[1e9999]"), /* grammar only: nobody asked for its value */
+    DOC("[1e9999]"), /* grammar only: its value is not requested */
     DOC("[100000000000000000000000000000000000]"),
     DOC("\"\\u0000\""), DOC("\"\\uDBFF\\uDFFF\""), DOC("\"\\ud83d\\uDE00\""),
     DOC("\"\\uFFFF\""),
@@ -99,11 +99,11 @@ static const struct document rejected[] = {
     DOC("\"\\\0\""),
     DOC("\"a\0b\""), DOC("\"\x01\""), DOC("\"\t\""), DOC("\"\n\""), DOC("\"\x1F\""),
     DOC("\"\\u004"), DOC("\"\\u00"), DOC("\"\\ud83d\\ude0"),
-    /* surrogates that are no pair */
+    /* unpaired surrogates */
     DOC("\"\\uD800\""), DOC("\"\\uDC00\""), DOC("\"\\uD800\\n\""), DOC("\"\\uD800\\uD800\""),
     DOC("\"\\uD800\\u0041\""), DOC("\"\\uDFFF\\uD800\""), DOC("\"\\uD800x\\uDC00\""),
     DOC("\"\\uD800\\uDC0\""), DOC("\"\\uD800\\"), DOC("\"\\uD800\\u"),
-    /* bytes that are no UTF-8 */
+    /* invalid UTF-8 */
     DOC("\"\x80\""), DOC("\"\xBF\""), DOC("\"\xC0\xAF\""), DOC("\"\xC1\xBF\""), DOC("\"\xC3\""),
     DOC("\"\xC3\x28\""), DOC("\"\xE0\x80\xAF\""), DOC("\"\xE0\x9F\xBF\""), DOC("\"\xE2\x82\""),
     DOC("\"\xE2\x28\xA1\""), DOC("\"\xE2\x82\x28\""), DOC("\"\xED\xA0\x80\""),
@@ -133,8 +133,7 @@ static void test_grammar_rejects(void **state)
     }
 }
 
-/* Every beginning of a document that is no document itself is refused, without reading past it.
- */
+/* Every prefix of a document that is not itself a document is rejected, without reading past it. */
 static void test_every_truncation(void **state)
 {
     static const char text[] =
@@ -146,7 +145,7 @@ static void test_every_truncation(void **state)
         assert_int_equal(skip_document(text, length, 3), EMBED_BAD_FILE);
 }
 
-/* Any single byte may be anything: only a verdict is asked for, and memory in order. */
+/* Changes each single byte to any value: it must give a result, without memory errors. */
 static void test_every_byte_changed(void **state)
 {
     static const char text[] =
@@ -183,7 +182,7 @@ static void test_depth(void **state)
     memset(text + DEEP, ']', DEEP);
     assert_int_equal(skip_document(text, 2 * DEEP, JSON_MAX_DEPTH), EMBED_BAD_FILE);
     assert_int_equal(skip_document(text + DEEP - JSON_MAX_DEPTH, 2 * JSON_MAX_DEPTH, 100000),
-                     EMBED_OK); /* more than JSON_MAX_DEPTH cannot be asked for */
+                     EMBED_OK); /* no more than JSON_MAX_DEPTH */
     assert_int_equal(
         skip_document(text + DEEP - JSON_MAX_DEPTH - 1, 2 * JSON_MAX_DEPTH + 2, 100000),
         EMBED_BAD_FILE);
@@ -263,7 +262,7 @@ static void test_numbers(void **state)
     check_number(digits, EMBED_BAD_FILE, 0);
 }
 
-/* The reader's own result must not depend on how the program writes numbers. */
+/* The result must not depend on the program's locale for numbers. */
 static void test_numbers_in_another_locale(void **state)
 {
     static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"};
@@ -365,7 +364,7 @@ static void test_walk(void **state)
     free(copy);
 }
 
-/* A value of another kind than asked for is refused where it stands. */
+/* A value of another kind than requested is rejected at its position. */
 static void test_wrong_kinds(void **state)
 {
     static const char *const values[] = {"null", "true", "1", "\"s\"", "[]", "{}"};

@@ -1,12 +1,12 @@
-/* test_kernels.c - every operation of every instruction set of this machine against the naive one,
- * in FP32
+/* test_kernels.c - every operation, on every instruction set of this machine, compared with the
+ * naive one in FP32
  *
  * Shapes are awkward on purpose: one row, one more and one less than a tile, widths that are no
  * multiple of a vector. Tolerances are relative to the size of what is summed.
  */
 #include "kernel_test.h"
 
-/* The kernels under test: all in FP32 that this machine can run. */
+/* The kernels under test: all FP32 kernels that this machine can run. */
 #define FOR_EACH_KERNELS(k)                                                                      \
     const struct cpu_kernels *k;                                                                 \
     for (size_t k##_i = 0; (k = cpu_kernels_available(k##_i)) != NULL; k##_i++)                  \
@@ -23,7 +23,7 @@ static void check_linear(const struct cpu_kernels *k, size_t N, size_t O, size_t
     got[N * O] = 42; /* must not be touched */
 
     reference->linear(expected, x, w, bias, N, O, I, 0, O, activation, NULL);
-    /* In two parts, as two threads would. */
+    /* In two parts, as by two threads. */
     size_t middle = O / 2 / k->panel * k->panel;
     k->linear(got, x, p, padded, N, O, I, 0, middle, activation, NULL);
     k->linear(got, x, p, padded, N, O, I, middle, O, activation, NULL);
@@ -53,7 +53,7 @@ static void test_linear(void **state)
     }
 }
 
-/* GELU over its whole range, through a linear layer of one weight 1. */
+/* GELU over its whole range, through a linear layer with a single weight of 1. */
 static void test_gelu(void **state)
 {
     (void)state;
@@ -75,7 +75,7 @@ static void test_gelu(void **state)
     }
 }
 
-/* A row's bits do not depend on the rows computed with it, nor on how outputs are split. */
+/* A row's bits depend neither on the rows computed with it nor on how outputs are split. */
 static void test_linear_is_batch_invariant(void **state)
 {
     (void)state;
@@ -139,7 +139,8 @@ static void test_layernorm(void **state)
                 k->embed_layernorm(got, r, ids, positions, word, position, t, w, b, N, C, 1e-12f,
                                    scratch);
                 assert_memory_equal(r, got, N * C * sizeof *got);
-                /* C = 1: the variance is 0, and what is left of rounding is divided by 1e-6. */
+                /* C = 1: the variance is 0, and the rounding error that remains is divided by
+                 * 1e-6. */
                 if (C > 1) assert_close("embed_layernorm", got, expected, N * C, 1e-5);
             }
             free(x); free(r); free(got); free(w); free(b); free(expected);
@@ -167,7 +168,8 @@ static void check_attention(const struct cpu_kernels *k, size_t T, size_t HS, fl
     k->attention(got + h * HS, q, q + C, q + 2 * C, relative, T, HS, 3 * C, C, scale, scratch);
     char what[96];
     snprintf(what, sizeof what, "attention %s T %zu HS %zu", k->name, T, HS);
-    /* Scores are near size^2; an error of 1e-7 of them is one of the same size in e^score. */
+    /* Scores are near size^2; an error of 1e-7 of a score is a relative error of that size in
+     * e^score. */
     assert_close(what, got, expected, T * C, 2e-6 * size * (1 + size * size));
     free(qkv); free(got); free(expected); free(scratch); free(scratch_reference); free(table);
 }
@@ -183,7 +185,7 @@ static void test_attention(void **state)
             for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
                 check_attention(k, Ts[t], sizes[s], 1, t % 2 == s % 2);
         }
-        check_attention(k, 33, 32, 20, false); /* scores of some hundreds: the softmax is nearly one-hot */
+        check_attention(k, 33, 32, 20, false); /* scores of some hundreds: nearly one-hot softmax */
     }
 }
 
@@ -197,7 +199,7 @@ static void test_pool(void **state)
             for (size_t T = 1; T < 20; T += 3) {
                 size_t C = Cs[c];
                 float *x = random_floats(T * C), *got = zeros(C), *expected = zeros(C);
-                static const size_t skips[] = {0, 1, 3, 100}; /* and of all tokens */
+                static const size_t skips[] = {0, 1, 3, 100}; /* including all tokens */
                 for (int mode = POOLING_MEAN; mode <= POOLING_LAST; mode++) {
                     for (size_t s = 0; s < sizeof skips / sizeof *skips; s++) {
                         if (mode == POOLING_MAX && skips[s] >= T) continue; /* -infinity */
@@ -218,7 +220,7 @@ static void test_pool(void **state)
     }
 }
 
-/* Rows and outputs that do not fill a block, alone and among others: the same bits. */
+/* Numbers of rows and outputs that do not fill a block, alone and among others: the same bits. */
 static void test_dense(void **state)
 {
     (void)state;
@@ -248,7 +250,7 @@ static void test_dense(void **state)
     }
 }
 
-/* A number that is not finite must reach the result: it is how a broken model is noticed. */
+/* NaN or infinity must reach the result: this is how a broken model is noticed. */
 static void test_nan_is_not_lost(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
-/* test_kernels_bf16.c - the operations in BF16 against the naive ones
+/* test_kernels_bf16.c - the BF16 operations compared with the naive ones
  *
- * The naive kernels compute in FP32 on the same numbers: what goes in is rounded to BF16 before,
- * and what comes out may differ by its own rounding, 2^-8 of it at most, and by what is said beside
- * each. Shapes are as awkward as in test_kernels.c. Skipped where the processor has no BF16.
+ * The naive kernels compute in FP32 on the same numbers: inputs are rounded to BF16 first, and
+ * results may differ by their own rounding, at most 2^-8 of them, and by what each test adds.
+ * Shapes are as awkward as in test_kernels.c. Skipped if the processor has no BF16.
  */
 #include "bf16_test.h"
 
@@ -29,7 +29,7 @@ static void test_store(void **state)
         free(x);
         free(got);
     }
-    /* Ties: 1 + 2^-8 and 1 + 3 * 2^-8 lie between two. */
+    /* Ties: 1 + 2^-8 and 1 + 3 * 2^-8 are halfway between two numbers. */
     float special[] = {1.00390625f, 1.01171875f, INFINITY, -INFINITY, NAN, -0.0f};
     uint16_t out[6];
     k->store(out, special, 6);
@@ -51,7 +51,7 @@ static void check_linear(const struct cpu_kernels *k, size_t N, size_t O, size_t
     got[N * O] = 42; /* must not be touched */
 
     reference->linear(expected, x.floats, w.floats, bias, N, O, I, 0, O, activation, NULL);
-    /* In two parts, as two threads would. */
+    /* In two parts, as by two threads. */
     size_t middle = O / 2 / k->panel * k->panel;
     k->linear(got, x.elements, p, bias, N, O, I, 0, middle, activation, NULL);
     k->linear(got, x.elements, p, bias, N, O, I, middle, O, activation, NULL);
@@ -78,7 +78,7 @@ static void test_linear(void **state)
     }
 }
 
-/* GELU at every number there is, through a linear layer of one weight 1. */
+/* GELU of every BF16 number, through a linear layer with a single weight of 1. */
 static void test_gelu(void **state)
 {
     (void)state;
@@ -90,7 +90,7 @@ static void test_gelu(void **state)
     size_t finite = 0;
     for (size_t n = 0; n < N; n++) {
         float number = value((uint16_t)n);
-        /* Below, the naive one is right to more than FP32 can hold: the kernel gives 0. */
+        /* Below -8 the naive result is more precise than FP32 can be: the kernel gives 0. */
         if (!isfinite(number) || number < -8 || fabsf(number) < 1e-30f) continue;
         elements[finite] = (uint16_t)n;
         x[finite++] = number;
@@ -108,7 +108,7 @@ static void test_gelu(void **state)
     free(x); free(expected); free(elements); free(got); free(p);
 }
 
-/* A row's bits do not depend on the rows computed with it, nor on how outputs are split. */
+/* A row's bits depend neither on the rows computed with it nor on how outputs are split. */
 static void test_linear_is_batch_invariant(void **state)
 {
     (void)state;
@@ -132,7 +132,7 @@ static void test_linear_is_batch_invariant(void **state)
     free(p); free(bias); free(all); free(some);
 }
 
-/* Inputs are taken in pairs: the last of an odd row has none of the next row for company. */
+/* Inputs are taken in pairs: the last of an odd row must not be paired with one of the next row. */
 static void test_linear_stays_in_its_row(void **state)
 {
     (void)state;
@@ -179,7 +179,7 @@ static void test_layernorm(void **state)
         k->add_layernorm(r.elements, x.elements, r.elements, w, b, N, C, 1e-5f, scratch); /* in place */
         assert_memory_equal(r.elements, got, N * C * sizeof *got);
 
-        /* A residual stream is FP32: it is not rounded, its copy is. */
+        /* The residual stream is FP32: it is not rounded, only its copy is. */
         float *residual = random_floats(N * C), *more = random_floats(N * C);
         reference->add_layernorm(expected, more, residual, w, b, N, C, 1e-5f, NULL);
         k->residual_layernorm(got, residual, more, w, b, N, C, 1e-5f, scratch);
@@ -193,7 +193,7 @@ static void test_layernorm(void **state)
             k->embed_layernorm(got, residual, ids, positions, word.elements, position.elements, t,
                                w, b, N, C, 1e-12f, scratch);
             assert_roundings(got, residual, N * C);
-            /* C = 1: the variance is 0, and what is left of rounding is divided by 1e-6. */
+            /* C = 1: the variance is 0, and the rounding error that remains is divided by 1e-6. */
             if (C > 1) assert_close("embed_layernorm", residual, expected, N * C, 1e-5);
         }
         assert_int_equal(scratch[k->layernorm_scratch_bytes(C)], 42);
@@ -233,11 +233,11 @@ static void check_attention(const struct cpu_kernels *k, size_t T, size_t HS, fl
     free(got); free(expected); free(scratch); free(scratch_reference); free(table);
 }
 
-/* Where linear layers are in INT8, attention is in BF16 too, but its tiles have another size. */
+/* If linear layers are in INT8, attention is in BF16 as well, but with other tile sizes. */
 static void test_attention(void **state)
 {
     (void)state;
-    (void)bf16(); /* or a skip */
+    (void)bf16(); /* skips without BF16 */
     static const size_t Ts[] = {1,  2,  7,  8,  9,  11, 12, 13,  15,  16,
                                 17, 31, 32, 33, 34, 48, 65, 256, 511, 512};
     static const size_t sizes[] = {1, 12, 16, 31, 32, 64, 96, 128};
@@ -277,7 +277,7 @@ static void test_pool(void **state)
     }
 }
 
-/* A number that is not finite must reach the result: it is how a broken model is noticed. */
+/* NaN or infinity must reach the result: this is how a broken model is noticed. */
 static void test_nan_is_not_lost(void **state)
 {
     (void)state;

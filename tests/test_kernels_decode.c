@@ -1,8 +1,8 @@
-/* test_kernels_decode.c - the operations of a decoder, of every instruction set of this machine
- * and in every dtype, against the naive ones
+/* test_kernels_decode.c - the decoder's operations, on every instruction set of this machine and in
+ * every dtype, compared with the naive ones
  *
- * All memory ends at a page that may not be touched, and what an operation has no business with is
- * NaN. The naive kernels compute in FP32 on the same numbers.
+ * All memory ends at an inaccessible page, and what an operation must not use is NaN. The naive
+ * kernels compute in FP32 on the same numbers.
  */
 #include "bf16_test.h"
 #include "kernels/beam_search.h"
@@ -14,7 +14,7 @@
     const struct cpu_kernels *k;                                                                 \
     for (size_t k##_i = 0; (k = cpu_kernels_available(k##_i)) != NULL; k##_i++)
 
-/* ---- memory that ends where it ends -------------------------------------------------------- */
+/* ---- memory that ends at a guard page ------------------------------------------------------ */
 
 static size_t pages_of(size_t bytes)
 {
@@ -37,7 +37,7 @@ static void guarded_free(void *memory, size_t bytes)
     munmap((char *)memory + bytes - pages - page, page + pages + page);
 }
 
-/* Numbers as the kernels have them, and the same in FP32. */
+/* Numbers in the kernels' dtype, and the same in FP32. */
 struct matrix {
     float *floats;
     void *elements;
@@ -85,7 +85,7 @@ static float element_value(struct matrix m, size_t i)
                                             : value(((uint16_t *)m.elements)[i]);
 }
 
-/* Elements against floats: equal but for their own rounding, and `absolute`. */
+/* Fails unless the elements equal the floats except for their own rounding, and `absolute`. */
 static void assert_matrix(const char *what, struct matrix got, const float *expected,
                           double absolute)
 {
@@ -100,7 +100,7 @@ static void assert_matrix(const char *what, struct matrix got, const float *expe
 
 /* ---- attention to a cache ------------------------------------------------------------------ */
 
-/* Head 1 of 2 of a cache (ROWS, T, 2C) and of Q queries. Row table[t] has position t. */
+/* Head 1 of 2, of a cache (ROWS, T, 2C) and Q queries. Row table[t] holds position t. */
 #define ROWS 3
 
 struct attention_case {
@@ -140,7 +140,7 @@ static void attention_case_free(const struct attention_case *a)
     matrix_free(a->cache);
 }
 
-/* context (count, C) of queries first, ...; what is not head 1 is 7. */
+/* Returns the context (count, C) of queries first, ...; outside head 1 it is 7. */
 static struct matrix attend(const struct attention_case *a, size_t first, size_t count)
 {
     const struct cpu_kernels *k = a->kernels;
@@ -170,10 +170,11 @@ static void check_attention(const struct cpu_kernels *k, size_t Q, size_t T, siz
     char what[96];
     snprintf(what, sizeof what, "decode_attention %s Q %zu T %zu HS %zu size %g", k->name, Q, T, HS,
              size);
-    /* Scores are near size^2; an error of 1e-7 of them is one of the same size in e^score. */
+    /* Scores are near size^2; an error of 1e-7 of a score is a relative error of that size in
+     * e^score. */
     assert_matrix(what, got, expected, 2e-6 * size * (1 + size * size));
 
-    for (size_t i = 0; i < Q; i++) { /* the same bits alone */
+    for (size_t i = 0; i < Q; i++) { /* the same bits for each alone */
         struct matrix alone = attend(&a, i, 1);
         assert_memory_equal(alone.elements, element_at(got, i * a.C), a.C * k->element_bytes);
         matrix_free(alone);
@@ -203,7 +204,7 @@ static void test_attention(void **state)
     }
 }
 
-/* One row by a table of its number has the bits of one row without a table. */
+/* A table of one row's number gives the bits of that row without a table. */
 static void test_attention_by_a_table(void **state)
 {
     (void)state;
@@ -221,14 +222,14 @@ static void test_attention_by_a_table(void **state)
     }
 }
 
-/* A number that is not finite must reach the result, of its own query alone. */
+/* NaN or infinity must reach the result, but only that of its own query. */
 static void test_attention_shows_nan(void **state)
 {
     (void)state;
     FOR_EACH_KERNELS(k)
     {
         for (size_t t = 0; t < 37; t += 4) { /* 36 is the last */
-            for (size_t n = 0; n < 3; n++) { /* a key, a value, a value that is infinite */
+            for (size_t n = 0; n < 3; n++) { /* a key, a value, an infinite value */
                 struct attention_case a = attention_case(k, 2, 37, 64, true, 1);
                 size_t at = ((size_t)a.table[t] * 37 + t) * 2 * a.C + 64 + t;
                 matrix_set(a.cache, n == 0 ? at : at + a.C, n == 2 ? INFINITY : NAN);
@@ -240,7 +241,7 @@ static void test_attention_shows_nan(void **state)
                 attention_case_free(&a);
             }
         }
-        for (size_t n = 0; n < 2; n++) { /* a query; all scores are -infinity */
+        for (size_t n = 0; n < 2; n++) { /* a query; all scores -infinity */
             struct attention_case a = attention_case(k, 2, 37, 64, true, 1);
             matrix_set(a.q, 64 + 5, n == 0 ? NAN : INFINITY);
             for (size_t t = 0; t < 37; t++)
@@ -258,7 +259,7 @@ static void test_attention_shows_nan(void **state)
 
 /* ---- logits -------------------------------------------------------------------------------- */
 
-/* y (N, O), in two parts, as two threads would. */
+/* Returns y (N, O), computed in two parts, as by two threads. */
 static float *logits(const struct cpu_kernels *k, struct matrix x, size_t row, const void *packed_w,
                      const float *bias, size_t N, size_t O, size_t I)
 {
@@ -282,18 +283,18 @@ static void check_logits(const struct cpu_kernels *k, size_t N, size_t O, size_t
     float *got = logits(k, x, 0, p, with_bias ? padded : NULL, N, O, I);
     char what[96];
     snprintf(what, sizeof what, "logits %s N %zu O %zu I %zu", k->name, N, O, I);
-    if (k->matrix_bytes > 1) { /* what INT8 rounds is said elsewhere */
+    if (k->matrix_bytes > 1) { /* INT8's rounding is tested elsewhere */
         reference->linear(expected, x.floats, w.floats, padded, N, O, I, 0, O, ACTIVATION_NONE,
                           NULL);
         assert_close(what, got, expected, N * O, 1e-6 + 1e-7 * (double)I);
     }
-    /* What `linear` gives is the same, rounded. */
+    /* `linear` gives the same, rounded. */
     struct matrix y = matrix(k, N * O), stored = matrix(k, N * O);
     k->linear(y.elements, x.elements, p, padded, N, O, I, 0, O, ACTIVATION_NONE, scratch);
     k->store(stored.elements, got, N * O);
     assert_memory_equal(y.elements, stored.elements, N * O * k->element_bytes);
 
-    for (size_t n = 0; n < N; n++) { /* the same bits alone */
+    for (size_t n = 0; n < N; n++) { /* the same bits for each alone */
         float *alone = logits(k, x, n, p, with_bias ? padded : NULL, 1, O, I);
         assert_memory_equal(alone, got + n * O, O * sizeof *alone);
         guarded_free(alone, O * sizeof *alone);
@@ -337,7 +338,7 @@ static void test_log_softmax_sums(void **state)
                 k->log_softmax_sums(&largest, &log_sum, x, V);
                 assert_true(largest == largest_expected);
                 /* 3,142 roundings of 6e-8 of each of 16 sums, in random directions: 3.4e-6 of the
-                 * sum, which is 3.4e-6 in its logarithm. */
+                 * sum, hence 3.4e-6 in its logarithm. */
                 if (!(fabsf(log_sum - expected) <= 5e-6f))
                     fail_msg("%s V %zu: %.9g, the reference has %.9g", k->name, V, log_sum,
                              expected);

@@ -1,8 +1,8 @@
-/* test_kernels_int8.c - linear layers in INT8 against the naive one
+/* test_kernels_int8.c - linear layers in INT8 compared with the naive one
  *
- * The naive one computes in FP32 on numbers that reference_round_int8 has rounded to 8 bits: what
- * is left is the order of sums, and the rounding of the result to BF16. Shapes are around groups of
- * inputs, panels of outputs, tiles and blocks of rows. Skipped where the processor has no AVX-512
+ * The naive layer computes in FP32 on numbers that reference_round_int8 has rounded to 8 bits. What
+ * remains is the order of sums, and the rounding of the result to BF16. Shapes are around the sizes
+ * of input groups, output panels, tiles and blocks of rows. Skipped if the processor has no AVX-512
  * VNNI.
  */
 #include "bf16_test.h"
@@ -18,7 +18,7 @@ static const struct cpu_kernels *int8(void)
     return NULL;
 }
 
-/* Exactly as large as the kernel says, and 42 behind it. */
+/* Allocates exactly what the kernel requests, followed by 42. */
 static void *scratch_of(const struct cpu_kernels *k, size_t I)
 {
     uint8_t *scratch = zero_bytes(k->linear_scratch_bytes(I) + 1);
@@ -37,7 +37,7 @@ static void check_linear(const struct cpu_kernels *k, size_t N, size_t O, size_t
 
     reference_round_int8(x.floats, N, w, O, I);
     reference->linear(expected, x.floats, w, bias, N, O, I, 0, O, activation, NULL);
-    /* In two parts, as two threads would. */
+    /* In two parts, as by two threads. */
     size_t middle = O / 2 / k->panel * k->panel;
     k->linear(got, x.elements, p, bias, N, O, I, 0, middle, activation, scratch);
     k->linear(got, x.elements, p, bias, N, O, I, middle, O, activation, scratch);
@@ -69,9 +69,9 @@ static void test_linear(void **state)
     }
 }
 
-/* What groups are for: an outlier costs the numbers of its own group their bits, and no others.
- * Rows of one number only, of zeros, and far from 0; weights of zeros, and groups of weights beside
- * which those of the other count for nothing. */
+/* The purpose of groups: an outlier takes bits only from numbers of its own group. Rows of equal
+ * numbers, of zeros, and far from 0; weights of zeros, and groups of weights so large that the
+ * other groups do not count. */
 static void test_linear_of_odd_numbers(void **state)
 {
     (void)state;
@@ -96,7 +96,7 @@ static void test_linear_of_odd_numbers(void **state)
     check_linear(k, N, O, I, ACTIVATION_NONE, x, w);
 }
 
-/* A row's bits do not depend on the rows computed with it, nor on how outputs are split. */
+/* A row's bits depend neither on the rows computed with it nor on how outputs are split. */
 static void test_linear_is_batch_invariant(void **state)
 {
     (void)state;
@@ -120,7 +120,7 @@ static void test_linear_is_batch_invariant(void **state)
     free(w); free(bias); free(p); free(scratch); free(all); free(some);
 }
 
-/* What is not finite reaches all that depends on it, and nothing else; it has no 8 bits. */
+/* NaN and infinity, which have no 8-bit form, reach exactly what depends on them. */
 static void test_not_finite(void **state)
 {
     (void)state;

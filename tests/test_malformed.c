@@ -1,10 +1,9 @@
-/* test_malformed.c - files that tests/malformed/cases.py makes, each read or refused as it should
- *
- *     test_malformed           a sample of them, as a test: `make check`
- *     test_malformed -         those that standard input has, and a summary: `make malformed`
- *
- * Of each: the verdict, where there is one; a refusal that names the file in one line; less than a
- * second; nothing left in memory, and never more of it than a small multiple of the file.
+/* test_malformed.c - checks that each file made by tests/malformed/cases.py is read or rejected
+ *   test_malformed           a sample of the cases, as a test: `make check`
+ *   test_malformed -         the cases from standard input, and a summary: `make malformed`
+ * Each case must give its verdict, if it has one; a rejection that names the file in one line; in
+ * less than a second; with no memory left allocated, and never more of it in use than a small
+ * multiple of the file's size.
  */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
@@ -27,11 +26,12 @@
 #define MAKER "python3 -B tests/malformed/cases.py"
 
 #define MOST_SECONDS   1.0
-/* What tables of the same size for every tokenizer take, and what a byte of the file may take. */
+/* Bytes of the tables that have the same size for every tokenizer, and bytes per byte of the
+ * file. */
 #define FIXED_BYTES    ((size_t)4 << 20)
 #define BYTES_PER_BYTE 40
 
-/* ---- memory: the linker has calls of malloc come here (-Wl,--wrap) --------------------------- */
+/* ---- memory: the linker redirects calls of malloc here (-Wl,--wrap) ------------------------ */
 
 static size_t held, most_held;
 
@@ -63,7 +63,7 @@ void *__wrap_calloc(size_t count, size_t size)
     return count_block(__real_calloc(count, size));
 }
 
-/* Both blocks are there while one is copied into the other. */
+/* Both blocks exist while one is copied to the other. */
 void *__wrap_realloc(void *old, size_t bytes)
 {
     size_t before = malloc_usable_size(old); /* 0 for NULL */
@@ -121,7 +121,7 @@ static embed_status read_pipeline(const char *folder)
     return status;
 }
 
-/* Also cuts a text, whose ids must be below the limit. */
+/* Also tokenizes a text, whose ids must be below the limit. */
 static embed_status read_tokenizer(const char *folder)
 {
     static const char text[] = "A b, \xC3\xA9 [MASK] ab <s>\xFF 12.";
@@ -152,19 +152,19 @@ static const struct {
 struct summary {
     size_t cases, accepted;
     double slowest;
-    size_t most_bytes; /* held at a time */
-    double most_ratio; /* of these, beside the fixed ones, to the file's */
+    size_t most_bytes; /* held at any time */
+    double most_ratio; /* of these, less the fixed ones, to the file's */
     char slowest_label[128], most_label[128];
 };
 
 static double seconds(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now); /* the machine may be at work elsewhere */
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now); /* the machine may be busy with other work */
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* One line, "PATH: cause", of a path in the folder. */
+/* Checks for one line, "PATH: cause", with a path in the folder. */
 static void check_message(const char *label, const char *folder)
 {
     const char *message = error_message(), *cause = strstr(message, ": ");
@@ -227,7 +227,7 @@ static void check_cases(struct summary *all, FILE *stream, const char *folder)
                 check_case(all, readers[i].read, verdict, line + label, length, folder);
         if (strcmp(reader, "safetensors") == 0) {
             snprintf(path, sizeof path, "%s/%s", folder, file);
-            unlink(path); /* with it there, no index would be read */
+            unlink(path); /* otherwise no index would be read */
         }
     }
 }
@@ -242,7 +242,7 @@ static void make_folder(char folder[64])
     assert_int_equal(mkdir(path, 0700), 0);
 }
 
-/* ---- the sample, and all --------------------------------------------------------------------- */
+/* ---- the sample, and all cases ------------------------------------------------------------- */
 
 static struct summary found;
 

@@ -1,4 +1,4 @@
-/* test_manual.c - the manual pages say what the program and the header say */
+/* test_manual.c - the manual pages agree with the program and the header */
 #include "run_command.h"
 
 #include <ctype.h>
@@ -26,7 +26,7 @@ static void test_lint(void **state)
 /* ---- embed(1) ------------------------------------------------------------------------------
  */
 
-/* The line of embed.1 that explains option "-m" or "--format", or NULL. */
+/* Returns the line of embed.1 that explains an option such as "-m" or "--format", or NULL. */
 static const char *find_option(const char *manual, const char *name, size_t length)
 {
     char item[96];
@@ -38,7 +38,7 @@ static const char *find_option(const char *manual, const char *name, size_t leng
     return NULL;
 }
 
-/* As strstr, for a whole word before the line's end. */
+/* Like strstr, for a whole word before the end of the line. */
 static bool line_has_word(const char *line, const char *word, size_t length)
 {
     const char *end = strchr(line, '\n');
@@ -50,7 +50,8 @@ static bool line_has_word(const char *line, const char *word, size_t length)
     return false;
 }
 
-/* "  --format npy|text|jsonl|f32|f16       how rows are written": the option and its words. */
+/* Checks an option and its words in a line of help, such as " --format npy|text|jsonl|f32|f16 how
+ * they are written". */
 static void check_option(const char *manual, const char *command, const char *line)
 {
     const char *name = line + 2, *value = name + strcspn(name, " ");
@@ -67,7 +68,7 @@ static void check_option(const char *manual, const char *command, const char *li
     }
 }
 
-/* The options of one command's help, appended to *all. */
+/* Checks the options in one command's help, and appends it to *all. */
 static void check_command(const char *manual, const char *command, char **all)
 {
     char item[96];
@@ -82,7 +83,7 @@ static void check_command(const char *manual, const char *command, char **all)
     free_result(&help);
 }
 
-/* Every option that the manual explains is one of some command's. */
+/* Every option that the manual explains belongs to some command. */
 static void check_no_others(const char *manual, const char *help)
 {
     static const char item[] = "\n.It Fl ";
@@ -117,7 +118,7 @@ static void test_options(void **state)
     free(manual);
 }
 
-/* Each status that the program exits with: 0, 1, and what tools/embed_tool.h names. */
+/* Every exit status of the program is explained: 0, 1, and those in tools/embed_tool.h. */
 static void test_exit_statuses(void **state)
 {
     (void)state;
@@ -128,7 +129,7 @@ static void test_exit_statuses(void **state)
     char *end = strstr(statuses + 1, "\n.Sh ");
     assert_non_null(end);
     *end = '\0';
-    size_t count = 2; /* of stdlib.h: EXIT_SUCCESS, EXIT_FAILURE */
+    size_t count = 2; /* from stdlib.h: EXIT_SUCCESS, EXIT_FAILURE */
     for (const char *at = header; (at = strstr(at, define)) != NULL; at++, count++) {
         int value;
         char item[32];
@@ -145,7 +146,7 @@ static void test_exit_statuses(void **state)
 /* ---- embed(3) ------------------------------------------------------------------------------
  */
 
-/* "const char *f(int a, int b)" as mdoc's ".Ft const char *\n.Fn f "int a" "int b"\n". */
+/* Writes "const char *f(int a, int b)" as mdoc's ".Ft const char *\n.Fn f "int a" "int b"\n". */
 static void put_synopsis(char *out, size_t capacity, const char *declaration)
 {
     const char *open = strchr(declaration, '('), *name = open;
@@ -167,7 +168,7 @@ static void put_synopsis(char *out, size_t capacity, const char *declaration)
     snprintf(out + used, capacity - (size_t)used, "\n");
 }
 
-/* The declaration at `from`, up to its semicolon, each run of white space as one space. */
+/* Copies the declaration at `from`, up to its semicolon, each run of white space as one space. */
 static void put_declaration(char *out, size_t capacity, const char *from)
 {
     size_t n = 0;
@@ -178,7 +179,7 @@ static void put_declaration(char *out, size_t capacity, const char *from)
     out[n] = '\0';
 }
 
-/* Every function is in the synopsis as it is declared, and no other is. */
+/* The synopsis has exactly the header's functions, as declared there. */
 static void test_functions(void **state)
 {
     (void)state;
@@ -197,7 +198,7 @@ static void test_functions(void **state)
     free(manual);
 }
 
-/* Every status but EMBED_OK is explained. */
+/* Every status except EMBED_OK is explained. */
 static void test_statuses(void **state)
 {
     (void)state;

@@ -1,14 +1,14 @@
 /* test_memory_curve.c - the resident memory of `embed encode` over a long run
  *
- * Lines go through a pipe; after each tenth of them the program's VmRSS is read. 100,000 lines,
- * or EMBED_MEMORY_LINES; tests/memory_curve prints the curve of 1,000,000.
+ * Lines go through a pipe, and the program's VmRSS is read after each tenth of them. 100,000 lines,
+ * or EMBED_MEMORY_LINES; tests/memory_curve prints the curve for 1,000,000.
  */
 #include "run_program.h"
 
 #include <stdbool.h>
 
 #define SAMPLES          10
-#define GROWTH_LIMIT_KIB 2048 /* from half of the lines to all of them */
+#define GROWTH_LIMIT_KIB 2048 /* from half of the lines to the end */
 
 static char *lines[4096];
 static size_t line_count;
@@ -63,7 +63,7 @@ static void test_memory_stays(void **state)
     for (unsigned long i = 1; i <= total; i++) {
         fputs(lines[i % line_count], to);
         fputc('\n', to);
-        /* What is in the pipe has not been read: some 1,000 lines. */
+        /* About 1,000 lines in the pipe have not been read yet. */
         if (i == total / SAMPLES * sample && sample <= SAMPLES) {
             fflush(to);
             kib[sample] = resident_kib(child);
@@ -76,7 +76,7 @@ static void test_memory_stays(void **state)
     assert_int_equal(wait_program(child, &peak), 0);
     print_message("peak: %ld KiB\n", peak);
     free(text);
-    /* Blocks grow until one takes half a second, which is later on a machine that does other things. */
+    /* Blocks grow until one takes half a second, which happens later on a busy machine. */
     assert_true(kib[5] > 0);
     for (int i = 6; i <= SAMPLES; i++)
         if (kib[i] - kib[5] >= GROWTH_LIMIT_KIB)

@@ -1,4 +1,5 @@
-/* test_metrics.c - totals that several threads record, percentiles against sorted values, the rate */
+/* test_metrics.c - totals recorded by several threads, percentiles compared with sorted values,
+ * rates */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,7 +53,7 @@ static int compare_values(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The smallest value that at least percent% are not above: values are sorted. */
+/* Returns the smallest value that at least percent% of the sorted values do not exceed. */
 static double exact_percentile(const uint64_t *values, size_t n, unsigned percent)
 {
     return (double)values[(n * percent + 99) / 100 - 1];
@@ -123,7 +124,7 @@ static void test_percentiles(void **state)
             check_distribution(cases[i].name, cases[i].draw, counts[k]);
 }
 
-/* A value of each bucket's start and end, for each power of two there is. */
+/* Values at the start and the end of each bucket, for each power of two. */
 static void test_every_bucket(void **state)
 {
     (void)state;
@@ -135,7 +136,7 @@ static void test_every_bucket(void **state)
             embed_distribution out;
             distribution_record(&distribution, value);
             distribution_record(&distribution, value - 1);
-            distribution_record(&distribution, UINT64_MAX); /* so that `largest` cuts nothing */
+            distribution_record(&distribution, UINT64_MAX); /* so that `largest` does not clip */
             distribution_read(&distribution, &out);
             check_percentile("values", 3, 50, out.p50, (double)value);
         }
@@ -168,27 +169,27 @@ static void test_rate(void **state)
     assert_true(rate_read(&rate, 0) == 0);
     assert_true(rate_read(&rate, 1) == 0);
 
-    /* Younger than ten seconds: of the time that there was. */
+    /* Younger than ten seconds: the rate over its age. */
     rate_record(&rate, 0, 30);
     assert_near(rate_read(&rate, SECOND / 2), 60);
     rate_record(&rate, 2 * SECOND, 10);
     assert_near(rate_read(&rate, 4 * SECOND), 10);
     assert_near(rate_read(&rate, 10 * SECOND - 1), 40 * 1e6 / (10e6 - 1));
 
-    /* What is older leaves by and by, then is gone. */
+    /* Older events leave gradually. */
     assert_near(rate_read(&rate, 10 * SECOND), 4);
     assert_near(rate_read(&rate, 10 * SECOND + SECOND / 2), (30 * 0.5 + 10) / 10);
     assert_near(rate_read(&rate, 11 * SECOND), 1);
     assert_near(rate_read(&rate, 12 * SECOND + SECOND / 4), 0.75);
     assert_true(rate_read(&rate, 13 * SECOND) == 0);
 
-    /* A second that has the slot of an older one, and one that comes too late for its own. */
+    /* A second that reuses the slot of an older one, and an event too late for its second. */
     rate_record(&rate, (2 + RATE_SLOTS) * SECOND, 50);
     assert_near(rate_read(&rate, (3 + RATE_SLOTS) * SECOND), 5);
     rate_record(&rate, 2 * SECOND, 1000);
     assert_near(rate_read(&rate, (3 + RATE_SLOTS) * SECOND), 5);
 
-    /* A day later, and a second that has more than its counter holds. */
+    /* A day later, and more events in a second than its counter holds. */
     uint64_t day = 86400 * SECOND;
     assert_true(rate_read(&rate, day) == 0);
     rate_record(&rate, day, UINT64_MAX);
@@ -212,8 +213,8 @@ struct rate_threads {
     pthread_barrier_t barrier;
 };
 
-/* All threads come to the same new second at the same time, and each replaces the slot's old one.
- * When all have counted, each sees what the last ten seconds had: 2000 of 1, 2, 3, 1, ... by each
+/* All threads reach the same new second together, and each tries to replace the slot's old one.
+ * When all have counted, each sees the last ten seconds: 2000 times 1, 2, 3, 1, ... by each
  * thread. */
 static void *count_seconds(void *argument)
 {
@@ -249,11 +250,11 @@ static void test_rate_of_threads(void **state)
 
 /* ---- metrics ------------------------------------------------------------------------------- */
 
-#define ROUNDS 240000 /* a multiple of all that a round's number is taken modulo */
+#define ROUNDS 240000 /* a multiple of every modulus applied to a round's number */
 
-static pthread_barrier_t start; /* without it one thread may be done before the next begins */
+static pthread_barrier_t start; /* without it, one thread might finish before the next begins */
 
-/* In each round: a request, a batch, two texts. Every value is one that the totals show. */
+/* Each round records a request, a batch and two texts. Every value shows in the totals. */
 static void *record(void *argument)
 {
     struct metrics *metrics = argument;
@@ -271,7 +272,7 @@ static void *record(void *argument)
     return NULL;
 }
 
-/* Reads while others record: nothing is more than it can be, and nothing that is counted lacks. */
+/* Reads while others record: nothing exceeds its possible value, and nothing counted is missing. */
 static void *read_meanwhile(void *argument)
 {
     struct metrics *metrics = argument;
@@ -332,7 +333,7 @@ static void test_threads(void **state)
     metrics_destroy(metrics);
 }
 
-/* Age and rate are by a clock of its own; what the pool knows is not touched. */
+/* Age and rate follow the metrics' own clock; what the pool fills in is not changed. */
 static void test_read(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
 /* test_metrics_text.c - metrics as text: by the format's grammar, and as in tests/expected
  *
  * The grammar is that of https://prometheus.io/docs/instrumenting/exposition_formats/ (0.0.4), with
- * what Prometheus' own linter asks for besides: HELP and TYPE once, before a metric's samples.
+ * what Prometheus' own linter requires in addition: HELP and TYPE once, before a metric's samples.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@
 
 /* ---- texts --------------------------------------------------------------------------------- */
 
-/* Values that each show in one place only; buckets hold 1, 2, 3, ... */
+/* Fills in values that each appear in one place only; buckets hold 1, 2, 3, ... */
 static void fill_distribution(embed_distribution *distribution, double scale)
 {
     for (unsigned k = 0; k < EMBED_BUCKETS; k++) {
@@ -98,7 +98,7 @@ static char *cache_text(const embed_cache_metrics *metrics, const char *labels)
 #define NAME_FIRST "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 #define NAME_REST  NAME_FIRST "0123456789"
 
-/* What a line is checked against: the metric it belongs to, and the names of all before. */
+/* State of the check: the current metric, and the names of all earlier ones. */
 struct parser {
     char name[128], type[16];
     char names[64][128];
@@ -123,7 +123,7 @@ static const char *expect(const char *at, const char *wanted)
     return at + strlen(wanted);
 }
 
-/* Go's ParseFloat, which strtod is near to, without what it reads besides. */
+/* Parses a value as Go's ParseFloat does; strtod accepts more. */
 static double read_value(const char *text)
 {
     if (strcmp(text, "+Inf") == 0) return INFINITY;
@@ -136,8 +136,8 @@ static double read_value(const char *text)
     return value;
 }
 
-/* {a="b",...}, where there is one; the value of the label `wanted` (NULL where it has none) is cut
- * out of the line. */
+/* Reads {a="b",...} if present. Cuts the value of the label `wanted` out of the line (NULL if it is
+ * absent). */
 static char *read_labels(char *at, const char *wanted, char **value)
 {
     char names[8][128];
@@ -174,7 +174,7 @@ static void end_metric(struct parser *parser)
         assert_true(parser->has_sum && parser->has_count && parser->bound == INFINITY);
 }
 
-/* # HELP NAME TEXT: a metric begins, and none has had that name. */
+/* # HELP NAME TEXT: begins a metric, whose name must be new. */
 static void read_help(struct parser *parser, const char *line)
 {
     end_metric(parser);
@@ -191,7 +191,7 @@ static void read_help(struct parser *parser, const char *line)
     parser->has_sum = parser->has_count = false;
 }
 
-/* # TYPE NAME counter: of the metric that has just begun. */
+/* # TYPE NAME counter: of the metric just begun. */
 static void read_type(struct parser *parser, const char *line)
 {
     char name[128];
@@ -226,7 +226,7 @@ static void check_histogram(struct parser *parser, const char *suffix, const cha
     }
 }
 
-/* NAME{LABELS} VALUE, whose labels begin with the ones asked for. */
+/* NAME{LABELS} VALUE, whose labels begin with the requested ones. */
 static void read_sample(struct parser *parser, char *line, const char *labels)
 {
     char name[128], *le;
@@ -242,7 +242,7 @@ static void read_sample(struct parser *parser, char *line, const char *labels)
     parser->samples++;
 }
 
-/* Changes the text. Returns how many metrics there are. */
+/* Checks the text, which it modifies. Returns the number of metrics. */
 static size_t parse(char *text, const char *labels)
 {
     struct parser parser = {.metrics = 0};
@@ -309,7 +309,7 @@ static void test_text(void **state)
     free(text);
 }
 
-/* Into any room: what fits is the beginning, with a NUL, and nothing is written behind it. */
+/* With any capacity: the text is truncated and NUL-terminated, and nothing is written after it. */
 static void test_capacity(void **state)
 {
     (void)state;
@@ -331,7 +331,7 @@ static void test_capacity(void **state)
     free(text);
 }
 
-/* Numbers that metrics do not come to, but a program may put there. */
+/* Numbers that metrics do not reach, but that a program may set. */
 static void test_odd_numbers(void **state)
 {
     (void)state;
@@ -353,7 +353,7 @@ static void test_odd_numbers(void **state)
     free(text);
 }
 
-/* In any locale there is: glibc's C.UTF-8 alone would show nothing. */
+/* In any locale available: glibc's C.UTF-8 alone would show nothing. */
 static void test_locale(void **state)
 {
     (void)state;
@@ -419,7 +419,7 @@ static void test_wrong_labels(void **state)
     check_refused("quantile=\"1\"", "labels: byte 0: a label that metrics have themselves");
 }
 
-/* 32 labels are taken, one more is not. Labels of no text are none. */
+/* 32 labels are accepted, one more is not. Empty label text means none. */
 static void test_many_labels(void **state)
 {
     (void)state;
@@ -458,7 +458,7 @@ static void test_wrong_arguments(void **state)
     assert_int_equal(embed_metrics_text(&metrics, NULL, out, 8, &length), EMBED_INVALID_ARGUMENT);
     assert_int_equal(embed_cache_metrics_text(&cache, NULL, out, 8, &length),
                      EMBED_INVALID_ARGUMENT);
-    /* An older program's struct, which ended before `pinned`. */
+    /* The struct of an older program, which ended before `pinned`. */
     cache = filled_cache();
     cache.size = offsetof(embed_cache_metrics, pinned);
     char *text = cache_text(&cache, NULL);

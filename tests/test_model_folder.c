@@ -1,5 +1,5 @@
-/* test_model_folder.c - folders with something wrong: the right status, one line that names the
- * file and the cause, and nothing left behind */
+/* test_model_folder.c - faulty folders: the right status, one line that names the file and the
+ * cause, and nothing left behind */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -71,7 +71,7 @@ static void test_config(void **state)
          NULL, "\"swish\""},
         {"config.json", "{", "{\"position_embedding_type\": \"relative_key\",", EMBED_UNSUPPORTED,
          NULL, "relative_key"},
-        /* Sizes that are possible, but not those of the weights. */
+        /* Sizes that are possible, but do not fit the weights. */
         {"config.json", "\"intermediate_size\": 112", "\"intermediate_size\": 113", EMBED_BAD_FILE,
          "model.safetensors", "has the shape (112, 64), config.json implies 113 x 64"},
         {"config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4", EMBED_BAD_FILE,
@@ -104,7 +104,7 @@ static void test_pipeline(void **state)
     };
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         struct edit edit = edits[i];
-        /* The copy's own path stands in the message where no file is to blame. */
+        /* If no file is at fault, the message has the path of the copy. */
         if (edit.file != NULL && strcmp(edit.file, "tiny") == 0) edit.file = "/tmp/libembed-test-";
         check_edits(&edit, 1);
     }
@@ -126,7 +126,7 @@ static void test_missing_files(void **state)
         snprintf(path, sizeof path, "%s/%s", folder, files[i].name);
         assert_int_equal(remove(path), 0);
         assert_open_fails(folder, EMBED_IO, files[i].name, files[i].cause);
-        /* A folder in the place of a file is refused as well. */
+        /* A folder in place of a file is rejected, too. */
         assert_int_equal(mkdir(path, 0700), 0);
         assert_open_fails(folder, EMBED_IO, files[i].name, "");
         test_remove_folder(folder);
@@ -182,7 +182,8 @@ static void test_vocabulary_past_the_table(void **state)
     test_remove_folder(folder);
 }
 
-/* model.safetensors cut at many places, and with bytes changed: refused or read, never a crash. */
+/* model.safetensors, truncated at many places or with bytes changed, is rejected or read, and never
+ * causes a crash. */
 static void test_spoiled_weights(void **state)
 {
     (void)state;
@@ -207,7 +208,7 @@ static void test_spoiled_weights(void **state)
     test_remove_folder(folder);
 }
 
-/* What a clone without git-lfs has in the place of large files. */
+/* What a clone without git-lfs has instead of large files. */
 static void test_lfs_pointers(void **state)
 {
     (void)state;
@@ -236,7 +237,7 @@ static void test_cut_weights(void **state)
     test_remove_folder(folder);
 }
 
-/* Whatever is quoted of a file, the cause that follows it is not cut off. */
+/* However long a quoted value, the cause after it is not cut off. */
 static void test_long_values(void **state)
 {
     (void)state;
@@ -275,7 +276,7 @@ static void test_long_values(void **state)
     }
 }
 
-/* ---- what is run, but not as its author may think ------------------------------------------- */
+/* ---- accepted with a warning --------------------------------------------------------------- */
 
 static char warnings[4096], infos[4096];
 
@@ -287,7 +288,7 @@ static void keep_message(void *user, embed_log_level level, const char *message)
     snprintf(kept + length, sizeof warnings - length, "%s\n", message);
 }
 
-/* "": none. */
+/* "": no warning. */
 static void assert_warns(const char *from, const char *before, const char *after, const char *cause)
 {
     const char *folder = test_copy_folder(from);
@@ -322,7 +323,7 @@ static void test_warnings(void **state)
                  "config.json: \"auto_map\" names code");
 }
 
-/* With or without the model that it is for. */
+/* With or without its base model. */
 static void test_adapter(void **state)
 {
     (void)state;

@@ -1,9 +1,9 @@
-/* test_out_of_memory.c - each allocation fails once, and from then on, at every place in turn
+/* test_out_of_memory.c - makes each allocation fail in turn, once and from then on
  *
- * The harness of SQLite's and curl's "torture" tests: a piece of work is done again and again,
- * its n-th allocation failing, n = 1, 2, ..., until it comes through without a fault. Each time
- * it must say EMBED_OUT_OF_MEMORY and hold no memory afterwards. This file stands in for
- * lib/base/memory.c: the linker takes these functions and leaves the library's aside.
+ * The method of SQLite's and curl's "torture" tests: a piece of work is repeated with its n-th
+ * allocation failing, n = 1, 2, ..., until it finishes without a fault. Each time it must return
+ * EMBED_OUT_OF_MEMORY and hold no memory afterwards. This file replaces lib/base/memory.c: the
+ * linker takes these functions instead of the library's.
  */
 #include "base/memory.h"
 #include "base/status.h"
@@ -28,12 +28,12 @@
 static struct {
     pthread_mutex_t lock;
     size_t left;  /* allocations that still succeed */
-    bool forever; /* all after them fail, not only the next */
-    bool failed;  /* one did */
-    long live;    /* blocks allocated and not released */
+    bool forever; /* all later ones fail, not only the next */
+    bool failed;  /* one has */
+    long live;    /* blocks not released yet */
 } faults = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Counts a new block in, unless it is to fail. */
+/* Returns whether an allocation succeeds, and counts a new block. */
 static bool grant(const char *what, bool new_block)
 {
     pthread_mutex_lock(&faults.lock);
@@ -44,7 +44,7 @@ static bool grant(const char *what, bool new_block)
         faults.left--;
     if (!now && new_block) faults.live++;
     pthread_mutex_unlock(&faults.lock);
-    /* In parentheses, because cmocka has a macro of that name. */
+    /* In parentheses, because cmocka defines a macro of that name. */
     if (now) (fail)(EMBED_OUT_OF_MEMORY, "out of memory: %s", what);
     return !now;
 }
@@ -83,8 +83,8 @@ void memory_free(void *block)
     free(block);
 }
 
-/* Does `work` until no allocation of it fails; it returns how it went, having released all. What
- * recovers may succeed in spite of a failure. */
+/* Repeats `work`, which returns its status after releasing everything, until none of its
+ * allocations fail. Work that recovers may succeed despite a failure. */
 static void torture(embed_status (*work)(void), bool recovers)
 {
     unsigned points = 0;
@@ -135,7 +135,7 @@ static embed_status read_file(void)
     return status;
 }
 
-/* Of no model that there is: it is refused when all of it has been read. */
+/* Of no existing model: rejected only after it has been read completely. */
 static embed_status read_batch_profile(void)
 {
     struct batch_profile profile;
@@ -197,7 +197,7 @@ static embed_status open_bart(void)
     return open_on_cpu("tests/vectors/tiny-bart");
 }
 
-/* Opens a model, tokenizes, and encodes, the last text often enough for a GPU's graph. */
+/* Opens a model, tokenizes, and encodes, the last text often enough for a GPU graph. */
 static embed_status encode_on(embed_device device)
 {
     static const embed_text texts[] = {
@@ -244,7 +244,7 @@ static void ignore_stage(void *user, const embed_traced *stage)
     (void)stage;
 }
 
-/* Opens a model, asks for its fingerprint, and follows a text through it. */
+/* Opens a model, gets its fingerprint, and traces a text through it. */
 static embed_status look_into(embed_device device)
 {
     static const embed_text text = EMBED_TEXT("a text");
@@ -275,7 +275,7 @@ static embed_status look_into_on_gpu(void)
     return look_into(EMBED_DEVICE_CUDA);
 }
 
-/* A pool with two instances: a call that waits, and a request that does not. */
+/* Uses a pool of two instances: a call that waits, and a request that does not. */
 static embed_status use_pool(embed_pool *pool)
 {
     static const embed_text texts[] = {EMBED_TEXT("a first text"), EMBED_TEXT("a second text"),
@@ -328,7 +328,7 @@ static embed_status pool_on_gpu(void)
     return pool_on(EMBED_DEVICE_CUDA);
 }
 
-/* A request that does not wait, with a text in pieces, and a call that does. */
+/* A request that does not wait, with a text in pieces, and a call that waits. */
 static embed_status generate_in(embed_pool *pool)
 {
     static const embed_text texts[] = {
@@ -378,7 +378,7 @@ static embed_status generating_pool(void)
     return status;
 }
 
-/* A model acquired and used, and then one that takes its room. */
+/* Acquires and uses a model, and then one that takes its room. */
 static embed_status acquire_two(embed_cache *cache)
 {
     static const embed_text text = EMBED_TEXT("a text");
@@ -412,7 +412,7 @@ static embed_status cache_on_cpu(void)
     return status;
 }
 
-/* Options are copied, the profile's path too. */
+/* Copies options, including the profile's path. */
 static embed_status create_cache(void)
 {
     embed_cache *cache;
@@ -478,7 +478,7 @@ static void test_encode(void **state)
     torture(look_into_on_cpu, false);
 }
 
-/* What lib/cuda allocates is the host's memory too: on the emulated device. */
+/* Host memory that lib/cuda allocates counts as well: on the emulated device. */
 static void test_encode_on_gpu(void **state)
 {
     (void)state;
