@@ -29,7 +29,7 @@ struct device {
 static inline struct device device_open(unsigned threads, embed_dtype dtype)
 {
     struct device device;
-    struct chunk_limits limits = {R, D, S, HS, C, D, K};
+    struct chunk_limits limits = {R, D, S, HS, C, D, K, T};
     assert_int_equal(thread_team_create(&device.team, threads), EMBED_OK);
     if (backend_cpu_open(&device.backend, device.team, threads, dtype) != EMBED_OK) {
         thread_team_destroy(device.team);

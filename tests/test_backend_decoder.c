@@ -231,11 +231,19 @@ static void test_scratch(void **state)
 {
     (void)state;
     struct device device = device_open(1, EMBED_DTYPE_F32);
-    struct chunk_limits limits = {8, 1, 1024, 8, 8, 0, 0};
+    struct chunk_limits limits = {8, 1, 1024, 8, 8, 0, 0, 0};
     size_t without = device.backend->executor_bytes(device.backend, &limits);
-    limits.D = 1, limits.K = MOST_BEAMS;
+    limits.D = 1, limits.K = MOST_BEAMS, limits.M = 2;
     size_t with = device.backend->executor_bytes(device.backend, &limits);
     size_t wanted = device.kernels->decode_attention_scratch_bytes(MOST_BEAMS, 1024, 8);
+    assert_true(without < wanted && wanted <= with);
+
+    /* Short sources, and a summary that is longer than they are. */
+    limits = (struct chunk_limits){8, 1, 8, 8, 8, 1, 1, 2};
+    without = device.backend->executor_bytes(device.backend, &limits);
+    limits.M = 1024;
+    with = device.backend->executor_bytes(device.backend, &limits);
+    wanted = device.kernels->decode_attention_scratch_bytes(1, 1024, 8);
     assert_true(without < wanted && wanted <= with);
     device_close(&device);
 }

@@ -88,10 +88,10 @@ static inline size_t packed_batch_size(size_t N, size_t B)
 
 /* The sizes an executor must handle: chunks of up to N tokens and B sequences, sequences of up to T
  * tokens, heads of HS, linear layers with up to I inputs. With a decoder also steps of up to D
- * documents with K beams each, all of at most T tokens. */
+ * documents with K beams each, whose sources have at most T tokens and whose summaries at most M. */
 struct chunk_limits {
     size_t N, B, T, HS, I;
-    size_t D, K; /* 0: there is no decoder */
+    size_t D, K, M; /* 0: there is no decoder */
 };
 
 /* What to do with each chunk. Each worker has its own buffers, free again after deliver. */

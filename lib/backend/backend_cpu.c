@@ -128,10 +128,11 @@ static size_t scratch_bytes(const struct backend *backend, const struct chunk_li
     size_t attention = kernels->attention_scratch_bytes(limits->T, limits->HS);
     size_t linear = kernels->linear_scratch_bytes(limits->I);
     size_t layernorm = kernels->layernorm_scratch_bytes(limits->I);
-    size_t decode = kernels->decode_attention_scratch_bytes(limits->K, limits->T, limits->HS);
-    size_t most = attention > linear ? attention : linear;
-    most = layernorm > most ? layernorm : most;
-    return ((decode > most ? decode : most) + 63) / 64 * 64;
+    size_t cross = kernels->decode_attention_scratch_bytes(limits->K, limits->T, limits->HS);
+    size_t self = kernels->decode_attention_scratch_bytes(1, limits->M, limits->HS);
+    size_t each[] = {attention, linear, layernorm, cross, self}, most = 0;
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) most = each[i] > most ? each[i] : most;
+    return (most + 63) / 64 * 64;
 }
 
 static size_t cpu_chunk_tokens(const struct backend *backend, size_t C, size_t F)

@@ -45,7 +45,7 @@ struct generator {
 
 static size_t result_size(const struct instance_plan *plan)
 {
-    return BEAM_RESULT_HEADER + plan->max_length;
+    return BEAM_RESULT_HEADER + plan->limits.M;
 }
 
 static size_t staging_place(struct staging *staging, void *base, const struct instance_plan *plan)
@@ -88,7 +88,7 @@ static embed_status create_cache(struct generator *generator)
 
     TRY(backend->allocate(backend, &generator->memory, plan->cache, "keys and values"));
     decoder_cache_place(&generator->cache, generator->memory, config, element, P, K,
-                        plan->max_length, plan->limits.T);
+                        plan->limits.M, plan->limits.T);
     decoder_activations_place(&generator->activations, instance->activations, config, element,
                               P * K, K);
 

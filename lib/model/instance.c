@@ -94,7 +94,7 @@ const struct chunk_limits *instance_limits(const struct embed_instance *instance
 
 size_t instance_max_length(const struct embed_instance *instance)
 {
-    return instance->plan.max_length;
+    return instance->plan.limits.M;
 }
 
 struct generator *instance_generator(const struct embed_instance *instance)

@@ -40,20 +40,20 @@ static embed_status plan_decoding(struct instance_plan *plan,
     struct chunk_limits *limits = &plan->limits;
     limits->D = options->documents > 0 ? options->documents : backend->slots;
     limits->K = options->num_beams > 0 ? options->num_beams : (size_t)generation->num_beams;
-    plan->max_length = options->max_length > 0 ? options->max_length : (size_t)generation->max_length;
+    limits->M = options->max_length > 0 ? options->max_length : (size_t)generation->max_length;
     if (limits->K > MOST_BEAMS)
         return fail(EMBED_INVALID_ARGUMENT, "num_beams is %zu, this version runs up to %d",
                     limits->K, MOST_BEAMS);
-    if (plan->max_length < 2 || plan->max_length > most)
+    if (limits->M < 2 || limits->M > most)
         return fail(EMBED_INVALID_ARGUMENT, "max_length is %zu, must be from 2 to the model's %zu",
-                    plan->max_length, most);
+                    limits->M, most);
     if (limits->B > limits->D) limits->B = limits->D;
     if (limits->I < config->decoder.F) limits->I = config->decoder.F;
     if (limits->HS < config->decoder.HS) limits->HS = config->decoder.HS;
 
     struct decoder_cache none;
     plan->cache = decoder_cache_place(&none, NULL, config, backend->activation_bytes, limits->D,
-                                      limits->K, plan->max_length, limits->T);
+                                      limits->K, limits->M, limits->T);
     return EMBED_OK;
 }
 

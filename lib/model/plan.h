@@ -26,8 +26,7 @@ struct instance_plan {
     size_t row_width;                     /* floats in a text's row; 0 if the model generates */
     size_t worker_staging;                /* bytes on the host, for a chunk */
     size_t staging;                       /* the same, for all workers, then the generator */
-    /* If the model generates: limits.D documents at a time, of limits.K beams each. */
-    size_t max_length;                    /* tokens of a beam, T */
+    /* If the model generates: limits.D documents at a time, limits.K beams of limits.M tokens each. */
     size_t cache;                         /* bytes on the device: keys, values, beams */
 };
 
