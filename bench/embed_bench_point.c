@@ -350,7 +350,7 @@ void point_conclude(struct point *point)
                          : 0;
 }
 
-/* Returns the FLOP of linear layers and attention; a token attends to all tokens of its text. */
+/* Counts linear layers and attention, in which a token attends to all tokens of its text. */
 double point_flops_per_token(const struct sweep *sweep, const struct point *point)
 {
     const embed_model_info *info = &sweep->info;

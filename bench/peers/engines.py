@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-PATIENCE = 900  # seconds until an engine that says nothing is given up
+PATIENCE = 900  # seconds to wait for an answer of an engine
 HERE = pathlib.Path(__file__).resolve().parent
 
 # name: script, dtypes on a CPU, dtypes on a GPU
@@ -23,11 +23,11 @@ ENGINES = {
     "embed encode": ("embed_encode_peer.py", ("f32", "bf16", "int8"), ("f16",)),
 }
 
-# What holds the engines to AVX2: libembed, PyTorch, oneDNN, MKL, CTranslate2.
+# Environment variables that limit engines to AVX2: libembed, PyTorch, oneDNN, MKL, CTranslate2.
 AVX2 = {"EMBED_CPU_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2",
         "MKL_ENABLE_INSTRUCTIONS": "AVX2", "CT2_FORCE_CPU_ISA": "AVX2"}
-# Those that this does not reach. Seen in what oneDNN, CTranslate2 and OpenVINO's profile say: OpenVINO's
-# oneDNN kernels become AVX2, its products by MLAS and some kernels of its own stay AVX-512.
+# Engines that ignore these in whole or in part, by what oneDNN, CTranslate2 and OpenVINO's profile report:
+# OpenVINO's oneDNN kernels become AVX2, its products by MLAS and some kernels of its own stay AVX-512.
 NOT_HELD = {"ONNX Runtime": "not held", "OpenVINO": "held in part", "llama.cpp": "not held"}
 
 

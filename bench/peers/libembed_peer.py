@@ -12,13 +12,13 @@ DEVICES = {"cpu": 1, "cuda": 2}
 DTYPES = {"f32": 1, "bf16": 2, "f16": 3, "int8": 4}
 
 
-# As include/embed.h has them; a struct's first field is its size.
+# The structs of include/embed.h; the first field is the struct's size.
 class ModelOptions(ctypes.Structure):
     _fields_ = [("size", ctypes.c_size_t), ("device", ctypes.c_int), ("device_index", ctypes.c_int),
                 ("dtype", ctypes.c_int), ("threads", ctypes.c_uint)]
 
 
-class ModelInfo(ctypes.Structure):  # as much of it as is asked for here
+class ModelInfo(ctypes.Structure):  # only the fields up to the last one used here
     _fields_ = [("size", ctypes.c_size_t), ("family", ctypes.c_char * 16), ("device", ctypes.c_int),
                 ("device_index", ctypes.c_int), ("device_name", ctypes.c_char * 128),
                 ("instruction_set", ctypes.c_char * 16), ("dtype", ctypes.c_int),

@@ -12,7 +12,7 @@ import sys
 import peer
 
 TYPES = {"f32": "f32", "bf16": "bf16", "int8": "q8_0"}
-SETTINGS = [{"tokens": 512}, {"tokens": 256}, {"tokens": 1024}]  # of a batch, at least one text's
+SETTINGS = [{"tokens": 512}, {"tokens": 256}, {"tokens": 1024}]  # of a batch, at least the model's limit
 
 
 def converted(wanted):
@@ -26,7 +26,7 @@ def converted(wanted):
 
 
 def prepare(wanted):
-    import llama_cpp  # noqa: F401: where it is missing, that is the reason to give
+    import llama_cpp  # noqa: F401: if it is missing, report that rather than a failed conversion
     converted(wanted)
 
 

@@ -23,7 +23,7 @@ def write_graph(wanted, path):
             if first_token:
                 rows = hidden[:, 0]
             else:
-                rows = (hidden * attention_mask[:, :, None]).sum(1)  # normalizing takes the count away
+                rows = (hidden * attention_mask[:, :, None]).sum(1)  # no division by the count: rows are normalized
             return rows / rows.pow(2).sum(1, keepdim=True).sqrt()
 
     ids = torch.arange(1000, 1014).reshape(2, 7)

@@ -25,7 +25,7 @@ def quantized(wanted):
         from onnx import TensorProto
         from onnxruntime.quantization import QuantType, quantize_dynamic
         quantize_dynamic(str(optimized(wanted)), str(path), weight_type=QuantType.QInt8,
-                         extra_options={"DefaultTensorType": TensorProto.FLOAT})  # fused operations have none
+                         extra_options={"DefaultTensorType": TensorProto.FLOAT})  # outputs of fused operations have no type
     return peer.make_once(wanted.work / "int8.onnx", write)
 
 

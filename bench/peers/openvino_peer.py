@@ -51,7 +51,7 @@ def load(wanted):
         batch, mask = peer.padded(ids)
         return of_thread.request.infer({"input_ids": batch, "attention_mask": mask})[0].copy()
 
-    run([[0]])  # alone: two threads that are OpenVINO's first callers at a time wait for each other forever
+    run([[0]])  # on one thread: if OpenVINO's first calls come from two threads at once, they deadlock
     embed = peer.embed_by_length(peer.tokenizer_of(wanted.model), run, wanted.setting["batch"], workers)
     return embed, {"version": openvino.__version__.split("-")[0], "isa": ""}
 

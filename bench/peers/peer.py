@@ -29,8 +29,8 @@ import sys
 import time
 
 MISSING = 77  # exit status
-PATIENCE = 5  # seconds for calls with one text
-SAMPLE = 128  # lines for warming up and for choosing a setting, spread over all
+PATIENCE = 5  # seconds for the calls of a LATENCY request
+SAMPLE = 128  # lines for warm-up and for choosing a setting, spread evenly over the file
 
 
 def parse(settings, settings_gpu):
@@ -106,7 +106,7 @@ def fastest_setting(load, wanted, lines):
                 best = seconds, setting
         except ImportError:
             raise
-        except Exception as error:  # whatever an engine raises
+        except Exception as error:  # engines raise all kinds
             note(f"{setting}: left out: {error}")
             failure = error
         gc.collect()
@@ -136,8 +136,8 @@ def main(load, settings, prepare=None, peak=None, settings_gpu=None):
     """load(wanted) gives (embed, facts): embed(texts) gives their rows as float32, which offer the
     buffer protocol, and facts are the version and the instruction set as the engine names it."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print does not get among the answers
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # also a stopped peer ends with compare
+    os.dup2(2, 1)  # keeps output of libraries out of the answers
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: even a stopped peer ends with compare
     wanted = parse(settings, settings_gpu)
     os.environ.update(OMP_NUM_THREADS=str(wanted.threads), RAYON_NUM_THREADS=str(wanted.threads),
                       TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1")
@@ -238,7 +238,7 @@ def pooled(hidden, mask, first_token):
     return rows / numpy.linalg.norm(rows, axis=1, keepdims=True)
 
 
-# One text at a time, and small jobs, take the first: all threads for one batch.
+# The first is the default, used for latency: all threads work on one batch.
 SETTINGS = [{"batch": 32, "workers": 1}, {"batch": 16, "workers": 1}, {"batch": 16, "workers": 2},
             {"batch": 32, "workers": 2}]
 

@@ -15,7 +15,7 @@ import engines
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16")
 
 
-# ---- rows and memory, asked at the end ---------------------------------------------------------
+# ---- rows and memory, requested at the end -----------------------------------------------------
 
 def rows_of(wanted, engine, lines):
     path = wanted.work / f"rows-{os.getpid()}.f32"

@@ -18,7 +18,7 @@ def load(wanted):
     torch.set_num_threads(wanted.threads)
     model = SentenceTransformer(str(wanted.model), device=wanted.device,
                                 model_kwargs={"dtype": getattr(torch, TYPES[wanted.dtype])})
-    if wanted.setting.get("compile"):  # what every version calls; from 6 on a new auto_model has no effect
+    if wanted.setting.get("compile"):  # called by every version; from 6 on, replacing auto_model has no effect
         model[0].auto_model.forward = torch.compile(model[0].auto_model.forward, dynamic=True)
 
     def embed(texts):

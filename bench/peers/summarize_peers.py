@@ -26,7 +26,7 @@ import tempfile
 import time
 
 FEW_TOKENS = 8  # as in bench/embed_bench_summarize.c
-SECONDS = 1800  # that a process may take
+SECONDS = 1800  # time limit of a process
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -44,7 +44,7 @@ def documents_of(vocabulary, count, tokens):
     return documents
 
 
-# ---- engines: each gives a function (documents, new tokens) -> (lengths, scores) --------------
+# ---- engines: each returns a function (documents, new tokens) -> (lengths, scores) ------------
 
 def make_torch(wanted, dtype):
     import torch
@@ -55,7 +55,7 @@ def make_torch(wanted, dtype):
         wanted.model, dtype=getattr(torch, dtype)).eval().to(wanted.device)
 
     def summarize(documents, new_tokens):
-        few = new_tokens <= FEW_TOKENS  # the scores of many steps are 12 MB each
+        few = new_tokens <= FEW_TOKENS  # not for many steps: the scores of each take 12 MB
         with torch.inference_mode():
             made = model.generate(
                 torch.tensor(documents, device=wanted.device), num_beams=wanted.beams, min_length=new_tokens + 1,
@@ -218,7 +218,7 @@ def rows_of(wanted, results):
     yield ["engine", "threads", "documents", "source_tokens", "new_tokens", "beams", "rounds",
            "seconds", "encoder_s", "step_ms", "documents_per_s", "tokens_per_s", "times_torch",
            "read_gb_per_s", "share_of_floor"]
-    # A floor is that of the fastest read of all rounds, as in one embed-bench.
+    # The floor assumes the fastest read of all rounds, as within one run of embed-bench.
     fastest = max((values.get("read_gb_per_s", 0) for batches in results.values()
                    for rounds in batches.values() for values in rounds), default=0)
     torch = next(iter(PEERS[wanted.device]))
@@ -254,7 +254,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
     parser.add_argument("--csv")
-    parser.add_argument("--engine", help=argparse.SUPPRESS)  # of a process that this one starts
+    parser.add_argument("--engine", help=argparse.SUPPRESS)  # for the processes that this one starts
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--convert", action="store_true", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
