@@ -1,5 +1,5 @@
-/* test_pipeline.c - what sentence-transformers does around the transformer: the rows of folders
- * with all kinds of its files, what is said of them, and what is refused */
+/* test_pipeline.c - sentence-transformers' steps around the transformer: rows of folders with all
+ * kinds of its files, the facts reported about them, and rejections */
 #include "pipelines_test.h"
 
 /* ---- results ------------------------------------------------------------------------------- */
@@ -30,7 +30,7 @@ static void test_info(void **state)
     }
 }
 
-/* What was understood, and by which file. */
+/* The facts, and which file each comes from. */
 static void test_facts(void **state)
 {
     (void)state;
@@ -77,8 +77,8 @@ static void test_facts(void **state)
     }
 }
 
-/* The same bits in any batch, on any number of threads, in any order, and from a pool, whose texts
- * are ids by then. */
+/* The same bits in any batch, with any number of threads, in any order, and from a pool, which
+ * holds the texts as ids. */
 static void test_invariance(void **state)
 {
     (void)state;
@@ -115,7 +115,7 @@ static void test_invariance(void **state)
     vector_lines_free(&lines);
 }
 
-/* Rows are cut after all modules; those that are given as ids have no prompt. */
+/* Rows are truncated after all modules; texts given as ids get no prompt. */
 static void test_dimensions_and_ids(void **state)
 {
     (void)state;
@@ -157,7 +157,7 @@ static void test_dimensions_and_ids(void **state)
     test_remove_folder(folder);
 }
 
-/* What a plan promises is what an instance has, and the Dense modules' weights are in both. */
+/* An instance has what the plan promises, and both include the weights of the Dense modules. */
 static void test_plan(void **state)
 {
     (void)state;
@@ -180,7 +180,7 @@ static void test_plan(void **state)
     test_remove_folder(folder);
 }
 
-/* ---- refusals ------------------------------------------------------------------------------ */
+/* ---- rejections ---------------------------------------------------------------------------- */
 
 struct edit {
     const char *name, *before, *after;
@@ -205,7 +205,7 @@ static void check_edits(const char *name, const struct edit *edits, size_t count
         const char *folder = pipeline_folder(name);
         test_edit_file(folder, edits[i].name, edits[i].before, edits[i].after);
         assert_open_fails(folder, &edits[i]);
-        embed_memory memory = EMBED_MEMORY_INIT; /* a plan reads the same files, but no tokenizer */
+        embed_memory memory = EMBED_MEMORY_INIT; /* a plan reads no tokenizer */
         assert_int_equal(embed_plan(folder, NULL, NULL, &memory), edits[i].status);
         test_remove_folder(folder);
     }
@@ -265,7 +265,7 @@ static void test_settings_that_are_not_honoured(void **state)
     check_edits("new-files", edits, sizeof edits / sizeof *edits);
 }
 
-/* transformers takes the side on which texts are cut from there, if nothing else is. */
+/* transformers takes the truncation side from tokenizer.json unless another file sets it. */
 static void test_baked_truncation(void **state)
 {
     (void)state;
@@ -277,8 +277,8 @@ static void test_baked_truncation(void **state)
     test_remove_folder(folder);
 }
 
-/* Where the length is not in max_seq_length: the tokenizer's, but no more than there are positions
- * for. null is as if it were not there. */
+/* Without a length in max_seq_length: the tokenizer's, but no more than the number of positions.
+ * null counts as absent. */
 static void test_max_tokens(void **state)
 {
     (void)state;
@@ -307,7 +307,7 @@ static void test_max_tokens(void **state)
     }
 }
 
-/* Mean pooling, no normalisation, and no file of sentence-transformers' that sets a length. */
+/* Mean pooling without normalization, and no file of sentence-transformers that sets a length. */
 static void test_without_modules(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_pool.c - a pool on the CPU: the same rows as an instance gives, every request ended once */
+/* test_pool.c - a pool on the CPU: an instance's rows, and every request completed once */
 #include "pool_request_test.h"
 
 static void assert_rows(const float *rows, size_t first, size_t n)
@@ -44,7 +44,7 @@ static void test_encode(void **state)
     free(rows);
 }
 
-/* Rows of several kinds in one queue: each request gets its own. */
+/* Requests with different options in one queue: each gets its own rows. */
 static void test_options(void **state)
 {
     (void)state;
@@ -87,7 +87,7 @@ static void test_options(void **state)
     embed_pool_destroy(pool);
 }
 
-/* ---- a queue that can be stopped ----------------------------------------------------------- */
+/* ---- a queue that can be stalled ----------------------------------------------------------- */
 
 static void occupy(struct stopper *stopper, embed_pool *pool)
 {
@@ -147,7 +147,7 @@ static void test_pending_and_cancel(void **state)
     embed_ticket_cancel(b.end.ticket);
     assert_int_equal(embed_ticket_wait(b.end.ticket, 0), EMBED_CANCELLED); /* at once */
     assert_int_equal(b.items[2].status, EMBED_CANCELLED);
-    embed_ticket_cancel(b.end.ticket); /* nothing more happens */
+    embed_ticket_cancel(b.end.ticket); /* has no further effect */
     assert_int_equal(metrics_of(pool).queued_requests, 2);
     let_go(&stopper);
     assert_ended(&a.end, EMBED_OK);
@@ -157,7 +157,7 @@ static void test_pending_and_cancel(void **state)
     embed_ticket_free(NULL);
     assert_rows(a.rows, 0, 2);
     for (int i = 0; i < 3 * WIDTH; i++) assert_true(b.rows[i] == 0); /* never written */
-    assert_int_equal(a.items[0].batch_texts, 3); /* a and c, together */
+    assert_int_equal(a.items[0].batch_texts, 3); /* a and c together */
     metrics = metrics_of(pool);
     assert_int_equal(metrics.requests[EMBED_OK], 3);
     assert_int_equal(metrics.requests[EMBED_CANCELLED], 1);
@@ -209,7 +209,7 @@ static void test_full_queue(void **state)
     options.queue_tokens = 30;
     pool = create(&options);
     occupy(&stopper, pool);
-    assert_int_equal(submit(&a, pool, 4, 0), EMBED_OK); /* alone, any number may wait */
+    assert_int_equal(submit(&a, pool, 4, 0), EMBED_OK); /* a single request may exceed the limit */
     assert_int_equal(submit(&b, pool, 4, 0), EMBED_BUSY);
     let_go(&stopper);
     assert_ended(&a.end, EMBED_OK);
@@ -300,7 +300,7 @@ static void test_close_cancels(void **state)
     embed_ticket *ticket = a[0].end.ticket;
     for (int i = 1; i < 5; i++) assert_ended(&a[i].end, EMBED_CANCELLED);
     embed_pool_destroy(pool);
-    assert_int_equal(embed_ticket_wait(ticket, 0), EMBED_CANCELLED); /* it outlives the pool */
+    assert_int_equal(embed_ticket_wait(ticket, 0), EMBED_CANCELLED); /* tickets outlive the pool */
     embed_ticket_free(ticket);
 }
 
@@ -348,7 +348,7 @@ static void test_delay(void **state)
     double before = seconds();
     assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
     assert_int_equal(embed_ticket_wait(a.end.ticket, EMBED_WAIT_FOREVER), EMBED_OK);
-    assert_true(seconds() - before >= 0.059); /* it waited for company that did not come */
+    assert_true(seconds() - before >= 0.059); /* it waited for others, which did not come */
     assert_ended(&a.end, EMBED_OK);
     assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
     assert_int_equal(submit(&b, pool, 1, 0), EMBED_OK);
@@ -361,7 +361,7 @@ static void test_delay(void **state)
     embed_pool_destroy(pool);
 }
 
-/* Company is not waited for until it is too late. */
+/* A request does not wait for others beyond its deadline. */
 static void test_delay_and_deadline(void **state)
 {
     (void)state;
@@ -376,7 +376,7 @@ static void test_delay_and_deadline(void **state)
     embed_pool_destroy(pool);
 }
 
-/* What batches of one size took does not make others expire. */
+/* The time that larger batches took does not make others expire. */
 static void test_deadline_after_large_batches(void **state)
 {
     (void)state;
@@ -396,7 +396,7 @@ static void test_deadline_after_large_batches(void **state)
     embed_pool_destroy(pool);
 }
 
-/* Who waits for room does not wait past its deadline, and is not overtaken by who comes later. */
+/* A request that waits for room stops at its deadline, and later ones do not overtake it. */
 static void test_room_and_deadline(void **state)
 {
     (void)state;
@@ -425,11 +425,11 @@ static void test_room_and_deadline(void **state)
     embed_pool_destroy(pool);
 }
 
-/* `done` finds the ticket, and may submit, also where it would have to wait for itself. */
+/* `done` sees the ticket and may submit requests, even when that would mean waiting for itself. */
 struct chain {
     embed_pool *pool;
     embed_ticket *ticket;
-    atomic_int state; /* 1: with its ticket, 2: without */
+    atomic_int state; /* 1: with a ticket, 2: without */
     embed_status again;
     float row[WIDTH];
 };
@@ -477,7 +477,7 @@ static void test_done_submits(void **state)
     }
 }
 
-/* Submitting while another thread closes: accepted and ended, or refused. */
+/* A request submitted while another thread closes the pool is either completed or rejected. */
 static void *encode_until_closed(void *argument)
 {
     struct waiter *waiter = argument;
@@ -559,7 +559,7 @@ static void test_wrong_calls(void **state)
                      EMBED_INVALID_ARGUMENT);
     assert_non_null(strstr(embed_error_message(), "text 1"));
     assert_null(ticket);
-    assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK); /* and it goes on */
+    assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK); /* the pool continues */
     assert_ended(&a.end, EMBED_OK);
     assert_int_equal(embed_ticket_wait(NULL, 0), EMBED_INVALID_ARGUMENT);
     embed_pool_destroy(pool);

@@ -1,4 +1,4 @@
-/* test_pool_generate.c - summaries by a pool: the same as an instance's, every request ended once */
+/* test_pool_generate.c - summaries from a pool: an instance's, and every request completed once */
 #include "pool_generate_test.h"
 #include "pool_request_test.h"
 
@@ -43,7 +43,7 @@ static void test_generate(void **state)
     }
 }
 
-/* NULL options are the folder's; texts and tokens are counted. */
+/* NULL options mean the folder's; texts and tokens are counted. */
 static void test_metrics(void **state)
 {
     (void)state;
@@ -128,7 +128,7 @@ static void test_mixed_options(void **state)
 
 /* ---- requests ------------------------------------------------------------------------------ */
 
-/* Where it is not NULL, the `done` of each text waits for it. */
+/* If not NULL, each text's `done` waits for it. */
 static struct stopper *stops_texts;
 
 struct submitted {
@@ -166,7 +166,7 @@ static embed_status submit(struct submitted *submitted, embed_pool *pool, size_t
     return embed_pool_submit(pool, &request, &submitted->end.ticket);
 }
 
-/* With the summaries of kinds[k]. */
+/* Checks for the summaries of kinds[k]. */
 static void assert_summarized(struct submitted *submitted, int k, size_t first, size_t n)
 {
     assert_ended(&submitted->end, EMBED_OK);
@@ -175,7 +175,7 @@ static void assert_summarized(struct submitted *submitted, int k, size_t first, 
     embed_strings_free(&submitted->out);
 }
 
-/* Of one that was not computed. */
+/* Checks a request that was not computed. */
 static void assert_not_computed(struct submitted *submitted, embed_status status)
 {
     assert_ended(&submitted->end, status);
@@ -183,8 +183,8 @@ static void assert_not_computed(struct submitted *submitted, embed_status status
     assert_null(submitted->out.items);
 }
 
-/* A short request does not wait for a long one that began before: it takes a slot that is free, and
- * those after it take it over. */
+/* A short request does not wait for a long one that began before it: it takes a free slot, which
+ * later ones reuse. */
 static void test_short_ones_pass(void **state)
 {
     (void)state;
@@ -207,7 +207,7 @@ static void test_short_ones_pass(void **state)
     embed_pool_destroy(pool);
 }
 
-/* One of another num_beams waits for those under way, and is not overtaken meanwhile. */
+/* A request with another num_beams waits for those in flight, and is not overtaken meanwhile. */
 static void test_other_beams_get_their_turn(void **state)
 {
     (void)state;
@@ -227,7 +227,7 @@ static void test_other_beams_get_their_turn(void **state)
     embed_pool_destroy(pool);
 }
 
-/* ---- a queue that can be stopped ----------------------------------------------------------- */
+/* ---- a queue that can be stalled ----------------------------------------------------------- */
 
 static void occupy(struct stopper *stopper, embed_pool *pool)
 {
@@ -274,7 +274,7 @@ static void test_cancel(void **state)
     embed_pool_destroy(pool);
 }
 
-/* What is under way is done, and what waits is not. */
+/* What is in flight completes, and the rest is not computed. */
 static void test_cancel_under_way(void **state)
 {
     (void)state;
@@ -352,7 +352,7 @@ static void *close_pool(void *pool)
     return NULL;
 }
 
-/* Also where the instance is at work: those under way end, and the rest does not begin. */
+/* Also when the instance is busy: requests in flight complete, and the rest does not begin. */
 static void test_close_cancels(void **state)
 {
     (void)state;
@@ -378,16 +378,16 @@ static void test_close_cancels(void **state)
     stops_texts = NULL;
 }
 
-/* ---- called off ---------------------------------------------------------------------------- */
+/* ---- cancelled by `done` ------------------------------------------------------------------- */
 
 static int call_off(void *user, size_t i, const embed_generated *summary)
 {
     (void)i;
     (void)summary;
-    return atomic_fetch_add((atomic_uint *)user, 1) < 2; /* the third call */
+    return atomic_fetch_add((atomic_uint *)user, 1) < 2; /* the third call cancels */
 }
 
-/* What waits is not begun, no more is told, and the pool goes on. */
+/* Queued texts are not begun, `done` is not called again, and the pool continues. */
 static void check_called_off(embed_pool *pool)
 {
     atomic_uint calls = 0;
@@ -432,7 +432,7 @@ static void test_called_off(void **state)
 
 /* ---- wrong calls --------------------------------------------------------------------------- */
 
-/* A failure that shows once the work is begun leaves alone what the caller has in `out`. */
+/* A failure that shows only after work has begun leaves the caller's `out` unchanged. */
 static void assert_untouched(embed_pool *pool, const embed_text *wrong, size_t n)
 {
     embed_generated mine;

@@ -1,5 +1,5 @@
-/* test_pool_generate_faults.c - a pool that generates where something fails: on the CPU, whose operations
- * are replaced by ones that fail when they are told to
+/* test_pool_generate_faults.c - failures in a pool that generates, on the CPU, with operations
+ * replaced by ones that fail on demand
  */
 #include "base/status.h"
 #include "model/model.h"
@@ -10,18 +10,18 @@
 
 #include <stdatomic.h>
 
-/* ---- operations that fail: (fail) is the library's, and without parentheses cmocka's --------- */
+/* ---- operations that fail: (fail) is the library's, fail() cmocka's ------------------------ */
 
 static struct {
     embed_status (*beam_start)(const struct beam_slots *beams, const struct beam_document *documents,
                                size_t D, struct execution *execution);
     embed_status (*run)(struct executor *executor, size_t count, const struct chunk_work *work);
     embed_status status;
-    size_t guilty[4];   /* documents of so many tokens cannot begin */
-    atomic_int after;   /* so many runs, the next `times` fail */
+    size_t guilty[4];   /* documents with this many tokens cannot begin */
+    atomic_int after;   /* after this many runs, the next `times` fail */
     atomic_int times;
     atomic_uint failed;
-    atomic_size_t most; /* documents that began in one chunk */
+    atomic_size_t most; /* most documents begun in one chunk */
 } faults;
 
 static embed_status fail_guilty(const struct beam_slots *beams, const struct beam_document *documents,
@@ -48,7 +48,7 @@ static embed_status fail_some(struct executor *executor, size_t count, const str
     return faults.run(executor, count, work);
 }
 
-/* From now on: runs fail with `status`, `times` of them, after so many that do not. */
+/* Makes `times` runs fail with `status`, after `after` runs that succeed. */
 static void fail_runs(embed_status status, int after, int times)
 {
     faults.status = status;
@@ -112,7 +112,7 @@ static void submit_all(embed_pool *pool)
     for (size_t i = 0; i < DOCUMENTS; i++) assert_int_equal(submit_one(pool, i), EMBED_OK);
 }
 
-/* How many: the first may end the only instance before the last is submitted. */
+/* Returns how many: the first may end the only instance before the last is submitted. */
 static size_t submit_until_refused(embed_pool *pool)
 {
     size_t submitted = 0;
@@ -128,7 +128,8 @@ static bool is_guilty(size_t i)
     return false;
 }
 
-/* It ends with its summary, or, where it is guilty, with `status`: once. */
+/* Checks that the request completed once: with its summary or, if the document is guilty, with
+ * `status`. Returns whether it is guilty. */
 static bool assert_one_ended(size_t i, embed_status status)
 {
     embed_status ended = embed_ticket_wait(all[i].ticket, EMBED_WAIT_FOREVER);
@@ -142,7 +143,7 @@ static bool assert_one_ended(size_t i, embed_status status)
     return ended != EMBED_OK;
 }
 
-/* Returns how many were guilty. */
+/* Checks all requests. Returns how many were guilty. */
 static size_t assert_all_ended(embed_status status)
 {
     size_t guilty = 0;
@@ -150,7 +151,7 @@ static size_t assert_all_ended(embed_status status)
     return guilty;
 }
 
-/* The instance that is first does not take what the other could begin at the same time. */
+/* The first instance does not take what the other could begin at the same time. */
 static void test_instances_share(void **state)
 {
     (void)state;
@@ -173,7 +174,7 @@ static void test_instances_share(void **state)
 
 /* ---- failures ------------------------------------------------------------------------------ */
 
-/* A run fails once, wherever it is: nobody sees it but the metrics. */
+/* One run fails, at any point: it shows only in the metrics. */
 static void test_once(void **state)
 {
     (void)state;
@@ -191,7 +192,7 @@ static void test_once(void **state)
     }
 }
 
-/* Documents that cannot be computed fail by themselves. */
+/* Documents that cannot be computed fail alone. */
 static void test_guilty(void **state)
 {
     (void)state;
@@ -214,7 +215,7 @@ static void test_guilty(void **state)
     }
 }
 
-/* An instance that never succeeds is given up, and with it all that waits. */
+/* An instance that never succeeds is given up, and everything queued fails with it. */
 static void test_always(void **state)
 {
     (void)state;
@@ -234,7 +235,7 @@ static void test_always(void **state)
 
 /* ---- out of memory ------------------------------------------------------------------------- */
 
-/* "instance 0 of a pool now computes 4 documents at a time: ..." */
+/* Parses "instance 0 of a pool now computes 4 documents at a time: ...". */
 static void note_size(void *user, embed_log_level level, const char *message)
 {
     const char *number = strstr(message, "now computes ");
@@ -260,7 +261,8 @@ static void test_out_of_memory(void **state)
     embed_log_set(NULL, NULL, EMBED_LOG_ERROR);
 }
 
-/* Smaller once, and whole again after some seconds, with work all the time. */
+/* The instance becomes smaller once, and full size again after some seconds, under continuous
+ * load. */
 static void test_grows_back(void **state)
 {
     (void)state;
@@ -304,7 +306,7 @@ static void test_out_of_memory_for_ever(void **state)
 
 /* ---- not finite ---------------------------------------------------------------------------- */
 
-/* A copy of the folder in which positions from `first` on are NaN for the encoder. */
+/* Makes a copy of the folder whose encoder positions are NaN from `first` on. */
 static const char *spoil_positions(size_t first)
 {
     static char copy[600];
@@ -355,7 +357,7 @@ static void test_not_finite(void **state)
     assert_non_null(strstr(message, wanted));
     assert_int_equal(metrics_of(pool).texts_not_finite, not_finite);
 
-    /* Split, no piece reaches so far. */
+    /* When split, no piece reaches that far. */
     assert_int_equal(embed_pool_generate(pool, texts, DOCUMENTS, &kinds[3], &out), EMBED_OK);
     assert_summaries(&out, 3, 0, DOCUMENTS);
     embed_strings_free(&out);
@@ -364,7 +366,8 @@ static void test_not_finite(void **state)
     test_remove_folder(folder);
 }
 
-/* What is not finite in BF16 is generated again in F32: here because the BF16 weights are spoilt. */
+/* What is not finite in BF16 is generated again in F32: here because the BF16 weights are
+ * corrupted. */
 static void test_again_in_f32(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
-/* test_pool_generate_load.c - a pool that generates under load: 16 threads, each with several requests
- * under way
+/* test_pool_generate_load.c - a pool that generates under load: 16 threads, each with several
+ * requests in flight
  *
- * POOL_REQUESTS sets how many requests the threads make in all; without it 9,600, which take some
- * seconds. Under a sanitizer fewer do.
+ * POOL_REQUESTS sets the total number of requests; the default is 9,600, which take some seconds,
+ * and fewer under a sanitizer.
  */
 #include "pool_generate_test.h"
 
@@ -25,7 +25,7 @@ struct client {
     const char *wrong;
 };
 
-/* One request under way, and how often it was ended. */
+/* A request in flight, and how often it has completed. */
 struct flight {
     embed_ticket *ticket;
     embed_generate_options options;
@@ -50,7 +50,7 @@ static void count_end(void *flight, embed_status status, const char *message)
     atomic_fetch_add(&((struct flight *)flight)->ended, 1);
 }
 
-/* Most are of few tokens; some are of other kinds, and split. */
+/* Most requests want few tokens; some are of other kinds, and split. */
 static const char *start(struct flight *flight, struct client *client, uint64_t random)
 {
     memset(flight, 0, sizeof *flight);
@@ -120,7 +120,7 @@ static void test_many_threads(void **state)
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
     options.instances = INSTANCES;
     options.documents = 6;
-    options.queue_requests = 24; /* fewer than are under way: some wait for room */
+    options.queue_requests = 24; /* fewer than are in flight: some wait for room */
     embed_pool *pool = create(&options);
     double before = seconds();
     for (unsigned i = 0; i < THREADS; i++) {

@@ -1,7 +1,7 @@
-/* test_pool_load.c - a pool under load: 32 threads, each with several requests under way
+/* test_pool_load.c - a pool under load: 32 threads, each with several requests in flight
  *
- * POOL_REQUESTS sets how many requests the threads make in all; without it 100,000, which take some
- * seconds. Under a sanitizer fewer do.
+ * POOL_REQUESTS sets the total number of requests; the default is 100,000, which take some seconds,
+ * and fewer under a sanitizer.
  */
 #include "pool_test.h"
 
@@ -55,7 +55,7 @@ struct client {
     size_t cancelled;
 };
 
-/* One request under way, and how often it was ended. */
+/* A request in flight, and how often it has completed. */
 struct flight {
     embed_ticket *ticket;
     size_t first, n;
@@ -157,7 +157,7 @@ static void test_many_threads(void **state)
     size_t files = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
     embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
     options.instances = INSTANCES;
-    options.queue_requests = 48; /* fewer than are under way: some wait for room */
+    options.queue_requests = 48; /* fewer than are in flight: some wait for room */
     embed_pool *pool = create(&options);
 
     size_t all = 0, cancelled = 0, drift = SIZE_MAX;
@@ -178,8 +178,8 @@ static void test_many_threads(void **state)
     assert_int_equal(metrics.requests[EMBED_CANCELLED], cancelled);
     assert_int_equal(metrics.queued_requests + metrics.queued_tokens + metrics.computing_texts, 0);
     assert_true(metrics.batches < metrics.texts);
-    /* What leaked with each request would show in every phase: here 11 bytes would. The cache of words of
-     * a list of tokens, which gets its full 256 KiB at some time, shows in one. */
+    /* A leak in each request would show in every phase, even one of 11 bytes. The word cache of a
+     * token list, which grows to its full 256 KiB at some time, shows in one. */
     if (!IS_INSTRUMENTED) assert_true(drift < 256 << 10);
     embed_pool_destroy(pool);
     assert_int_equal(count_entries("/proc/self/fd"), files);

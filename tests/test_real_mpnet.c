@@ -1,6 +1,7 @@
-/* test_real_mpnet.c - all-mpnet-base-v2 against the reference; `make check-full` fetches it
+/* test_real_mpnet.c - all-mpnet-base-v2 compared with the reference; `make check-full` fetches it
  *
- * On the best instruction set of this machine; test_encoder.c has all, with a tiny MPNet.
+ * Uses the best instruction set of this machine; test_encoder.c tests all of them with a tiny
+ * MPNet.
  */
 #include "test_models.h"
 
@@ -12,7 +13,7 @@ static void test_ids(void **state)
     check_ids(real_mpnet(), LINES, VECTORS "mpnet.ids", 384);
 }
 
-/* Long lines of one word or two are furthest from the reference, with 5e-6 on AVX2. */
+/* Long lines of one or two words are furthest from the reference, by 5e-6 on AVX2. */
 static void test_rows(void **state)
 {
     (void)state;
@@ -22,8 +23,8 @@ static void test_rows(void **state)
     tested.dtype = EMBED_DTYPE_AUTO;
 }
 
-/* Lines of one word, a hundred times and more, are the last: their tokens are alike, and so are the
- * errors of rounding, which do not cancel out in the mean. Rounding the weights alone costs 2e-4. */
+/* The last lines repeat one word a hundred times and more: their tokens are alike, and so are the
+ * rounding errors, which do not cancel in the mean. Rounding only the weights costs 2e-4. */
 static void test_rows_bf16(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
-/* test_real_mpnet_cuda.c - all-mpnet-base-v2 through the CUDA backend, on the emulated device;
- * `make check-full` fetches it
+/* test_real_mpnet_cuda.c - all-mpnet-base-v2 on the CUDA backend, on the emulated device; `make
+ * check-full` fetches it
  *
- * What the tiny MPNet, with its heads of 12, does not reach: the relative bias on tensor cores.
+ * Covers what the tiny MPNet, with heads of width 12, does not: the relative bias on tensor cores.
  */
 #include "test_models.h"
 
@@ -19,7 +19,7 @@ static void test_rows(void **state)
     check_rows_of_card();
 }
 
-/* FP16 sums of two levels, up to 3,072 products each. */
+/* Two-level FP16 sums, of up to 3,072 products each. */
 static void test_rows_two_level(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_safetensors.c - which files are accepted, as what, and that no bytes do harm */
+/* test_safetensors.c - which files are accepted and how they are read, and that no bytes do harm */
 #include "formats/safetensors.h"
 
 #include "base/status.h"
@@ -18,7 +18,7 @@
 
 #define CASES "tests/vectors/safetensors_cases.txt"
 
-/* ---- what must be true of any file that was opened, and of any that was not -------------- */
+/* ---- requirements for any file, opened or rejected ----------------------------------------- */
 
 static void check_accepted(const struct safetensors *file)
 {
@@ -44,11 +44,11 @@ static void check_refused(embed_status status, embed_status expected)
     assert_int_equal(status, expected);
     if (strncmp(error_message(), temporary_path, strlen(temporary_path)) != 0)
         fail_msg("the message does not name the file: %s", error_message());
-    /* "/tmp/NAME: " and something. */
+    /* "/tmp/NAME: " and a cause. */
     assert_true(strlen(error_message()) > strlen(temporary_path) + 5);
 }
 
-/* Is a file of these bytes accepted? */
+/* Returns whether a file of these bytes is accepted. */
 static bool accepts(const void *bytes, size_t length)
 {
     struct safetensors *file = NULL;
@@ -62,7 +62,7 @@ static bool accepts(const void *bytes, size_t length)
     return status == EMBED_OK;
 }
 
-/* A file with this header. */
+/* Builds a file with this header. */
 static size_t build(char *out, size_t capacity, const char *header, size_t data_bytes)
 {
     size_t n = strlen(header);
@@ -73,7 +73,7 @@ static size_t build(char *out, size_t capacity, const char *header, size_t data_
     return 8 + n + data_bytes;
 }
 
-/* ---- the cases beside the reference implementation --------------------------------------- */
+/* ---- the cases, compared with the reference implementation --------------------------------- */
 
 static char *append_escaped(char *to, const char *from, const char *end)
 {
@@ -154,7 +154,7 @@ static void test_truncated_anywhere(void **state)
         if (accepts(bytes, n)) fail_msg("accepted when cut to %zu bytes", n);
 }
 
-/* The header alone, cut anywhere, with its length said rightly. */
+/* The header alone, truncated anywhere, with its length adjusted. */
 static void test_header_truncated_anywhere(void **state)
 {
     char header[sizeof sound_header], bytes[1024];
@@ -180,7 +180,7 @@ static void test_bits_flipped(void **state)
         if (ok && bit < 64) fail_msg("accepted with bit %zu of its length flipped", bit);
         bytes[bit / 8] ^= (char)(1 << bit % 8);
     }
-    /* A changed letter of a name or of the metadata is as good as the old one. */
+    /* A changed letter in a name or in the metadata is just as valid. */
     assert_true(accepted > 0 && accepted < 300);
 }
 
@@ -200,7 +200,7 @@ static void test_bytes_replaced(void **state)
     }
 }
 
-/* Each number of the header, set to what integers go wrong at. */
+/* Each number of the header, set to values at which integers overflow. */
 static void test_numbers(void **state)
 {
     static const char *const numbers[] = {
@@ -445,7 +445,7 @@ static void test_no_regular_file(void **state)
     assert_null(file);
 }
 
-/* A header that is all tensors must not take long: the run's time limit would tell. */
+/* A header full of tensors must not take long: the test's time limit would show it. */
 static void test_many_tensors(void **state)
 {
     enum { COUNT = 100000, ROOM = 100 };

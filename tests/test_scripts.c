@@ -61,11 +61,11 @@ static void test_layers(void **state)
 
 /* ---- tests/run --------------------------------------------------------------------------- */
 
-/* What runs together does, and what is behind `--` waits until that has ended. */
+/* Programs before `--` run together; those after it wait until these have ended. */
 static void test_run_together_and_alone(void **state)
 {
     (void)state;
-    /* Each of the two ends when it sees the other; neither alone ever does. */
+    /* Each of the two ends only when it sees the other. */
     check("cd $D && for pair in 'one two' 'two one'; do set -- $pair; printf '#!/bin/sh\n"
           "cd $D; : >seen_%s; for i in $(seq 1000); do [ -e seen_%s ] || sleep 0.01; done\n"
           "[ -e seen_%s ] && echo \"[ RUN      ] a\n[       OK ] a\"\n' $1 $2 $2 >meets_$1; "
@@ -78,7 +78,7 @@ static void test_run_together_and_alone(void **state)
     check_says("\n3 passed, 0 failed, 0 skipped\n");
 }
 
-/* A program that says what cmocka would and ends with `status`. */
+/* Makes a program that prints what cmocka would and exits with `status`. */
 static void make_program(const char *name, const char *says, int status)
 {
     char script[1024];
@@ -137,7 +137,7 @@ static void test_packages(void **state)
     check("sh $R/tools/packages dash 2>&1", 2);
     check_says("usage: ");
 
-    /* Where there is no apt-get: the line to type. */
+    /* Without apt-get, prints the line to type. */
     check(
         "mkdir $D/bin && for c in sh id uname cat; do ln -s \"$(command -v $c)\" $D/bin; done;"
         " PATH=$D/bin sh $R/tools/packages sh:dash nothing:some-package no/such.h:other-dev "
@@ -151,7 +151,7 @@ static void test_packages(void **state)
 
 #define FETCH "HF_ENDPOINT=file://$D/hub timeout 60 sh $D/weights/fetch "
 
-/* $D/weights with a manifest of two files, and a hub (in fact a folder) that has them. */
+/* Makes $D/weights with a manifest of two files, and a hub (in fact a folder) that has them. */
 static void make_hub(void)
 {
     check(
@@ -195,7 +195,7 @@ static void test_fetch(void **state)
     check_says("weights/tiny is complete and verified (licence MIT)");
     check_complete();
 
-    /* What is there and right is kept, also where the hub is gone; what is not is replaced. */
+    /* Correct files are kept, even if the hub is gone; others are replaced. */
     check("mv $D/hub $D/away && " FETCH "tiny 2>&1; s=$?; mv $D/away $D/hub; exit $s", 0);
     check("echo >>$D/weights/tiny/model.safetensors; rm "
           "$D/weights/tiny/1_Pooling/config.json; " FETCH "tiny 2>&1",
@@ -212,7 +212,7 @@ static void test_fetch_continues(void **state)
           ">$D/weights/.partial/tiny/model.safetensors;" FETCH "tiny 2>&1",
           0);
     check_complete();
-    /* A beginning of another file, and one that is too long. */
+    /* A partial download of another file, and one that is too long. */
     check("rm -r $D/weights/tiny; mkdir -p $D/weights/.partial/tiny &&"
           " seq 5 30000 >$D/weights/.partial/tiny/model.safetensors; " FETCH "tiny 2>&1",
           0);
@@ -249,13 +249,13 @@ static void test_fetch_runs_once(void **state)
           " for p in $pids; do wait $p || exit 1; done",
           0);
     check_complete();
-    /* The lock of a process that is no more. */
+    /* The lock of a process that no longer exists. */
     check("rm -r $D/weights/tiny; sh -c 'echo $$' >$D/pid;"
           " ln -s \"$(cat $D/pid)@$(uname -n)\" $D/weights/.partial/tiny.lock; " FETCH
           "tiny 2>&1",
           0);
     check_complete();
-    /* That of one that lives is waited for. */
+    /* A lock of a living process is waited for. */
     check("rm -r $D/weights/tiny; sleep 2 & ln -s \"$!@$(uname -n)\" "
           "$D/weights/.partial/tiny.lock;"
           " " FETCH "tiny 2>&1",
@@ -295,7 +295,7 @@ static void test_spills(void **state)
 #define FIGURES "cd \"$D/tree\" && PYTHONDONTWRITEBYTECODE=1 python3 bench/figures "
 #define POOL    "bench/results/epyc-zen4-2core-minilm-pool.csv"
 
-/* The tables in the documents are what the CSVs say; one changed number shows, and is written. */
+/* The tables in the documents agree with the CSVs; a changed number is reported, and rewritten. */
 static void test_figures(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_sharing.c - weights are kept once for all models of the same files; plans tell the bytes */
+/* test_sharing.c - models of the same files share their weights, and plans give the bytes */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +39,7 @@ static void test_same_folder_is_shared(void **state)
     embed_model *a = open_with(TINY, 1), *b = open_with(TINY, 3);
     assert_ptr_equal(a->weights, b->weights);
     encode_one(a, first);
-    embed_model_close(a); /* the one that loaded them: the other lives on */
+    embed_model_close(a); /* the one that loaded them; the other stays valid */
     encode_one(b, second);
     assert_memory_equal(first, second, sizeof first);
     embed_model_close(b);
@@ -55,10 +55,10 @@ static void test_other_files_are_not_shared(void **state)
     embed_model *original = open_with(TINY, 1), *copy = open_with(folder, 1);
     assert_ptr_not_equal(original->weights, copy->weights);
 
-    /* The file is replaced while a model of it is open, as an update of the model would. */
+    /* The file is replaced while a model of it is open, as in an update of the model. */
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     char *bytes = test_read_file(path, &length);
-    /* The signs of some floats: the tensors begin at a multiple of 8. */
+    /* Changes the signs of some floats: tensors begin at multiples of 8. */
     for (size_t i = length / 2; i < length * 3 / 4; i++) bytes[i] ^= (char)(i % 4 == 3 ? 0x80 : 0);
     assert_int_equal(remove(path), 0);
     test_write_file(folder, "model.safetensors", bytes, length);
@@ -100,7 +100,7 @@ static void test_opened_at_the_same_time(void **state)
     for (int i = 0; i < 8; i++) embed_model_close(models[i]);
 }
 
-/* What is said before is what is taken. */
+/* What a plan says is what is used. */
 static void test_plan_is_what_is_used(void **state)
 {
     (void)state;

@@ -1,13 +1,13 @@
 /* test_summaries.c - generation end to end: every summary of tests/vectors, token for token, on
- * every instruction set of this machine, however many documents are under way
+ * every instruction set of this machine, with any number of documents in flight
  */
 #include "summaries_test.h"
 
 static const char *const models[] = {"tiny-bart", "tiny-bart-uneven"};
 
-/* ---- against the reference -------------------------------------------------------------- */
+/* ---- comparison with the reference --------------------------------------------------------- */
 
-/* A sum of log-probabilities is some units of its last place off. */
+/* Sums of log-probabilities differ by a few units in the last place. */
 #define SCORE_TOLERANCE 2e-4
 
 static void check_summary(const struct opened *opened, const struct summary_vectors *vectors,
@@ -26,11 +26,11 @@ static void check_summary(const struct opened *opened, const struct summary_vect
 
 struct way {
     unsigned threads;
-    size_t documents; /* under way at a time; 0: the library's choice */
-    size_t group;     /* documents in a call */
+    size_t documents; /* in flight at a time; 0: the library's choice */
+    size_t group;     /* documents per call */
 };
 
-/* The summaries of all documents under some settings. */
+/* Checks the summaries of all documents under some settings. */
 static void check_settings(const struct opened *opened, const struct summary_vectors *vectors,
                            size_t setting, size_t group)
 {
@@ -68,15 +68,15 @@ static void test_one_at_a_time(void **state)
     for (size_t m = 0; m < 2; m++) FOR_EACH_ISA(check_model(models[m], (struct way){1, 1, 1}));
 }
 
-/* Calls that do not divide the documents, with slots that do not divide the calls. */
+/* Calls that do not divide the documents evenly, and slots that do not divide the calls. */
 static void test_few_slots(void **state)
 {
     (void)state;
     check_model("tiny-bart", (struct way){1, 3, 50});
 }
 
-/* Threads that share each step of so small a model wait for each other most of the time: one of
- * the settings will do. */
+/* With a model this small, threads that share each step mostly wait for each other: one of the
+ * settings suffices. */
 static void test_threads(void **state)
 {
     (void)state;
@@ -105,8 +105,9 @@ static size_t count_others(const struct opened *opened, const struct summary_vec
     return others;
 }
 
-/* How many of a model's 2,288 summaries are others than in FP32: as many as when this was written,
- * and some more. A residual stream in BF16 made it 136 and 172, and INT8 242 and 281. */
+/* Bounds on how many of a model's 2,288 summaries differ from FP32: the numbers when this was
+ * written, and a few more. With a BF16 residual stream 136 and 172 differed, and with INT8 242 and
+ * 281. */
 static void test_bf16(void **state)
 {
     (void)state;
@@ -129,8 +130,7 @@ static void test_bf16(void **state)
 
 /* ---- the folder's own settings ---------------------------------------------------------- */
 
-/* Options NULL are the folder's: from generation_config.json, or config.json where there is
- * none. */
+/* NULL options mean the folder's: from generation_config.json, or config.json if there is none. */
 static void test_folder_settings(void **state)
 {
     (void)state;
@@ -156,7 +156,7 @@ static void test_folder_settings(void **state)
     }
 }
 
-/* ---- called off ------------------------------------------------------------------------- */
+/* ---- cancelled by `done` ------------------------------------------------------------------- */
 
 static void test_called_off(void **state)
 {

@@ -1,4 +1,4 @@
-/* test_thread_team.c - every rank runs once a round, runs from several threads do not mix */
+/* test_thread_team.c - every rank runs once per round, and runs from several threads do not mix */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,7 +37,7 @@ static void test_each_rank_runs_once(void **state)
     }
 }
 
-/* A pause lets the workers fall asleep: they must be woken. */
+/* After a pause the workers sleep and must be woken. */
 static void test_sleeping_workers_wake(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
-/* test_threads.c - many threads, one model, an instance each; for ThreadSanitizer above all
+/* test_threads.c - many threads with one model and an instance each; mainly for ThreadSanitizer
  *
- * Each thread encodes, tokenizes, asks, opens and closes in an order of its own; every result
- * must have the bits that a single thread gets.
+ * Each thread encodes, tokenizes, queries, opens and closes in its own order; every result must
+ * have the bits that a single thread gets.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +30,8 @@ static int32_t expected_ids[IDS];
 static size_t expected_count;
 static atomic_uint messages;
 
-/* Each returns what went wrong, or NULL. Assertions of cmocka's are for the main thread only. */
+/* Each function returns what went wrong, or NULL, since cmocka's assertions work only on the main
+ * thread. */
 
 static const char *encode(embed_instance *instance, unsigned step)
 {
@@ -141,7 +142,7 @@ static void test_sixteen_threads(void **state)
     assert_true(atomic_load(&messages) >= THREADS); /* each opened the folder at least once */
 }
 
-/* The last instance ends the model, in whichever thread it is. */
+/* The last instance frees the model, on whichever thread. */
 static void *destroy(void *instance)
 {
     const char *wrong = encode(instance, 0);

@@ -1,5 +1,6 @@
-/* test_tokenizer.c - token ids against those of Hugging Face tokenizers
- * (tests/vectors/tokenizer), and what the reference cannot tell: cutting, counting, long texts
+/* test_tokenizer.c - token ids compared with those of Hugging Face tokenizers
+ * (tests/vectors/tokenizer), and what the reference does not cover: truncation, counting, long
+ * texts
  */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
@@ -12,7 +13,7 @@
 
 #define FOLDER "tests/vectors/tokenizer/"
 
-/* Cut to max_tokens, the ids have to be the first of the whole ones and then [SEP]. */
+/* Truncated to max_tokens, the ids must be the first ones of the whole text, then [SEP]. */
 static void check_cut(const struct tokenizer *tokenizer, const char *name, size_t line,
                       const char *text, size_t length, size_t max_tokens,
                       const struct token_list *whole)
@@ -30,7 +31,7 @@ static void check_cut(const struct tokenizer *tokenizer, const char *name, size_
     token_list_free(&list);
 }
 
-/* Every text gives the ids of the file, whole and cut. */
+/* Checks that every text gives the ids of the file, whole and truncated. */
 static void check_texts(const char *texts_file, const char *folder, const char *ids_file)
 {
     struct texts texts = load_texts(texts_file);
@@ -91,7 +92,7 @@ static void test_other_options(void **state)
     check_vectors(FOLDER "unclean", FOLDER "unclean.ids");
 }
 
-/* The folder of all-MiniLM-L6-v2, or a skip. */
+/* Returns the folder of all-MiniLM-L6-v2, or skips. */
 static const char *minilm(void)
 {
     const char *folder = getenv("MODEL");
@@ -170,7 +171,7 @@ static void test_max_tokens_too_small(void **state)
     assert_int_equal(list.count, 0);
     assert_int_equal(tokenizer_encode(tokenizer, &cache, "a b", 3, 2, &list, NULL), EMBED_OK);
     assert_int_equal(list.count, 2);
-    /* Appends. */
+    /* Appends to the list. */
     assert_int_equal(tokenizer_encode(tokenizer, &cache, "a b", 3, SIZE_MAX, &list, NULL),
                      EMBED_OK);
     assert_int_equal(list.count, 6);
@@ -179,7 +180,7 @@ static void test_max_tokens_too_small(void **state)
     tokenizer_close(tokenizer);
 }
 
-/* `count` times `part` gives [CLS], `tokens` ids that are all the same, [SEP]. */
+/* `count` repetitions of `part` must give [CLS], `tokens` equal ids, [SEP]. */
 static void check_repeated(const struct tokenizer *tokenizer, const char *part, size_t count,
                            size_t tokens)
 {
@@ -195,7 +196,7 @@ static void check_repeated(const struct tokenizer *tokenizer, const char *part, 
     free(text);
 }
 
-/* Long texts take time in proportion: this needs a second where tests/run allows 600. */
+/* Time is proportional to the length of the text: this needs a second, and tests/run allows 600. */
 static void test_long_texts(void **state)
 {
     (void)state;
@@ -208,7 +209,7 @@ static void test_long_texts(void **state)
     check_repeated(tokenizer, "[", 1000000, 1000000);
     check_repeated(tokenizer, "\xE2\x80\x8B", 300000, 0); /* zero-width spaces */
     check_repeated(tokenizer, "\xF0\x9D\x85\xA5\xE1\xAD\x84", 150000,
-                   1);                                          /* marks to be moved */
+                   1);                                          /* combining marks to sort */
     check_repeated(tokenizer, "\xCC\x81", 500000, 0);           /* accents */
     check_repeated(tokenizer, "<\xE2\x80\x8B", 250000, 250000); /* <pad> might follow */
     tokenizer_close(tokenizer);
@@ -227,7 +228,7 @@ static void test_early_stop(void **state)
     }
 }
 
-/* Those of whole model folders, as transformers makes them. */
+/* Tokenizers of whole model folders, as transformers makes them. */
 static void test_families(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_tokenizer_files.c - tokenizer files that are wrong, odd, or of models we do not have */
+/* test_tokenizer_files.c - tokenizer files that are wrong, unusual, or of unsupported models */
 #include "tokenizer_files_test.h"
 
 #define TEMPLATE_START "\"single\":[{\"SpecialToken\":{\"id\":\"[CLS]\",\"type_id\":0}},"
@@ -76,7 +76,7 @@ static void test_tokenizer_json(void **state)
     check_edits(FOLDER "uncased", "tokenizer.json", edits, sizeof edits / sizeof edits[0]);
 }
 
-/* Two added tokens of the normalized set that only differ before normalizing. */
+/* Two added tokens of the normalized set that differ only before normalizing. */
 static void test_equal_when_normalized(void **state)
 {
     (void)state;
@@ -87,7 +87,7 @@ static void test_equal_when_normalized(void **state)
     check_edits(FOLDER "added", "tokenizer.json", edits, 1);
 }
 
-/* BertProcessing and RobertaProcessing are the template that their names say. */
+/* BertProcessing and RobertaProcessing are the templates that their names imply. */
 static void test_processors(void **state)
 {
     (void)state;
@@ -153,8 +153,7 @@ static void test_vocab_txt(void **state)
     check_edits(FOLDER "uncased-vocab", "vocab.txt", lines, sizeof lines / sizeof lines[0]);
 }
 
-/* CR LF ends a line like LF; a text that is there twice has its last id; no other byte ends
- * one. */
+/* CR LF ends a line like LF, and no other byte does; a text listed twice has its last id. */
 static void test_vocab_txt_lines(void **state)
 {
     (void)state;
@@ -189,7 +188,7 @@ static void test_token_too_long(void **state)
     check_open(folder, EMBED_IO, "has neither tokenizer.json nor vocab.txt");
 }
 
-/* A file cut short or with changed bytes is refused or read, but does no harm. */
+/* A truncated or corrupted file is rejected or read, but does no harm. */
 static void test_spoiled(void **state)
 {
     (void)state;
@@ -206,7 +205,7 @@ static void test_spoiled(void **state)
         memcpy(spoiled, text, length);
         for (size_t k = 0; k < 3; k++) {
             random = random * 1664525u + 1013904223u;
-            /* Half of the changes in the first 4 KB, where the structure is. */
+            /* Half of the changes are in the first 4 KB, where the structure is. */
             size_t at = (random >> 8) % (random & 1 ? 4096 : length);
             spoiled[at] = "\"{}[],:0x\\\n\xFF"[(random >> 4) % 12];
         }

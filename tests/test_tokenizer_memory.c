@@ -1,7 +1,7 @@
 /* test_tokenizer_memory.c - the tokenizer when memory runs out
  *
- * Has its own base/memory.c, which the linker then does not take from the library: it fails at
- * the n-th allocation, for each n in turn, and counts what has not been released.
+ * Has its own base/memory.c, which the linker takes instead of the library's: it fails at the n-th
+ * allocation, for each n in turn, and counts what has not been released.
  */
 #include "base/memory.h"
 #include "base/status.h" /* before cmocka, which has a macro fail() */
@@ -29,7 +29,7 @@ void *memory_resize(void *old, size_t count, size_t size, const char *what)
         return NULL;
     }
     allocations_left--;
-    /* Always moves, so that a pointer into the old block is found out. */
+    /* Always moves the block, so that use of a stale pointer is detected. */
     char *block = malloc(bytes + sizeof(size_t));
     assert_non_null(block);
     memcpy(block, &bytes, sizeof bytes);
@@ -55,7 +55,7 @@ void *memory_allocate(size_t count, size_t size, const char *what)
 void *memory_allocate_aligned(size_t bytes, const char *what)
 {
     (void)bytes;
-    out_of_memory(what); /* no tokenizer asks for it */
+    out_of_memory(what); /* no tokenizer calls it */
     return NULL;
 }
 
@@ -99,7 +99,7 @@ static void check(const char *folder)
     for (size_t n = 0; n < 100000 && status != EMBED_OK; n++) {
         allocations_left = n;
         status = use(folder);
-        /* Without memory for a path, a file seems not to be there. */
+        /* Without memory for its path, a file seems to be missing. */
         if (status != EMBED_OK && n > 2) assert_int_equal(status, EMBED_OUT_OF_MEMORY);
         assert_int_equal(blocks, 0);
     }

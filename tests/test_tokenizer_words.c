@@ -1,6 +1,5 @@
-/* test_tokenizer_words.c - the tokenizer's fast ways give what the plain ones give: blocks of
- * 64 bytes against single ones, the cache of words against none, the trie against the
- * vocabulary
+/* test_tokenizer_words.c - the tokenizer's fast paths give what the plain ones give: blocks of 64
+ * bytes and single bytes, with and without the word cache, the trie and the vocabulary
  */
 #include "base/status.h" /* before cmocka, which has a macro fail() */
 
@@ -60,7 +59,7 @@ static void test_blocks(void **state)
     (void)state;
     for (size_t round = 0; round < 20000; round++) {
         size_t length = random_below(90);
-        char *text = malloc(length > 0 ? length : 1); /* so that reading past it is seen */
+        char *text = malloc(length > 0 ? length : 1); /* so that sanitizers see reads past it */
         assert_non_null(text);
         for (size_t i = 0; i < length; i++)
             text[i] = (char)(round % 2 ? random_below(256) : 'a' + random_below(26));
@@ -74,7 +73,7 @@ static void test_blocks(void **state)
 
 /* ---- the trie ---------------------------------------------------------------------------- */
 
-/* WordPiece as it is defined: the longest token first, each looked up with its prefix. */
+/* WordPiece by definition: the longest token first, each looked up with its prefix. */
 static void encode_simply(const struct vocabulary *vocabulary, const char *word, size_t length,
                           struct token_list *list)
 {
@@ -94,7 +93,8 @@ static void encode_simply(const struct vocabulary *vocabulary, const char *word,
     }
 }
 
-/* Characters of one and two bytes; few, so that words have many tokens in common. */
+/* Makes a word of characters of one and two bytes; few different ones, so that words share many
+ * tokens. */
 static size_t random_word(char word[40], unsigned characters)
 {
     static const char *const alphabet[] = {"a",        "b",        "c",       "d",
@@ -146,7 +146,7 @@ static void test_trie(void **state)
     check_trie(10, 2);
     check_trie(500, 4);
     check_trie(3000, 6);
-    check_trie(3000, 18); /* few beginnings in common: the trie has to be made larger */
+    check_trie(3000, 18); /* few shared prefixes: the trie must grow */
 }
 
 /* ---- the cache --------------------------------------------------------------------------- */
@@ -164,13 +164,13 @@ static void test_cache(void **state)
     for (size_t i = 0; i < 300000; i++) {
         char word[40 + WORD_CACHE_LONGEST];
         size_t length = random_word(word, i % 2 ? 4 : 12);
-        if (i % 4 == 0) { /* many words of one length that differ in their second half only */
+        if (i % 4 == 0) { /* many words of one length that differ only in their second half */
             memcpy(word, "abcdabcd", 8);
             for (length = 8; length < 15; length++)
                 word[length] = (char)('a' + random_below(4));
         }
         with.count = without.count = 0;
-        /* What is behind the word does not matter. */
+        /* What follows the word does not matter. */
         memset(word + length, (int)random_below(256), sizeof word - length);
         check(word_cache_encode(&cache, &model, word, length, &with));
         check(word_cache_encode(NULL, &model, word, length, &without));
@@ -185,7 +185,7 @@ static void test_cache(void **state)
     vocabulary_free(&vocabulary);
 }
 
-/* A word is not taken for another one with zeros behind it, nor a zero for the end of one. */
+/* A word is not confused with one that has zeros appended, nor a zero with the end of a word. */
 static void test_zeros(void **state)
 {
     (void)state;
@@ -216,7 +216,7 @@ static void test_zeros(void **state)
 
 /* ---- words ------------------------------------------------------------------------------- */
 
-/* Marks come in the order of their combining classes, but not past a barrier. */
+/* Marks are ordered by combining class, but not across a barrier. */
 static void test_marks(void **state)
 {
     (void)state;
@@ -269,7 +269,7 @@ static void close_both(struct both *both)
     tokenizer_close(both->tokenizer);
 }
 
-/* With blocks and a cache the text has the same ids as with neither. */
+/* The text must have the same ids with blocks and a cache as without. */
 static void check_text(struct both *both, const char *name, size_t line, const char *text,
                        size_t length, size_t max_tokens)
 {
@@ -288,7 +288,7 @@ static void check_text(struct both *both, const char *name, size_t line, const c
     assert_int_equal(fast.invalid_bytes, plain.invalid_bytes);
 }
 
-/* Every line, behind so many spaces that its words lie anywhere in a block, whole and cut. */
+/* Every line, after enough spaces that its words lie anywhere in a block, whole and truncated. */
 static void check_lines(const char *folder)
 {
     struct vector_lines lines = vector_lines_load("tests/vectors/lines.txt");
@@ -308,7 +308,7 @@ static void check_lines(const char *folder)
     vector_lines_free(&lines);
 }
 
-/* Texts of what may end a word or a block early. */
+/* Texts of fragments that may end a word or a block early. */
 static void check_fragments(const char *folder)
 {
     static const char letters[] =
@@ -343,7 +343,7 @@ static void check_fragments(const char *folder)
             memcpy(text + length, part, bytes);
             length += bytes;
         }
-        char *copy = malloc(length > 0 ? length : 1); /* so that reading past it is seen */
+        char *copy = malloc(length > 0 ? length : 1); /* so that sanitizers see reads past it */
         assert_non_null(copy);
         memcpy(copy, text, length);
         check_text(&both, "fragments", round, copy, length,
@@ -365,8 +365,8 @@ static void test_texts(void **state)
     }
 }
 
-/* Added tokens that do not keep words from being plain: one that begins with a punctuation mark
- * and is looked for in normalized text, and one in the midst of words. */
+/* Added tokens with which words stay plain: one that begins with a punctuation mark and is searched
+ * in normalized text, and one in the middle of words. */
 static void test_added_tokens(void **state)
 {
     (void)state;
@@ -385,13 +385,13 @@ static void test_added_tokens(void **state)
     assert_int_equal(both.fast.ids[2], 2001);
     check_text(&both, "added", 2, ".<b> _<b>", 9, 0);
     assert_int_equal(both.fast.ids[2], 2002);
-    assert_int_not_equal(both.fast.ids[4], 2002); /* beside a \\w, which _ is */
+    assert_int_not_equal(both.fast.ids[4], 2002); /* next to a \\w, which _ is */
     close_both(&both);
     check_fragments(folder);
     test_remove_folder(folder);
 }
 
-/* Which tokenizers take the fast way: not one with an added token that begins with a letter. */
+/* Which tokenizers take the fast path: not one with an added token that begins with a letter. */
 static void test_who_has_plain_words(void **state)
 {
     (void)state;

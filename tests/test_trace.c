@@ -1,5 +1,4 @@
-/* test_trace.c - embed_instance_trace: each stage once, in order, and the row that encode gives
- */
+/* test_trace.c - embed_instance_trace: each stage once and in order, and encode's row at the end */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +15,7 @@ typedef struct seen {
     size_t count;
     int32_t ids[512];
     float row[1024], pooled[1024];
-    float first[MOST_STAGES]; /* value of each */
+    float first[MOST_STAGES]; /* the first value of each */
 } seen;
 
 static void see(void *user, const embed_traced *stage)
@@ -73,8 +72,7 @@ static void test_stages_in_order(void **state)
     close_model(&tiny);
 }
 
-/* The last stage has the bits of encode, in each dtype, with prompts, Dense modules and a cut.
- */
+/* The last stage has encode's bits, in each dtype, with prompts, Dense modules and truncation. */
 static void check_same_row(struct opened *opened, const embed_encode_options *options,
                            size_t width)
 {
@@ -123,7 +121,7 @@ static void test_same_row(void **state)
     tested.dtype = EMBED_DTYPE_F32;
 }
 
-/* Two Dense modules: each is a stage, with its own width. */
+/* With two Dense modules, each is a stage with its own width. */
 static void test_modules(void **state)
 {
     (void)state;

@@ -7,7 +7,7 @@
 
 /* ---- UTF-8 ------------------------------------------------------------------------------- */
 
-/* Every code point there is comes back from its UTF-8. */
+/* Every code point survives encoding and decoding. */
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -21,8 +21,8 @@ static void test_round_trip(void **state)
     }
 }
 
-/* Texts that are not UTF-8, and how many bytes each U+FFFD (R) or other character (.) takes, as
- * Python's errors="replace" has it. */
+/* Texts that are not UTF-8, and how many bytes each U+FFFD (R) or other character (.) covers, as
+ * with Python's errors="replace". */
 static void test_invalid(void **state)
 {
     (void)state;
@@ -79,7 +79,7 @@ static void test_last(void **state)
 
 /* ---- properties -------------------------------------------------------------------------- */
 
-/* All canonical decompositions, which are utf8proc's, are those of the reference. */
+/* All canonical decompositions, which come from utf8proc, are the reference's. */
 static void test_decompositions(void **state)
 {
     (void)state;
@@ -91,11 +91,11 @@ static void test_decompositions(void **state)
     assert_int_equal(out[2], 0x301);
     assert_int_equal(unicode_decompose(out, 0xAC01), 3); /* a Hangul syllable */
     assert_int_equal(out[1], 0x1161);
-    assert_int_equal(unicode_decompose(out, 0xFB01), 1); /* fi: only a compatible one */
+    assert_int_equal(unicode_decompose(out, 0xFB01), 1); /* fi: only compatibility */
     assert_int_equal(out[0], 0xFB01);
 }
 
-/* How many code points of each property the reference has, by its own count. */
+/* Each property has as many code points as the reference counted. */
 static void test_properties(void **state)
 {
     (void)state;
@@ -116,7 +116,7 @@ static void test_properties(void **state)
             count += (properties[code] & expected[i].property) != 0;
         assert_int_equal(count, expected[i].count);
     }
-    /* Where Unicode changed its mind, it is the old version that counts. */
+    /* Where Unicode has changed a property, the old version applies. */
     assert_true(properties[0x166D] & BERT_PUNCTUATION);
     assert_false(properties[0x2E43] & BERT_PUNCTUATION);
     assert_true(properties[0x1734] & BERT_NONSTARTER_MARK);
@@ -159,7 +159,7 @@ static void test_word_and_rank(void **state)
                     bert_unicode_combining_rank(ascending[i + 1]));
 }
 
-/* What a message quotes: 64 bytes, and no character of which a part is missing. */
+/* What messages quote: 64 bytes, and no incomplete character. */
 static void test_shown(void **state)
 {
     (void)state;

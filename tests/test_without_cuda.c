@@ -1,7 +1,7 @@
-/* test_without_cuda.c - on a machine without CUDA: the reasons why it cannot be used
+/* test_without_cuda.c - the reasons why CUDA cannot be used, on a machine without it
  *
- * libembed itself needs no CUDA library; what it opens instead must exist, be one of ours, and be of
- * the same version.
+ * libembed itself needs no CUDA library. The plug-in that it opens must exist, be one of ours, and
+ * be of the same version.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,7 +35,8 @@ static void check_reason(const char *plugin, const char *words)
         strstr(embed_error_message(), words) == NULL)
         fail_msg("\"%s\" is not in \"%s\"", words, embed_error_message());
 
-    /* `auto` computes on the CPU, and there is one device; where the plug-in was named, both say so. */
+    /* `auto` computes on the CPU, and there is one device; if the plug-in was named, both report
+     * the failure. */
     size_t count = 0;
     warnings = 0;
     embed_log_set(count_warning, (void *)(uintptr_t)words, EMBED_LOG_INFO);
@@ -56,7 +57,7 @@ static void test_no_plugin(void **state)
     check_reason("/nonexistent/libembed-cuda.so", "which EMBED_CUDA_PLUGIN names, cannot be read");
 }
 
-/* Not even where a file of that name is in the current folder. */
+/* Not even if a file of that name is in the current folder. */
 static void test_name_without_folder(void **state)
 {
     (void)state;
@@ -72,7 +73,7 @@ static void test_other_files(void **state)
     check_reason(library, "is no CUDA plug-in of libembed");
 }
 
-/* A plug-in of another version, made on the spot. */
+/* A plug-in of another version, built by the test. */
 static void test_other_version(void **state)
 {
     (void)state;
