@@ -59,7 +59,7 @@ enum beam_state {
     BEAM_NOT_FINITE = 3 /* the decoder produced NaN, or the document ended without a hypothesis */
 };
 
-/* Arrays in device memory, indexed by slot. */
+/* Arrays indexed by slot, in the memory of the device that computes: the CPU or a GPU. */
 struct beam_slots {
     size_t P, K, T;                 /* capacities */
     struct generation_rules *rules; /* (P) */
@@ -91,7 +91,7 @@ struct beam_document {
  * and its rows may hold anything. */
 struct decode_batch {
     size_t D, K;
-    const int32_t *slots; /* (D) in device memory */
+    const int32_t *slots; /* (D) in the same memory as the arrays of `beams` */
     struct beam_slots beams;
 };
 

@@ -309,7 +309,7 @@ BEAM_FUNCTION void beam_copy_running(const struct beam_decision *decision,
     }
 }
 
-/* Writes the tokens of new hypotheses, looked up in the ancestor table of before the step. */
+/* Writes the tokens of new hypotheses, using the ancestor table from before the step. */
 BEAM_FUNCTION void beam_copy_finished(const struct beam_decision *decision,
                                       const struct beam_slots *beams, size_t slot, size_t K,
                                       size_t thread, size_t threads)
@@ -328,8 +328,8 @@ BEAM_FUNCTION int32_t beam_result_length(const struct beam_decision *decision)
     return decision->state == BEAM_DONE ? decision->finished_lengths[decision->best] : 0;
 }
 
-/* Writes the tokens of the best hypothesis. If it ended in this step, they are looked up in the
- * ancestor table of before the step. */
+/* Writes the tokens of the best hypothesis. If it ended in this step, they are looked up through
+ * the ancestor table from before the step. */
 BEAM_FUNCTION void beam_copy_result(const struct beam_decision *decision,
                                     const struct beam_slots *beams, size_t slot, size_t thread,
                                     size_t threads)

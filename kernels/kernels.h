@@ -142,7 +142,7 @@ struct cpu_kernels {
     void (*largest)(float *values, int32_t *indices, size_t count, const float *x, size_t V);
 
     /* Pools rows [first, T) of one sequence, x (T, C), into y (C). POOLING_WEIGHTED_MEAN weights
-     * row t by its position among all T rows. Without rows, POOLING_CLS gives row 0 of x,
+     * row t by its position among all T rows. If first >= T, POOLING_CLS gives row 0 of x,
      * POOLING_MAX -infinity, and the others 0. */
     void (*pool)(float *y, const void *x, size_t first, size_t T, size_t C, enum pooling pooling);
 

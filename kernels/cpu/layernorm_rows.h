@@ -2,7 +2,7 @@
  *
  *   y (C) = (h - mean(h)) / sqrt(var(h) + eps) * weight + bias, with h (C) a sum of 2 or 3 rows
  *
- * Three passes over h, which stays in the first-level cache: sum, squared differences, result.
+ * Three passes over h, which stays in L1: sum, squared differences, result.
  */
 #ifndef KERNELS_CPU_LAYERNORM_ROWS_H
 #define KERNELS_CPU_LAYERNORM_ROWS_H
@@ -12,7 +12,7 @@
 /* h (C) = a + b + c if a is not NULL, else b + d. */
 struct row {
     const element *a, *c;
-    const float *b; /* beside a and c: may be NULL, for none */
+    const float *b; /* may be NULL, for none, if a is not */
     const float *d;
 };
 

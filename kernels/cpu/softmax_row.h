@@ -6,7 +6,7 @@
 
 /* Replaces the products q k in row[0..T) by e^(x - max x), with x = product * scale + relative, and
  * sets row[T..columns) to 0. Returns the sum. relative points at the bias of key 0; NULL: none.
- * columns is T rounded up to whole vectors or more. */
+ * columns is a multiple of LANES, and at least T. */
 static inline float exponentials(float *row, const float *relative, size_t T, size_t columns,
                                  float scale)
 {

@@ -11,9 +11,9 @@
  * division by the sum comes last.
  *
  * Work. A block computes 16, 32 or 64 queries of a head of a sequence, 16 per warp, and loops over
- * the sequence's keys in tiles of the same size. There is no padding and no mask: rows past a
- * sequence's end are loaded as 0, and their scores set to -infinity. Blocks that begin past the end
- * return at once. The number of warps depends only on the batch's longest sequence, tiles begin at
+ * the sequence's keys in tiles of the same size. There is no padding and no mask: keys and values
+ * past a sequence's end are loaded as 0, and their scores set to -infinity. Blocks that begin past
+ * the end return at once. The number of warps follows from the longest sequence, tiles begin at
  * key 0, and keys past the end add exact zeros: a row's bits depend on its own sequence alone.
  *
  * Memory. Shared memory holds one tile of keys and one of values. The next keys are copied during

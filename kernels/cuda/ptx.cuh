@@ -2,7 +2,7 @@
  *
  * Fragment layouts are those of the PTX ISA, "Warp-level matrix instructions". Let g = l / 4 and
  * t = l % 4 for lane l. A register of A or B holds two adjacent 16-bit elements, the first in the
- * low half; the coordinates below are those of the first:
+ * low half; for A, the coordinates are those of the first:
  *
  *   A (16 x 16)   a[0] (g, 2t)   a[1] (g + 8, 2t)   a[2] (g, 2t + 8)   a[3] (g + 8, 2t + 8)
  *   B (16 x 8)    b[0] (2t, g) and (2t + 1, g)      b[1] (2t + 8, g) and (2t + 9, g)

@@ -33,8 +33,9 @@ static __device__ __forceinline__ void append(E *rows, const E *qkv, int t, size
     }
 }
 
-/* cache is read by other threads than have written it, so it is neither const nor __restrict__.
- * Without the 1 in the launch bounds, ptxas 13.0 saves registers for a second block, and spills. */
+/* Threads read parts of cache that other threads have just written, so it is neither const nor
+ * __restrict__. Without the 1 in the launch bounds, ptxas 13.0 saves registers for a second block,
+ * and spills. */
 template <typename E, int WIDTH, int LANES>
 static __global__ void __launch_bounds__(DECODE_WARPS *WARP, 1)
 self_attention_kernel(E *context, const E *qkv, E *cache,
