@@ -1,33 +1,36 @@
 # libembed - see README.md. `make` alone prints this list.
 #
-## make demo       build embed, fetch all-MiniLM-L6-v2, embed a small text, print its most similar
-##                 pairs
-## make check      build, run all tests (fetches all-MiniLM-L6-v2 for those that use it)
-## make check-full as check, and the tests that fetch all-mpnet-base-v2 (439 MB)
-## make all        build/embed, build/embed-bench, build/libembed.so, build/libembed.a, and, where
-##                 nvcc is found, build/libembed-cuda.so
-## make install    install below PREFIX (/usr/local): embed, embed-bench, libembed, embed.h,
-##                 manual pages
-## make uninstall  remove what `make install` with the same variables installs
-## make bench-quick  measure MiniLM on this machine, in four minutes: table, plot and batch profile
-## make info       what was found on this machine
-## make layers     check who includes whom
-## make gpu-bundle  pack the check on a real GPU (tests/gpu/run) for another machine
-## make spills     build the CUDA kernels and check that none keeps registers in memory
-## make figures    the tables of README.md and bench/README.md, and plots, from bench/results/*.csv
-## make gpu-table  what every CUDA kernel should take, from its launch: bench/results/gpu-table.csv
-## make asan       run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-## make tsan       run the threaded tests under ThreadSanitizer
-## make memcheck   run the tests under valgrind
-## make fuzz       every reader of files and texts, SECONDS=60 each; TARGET=json: that one alone
-## make malformed  some 67,600 malformed model files through the readers, under sanitizers
-## make fuzz-coverage  the lines of the readers that the fuzz corpora reach
-## make fmt        format all C files with clang-format
-## make clean      remove build/ (fetched models stay in weights/)
+## make demo           build embed, fetch all-MiniLM-L6-v2, embed a small text, print its most
+##                     similar pairs
+## make check          build and run all tests (fetches all-MiniLM-L6-v2 for those that use it)
+## make check-full     as check, plus the tests that fetch all-mpnet-base-v2 (439 MB)
+## make all            build/embed, build/embed-bench, build/libembed.so, build/libembed.a, and
+##                     build/libembed-cuda.so if nvcc is found
+## make install        install embed, embed-bench, libembed, embed.h and manual pages below PREFIX
+##                     (/usr/local)
+## make uninstall      remove what `make install` with the same variables installed
+## make bench-quick    measure MiniLM on this machine in four minutes: table, plot and batch
+##                     profile
+## make info           print what was found on this machine
+## make layers         check the layering of includes
+## make gpu-bundle     pack the check on a real GPU (tests/gpu/run) for another machine
+## make spills         build the CUDA kernels and check that none spills registers to memory
+## make figures        update tables in README.md and bench/README.md, and plots, from
+##                     bench/results/*.csv
+## make gpu-table      predict the time of every CUDA kernel launch: bench/results/gpu-table.csv
+## make asan           run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+## make tsan           run the threaded tests under ThreadSanitizer
+## make memcheck       run the tests under valgrind
+## make fuzz           fuzz every reader of files and texts, SECONDS=60 each; TARGET=json: only
+##                     that one
+## make malformed      run the readers on some 67,600 malformed model files, under sanitizers
+## make fuzz-coverage  show which lines of the readers the fuzz corpora reach
+## make fmt            format all C files with clang-format
+## make clean          remove build/ (fetched models stay in weights/)
 #
-# Variables: CC, CFLAGS, BUILD (build), V=1 shows the commands, WERROR=1 makes warnings errors.
-# CUDA_ARCHS: GPUs to build for, as 75 90 (all of them take a minute).
-# For install: PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, and DESTDIR, which goes before them.
+# Variables: CC, CFLAGS, BUILD (build); V=1 shows the commands, WERROR=1 makes warnings errors.
+# CUDA_ARCHS lists the GPUs to build for, such as 75 90 (building all takes a minute).
+# For install: PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, and DESTDIR, which is prepended to them.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -41,7 +44,7 @@ MPNET    := all-mpnet-base-v2
 Q        := $(if $(V),,@)
 SHELL    := /bin/sh
 
-# embed.h is the one place where the version is written.
+# The version is written only in embed.h.
 version_part = $(shell sed -n 's/^.define EMBED_VERSION_$(1) //p' include/embed.h)
 MAJOR    := $(call version_part,MAJOR)
 VERSION  := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
@@ -53,7 +56,6 @@ INCLUDEDIR = $(PREFIX)/include
 MANDIR     = $(PREFIX)/share/man
 
 # ---- the machine ---------------------------------------------------------------------------
-# Recursive on purpose: the compiler may be installed by the `packages` rule of this very run.
 MACHINE  := $(shell uname -m)
 ISAS     := $(if $(filter x86_64,$(MACHINE)),scalar avx2 avx512 avx512_bf16 avx512_vnni,scalar)
 
@@ -76,14 +78,14 @@ CPU_SOURCES       := $(wildcard kernels/cpu/*.c)
 FULL_TEST_SOURCES := tests/test_real_mpnet.c tests/test_real_mpnet_cuda.c
 ONE_ARCH_TESTS    := test_cuda_linear_fused test_cuda_faults test_cuda_lost test_cuda_memory \
                      test_cuda_steady test_cuda_cache test_cuda_pool test_cuda_pool_load \
-                     test_cuda_pool_generate test_cuda_summaries # the same on both
+                     test_cuda_pool_generate test_cuda_summaries # run alike on both
 CUDA_TEST_SOURCES := $(filter-out $(ONE_ARCH_TESTS:%=tests/%.c),$(wildcard tests/test_cuda_*.c))
 TEST_SOURCES      := $(filter-out $(FULL_TEST_SOURCES) tests/test_cuda_%,$(wildcard tests/test_*.c))
 EMBED_SOURCES     := $(wildcard tools/embed*.c)
 
 LIB_OBJECTS       := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
-# Where elements are BF16, NAME_bf16.c takes the place of NAME.c, and NAME_int8.c that of either
-# where products are in INT8.
+# NAME_bf16.c replaces NAME.c if elements are BF16, and NAME_int8.c replaces either if products are
+# in INT8.
 BF16_SOURCES      := $(filter %_bf16.c,$(CPU_SOURCES))
 INT8_SOURCES      := $(filter %_int8.c,$(CPU_SOURCES))
 CPU_SOURCES_scalar      := $(filter-out $(BF16_SOURCES) $(INT8_SOURCES),$(CPU_SOURCES))
@@ -106,7 +108,7 @@ help:
 	@sed -n 's/^## //p' Makefile
 
 # ---- what the build needs ------------------------------------------------------------------
-# Each stamp is made once; tools/packages installs what is missing, or says what to type.
+# Each stamp is made once. tools/packages installs missing packages, or prints the command to run.
 BUILD_PACKAGES := cc:gcc stdio.h:libc6-dev utf8proc.h:libutf8proc-dev jansson.h:libjansson-dev
 CHECK_PACKAGES := cmocka.h:libcmocka-dev g++:g++ pkg-config:pkg-config mandoc:mandoc
 BENCH_PACKAGES := gnuplot:gnuplot-nox
@@ -142,17 +144,17 @@ $(BUILD)/bench/%.o: bench/%.c | $(BUILD)/.packages
 $(BUILD)/kernels/reference/%.o: kernels/reference/%.c | $(BUILD)/.packages
 	$(call compile)
 
-# Each CPU kernel is compiled once for every instruction set, and only these files get its flags.
-# -O3 unrolls the tile loops; contraction to FMA is what the micro-kernels are written for.
-# No -ffast-math: results that are not finite must be seen.
+# Each CPU kernel is compiled once for every instruction set; no other files get its flags.
+# -O3 unrolls the tile loops; the micro-kernels rely on contraction to FMA.
+# No -ffast-math: results that are not finite must be detected.
 define cpu_rule
 $(BUILD)/kernels/cpu/$(1)/%.o: kernels/cpu/%.c | $(BUILD)/.packages
 	$$(call compile,-O3 -ffp-contract=fast -DISA=$(1) -DISA_$(1) $(FLAGS_$(1)))
 endef
 $(foreach isa,$(ISAS),$(eval $(call cpu_rule,$(isa))))
 
-# The library is a file named by its whole version. The linker looks for libembed.so, the loader
-# for the soname.
+# The file name of the library contains the full version. The linker looks for libembed.so, the
+# loader for the soname.
 $(BUILD)/libembed.so.$(VERSION): $(LIB_OBJECTS) $(CPU_OBJECTS) lib/libembed.map
 	@echo "  ld  $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -pthread -Wl,-soname,libembed.so.$(MAJOR) \
@@ -163,26 +165,26 @@ $(BUILD)/libembed.so: $(BUILD)/libembed.so.$(VERSION)
 	$(Q)ln -sf libembed.so.$(VERSION) $(BUILD)/libembed.so.$(MAJOR)
 	$(Q)ln -sf libembed.so.$(MAJOR) $@
 
-# One object whose internal names are local: none can clash with a name of the program's.
+# A single object whose internal names are local, so that none can clash with the program's.
 $(BUILD)/libembed.a: $(LIB_OBJECTS) $(CPU_OBJECTS)
 	@echo "  ar  $@"
 	$(Q)$(LD) -r -o $(BUILD)/libembed.o $^
 	$(Q)$(OBJCOPY) --localize-hidden $(BUILD)/libembed.o
 	$(Q)rm -f $@; $(AR) rcs $@ $(BUILD)/libembed.o
 
-# The library as the tests see it: object by object, internal names and all.
+# The library for the tests: separate objects with all internal names.
 $(BUILD)/internal.a: $(LIB_OBJECTS) $(CPU_OBJECTS)
 	@echo "  ar  $@"
 	$(Q)rm -f $@; $(AR) rcs $@ $^
 
-# The programs are linked with the shared library and find it beside themselves.
+# The programs are linked with the shared library and find it in their own folder.
 link_program = $(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $(filter %.o,$^) -L$(BUILD) -lembed \
                -Wl,-rpath,'$$ORIGIN'
 
 $(BUILD)/embed: $(EMBED_OBJECTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -ljansson -lm
-# What `embed verify` compares with, as strings, a line each.
+# The references of `embed verify` as C strings, one per line.
 GOLDEN := $(wildcard tools/golden/*.json)
 $(BUILD)/tools/golden_files.c: $(GOLDEN) Makefile
 	@mkdir -p $(@D)
@@ -196,13 +198,13 @@ $(BUILD)/tools/golden_files.c: $(GOLDEN) Makefile
 	    echo '    {NULL, NULL}};'; } >$@
 $(BUILD)/tools/golden_files.o: $(BUILD)/tools/golden_files.c | $(BUILD)/.packages
 	$(call compile)
-# Sees the kernels from inside, beside the naive ones. Its roof is a loop of fused multiply-adds.
+# Linked with the kernels and the naive ones. Its roof is a loop of fused multiply-adds.
 BENCH_PARTS := $(BENCH_OBJECTS) $(REFERENCE_OBJECTS) $(CPU_OBJECTS)
 $(BUILD)/embed-bench: $(BENCH_PARTS) $(BUILD)/libembed.so
 	@echo "  ld  $@"
 	$(Q)$(link_program) -lm
 $(BUILD)/bench/embed_bench_roof.o: CFLAGS += -O3 -ffp-contract=fast
-# The commit stands beside every figure. Renewed where it has changed, and with it what names it.
+# Every figure names the commit. When it changes, this file and the object that names it are remade.
 $(BUILD)/commit: FORCE
 	@mkdir -p $(@D)
 	@{ cat COMMIT || git describe --always --dirty || echo unknown; } 2>/dev/null >$@.new
@@ -218,11 +220,11 @@ $(BUILD)/examples/%: $(BUILD)/tools/examples/%.o $(BUILD)/libembed.so
 	$(Q)$(link_program) -Wl,-rpath,'$$ORIGIN/..'
 
 # ---- CUDA ----------------------------------------------------------------------------------
-# libembed-cuda.so is built where nvcc is found. Nothing else needs the CUDA toolkit.
+# libembed-cuda.so is built if nvcc is found. Nothing else needs the CUDA toolkit.
 NVCC       := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CUDA       := $(if $(NVCC),$(patsubst %/bin/nvcc,%,$(realpath $(NVCC))))
 CUDA_ARCHS ?= 75 80 86 89 90 100 120
-# Machine code for each, and PTX of the newest for what comes after it.
+# Machine code for each, and PTX of the newest for later GPUs.
 GENCODE    := $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch)) \
               -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
 NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-Wall,-Wextra \
@@ -231,14 +233,14 @@ NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-Wall,-Wextra \
 CUDA_SOURCES   := $(wildcard lib/cuda/*.c)
 KERNEL_SOURCES := $(wildcard kernels/cuda/*.cu)
 SHARED_OBJECTS := $(BUILD)/lib/formats/float_convert.o $(BUILD)/lib/backend/cuda_chunk.o \
-                  $(BUILD)/lib/backend/cuda_layout.o # of both
+                  $(BUILD)/lib/backend/cuda_layout.o # in the library and the plug-in
 CUDA_OBJECTS   := $(CUDA_SOURCES:%.c=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS) \
                   $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
 CUDA_LIBS       = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublasLt -lcudart_static -lrt -ldl -pthread
 
 $(BUILD)/cuda/%.o: %.c | $(BUILD)/.packages
 	$(call compile,-isystem $(CUDA)/include)
-# The compiler's report (registers, spills) stays beside the object, for `make spills`.
+# The compiler's report (registers, spills) is kept beside the object, for `make spills`.
 define compile_cuda
 	@mkdir -p $(@D)
 	@echo "  nvcc  $<"
@@ -257,8 +259,8 @@ $(BUILD)/libembed-cuda.so: $(CUDA_OBJECTS) lib/cuda/libembed-cuda.map
 spills: $(BUILD)/libembed-cuda.so
 	@sh tests/spills $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.report)
 
-# What every launch should take, by arithmetic: gpu_table_launch.o is the CUDA runtime that the kernels'
-# launchers call there.
+# The calculated time of every launch. Here the kernels' launchers call gpu_table_launch.o as their
+# CUDA runtime.
 $(BUILD)/gpu-table: $(patsubst %.c,$(BUILD)/cuda/%.o,$(wildcard bench/gpu_table*.c)) \
     $(BUILD)/lib/backend/cuda_chunk.o $(KERNEL_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels/cuda/table.o
 	@echo "  ld  $@"
@@ -275,8 +277,8 @@ all: $(BUILD)/libembed-cuda.so
 endif
 
 # ---- the emulated device -------------------------------------------------------------------
-# The same lib/cuda and kernels/cuda as a plug-in whose CUDA is tests/emu: without a GPU and without
-# the toolkit. Once for each way the kernels differ by: Turing's and what came after.
+# The same lib/cuda and kernels/cuda as a plug-in whose CUDA is tests/emu, without a GPU or the
+# toolkit. Built once for each variant of the kernels: Turing's, and that of later GPUs.
 EMULATED_ARCHS   := 75 80
 EMULATOR_SOURCES := $(wildcard tests/emu/*.cpp)
 EMULATED         := -std=c++17 -O2 -ffp-contract=off -fno-strict-aliasing -Itests/emu/include -I. \
@@ -298,8 +300,9 @@ $(BUILD)/emulated/sm_$(1)/%.o: %.c | $(BUILD)/.packages
 	$$(call compile,-Itests/emu/include -fvisibility=default)
 $(BUILD)/emulated/sm_$(1)/%.o: %.cu | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
-# The device itself is never instrumented: it speaks to the sanitizers for the kernels. Nor are the
-# kernels of its own tests, which are broken on purpose. (override: make asan sets CFLAGS by name.)
+# The device itself is never instrumented: it informs the sanitizers about the kernels. Nor are the
+# kernels of its own tests, which are broken on purpose. (override: make asan sets CFLAGS on the
+# command line.)
 $(BUILD)/emulated/sm_$(1)/tests/emu/%.o: override CFLAGS := $$(filter-out -fsanitize%,$(CFLAGS)) -fvisibility=hidden
 $(BUILD)/emulated/sm_$(1)/%.o: %.cpp | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
@@ -318,8 +321,9 @@ $(BUILD)/tests/%_sm_$(1): tests/%.c $(BUILD)/internal.a $(REFERENCE_OBJECTS) \
 endef
 $(foreach arch,$(EMULATED_ARCHS),$(eval $(call emulated_rules,$(arch))))
 
-# Without libembed: broken kernels that it must find fault with, and probes. They are C, linked with
-# the device and the kernels they start; `race` is the one program built for the threads sanitizer.
+# The device's own tests, without libembed: broken kernels whose faults it must find, and probes.
+# They are C, linked with the device and the kernels they launch; only `race` is built for
+# ThreadSanitizer.
 EMULATOR_TESTS := $(patsubst tests/emu/test_%.c,%,$(wildcard tests/emu/test_*.c))
 TESTS += $(foreach arch,$(EMULATED_ARCHS),$(EMULATOR_TESTS:%=$(BUILD)/tests/test_emulator_%_sm_$(arch)))
 
@@ -345,7 +349,7 @@ weights/$(MODEL)/.complete weights/$(MPNET)/.complete: weights/%/.complete: \
     weights/fetch weights/manifest
 	@sh weights/fetch $*
 
-# Without a network the tests of the real model are skipped, and counted; under CI that is an error.
+# Without a network the tests of the real model are skipped and counted; under CI that is an error.
 model-for-tests:
 	@$(MAKE) --no-print-directory weights/$(MODEL)/.complete $(if $(CI),,|| \
 	    echo "the tests of the real model will be skipped")
@@ -354,14 +358,14 @@ model-for-tests:
 demo: $(BUILD)/demo $(BUILD)/embed weights/$(MODEL)/.complete
 	@$(BUILD)/demo weights/$(MODEL) tools/demo.txt
 
-# A test sees the library from inside (hidden symbols and all), through internal.a.
+# Tests are linked with internal.a, which exposes the hidden symbols of the library.
 $(BUILD)/tests/%: tests/%.c $(BUILD)/internal.a $(REFERENCE_OBJECTS) | $(BUILD)/.packages-check
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
 	$(Q)$(CC) $(BASE) -Itests $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(REFERENCE_OBJECTS) \
 	    $(BUILD)/internal.a -lcmocka -ljansson $(LIBS)
 
-# System calls that fail where tests of the command line want them to.
+# Makes system calls fail as tests of the command line request.
 $(BUILD)/tests/fault_preload.so: tests/fault_preload.c tests/fault_plan.h | $(BUILD)/.packages
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
@@ -371,8 +375,7 @@ $(addprefix $(BUILD)/tests/test_,out_of_memory examples cli_verify): | $(BUILD)/
 $(BUILD)/tests/test_examples: | $(EXAMPLES)
 $(BUILD)/tests/test_bench: | $(BUILD)/embed-bench
 
-# As many programs at a time as there are processors; by themselves those that hold a clock to what
-# it shows.
+# Runs as many programs at a time as there are processors, and those that check times one by one.
 JOBS        ?= $(shell nproc 2>/dev/null || echo 1)
 TIMED       := pool pool_load pool_generate pool_generate_faults pool_generate_load cache_threads \
                thread_team $(EMULATED_ARCHS:%=emulator_latency_sm_%) cuda_pool_sm_80 cuda_pool_load_sm_80
@@ -395,20 +398,20 @@ asan:
 	    CFLAGS="$(ASAN_CFLAGS)"
 tsan:
 	$(Q)$(MAKE) check-threads BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread"
-# Without the real model, whose numbers take too long there: its tests are skipped, and counted.
+# Without the real model, which takes too long there: its tests are skipped and counted.
 check-tiny: $(TESTS) all
 	@MODEL= $(call run_tests,$(TESTS))
-# The tests in which threads of the program, of the library or of a kernel work at the same time.
+# The tests in which threads of the program, the library or a kernel run concurrently.
 THREADED := threads thread_team fingerprint pool pool_load pool_generate pool_generate_faults pool_generate_load metrics cache cache_threads api encoder tokenizer out_of_memory faults cuda_kernels_sm_80 cuda_decoder_sm_80 cuda_beams_sm_80
 check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
 	@MODEL= $(call run_tests,$^)
-# valgrind knows no AVX-512, and says so to the program: the library takes its AVX2 kernels.
+# valgrind does not support AVX-512 and hides it, so the library uses its AVX2 kernels.
 memcheck: $(TESTS) all
 	@BUILD=$(BUILD) JOBS=$(JOBS) sh tests/memcheck $(TESTS)
 
 # ---- fuzzing -------------------------------------------------------------------------------
-# tests/fuzz/README.md. The targets see the library's readers from inside, and the tool's; what else
-# the tool calls is in FUZZ_LIBRARY, which need not be made by the same compiler.
+# See tests/fuzz/README.md. The targets are linked with the objects of the library's readers and the
+# tool's; everything else that the tool calls is in FUZZ_LIBRARY, which any compiler may have built.
 FUZZ_NAMES    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJECTS  := $(filter $(foreach part,base formats description,$(BUILD)/lib/$(part)/%), \
                  $(LIB_OBJECTS)) $(BUILD)/lib/service/batch_profile.o \
@@ -430,7 +433,7 @@ $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_OBJECTS) | $(FUZZ_LIBRARY)
 	$(Q)$(link_fuzz) -fsanitize=fuzzer
 fuzz-programs: $(FUZZ_NAMES:%=$(BUILD)/fuzz_%)
 
-# All targets in one program, which replays the inputs that are kept.
+# All targets in one program, which replays the stored inputs.
 $(BUILD)/tests/fuzz/%.o: tests/fuzz/fuzz_%.c | $(BUILD)/.packages
 	$(call compile,-DLLVMFuzzerTestOneInput=fuzz_$* -DFUZZ_MOST_SECONDS=60)
 $(BUILD)/tests/test_fuzz_corpus: BASE += -DFUZZ_TARGETS='$(foreach name,$(FUZZ_NAMES),X($(name)))'
@@ -446,7 +449,7 @@ fuzz: fuzz-compiler $(BUILD)/libembed.so
 	    $(if $(TARGET),$(BUILD)/fuzz/fuzz_$(TARGET),fuzz-programs)
 	$(Q)sh tests/fuzz/run $(BUILD)/fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_NAMES))
 
-# tests/malformed: all its files, through the readers alone, which are instrumented quickly.
+# Runs all files of tests/malformed through the readers alone, which build quickly with sanitizers.
 WRAPPED := malloc calloc realloc posix_memalign free
 $(BUILD)/tests/test_malformed: tests/test_malformed.c \
     $(filter-out $(BUILD)/lib/service/%,$(filter $(BUILD)/lib/%,$(FUZZ_OBJECTS))) \
@@ -465,7 +468,7 @@ fuzz-coverage: fuzz-compiler $(BUILD)/libembed.so
 	$(Q)CLANG=$(CLANG) sh tests/fuzz/coverage $(BUILD)/cover
 
 # ---- measurements --------------------------------------------------------------------------
-# Real lines, and what a service would set by them. Twice in a row it should recommend the same.
+# Measures real lines and recommends settings for a service. Two runs in a row should agree.
 QUICK := $(BUILD)/bench-quick
 bench-quick: $(BUILD)/embed-bench weights/$(MODEL)/.complete | $(BUILD)/.packages-bench
 	@mkdir -p $(QUICK)
@@ -475,8 +478,9 @@ bench-quick: $(BUILD)/embed-bench weights/$(MODEL)/.complete | $(BUILD)/.package
 	@ls -l $(QUICK)
 
 # ---- the check on a real GPU ---------------------------------------------------------------
-# What tests/gpu/run runs. The kernels come as a library of their own, and a second time, in gpu/ptx, as
-# PTX for Turing alone, which the driver compiles: so that Turing's branches run on any GPU.
+# The programs of tests/gpu/run. The kernels are a library of their own, and a second time, in
+# gpu/ptx, as PTX for Turing alone, which the driver compiles, so that Turing's branches run on any
+# GPU.
 GPU_TESTS     := $(filter-out tests/test_cuda_models.c,$(CUDA_TEST_SOURCES))
 GPU_PROGRAMS  := $(addprefix $(BUILD)/,embed embed-bench libembed-cuda.so) \
                  $(addprefix $(BUILD)/gpu/,libkernels.so ptx/libkernels.so ptx/libembed-cuda.so \
@@ -513,7 +517,7 @@ $(BUILD)/gpu/%: $(BUILD)/cuda/tests/gpu/%.o $(BUILD)/cuda/lib/cuda/matmul.o \
     $(BUILD)/cuda/lib/cuda/cuda_error.o $(BUILD)/internal.a \
     $(BUILD)/gpu/libkernels.so
 	$(link_gpu) $(GPU_LIBS)
-# Without CUDA: through the public library, as a program does it, or not at all.
+# These are not linked with the kernels: they use the public library, as any program does, or no GPU.
 $(BUILD)/gpu/batch_invariance: tests/gpu/batch_invariance.c $(BUILD)/libembed.so
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
@@ -531,7 +535,7 @@ $(BUILD)/gpu/compare_rows $(BUILD)/gpu/random_model $(BUILD)/gpu/round_to_f16: $
 
 gpu-programs: $(GPU_PROGRAMS)
 
-# Machine code for one kind of GPU, the H200's: with all of CUDA_ARCHS it would be too large.
+# Machine code for one GPU only, by default the H200: with all CUDA_ARCHS it would be too large.
 GPU_ARCH ?= 90
 gpu-bundle:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sm_$(GPU_ARCH) CUDA_ARCHS=$(GPU_ARCH) \
@@ -540,8 +544,8 @@ gpu-archive: $(GPU_PROGRAMS) $(BUILD)/gpu/round_to_f16 weights/$(MODEL)/.complet
 	@BUILD=$(BUILD) MODEL=weights/$(MODEL) sh tests/gpu/bundle $(ARCHIVE) $(GPU_PROGRAMS)
 
 # ---- install -------------------------------------------------------------------------------
-# Where the loader looks by itself. In any other LIBDIR, the installed embed finds its library by an
-# rpath, and there is no cache to renew.
+# The folders that the loader searches by default. With any other LIBDIR, the installed embed finds
+# its library by an rpath, and there is no cache to update.
 LOADER_FOLDERS := /lib64 /usr/lib64 $(foreach folder,/lib /usr/lib /usr/local/lib, \
                   $(folder) $(folder)/$(MACHINE)-linux-gnu)
 IS_LOADED_FROM  = $(filter $(LOADER_FOLDERS),$(LIBDIR))
@@ -551,7 +555,7 @@ renew_cache     = $(if $(IS_LOADED_FROM), \
 
 PLUGIN = $(if $(NVCC),$(BUILD)/libembed-cuda.so)
 
-# Linked anew: without the rpath that leads to the build folder.
+# Links again, without the rpath to the build folder.
 link_installed  = $(CC) $(CFLAGS) $(LDFLAGS) -pthread -o '$(DESTDIR)$(BINDIR)/$(1)' $(2) -L$(BUILD) \
                   -lembed $(3) $(if $(IS_LOADED_FROM),,-Wl,-rpath,'$(LIBDIR)') && \
                   chmod 755 '$(DESTDIR)$(BINDIR)/$(1)'
@@ -577,7 +581,7 @@ install: $(BUILD)/libembed.so $(BUILD)/libembed.a $(EMBED_OBJECTS) $(BENCH_PARTS
 	$(Q)install -m 644 man/embed.3 '$(DESTDIR)$(MANDIR)/man3/embed.3'
 	$(Q)$(renew_cache)
 
-# The files. The folders stay: others use them too.
+# Removes only files: others use the folders too.
 uninstall:
 	@echo "  uninstall  $(DESTDIR)$(PREFIX)"
 	$(Q)rm -f '$(DESTDIR)$(BINDIR)/embed' '$(DESTDIR)$(BINDIR)/embed-bench' \

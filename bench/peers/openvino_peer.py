@@ -31,7 +31,7 @@ def quantized(wanted):
 
 
 GRAPHS = {"f32": onnx_export.export, "bf16": onnx_export.export, "int8": quantized}
-# What is not quantized; BF16 becomes FP32 on a processor without it.
+# The precision of operations that are not quantized. BF16 becomes FP32 on a processor without it.
 OTHERS = {"f32": "f32", "bf16": "bf16", "int8": "bf16"}
 
 
