@@ -80,8 +80,8 @@ template <typename T, int C> struct layernorm_row {
     }
 
     /* Returns the mean from the sum over all lanes. __fmul_rn keeps the compiler from fusing this
-     * product with the subtraction that follows in some kernels and not in others, whose bits must
-     * agree. */
+     * product with the following subtraction, which it might do in one kernel and not in another:
+     * their bits must agree. */
     static __device__ __forceinline__ float mean(float sum)
     {
         return __fmul_rn(sum, 1.0f / C);
