@@ -517,7 +517,7 @@ $(BUILD)/gpu/%: $(BUILD)/cuda/tests/gpu/%.o $(BUILD)/cuda/lib/cuda/matmul.o \
     $(BUILD)/cuda/lib/cuda/cuda_error.o $(BUILD)/internal.a \
     $(BUILD)/gpu/libkernels.so
 	$(link_gpu) $(GPU_LIBS)
-# These are not linked with the kernels: they use the public library, as any program does, or no GPU.
+# Not linked with the kernels: these use the public library, as any program does, or no GPU.
 $(BUILD)/gpu/batch_invariance: tests/gpu/batch_invariance.c $(BUILD)/libembed.so
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
