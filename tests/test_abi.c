@@ -33,7 +33,8 @@ static bool has_symbol(const char *name, bool defined)
     return false;
 }
 
-/* Lines are like "0000000000001234 T name@@EMBED_0" and " U name@GLIBC_2.2.5". */
+/* Lines are like "0000000000001234 T name@@EMBED_0" and
+ * "                 U name@GLIBC_2.2.5". */
 static int read_symbols(void **state)
 {
     (void)state;

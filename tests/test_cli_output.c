@@ -359,8 +359,8 @@ static void test_rows_before_an_error(void **state)
     assert_non_null(strstr(r.err, "embed: standard input: line 5000: not JSON: "));
     assert_true(count_lines(r.out) >= LINES - 4096);
     free_result(&r);
-    /* Lines 65 to 128 are wrong, which is found before rows 1 to 64 fail to be written. Those come
-     * first, as in a program of one thread. */
+    /* Lines 65 to 128 are wrong, which is known by the time that rows 1 to 64 cannot be written.
+     * The failed write is what is reported, as in a program of one thread. */
     memset(strchr(input + 2000, '\n') - 5, 'x', 4);
     r = run_streams(WORDS(ENCODE, "--jsonl", "text"), input, (size_t)(p - input),
                     (program_streams){.out = "/dev/full"});

@@ -293,8 +293,7 @@ static void test_when_it_pays(void **state)
     assert_true(cuda_linear_add_layernorm_pays(8448, WIDTH, 132));
     assert_true(cuda_linear_add_layernorm_pays(64 * 99, WIDTH, 132));
     assert_false(cuda_linear_add_layernorm_pays(64 * 98, WIDTH, 132));
-    assert_false(cuda_linear_add_layernorm_pays(8449, WIDTH, 132)); /* all wait for one more
-                                                                       block */
+    assert_false(cuda_linear_add_layernorm_pays(8449, WIDTH, 132)); /* all wait for one block */
     assert_false(cuda_linear_add_layernorm_pays(128, WIDTH, 132));
     assert_false(cuda_linear_add_layernorm_pays(8448, 768, 132));
     assert_false(cuda_linear_add_layernorm_pays(8448, WIDTH, 0));

@@ -390,7 +390,7 @@ static void test_codes_that_are_not_fatal(void **state)
 
 /* ---- loss before first use ----------------------------------------------------------------- */
 
-/* Another process may use the GPU exclusively, and end. */
+/* Another process may hold the GPU exclusively, and then end. */
 static void be_unavailable_at_first(const struct plan *plan)
 {
     (void)plan;

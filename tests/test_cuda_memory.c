@@ -288,7 +288,7 @@ static void check_instances(const char *folder, uint64_t bytes)
     emulator_reset();
     emulator_set_memory(0, bytes);
     emulator_set_costs(512 * MIB, 64 * MIB, 2 * MIB); /* the allowances in plans */
-    emulator_set_graph_cost(8 * MIB);                 /* the most that an instance may have */
+    emulator_set_graph_cost(8 * MIB);                 /* one, which is the limit of an instance */
     emulator_set_latency(0.001, 0);
     embed_memory planned = plan(folder, 0);
     uint64_t shared = planned.context + planned.library + planned.weights + GRANULE;

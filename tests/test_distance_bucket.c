@@ -1,8 +1,8 @@
 /* test_distance_bucket.c - the bucket of every distance from -600 to 600, compared with
  * transformers
  *
- * The tables are the run lengths of what MPNetEncoder.relative_position_bucket of transformers
- * 5.23.0 returns for torch.arange(-600, 601) and the given number of buckets.
+ * The tables list the runs of equal values in what MPNetEncoder.relative_position_bucket of
+ * transformers 5.23.0 returns for torch.arange(-600, 601) and the given number of buckets.
  */
 #include <setjmp.h>
 #include <stdarg.h>

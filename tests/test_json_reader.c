@@ -133,7 +133,8 @@ static void test_grammar_rejects(void **state)
     }
 }
 
-/* Every prefix of a document that is not itself a document is rejected, without reading past it. */
+/* Every prefix of a document that is not itself a document is rejected, with no read past its
+ * end. */
 static void test_every_truncation(void **state)
 {
     static const char text[] =

@@ -50,8 +50,8 @@ static bool line_has_word(const char *line, const char *word, size_t length)
     return false;
 }
 
-/* Checks an option and its words in a line of help, such as " --format npy|text|jsonl|f32|f16 how
- * they are written". */
+/* Checks the option and its words in a line of help, such as
+ * "  --format npy|text|jsonl|f32|f16       how they are written". */
 static void check_option(const char *manual, const char *command, const char *line)
 {
     const char *name = line + 2, *value = name + strcspn(name, " ");

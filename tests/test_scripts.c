@@ -255,7 +255,7 @@ static void test_fetch_runs_once(void **state)
           "tiny 2>&1",
           0);
     check_complete();
-    /* A lock of a living process is waited for. */
+    /* A lock of a running process is waited for. */
     check("rm -r $D/weights/tiny; sleep 2 & ln -s \"$!@$(uname -n)\" "
           "$D/weights/.partial/tiny.lock;"
           " " FETCH "tiny 2>&1",
