@@ -1,6 +1,8 @@
 /* test_malformed.c - checks that each file made by tests/malformed/cases.py is read or rejected
+ *
  *   test_malformed           a sample of the cases, as a test: `make check`
  *   test_malformed -         the cases from standard input, and a summary: `make malformed`
+ *
  * Each case must give its verdict, if it has one; a rejection that names the file in one line; in
  * less than a second; with no memory left allocated, and never more of it in use than a small
  * multiple of the file's size.

@@ -1,4 +1,5 @@
 /* machine.h - internals that the sources of the emulated device share
+ *
  *   control.cpp     settings, planned failures, reports; entry to every call
  *   memory.cpp      device and pinned memory: guard pages, protection, accounting
  *   stream.cpp      queues of work, run by the calls that wait
@@ -10,6 +11,7 @@
  *   fiber.cpp       stacks and switches
  *   warp_operations.cpp   shuffles, ldmatrix, mma
  *   cublaslt.cpp, product.cpp   cuBLASLt's calls, and its one product
+ *
  * One lock (in `api`) serializes all calls. Work of streams runs inside a call, on OS threads
  * that end before the call does.
  */

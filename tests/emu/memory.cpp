@@ -1,6 +1,9 @@
 /* memory.cpp - device and pinned memory
+ *
  * Every allocation is a mapping of its own, whose last byte lies before a guard page:
+ *
  *   | guard | canary | data (bytes) | canary (< 256 bytes) | guard |
+ *
  * A device's memory is accessible only while its work runs; otherwise the host gets a
  * segmentation fault. Canaries fill the gaps that pages and CUDA's alignment of 256 bytes leave,
  * and are checked after each kernel. Freed memory stays inaccessible, and its addresses are not

@@ -57,7 +57,8 @@ cudaError_t cudaFreeHost(void *pointer)
 
 /* ---- copies -------------------------------------------------------------------------------- */
 
-/* Report a fault unless these bytes are on the side that the call names. */
+/* Return whether these bytes are on the side that the call names; report a fault if they are
+ * not. */
 static bool is_on_device(const void *pointer, size_t bytes, const char *call, const char *which)
 {
     if (memory_is_device(pointer, bytes, current_device())) return true;

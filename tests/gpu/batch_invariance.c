@@ -1,5 +1,7 @@
 /* batch_invariance.c - checks that a text's row has the same bytes whatever it is encoded with
+ *
  *   usage: batch_invariance FOLDER DEVICE DTYPE FILE      DEVICE: cpu, cuda; DTYPE: f32, f16
+ *
  * Encodes all lines of FILE at once; then again, alone, in tens, in the smallest chunks, and in
  * reverse order. Prints one line; exit status 1 if a byte differs or a row is not finite.
  */

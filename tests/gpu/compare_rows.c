@@ -1,5 +1,7 @@
 /* compare_rows.c - compares rows of floats with those of a reference
+ *
  *   usage: compare_rows EXPECTED GOT WIDTH LEAST_COSINE
+ *
  * Both files hold little-endian floats, WIDTH a row. Prints one line: the worst row's cosine and
  * the largest difference of two numbers. Exit status 1 if a cosine is below LEAST_COSINE, a number
  * is not finite, or the files differ in size.

@@ -1,9 +1,12 @@
 /* kernel_times.c - how long each step of the forward pass takes on this GPU, next to its floor
+ *
  *   usage: kernel_times f16|f32
+ *
  * Prints CSV, one row for each step, model, number of tokens and length of the texts. A time is the
  * median of 7 replays of a graph that repeats the step 20 times, after one replay that is not
  * counted; CPU time is excluded. The buffers are the same each time, as in a forward pass, where a
  * chunk stays in L2.
+ *
  * A step's floor is the larger of two times: its operations at the rate of a large matrix product,
  * and its bytes (each input read once, each output written once) at the rate of a copy. Both rates
  * are in the first rows; if the bytes fit in L2, the rate of a copy within L2 applies.

@@ -1,6 +1,8 @@
 /* matmul_invariance.c - checks that a row of a linear layer has the same bytes for any number of
  * rows
+ *
  *   usage: matmul_invariance [ROWS]          the most rows to try, 8448 if not given
+ *
  * The layers are those of MiniLM and MPNet, with the algorithms that lib/cuda/matmul.c chooses.
  * Each product of T rows is compared with the same rows of the product of all rows. Prints one line
  * a layer; exit status 1 if a byte differs.

@@ -1,5 +1,7 @@
 /* memory_check.c - compares the GPU memory that a model and its instances take with the plan
+ *
  *   usage: memory_check FOLDER f16|f32
+ *
  * Prints CSV, one row for each check (memory_checks.h). Exit status 1 if one fails. Nothing else
  * may use the GPU meanwhile.
  */

@@ -1,6 +1,8 @@
 /* random_model.c - makes a model folder of a known shape with random weights
+ *
  *   usage: random_model SHAPE FOLDER       SHAPE: mpnet-base, bge-base, e5-small, bart-large-cnn,
  *                                                 bart-base
+ *
  * For measurements of speed, which does not depend on the weights, when those of all-mpnet-base-v2,
  * bge-base-en-v1.5, e5-small, bart-large-cnn or bart-base are not at hand. FOLDER must not exist.
  * Matrices are in FP16. The vocabulary has the special tokens and words w1000, w1001, ...; the

@@ -1,5 +1,7 @@
 /* round_to_f16.c - copies model.safetensors with its matrices in FP16: half the size
+ *
  *   usage: round_to_f16 IN OUT
+ *
  * A GPU rounds them to FP16 in any case, so rows computed in FP16 are those of the original file.
  * Vectors (biases, LayerNorm) are small and stay as they are, as do tensors that are not F32.
  */

@@ -1,5 +1,7 @@
 /* race.cpp - runs one kernel of broken.cu; built with -fsanitize=thread, which reports its races
+ *
  *   usage: race NUMBER      of enum seeded_fault
+ *
  * Exit status: 66 (the sanitizer's) if there is a race, 0 if there is none.
  */
 #include "kernels.h"
