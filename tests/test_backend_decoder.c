@@ -196,7 +196,7 @@ static void go_on(struct step *step, const struct backend *op, struct execution 
     assert_int_equal(op->beam_step(&step->batch, step->in, execution), EMBED_OK);
 }
 
-/* Applies the functions of beam_step.h to each document. */
+/* The operations do what the functions of beam_step.h do, for each document. */
 static void *check_steps(const struct device *device, size_t *bytes)
 {
     const struct beam_document documents[2] = {{LONG, 5, rules}, {YOUNG, 11, rules}};
