@@ -47,11 +47,13 @@ static __device__ __forceinline__ float power(float x, float largest)
     return x == -INFINITY ? 0 : expf(x - largest);
 }
 
-/* Merges the results of two sets of numbers. */
+/* Merges the results of two sets of numbers, with the same bits in either order: the lanes of a warp
+ * merge in both, and must agree. __fmul_rn keeps the compiler from fusing one product into the sum. */
 static __device__ __forceinline__ exponentials together(exponentials a, exponentials b)
 {
     const float largest = fmaxf(a.largest, b.largest);
-    return {largest, a.sum * power(a.largest, largest) + b.sum * power(b.largest, largest)};
+    return {largest, __fmul_rn(a.sum, power(a.largest, largest)) +
+                         __fmul_rn(b.sum, power(b.largest, largest))};
 }
 
 static __device__ __forceinline__ exponentials over_warp(exponentials own)
