@@ -174,7 +174,7 @@ static bool fits(const struct sweep *sweep, struct point *point,
         does_not_fit(point, why);
         return false;
     }
-    if (available > 0 && rows + point->instances * point->own > available / 10 * 9) {
+    if (available > 0 && rows + point->own > available / 10 * 9) {
         snprintf(why, sizeof why, "rows take %ju MB, of memory %ju MB are left",
                  (uintmax_t)(rows / 1000000), (uintmax_t)(available / 1000000));
         does_not_fit(point, why);
