@@ -131,9 +131,9 @@ static void test_config(void **state)
          "\"BartForSequenceClassification\""},
         {"\"BartForConditionalGeneration\"", "\"BartModel\", \"BartForCausalLM\"",
          EMBED_UNSUPPORTED, "\"architectures\" has 2 values"},
-        {"\"BartForConditionalGeneration\"", "7", EMBED_BAD_FILE, "must be a text"},
+        {"\"BartForConditionalGeneration\"", "7", EMBED_BAD_FILE, "must be a string"},
         {"\"model_type\": \"bart\"", "\"model_type\": \"mbart\"", EMBED_UNSUPPORTED,
-         "\"model_type\" is \"mbart\", this version runs \"bert\", \"roberta\", "},
+         "\"model_type\" is \"mbart\"; this version supports \"bert\", \"roberta\", "},
     };
     CHECK_EDITS(EVEN, "config.json", edits);
 }
@@ -200,7 +200,7 @@ static void test_generation_refused(void **state)
         ADD("\"penalty_alpha\": 0.6", "\"penalty_alpha\""),
         ADD("\"renormalize_logits\": true", "\"renormalize_logits\""),
         ADD("\"bad_words_ids\": [[7]]",
-            "\"bad_words_ids\" is an array, which this version does not run"),
+            "\"bad_words_ids\" is an array, which this version does not support"),
         ADD("\"force_words_ids\": [[7]]", "\"force_words_ids\""),
         ADD("\"constraints\": [7]", "\"constraints\""),
         ADD("\"suppress_tokens\": [7]", "\"suppress_tokens\""),
@@ -235,17 +235,18 @@ static void test_generation_refused(void **state)
             "\"max_length\" is 1, must be a whole number from 2"),
         BAD("\"max_length\": 48", "\"max_length\": -1", "\"max_length\" is -1"),
         BAD("\"max_length\": 48", "\"max_length\": 129",
-            "\"max_length\" means 129 tokens, config.json has \"max_position_embeddings\" 128"),
+            "\"max_length\" means 129 tokens, but config.json has \"max_position_embeddings\" "
+            "128"),
         BAD("\"max_length\": 48", "\"max_new_tokens\": 0", "\"max_new_tokens\" is 0"),
         BAD("\"max_length\": 48", "\"max_new_tokens\": 128", "\"max_new_tokens\" means 129 tokens"),
         BAD("\"max_length\": 48", "\"max_length\": 15",
-            "\"min_length\" means 16 tokens, but \"max_length\" 15"),
+            "\"min_length\" means 16 tokens, but \"max_length\" means 15"),
         BAD("\"min_length\": 16", "\"min_length\": -16", "\"min_length\" is -16"),
         BAD("\"min_length\": 16", "\"min_new_tokens\": 48",
-            "\"min_new_tokens\" means 49 tokens, but \"max_length\" 48"),
+            "\"min_new_tokens\" means 49 tokens, but \"max_length\" means 48"),
         BAD("\"min_length\": 16", "\"min_length\": 99999999999999999999", "\"min_length\""),
         BAD("\"forced_bos_token_id\": 0", "\"forced_bos_token_id\": 639",
-            "\"forced_bos_token_id\" is 639, config.json has \"vocab_size\" 639"),
+            "\"forced_bos_token_id\" is 639, but config.json has \"vocab_size\" 639"),
         BAD("\"forced_eos_token_id\": 2", "\"forced_eos_token_id\": 5000", "\"vocab_size\" 639"),
         BAD("\"forced_eos_token_id\": 2", "\"forced_eos_token_id\": -1",
             "\"forced_eos_token_id\" is -1"),
@@ -265,7 +266,7 @@ static void test_small_vocabulary(void **state)
 {
     (void)state;
     static const struct edit edit = {"\"vocab_size\": 639", "\"vocab_size\": 2", EMBED_BAD_FILE,
-                                     "is 2, config.json has \"vocab_size\" 2"};
+                                     "is 2, but config.json has \"vocab_size\" 2"};
     check_edits(EVEN, "config.json", &edit, 1);
 }
 

@@ -46,7 +46,8 @@ static void test_model(void **state)
         {"\"merges\":[", "\"merges\":[1,", EMBED_BAD_FILE, "byte"},
         {"\"merges\":[", "\"merges\":[\"#version: 0.2\",", EMBED_OK, ""},
         {"\"<s>\":0,", "\"<s>\":2147483648,", EMBED_BAD_FILE, "a token id above 2^31"},
-        {"\"<s>\":0,", "\"<s>\":4194304,", EMBED_BAD_FILE, "the token id 4194304 in a vocabulary of"},
+        {"\"<s>\":0,", "\"<s>\":4194304,", EMBED_BAD_FILE,
+         "token id 4194304 is too large for a vocabulary of"},
         {"\"<s>\":0,", "\"<s>\":1,", EMBED_BAD_FILE, "two tokens have the id 1"},
         {"\"<s>\":0,", "", EMBED_OK, ""},
     };
@@ -62,7 +63,7 @@ static void test_missing_byte(void **state)
     check_open(folder, EMBED_OK, "");
     test_edit_file(folder, "tokenizer.json", "\"unk_token\":null", "\"unk_token\":\"<unk>\"");
     check_open(folder, EMBED_UNSUPPORTED,
-               "an unk_token, where the vocabulary lacks the byte 0x21, is not supported");
+               "unk_token is not supported if the vocabulary lacks a byte (0x21)");
     test_remove_folder(folder);
 }
 
@@ -165,8 +166,10 @@ static void test_vocab_json(void **state)
         {"{", "[", EMBED_UNSUPPORTED, ""},
         {"\"<s>\":0", "\"<s>\":-1", EMBED_BAD_FILE, "vocab.json: byte"},
         {"\"<s>\":0", "\"<s>\":99999999999", EMBED_BAD_FILE, "above 2^31"},
-        {"\"<s>\":0", "\"<x>\":0", EMBED_BAD_FILE, "the cls_token \"<s>\" is not in it"},
-        {"\"</s>\":2", "\"<x>\":2", EMBED_BAD_FILE, "the sep_token \"</s>\" is not in it"},
+        {"\"<s>\":0", "\"<x>\":0", EMBED_BAD_FILE,
+         "the cls_token \"<s>\" is not in the vocabulary"},
+        {"\"</s>\":2", "\"<x>\":2", EMBED_BAD_FILE,
+         "the sep_token \"</s>\" is not in the vocabulary"},
         {"\"<pad>\":1", "\"<x>\":1", EMBED_OK, ""},
         {"{\"<s>", "{{\"<s>", EMBED_BAD_FILE, "vocab.json: byte"},
     };
@@ -194,7 +197,7 @@ static void test_configs(void **state)
     CHECK_EDITS("roberta", "tokenizer_config.json", config);
     static const struct edit map[] = {
         {"\"cls_token\": \"<s>\"", "\"cls_token\": \"<x>\"", EMBED_BAD_FILE,
-         "the cls_token \"<x>\" is not in it"},
+         "the cls_token \"<x>\" is not in the vocabulary"},
         {"\"cls_token\": \"<s>\"", "\"cls_token\": 1", EMBED_BAD_FILE, "map.json: byte"},
         {"\"cls_token\": \"<s>\"", "\"cls_token\": null", EMBED_OK, ""},
         {"\"content\": \"<mask>\",", "", EMBED_BAD_FILE, "added token has no \"content\""},

@@ -177,7 +177,7 @@ static void test_shard_missing_or_damaged(void **state)
     put_tensors("one.safetensors", "a", '1');
     check_refused(EMBED_IO, "two.safetensors: No such file or directory");
     put("two.safetensors", "1234567", 7);
-    check_refused(EMBED_BAD_FILE, "two.safetensors: 7 bytes are no safetensors file");
+    check_refused(EMBED_BAD_FILE, "two.safetensors: not a safetensors file (7 bytes)");
 }
 
 static void test_index_and_shards_disagree(void **state)
@@ -186,9 +186,11 @@ static void test_index_and_shards_disagree(void **state)
     put_tensors("one.safetensors", "a", '1');
     put_tensors("two.safetensors", "b", '2');
     put_text(INDEX, "{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"}}");
-    check_refused(EMBED_BAD_FILE, INDEX ": tensor \"b\" is not in one.safetensors, as it says");
+    check_refused(EMBED_BAD_FILE,
+                  INDEX ": lists tensor \"b\" in one.safetensors, which does not contain it");
     put_text(INDEX, "{\"weight_map\":{\"a\":\"two.safetensors\",\"b\":\"one.safetensors\"}}");
-    check_refused(EMBED_BAD_FILE, INDEX ": tensor \"a\" is not in two.safetensors, as it says");
+    check_refused(EMBED_BAD_FILE,
+                  INDEX ": lists tensor \"a\" in two.safetensors, which does not contain it");
     put_text(INDEX, "{\"weight_map\":{\"a\":\"one.safetensors\",\"a\":\"one.safetensors\"}}");
     check_refused(EMBED_BAD_FILE, INDEX ": lists tensor \"a\" twice");
     put_text(INDEX, "{\"weight_map\":{\"a\":\"one.safetensors\",\"a\":\"two.safetensors\"}}");
@@ -231,7 +233,7 @@ static void test_names_that_lead_elsewhere(void **state)
         put_text(INDEX, index);
         assert_int_equal(checkpoint_open(&checkpoint, folder), EMBED_BAD_FILE);
         assert_non_null(strstr(error_message(), INDEX ": byte "));
-        assert_non_null(strstr(error_message(), "no plain file name"));
+        assert_non_null(strstr(error_message(), "not a plain file name"));
     }
 }
 

@@ -302,7 +302,7 @@ static void test_config(void **state)
         {ROBERTA, "{", "{\"position_embedding_type\": \"relative_key\",", EMBED_UNSUPPORTED,
          "relative_key"},
         {ROBERTA, "\"model_type\": \"roberta\"", "\"model_type\": \"deberta-v2\"",
-         EMBED_UNSUPPORTED, "\"model_type\" is \"deberta-v2\", this version runs"},
+         EMBED_UNSUPPORTED, "\"model_type\" is \"deberta-v2\"; this version supports"},
         {DISTILBERT, "\"dim\": 40", "\"dim\": 41", EMBED_BAD_FILE,
          "\"dim\" 41 is not a multiple of \"n_heads\" 5"},
         {DISTILBERT, "\"dim\": 40", "\"hidden_size\": 40", EMBED_BAD_FILE, "\"dim\" is missing"},
@@ -330,14 +330,16 @@ static void test_unigram(void **state)
     const char *folder = test_copy_folder(ROBERTA);
     test_edit_file(folder, "config.json", "\"roberta\"", "\"xlm-roberta\"");
     test_edit_file(folder, "tokenizer.json", "\"type\":\"BPE\"", "\"type\":\"Unigram\"");
-    assert_refused(folder, EMBED_UNSUPPORTED,
-                   "tokenizer.json: the tokenizer is Unigram (SentencePiece), this version runs "
-                   "WordPiece and byte-level BPE");
+    assert_refused(
+        folder, EMBED_UNSUPPORTED,
+        "tokenizer.json: the tokenizer is Unigram (SentencePiece); this version supports "
+        "WordPiece and byte-level BPE");
     remove_file(folder, "tokenizer.json");
     remove_file(folder, "vocab.json");
     test_write_file(folder, "sentencepiece.bpe.model", "", 0);
-    assert_refused(folder, EMBED_UNSUPPORTED,
-                   "sentencepiece.bpe.model: the tokenizer is SentencePiece's, this version runs");
+    assert_refused(
+        folder, EMBED_UNSUPPORTED,
+        "sentencepiece.bpe.model: the tokenizer is SentencePiece; this version supports");
     remove_file(folder, "sentencepiece.bpe.model");
     assert_refused(folder, EMBED_IO, "has neither tokenizer.json nor vocab.txt nor vocab.json");
     test_remove_folder(folder);

@@ -393,14 +393,14 @@ static void test_messages(void **state)
     static const struct {
         const char *text, *message;
     } cases[] = {
-        {"", FILE_NAME ": byte 0: expected a value, found the end"},
+        {"", FILE_NAME ": byte 0: expected a value, found the end of the document"},
         {"{\"a\":1,}", FILE_NAME ": byte 7: a comma before the closing }"},
         {"[1;2]", FILE_NAME ": byte 2: expected a comma or ], found ;"},
         {"[\"a\nb\"]", FILE_NAME ": byte 3: a control character in a string"},
-        {"[\"a\\x\"]", FILE_NAME ": byte 3: an unknown escape"},
+        {"[\"a\\x\"]", FILE_NAME ": byte 3: invalid escape"},
         {"[\"\\ud800\"]", FILE_NAME ": byte 2: a lone surrogate"},
-        {"[\"\xFF\"]", FILE_NAME ": byte 2: not UTF-8"},
-        {"[ \"abc", FILE_NAME ": byte 2: a string without an end"},
+        {"[\"\xFF\"]", FILE_NAME ": byte 2: invalid UTF-8"},
+        {"[ \"abc", FILE_NAME ": byte 2: unterminated string"},
         {"[-007]", FILE_NAME ": byte 2: a number with a leading zero"},
         {"\xEF\xBB\xBF[]", FILE_NAME ": byte 0: expected a value, found byte 0xEF"},
         {"[] []", FILE_NAME ": byte 3: expected nothing more, found ["},

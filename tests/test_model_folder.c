@@ -159,7 +159,7 @@ static void test_no_folder(void **state)
     assert_non_null(strstr(embed_error_message(), "empty"));
     assert_open_fails(TINY "/config.json", EMBED_IO, TINY "/config.json: ", "Not a directory");
 
-    static const char wanted[] = "a model folder is wanted, nothing is downloaded";
+    static const char wanted[] = "expected a local model folder; models are not downloaded";
     assert_open_fails("sentence-transformers/none", EMBED_IO, "sentence-transformers/none: ", wanted);
     static const char *const paths[] = {"none", "/none/none", "./none", "none/", "a/b/none"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
@@ -231,7 +231,7 @@ static void test_cut_weights(void **state)
     size_t length;
     char cause[64], *bytes = test_read_file(TINY "/model.safetensors", &length);
     test_write_file(folder, "model.safetensors", bytes, length / 2);
-    snprintf(cause, sizeof cause, "cut off: %zu of %zu bytes", length / 2, length);
+    snprintf(cause, sizeof cause, "truncated: %zu of %zu bytes", length / 2, length);
     assert_open_fails(folder, EMBED_BAD_FILE, "model.safetensors", cause);
     free(bytes);
     test_remove_folder(folder);
@@ -245,16 +245,16 @@ static void test_long_values(void **state)
         const char *name, *before, *after, *cause; /* %s: 5,000 characters */
     } cases[] = {
         {"config.json", "\"hidden_act\": \"gelu\"", "\"hidden_act\": \"%s\"",
-         "this version runs only \"gelu\""},
+         "this version supports only \"gelu\""},
         {"config.json", "\"model_type\": \"bert\"", "\"model_type\": \"%s\"",
-         "this version runs \"bert\""},
+         "this version supports \"bert\""},
         {"modules.json", "models.Pooling\"", "models.%s\"", "Dense and Normalize"},
         {"modules.json", "\"1_Pooling\"", "\"../%s\"", "must be the name of a folder"},
         {"config_sentence_transformers.json", "{", "{\"default_prompt_name\": \"%s\",",
          "not one of \"prompts\""},
-        {"sentence_bert_config.json", "{", "{\"%s\": 1,", "this version does not know"},
+        {"sentence_bert_config.json", "{", "{\"%s\": 1,", "a setting unknown to this version"},
         {"1_Pooling/config.json", "{", "{\"pooling_mode\": \"%s\",",
-         "which this version does not run"},
+         "which this version does not support"},
         {"tokenizer.json", "\"unk_token\":\"[UNK]\"", "\"unk_token\":\"%s\"",
          "not in the vocabulary"},
     };

@@ -25,7 +25,8 @@ static void test_tokenizer_json(void **state)
         {"{\"type\":\"BertPreTokenizer\"}", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}",
          EMBED_UNSUPPORTED, "model WordPiece with pre_tokenizer ByteLevel is not supported"},
         {"\"vocab\":{", "\"vocab\":[],\"other\":{", EMBED_UNSUPPORTED,
-         "the tokenizer is Unigram (SentencePiece), this version runs WordPiece and byte-level BPE"},
+         "the tokenizer is Unigram (SentencePiece); this version supports WordPiece and "
+         "byte-level BPE"},
         {"\"type\":\"BertNormalizer\"",
          "\"type\":\"Precompiled\"},\"model\":{\"type\":\"Unigram\"},\"other\":{\"a\":0",
          EMBED_UNSUPPORTED, "tokenizer.json: the tokenizer is Unigram"},
@@ -33,12 +34,12 @@ static void test_tokenizer_json(void **state)
         {"\"model\":{", "\"other\":{", EMBED_BAD_FILE, "has no \"model\""},
         {"\"model\":{", "\"model\":{\"vocab\":{\"a\":0}},\"model\":{", EMBED_BAD_FILE,
          "has no"},
-        {"\"padding\":null", "\"version\":\"1.0\"", EMBED_BAD_FILE, "version is there twice"},
+        {"\"padding\":null", "\"version\":\"1.0\"", EMBED_BAD_FILE, "version occurs twice"},
         {"\"unk_token\":\"[UNK]\"", "\"unk_token\":\"nowhere\"", EMBED_BAD_FILE,
          "unknown token \"nowhere\" is not in the vocabulary"},
         {"\"unk_token\":\"[UNK]\"", "\"unk_token\":null", EMBED_BAD_FILE, "no \"unk_token\""},
         {"\"max_input_chars_per_word\":100", "\"max_input_chars_per_word\":1025",
-         EMBED_UNSUPPORTED, "words of 1025 characters"},
+         EMBED_UNSUPPORTED, "words of up to 1025 characters"},
         {"\"max_input_chars_per_word\":100", "\"max_input_chars_per_word\":-1", EMBED_BAD_FILE,
          "not negative"},
         {"\"max_input_chars_per_word\":100", "\"max_input_chars_per_word\":0", EMBED_OK, ""},
@@ -134,7 +135,7 @@ static void test_vocab_txt(void **state)
          "tokenizer_config.json: byte"},
         {"\"content\"", "\"contents\"", EMBED_BAD_FILE, "special token has no \"content\""},
         {"\"unk_token\": \"[UNK]\"", "\"cls_token\": \"<s>\"", EMBED_BAD_FILE,
-         "the cls_token \"<s>\" is not in it"},
+         "the cls_token \"<s>\" is not in the vocabulary"},
         {"\"unk_token\": \"[UNK]\"", "\"unk_token\": \"<unk>\"", EMBED_BAD_FILE,
          "unknown token \"<unk>\" is not in the vocabulary"},
         {"\"unk_token\": \"[UNK]\"",
@@ -148,7 +149,7 @@ static void test_vocab_txt(void **state)
     static const struct edit lines[] = {
         {"[MASK]\n", "\xFF\n", EMBED_BAD_FILE, "vocab.txt: line 5 is not UTF-8"},
         {"[MASK]\n", "\n", EMBED_OK, ""},
-        {"[SEP]\n", "[sep]\n", EMBED_BAD_FILE, "the sep_token \"[SEP]\" is not in it"},
+        {"[SEP]\n", "[sep]\n", EMBED_BAD_FILE, "the sep_token \"[SEP]\" is not in the vocabulary"},
     };
     check_edits(FOLDER "uncased-vocab", "vocab.txt", lines, sizeof lines / sizeof lines[0]);
 }
@@ -183,7 +184,7 @@ static void test_token_too_long(void **state)
     test_write_file(folder, "vocab.txt", vocabulary, sizeof vocabulary);
     check_open(folder, EMBED_BAD_FILE, "a token of 4200 bytes, more than 4096");
     test_write_file(folder, "vocab.txt", "", 0);
-    check_open(folder, EMBED_BAD_FILE, "is not in it");
+    check_open(folder, EMBED_BAD_FILE, "is not in the vocabulary");
     test_remove_folder(folder);
     check_open(folder, EMBED_IO, "has neither tokenizer.json nor vocab.txt");
 }

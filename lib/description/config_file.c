@@ -58,7 +58,8 @@ static embed_status make_room(struct config_file *file, size_t length)
 static embed_status new_value(struct config_file *file, const struct json_reader *json,
                               size_t *index)
 {
-    if (file->count == file->capacity) return json_fail(json, "more values than bytes for them");
+    if (file->count == file->capacity)
+        return json_fail(json, "more values than the size of the file allows");
     *index = file->count++;
     return EMBED_OK;
 }
@@ -291,7 +292,7 @@ static embed_status find_sole(const struct config_file *file, const struct confi
     TRY(find(file, object, key, false, &value));
     if (value != NULL && value->kind == JSON_ARRAY) {
         if (value->count > 1)
-            return fail(EMBED_UNSUPPORTED, "%s: \"%s\" has %u values, this version runs one",
+            return fail(EMBED_UNSUPPORTED, "%s: \"%s\" has %u values; this version supports one",
                         file->path, key, (unsigned)value->count);
         value = value->count == 0 ? NULL : &file->values[value->first];
     }
@@ -330,7 +331,7 @@ static embed_status get_text(const struct config_file *file, const struct config
                              const char *key, const char **out)
 {
     if (value == NULL) return EMBED_OK;
-    if (value->kind != JSON_STRING) return wrong(file, key, value, "must be a text");
+    if (value->kind != JSON_STRING) return wrong(file, key, value, "must be a string");
     *out = value->text;
     return EMBED_OK;
 }
@@ -419,7 +420,7 @@ embed_status config_must_be_off(const struct config_file *file, const struct con
 {
     const struct config_object *value = value_of(file, object, key);
     if (value == NULL || is_off(value, off)) return EMBED_OK;
-    return object_to(EMBED_UNSUPPORTED, file, key, value, "which this version does not run");
+    return object_to(EMBED_UNSUPPORTED, file, key, value, "which this version does not support");
 }
 
 embed_status config_must_be(const struct config_file *file, const struct config_object *object,
@@ -428,7 +429,7 @@ embed_status config_must_be(const struct config_file *file, const struct config_
     const struct config_object *value = value_of(file, object, key);
     if (value == NULL || value->kind == JSON_NULL) return EMBED_OK;
     if (value->kind == JSON_STRING && strcmp(value->text, text) == 0) return EMBED_OK;
-    return object_to(EMBED_UNSUPPORTED, file, key, value, "which this version does not run");
+    return object_to(EMBED_UNSUPPORTED, file, key, value, "which this version does not support");
 }
 
 embed_status config_known_keys(const struct config_file *file, const struct config_object *object,
@@ -440,7 +441,7 @@ embed_status config_known_keys(const struct config_file *file, const struct conf
         while (keys[k] != NULL && strcmp(keys[k], value->key) != 0) k++;
         if (keys[k] == NULL)
             return object_to(EMBED_UNSUPPORTED, file, value->key, value,
-                             "a setting that this version does not know");
+                             "a setting unknown to this version");
     }
     return EMBED_OK;
 }
@@ -456,7 +457,7 @@ embed_status config_texts(const struct config_file *file, const struct config_ob
     size_t first = is_array ? value->first : (size_t)(value - file->values);
     for (size_t i = first; i != 0; i = is_array ? file->values[i].after : 0) {
         if (file->values[i].kind != JSON_STRING)
-            return wrong(file, key, &file->values[i], "must be a text, or texts");
+            return wrong(file, key, &file->values[i], "must be a string or an array of strings");
         TRY(each(context, file->values[i].text));
     }
     return EMBED_OK;
@@ -482,7 +483,7 @@ embed_status config_each_text(const struct config_file *file, const struct confi
         const struct config_object *value = &file->values[i];
         bool none = value->kind == JSON_NULL;
         if (!none && value->kind != JSON_STRING)
-            return wrong(file, value->key, value, "must be a text");
+            return wrong(file, value->key, value, "must be a string");
         TRY(each(context, value->key, none ? "" : value->text));
     }
     return EMBED_OK;

@@ -54,8 +54,8 @@ embed_status config_sole_text(const struct config_file *file, const struct confi
                               const char *key, const char **out);
 bool config_is_text(const struct config_file *file, const struct config_object *object,
                     const char *key);
-/* Fails with EMBED_UNSUPPORTED, "FILE: KEY is ..., which this version does not run", unless the
- * value is absent, null, false, empty, or the number `off`. */
+/* Fails with EMBED_UNSUPPORTED, "FILE: KEY is ..., which this version does not support", unless
+ * the value is absent, null, false, empty, or the number `off`. */
 embed_status config_must_be_off(const struct config_file *file, const struct config_object *object,
                                 const char *key, double off);
 /* Fails likewise unless the value is absent, null, or the string `text`. */

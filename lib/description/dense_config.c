@@ -35,10 +35,11 @@ static embed_status read_activation(enum activation *activation, const struct co
         *activation = known[i].activation;
         return EMBED_OK;
     }
-    return fail(EMBED_UNSUPPORTED,
-                "%s: \"activation_function\" is \"%.*s\", this version runs torch.nn's Identity, "
-                "Tanh, ReLU, GELU and Sigmoid",
-                config_file_path(file), utf8_shown(name, strlen(name)), name);
+    return fail(
+        EMBED_UNSUPPORTED,
+        "%s: \"activation_function\" is \"%.*s\"; this version supports torch.nn's Identity, "
+        "Tanh, ReLU, GELU and Sigmoid",
+        config_file_path(file), utf8_shown(name, strlen(name)), name);
 }
 
 static embed_status read_dense(struct dense_config *dense, const struct config_file *file)

@@ -67,11 +67,11 @@ static embed_status read_module(struct embedding_pipeline *pipeline, const char 
     if (i == 1 && strcmp(class, "Pooling") == 0)
         return pooling_config_read(pipeline, folder, path);
     if (i > 1 && follows_pooling(pipeline, class)) return read_step(pipeline, folder, path, class);
-    return fail(EMBED_UNSUPPORTED,
-                "%s: module %zu is \"%.*s\"; this version runs Transformer, Pooling and then Dense "
-                "and Normalize, up to %d of them and %d Dense",
-                config_file_path(file), i, utf8_shown(type, strlen(type)), type, MOST_STEPS,
-                MOST_DENSE);
+    return fail(
+        EMBED_UNSUPPORTED,
+        "%s: module %zu is \"%.*s\"; this version supports Transformer, Pooling and then Dense "
+        "and Normalize, up to %d of them and %d Dense",
+        config_file_path(file), i, utf8_shown(type, strlen(type)), type, MOST_STEPS, MOST_DENSE);
 }
 
 static embed_status read_modules(struct embedding_pipeline *pipeline, const char *folder)
@@ -127,8 +127,9 @@ embed_status embedding_pipeline_check(const struct embedding_pipeline *pipeline,
     for (size_t i = 0; i < pipeline->dense_count; i++) {
         const struct dense_config *dense = &pipeline->dense[i];
         if (dense->I != width)
-            return fail(EMBED_BAD_FILE, "%s/config.json: \"in_features\" is %zu, what comes in has "
-                        "%zu", dense->folder, dense->I, width);
+            return fail(EMBED_BAD_FILE,
+                        "%s/config.json: \"in_features\" is %zu, but its input has %zu",
+                        dense->folder, dense->I, width);
         width = dense->O;
     }
     return EMBED_OK;

@@ -68,7 +68,7 @@ static embed_status read_token(int32_t *token, const struct config_file *file,
     TRY(config_sole_size(file, object, key, 0, INT32_MAX, &id));
     if (id == SIZE_MAX) return EMBED_OK;
     if (id >= V)
-        return fail(EMBED_BAD_FILE, "%s: \"%s\" is %zu, config.json has \"vocab_size\" %zu",
+        return fail(EMBED_BAD_FILE, "%s: \"%s\" is %zu, but config.json has \"vocab_size\" %zu",
                     config_file_path(file), key, id, V);
     *token = (int32_t)id;
     return EMBED_OK;
@@ -89,7 +89,8 @@ static embed_status read_tokens(struct generation_rules *rules, const struct con
                     "%s: \"decoder_start_token_id\" is missing, and so is \"bos_token_id\"",
                     config_file_path(file));
     if (rules->end_token == NO_TOKEN)
-        return fail(EMBED_BAD_FILE, "%s: \"eos_token_id\" is missing, no summary would end",
+        return fail(EMBED_BAD_FILE,
+                    "%s: \"eos_token_id\" is missing; without it no summary would end",
                     config_file_path(file));
 
     /* forced_bos_token_id as it was until 2021; bart-large-cnn's config.json may still have it. */
@@ -130,11 +131,12 @@ static embed_status read_lengths(struct generation_rules *rules, const struct co
     TRY(read_length(&max, file, object, "max_length", "max_new_tokens", 2));
     TRY(read_length(&min, file, object, "min_length", "min_new_tokens", 0));
     if (max.tokens > positions)
-        return fail(EMBED_BAD_FILE,
-                    "%s: \"%s\" means %zu tokens, config.json has \"max_position_embeddings\" %zu",
-                    config_file_path(file), max.key, max.tokens, positions);
+        return fail(
+            EMBED_BAD_FILE,
+            "%s: \"%s\" means %zu tokens, but config.json has \"max_position_embeddings\" %zu",
+            config_file_path(file), max.key, max.tokens, positions);
     if (min.tokens > max.tokens)
-        return fail(EMBED_BAD_FILE, "%s: \"%s\" means %zu tokens, but \"%s\" %zu",
+        return fail(EMBED_BAD_FILE, "%s: \"%s\" means %zu tokens, but \"%s\" means %zu",
                     config_file_path(file), min.key, min.tokens, max.key, max.tokens);
     rules->min_length = (int32_t)min.tokens;
     rules->max_length = (int32_t)max.tokens;
@@ -173,7 +175,7 @@ static embed_status read_search(struct generation_rules *rules, const struct con
     TRY(config_number(file, object, "length_penalty", -MOST_LENGTH_PENALTY, MOST_LENGTH_PENALTY,
                       false, &penalty));
     if (beams > MOST_BEAMS)
-        return fail(EMBED_UNSUPPORTED, "%s: \"num_beams\" is %zu, this version runs up to %d",
+        return fail(EMBED_UNSUPPORTED, "%s: \"num_beams\" is %zu; this version supports up to %d",
                     config_file_path(file), beams, MOST_BEAMS);
     rules->num_beams = (int32_t)beams;
     rules->no_repeat_ngram_size = (int32_t)ngram;

@@ -56,7 +56,7 @@ static embed_status add_mode(void *context, const char *mode)
         return EMBED_OK;
     }
     return fail(EMBED_UNSUPPORTED,
-                "%s: \"pooling_mode\" is \"%.*s\", which this version does not run",
+                "%s: \"pooling_mode\" is \"%.*s\", which this version does not support",
                 config_file_path(reading->file), utf8_shown(mode, strlen(mode)), mode);
 }
 

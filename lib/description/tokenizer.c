@@ -109,7 +109,8 @@ static embed_status set_up_wordpiece(struct tokenizer *tokenizer)
                     parts->file, utf8_shown(parts->unknown.data, parts->unknown.length),
                     parts->unknown.data);
     if (parts->max_characters > WORDPIECE_MAX_CHARACTERS)
-        return fail(EMBED_UNSUPPORTED, "%s: words of %zu characters, more than %d", parts->file,
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: words of up to %zu characters, more than the supported %d", parts->file,
                     parts->max_characters, WORDPIECE_MAX_CHARACTERS);
     TRY(token_trie_create(&tokenizer->trie, &parts->vocabulary, parts->file));
     tokenizer->model = (struct wordpiece){
@@ -130,8 +131,8 @@ static embed_status set_up_texts(struct tokenizer *tokenizer)
     /* The table is indexed by id: one large id in a small file must not take megabytes. */
     size_t most = 4 * vocabulary->count + 65536;
     if (vocabulary->largest_id > TOKEN_TEXTS_MAX_ID || (size_t)vocabulary->largest_id > most)
-        return fail(EMBED_BAD_FILE, "%s: the token id %d in a vocabulary of %zu tokens", parts->file,
-                    (int)vocabulary->largest_id, vocabulary->count);
+        return fail(EMBED_BAD_FILE, "%s: token id %d is too large for a vocabulary of %zu tokens",
+                    parts->file, (int)vocabulary->largest_id, vocabulary->count);
     for (size_t i = 0; i < (size_t)1 << vocabulary->slot_bits; i++) {
         const struct vocabulary_slot *slot = &vocabulary->slots[i];
         if (slot->tag == 0) continue;
@@ -155,8 +156,7 @@ static embed_status set_up_byte_bpe(struct tokenizer *tokenizer)
         model->bytes[byte] = vocabulary_find(&parts->vocabulary, text, length);
         if (model->bytes[byte] < 0 && parts->unknown.data != NULL)
             return fail(EMBED_UNSUPPORTED,
-                        "%s: an unk_token, where the vocabulary lacks the byte 0x%02X, is not "
-                        "supported",
+                        "%s: unk_token is not supported if the vocabulary lacks a byte (0x%02X)",
                         parts->file, byte);
     }
     model->merges = parts->merges;

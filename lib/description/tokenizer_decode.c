@@ -40,8 +40,7 @@ embed_status tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *
 {
     const struct tokenizer_parts *parts = &tokenizer->parts;
     if (!parts->is_byte_bpe)
-        return fail(EMBED_UNSUPPORTED, "%s: ids of WordPiece cannot be made text again",
-                    parts->file);
+        return fail(EMBED_UNSUPPORTED, "%s: WordPiece ids cannot be decoded", parts->file);
     if (!parts->has_byte_level_decoder)
         return fail(EMBED_UNSUPPORTED, "%s: its decoder is not ByteLevel", parts->file);
     struct text_buffer bytes = {0};

@@ -345,7 +345,7 @@ embed_status tokenizer_encode(const struct tokenizer *tokenizer, struct word_cac
     const struct tokenizer_parts *parts = &tokenizer->parts;
     size_t added = tokenizer_added_tokens(tokenizer), start = list->count;
     if (max_tokens != 0 && max_tokens < added)
-        return fail(EMBED_INVALID_ARGUMENT, "max_tokens is %zu; special tokens alone are %zu",
+        return fail(EMBED_INVALID_ARGUMENT, "max_tokens is %zu, less than the %zu special tokens",
                     max_tokens, added);
     size_t wanted = max_tokens != 0 ? max_tokens - added : SIZE_MAX;
     struct tokenizer_facts own;

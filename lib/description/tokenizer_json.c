@@ -329,7 +329,7 @@ static embed_status read_part(struct json_reader *json, struct json_string key,
     unsigned part = 0;
     while (part < count && !json_string_is(key, parts_names[part])) part++;
     if (part == count) return json_skip(json);
-    if (*seen & 1u << part) return json_fail(json, "%s is there twice", parts_names[part]);
+    if (*seen & 1u << part) return json_fail(json, "%s occurs twice", parts_names[part]);
     *seen |= 1u << part;
     switch (part) {
     case 0: return read_version(json);

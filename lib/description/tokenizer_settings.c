@@ -28,7 +28,7 @@ static bool class_has_settings(const char *name)
 static void log_if_changed(const struct config_file *file, const char *key, bool before, bool now)
 {
     if (now != before)
-        log_message(EMBED_LOG_WARNING, "%s: \"%s\" is %s, against tokenizer.json: this counts",
+        log_message(EMBED_LOG_WARNING, "%s: \"%s\" is %s, which overrides tokenizer.json",
                     config_file_path(file), key, now ? "true" : "false");
 }
 

@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #define MAX_DEPTH 32
-#define RUNS      "this version runs WordPiece and byte-level BPE"
+#define SUPPORTED "this version supports WordPiece and byte-level BPE"
 
 /* Old files have no type, but no other model has its tokens in an array. */
 static embed_status read_model(struct json_reader *json, bool *is_unigram)
@@ -63,7 +63,8 @@ embed_status unigram_refuse_json(const char *file)
     }
     if (status == EMBED_OUT_OF_MEMORY) return status;
     if (status == EMBED_OK && is_unigram)
-        return fail(EMBED_UNSUPPORTED, "%s: the tokenizer is Unigram (SentencePiece), " RUNS, file);
+        return fail(EMBED_UNSUPPORTED, "%s: the tokenizer is Unigram (SentencePiece); " SUPPORTED,
+                    file);
     return fail(EMBED_UNSUPPORTED, "%s", cause);
 }
 
@@ -75,8 +76,8 @@ embed_status unigram_refuse_folder(const char *folder)
         bool has;
         TRY(folder_has(&has, folder, names[i]));
         if (has)
-            return fail(EMBED_UNSUPPORTED, "%s/%s: the tokenizer is SentencePiece's, " RUNS, folder,
-                        names[i]);
+            return fail(EMBED_UNSUPPORTED, "%s/%s: the tokenizer is SentencePiece; " SUPPORTED,
+                        folder, names[i]);
     }
     return EMBED_OK;
 }

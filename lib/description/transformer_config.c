@@ -25,7 +25,7 @@ static embed_status text_must_be(const struct config_file *file, const struct co
     const char *text = value;
     TRY(config_text(file, object, key, false, &text));
     if (strcmp(text, value) != 0)
-        return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is \"%.*s\", this version runs only \"%s\"",
+        return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is \"%.*s\"; this version supports only \"%s\"",
                     config_file_path(file), key, utf8_shown(text, strlen(text)), text, value);
     return EMBED_OK;
 }
@@ -135,7 +135,7 @@ static embed_status read_mpnet(struct transformer_config *config, const struct c
     TRY(config_size(file, object, "relative_attention_num_buckets", 1, 1024, false, &buckets));
     if (buckets != config->distance_buckets)
         return fail(EMBED_UNSUPPORTED,
-                    "%s: \"relative_attention_num_buckets\" is %zu, this version runs only %zu",
+                    "%s: \"relative_attention_num_buckets\" is %zu; this version supports only %zu",
                     config_file_path(file), buckets, config->distance_buckets);
     return check_positions(config, file);
 }
@@ -148,7 +148,7 @@ static embed_status must_be_true(const struct config_file *file, const struct co
     bool value = true;
     TRY(config_boolean(file, object, key, false, &value));
     if (!value)
-        return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is false, which this version does not run",
+        return fail(EMBED_UNSUPPORTED, "%s: \"%s\" is false, which this version does not support",
                     config_file_path(file), key);
     return EMBED_OK;
 }
@@ -171,7 +171,7 @@ static embed_status must_be_plain_bart(const struct config_file *file,
     if (strcmp(architecture, "BartModel") != 0 &&
         strcmp(architecture, "BartForConditionalGeneration") != 0)
         return fail(EMBED_UNSUPPORTED,
-                    "%s: \"architectures\" is \"%.*s\", this version runs only "
+                    "%s: \"architectures\" is \"%.*s\"; this version supports only "
                     "\"BartForConditionalGeneration\"",
                     config_file_path(file), utf8_shown(architecture, strlen(architecture)),
                     architecture);
@@ -251,9 +251,9 @@ static embed_status read_family(struct transformer_config *config, const struct 
         return families[i].read(config, file, object);
     }
     return fail(EMBED_UNSUPPORTED,
-                "%s: \"model_type\" is \"%.*s\", this version runs \"bert\", \"roberta\", "
+                "%s: \"model_type\" is \"%.*s\"; this version supports \"bert\", \"roberta\", "
                 "\"distilbert\", \"mpnet\" and \"bart\", and \"xlm-roberta\" and \"camembert\" "
-                "where the tokenizer is not SentencePiece's",
+                "unless the tokenizer is SentencePiece",
                 config_file_path(file), utf8_shown(type, strlen(type)), type);
 }
 
@@ -268,10 +268,11 @@ static embed_status check_adapter(const char *folder)
     bool has;
     TRY(folder_has(&has, folder, "adapter_config.json"));
     if (has)
-        return fail(EMBED_UNSUPPORTED,
-                    "%s/adapter_config.json: the folder is of a PEFT adapter, which this version "
-                    "does not run: merge it into the model first",
-                    folder);
+        return fail(
+            EMBED_UNSUPPORTED,
+            "%s/adapter_config.json: this version does not support PEFT adapters; merge the "
+            "adapter into the model first",
+            folder);
     return EMBED_OK;
 }
 

@@ -38,7 +38,7 @@ static embed_status check_modalities(const struct config_file *file,
     if (config_has(file, modalities, "message"))
         return fail(EMBED_UNSUPPORTED,
                     "%s: \"modality_config\" has \"message\", a chat template, which this version "
-                    "does not run",
+                    "does not support",
                     config_file_path(file));
     TRY(config_child(file, modalities, "text", &text));
     if (text == NULL)

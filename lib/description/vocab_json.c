@@ -216,7 +216,7 @@ static embed_status add_special_tokens(struct tokenizer_parts *parts,
                                           config->roles[i].flags));
         if (i != ROLE_CLS && i != ROLE_SEP) continue;
         if (id < 0)
-            return fail(EMBED_BAD_FILE, "%s: the %s \"%.*s\" is not in it", parts->file,
+            return fail(EMBED_BAD_FILE, "%s: the %s \"%.*s\" is not in the vocabulary", parts->file,
                         i == ROLE_CLS ? "cls_token" : "sep_token",
                         utf8_shown(text->data, text->length), text->data);
         if (i == ROLE_CLS)

@@ -177,7 +177,7 @@ static embed_status add_special_tokens(struct tokenizer_parts *parts,
             TRY(tokenizer_parts_add_token(parts, text->data, text->length, (uint64_t)id,
                                           (struct token_flags){.special = true}));
         } else if (i == ROLE_CLS || i == ROLE_SEP) {
-            return fail(EMBED_BAD_FILE, "%s: the %s \"%.*s\" is not in it", parts->file,
+            return fail(EMBED_BAD_FILE, "%s: the %s \"%.*s\" is not in the vocabulary", parts->file,
                         role_keys[i], utf8_shown(text->data, text->length), text->data);
         }
         if (i == ROLE_CLS) parts->before[parts->before_count++] = id;

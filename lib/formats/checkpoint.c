@@ -69,9 +69,8 @@ static embed_status read_weight_map(struct shard_index *index, struct json_reade
         TRY(json_read_string(json, &value));
         const char *shard = json_string_terminate(json, value);
         if (shard == NULL || !folder_is_plain_name(shard))
-            return json_fail(
-                json, "tensor \"%.*s\" is in a file whose name is no plain file name",
-                utf8_shown(tensor, strlen(tensor)), tensor);
+            return json_fail(json, "the file named for tensor \"%.*s\" is not a plain file name",
+                             utf8_shown(tensor, strlen(tensor)), tensor);
         TRY(add_entry(index, tensor, shard));
     }
 }
@@ -199,9 +198,10 @@ static embed_status check_index(const struct checkpoint *checkpoint, struct shar
                         utf8_shown(entry->tensor, strlen(entry->tensor)), entry->tensor);
         if (!checkpoint_find(checkpoint, entry->tensor, &found) ||
             strcmp(strrchr(safetensors_path(found.file), '/') + 1, entry->shard) != 0)
-            return fail(EMBED_BAD_FILE, "%s: tensor \"%.*s\" is not in %s, as it says",
-                        index->path, utf8_shown(entry->tensor, strlen(entry->tensor)),
-                        entry->tensor, entry->shard);
+            return fail(EMBED_BAD_FILE,
+                        "%s: lists tensor \"%.*s\" in %s, which does not contain it", index->path,
+                        utf8_shown(entry->tensor, strlen(entry->tensor)), entry->tensor,
+                        entry->shard);
     }
     return EMBED_OK;
 }

@@ -29,7 +29,7 @@ embed_status folder_check(const char *folder)
     if (error == 0) return EMBED_OK;
     bool hub = error == ENOENT && is_hub_name(folder);
     return fail(EMBED_IO, "%s: %s%s", folder, strerror(error),
-                hub ? " (a model folder is wanted, nothing is downloaded)" : "");
+                hub ? " (expected a local model folder; models are not downloaded)" : "");
 }
 
 char *folder_path(const char *folder, const char *name)
@@ -67,7 +67,7 @@ static embed_status read_all(char *out, size_t bytes, int fd, const char *path)
         ssize_t n = read(fd, out + done, bytes - done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(EMBED_IO, "%s: %s", path, strerror(errno));
-        if (n == 0) return fail(EMBED_IO, "%s: became shorter while it was read", path);
+        if (n == 0) return fail(EMBED_IO, "%s: was truncated while being read", path);
         done += (size_t)n;
     }
     return EMBED_OK;
@@ -96,7 +96,7 @@ embed_status file_read(char **text, size_t *length, const char *path, size_t max
     else if (!S_ISREG(facts.st_mode))
         status = fail(EMBED_IO, "%s: not a regular file", path);
     else if ((uintmax_t)facts.st_size > max_bytes)
-        status = fail(EMBED_BAD_FILE, "%s: %jd bytes, more than the %zu this file may have", path,
+        status = fail(EMBED_BAD_FILE, "%s: %jd bytes exceed the limit of %zu", path,
                       (intmax_t)facts.st_size, max_bytes);
     else if ((bytes = memory_allocate((size_t)facts.st_size + 1, 1, path)) == NULL)
         status = EMBED_OUT_OF_MEMORY;

@@ -37,7 +37,7 @@ static embed_status fail_expected(const struct json_reader *json, size_t positio
     char cause[128];
     unsigned char found = position < json->length ? (unsigned char)json->text[position] : 0;
     if (position >= json->length)
-        snprintf(cause, sizeof cause, "expected %s, found the end", what);
+        snprintf(cause, sizeof cause, "expected %s, found the end of the document", what);
     else if (found > 0x20 && found < 0x7F)
         snprintf(cause, sizeof cause, "expected %s, found %c", what, found);
     else
@@ -210,7 +210,7 @@ static embed_status unescape(struct json_reader *json, size_t *from, char **to)
         return EMBED_OK;
     }
     uint32_t code, low;
-    if (!read_hex4(json, *from + 1, &code)) return fail_at(json, *from, "an unknown escape");
+    if (!read_hex4(json, *from + 1, &code)) return fail_at(json, *from, "invalid escape");
     size_t length = 6;
     if (code >= 0xD800 && code <= 0xDFFF) { /* half of a UTF-16 pair */
         if (code >= 0xDC00 || byte_at(json, *from + 6) != '\\' ||
@@ -230,7 +230,7 @@ embed_status json_read_string(struct json_reader *json, struct json_string *out)
     size_t start = json->position, from = start;
     char *to = json->text + start;
     for (;;) {
-        if (from >= json->length) return fail_at(json, start - 1, "a string without an end");
+        if (from >= json->length) return fail_at(json, start - 1, "unterminated string");
         unsigned char c = (unsigned char)json->text[from];
         if (c == '"') break;
         if (c == '\\') {
@@ -241,7 +241,7 @@ embed_status json_read_string(struct json_reader *json, struct json_string *out)
         size_t length = 1;
         if (c >= 0x80) {
             struct utf8_character read = utf8_decode(json->text + from, json->length - from);
-            if (!read.valid) return fail_at(json, from, "not UTF-8");
+            if (!read.valid) return fail_at(json, from, "invalid UTF-8");
             length = read.bytes;
         }
         while (length-- > 0) *to++ = json->text[from++];
@@ -319,7 +319,7 @@ embed_status json_read_unsigned(struct json_reader *json, uint64_t *out)
         uint64_t digit = (uint64_t)(json->text[p] - '0');
         if (__builtin_mul_overflow(value, 10, &value) ||
             __builtin_add_overflow(value, digit, &value))
-            return json_fail(json, "an integer larger than 64 bits");
+            return json_fail(json, "integer does not fit in 64 bits");
     }
     json->position = end;
     *out = value;

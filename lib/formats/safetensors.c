@@ -74,7 +74,7 @@ static embed_status read_at(const struct safetensors *file, uint64_t offset, voi
         ssize_t n = pread(file->fd, to, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(EMBED_IO, "%s: %s", file->path, strerror(errno));
-        if (n == 0) return fail(EMBED_IO, "%s: became shorter while it was read", file->path);
+        if (n == 0) return fail(EMBED_IO, "%s: was truncated while being read", file->path);
         to += n;
         offset += (uint64_t)n;
         bytes -= (size_t)n;
@@ -106,7 +106,7 @@ static embed_status refuse_length(const struct safetensors *file, uint64_t n)
     size_t bytes = file->identity.size < sizeof start ? (size_t)file->identity.size : sizeof start;
     TRY(read_at(file, 0, start, bytes));
     TRY(file_refuse_pointer(file->path, start, bytes));
-    return fail(EMBED_BAD_FILE, "%s: a header of %" PRIu64 " bytes, more than %" PRIu64,
+    return fail(EMBED_BAD_FILE, "%s: a header of %" PRIu64 " bytes exceeds the limit of %" PRIu64,
                 file->path, n, MAX_HEADER_BYTES);
 }
 
@@ -115,7 +115,7 @@ static embed_status read_header(struct safetensors *file)
     unsigned char length[SAFETENSORS_LENGTH_BYTES];
     TRY(read_identity(file, &file->identity));
     if (file->identity.size < SAFETENSORS_LENGTH_BYTES)
-        return fail(EMBED_BAD_FILE, "%s: %" PRIu64 " bytes are no safetensors file", file->path,
+        return fail(EMBED_BAD_FILE, "%s: not a safetensors file (%" PRIu64 " bytes)", file->path,
                     file->identity.size);
     TRY(read_at(file, 0, length, SAFETENSORS_LENGTH_BYTES));
     uint64_t n = 0;
@@ -124,7 +124,7 @@ static embed_status read_header(struct safetensors *file)
     if (n > file->identity.size - SAFETENSORS_LENGTH_BYTES)
         return fail(EMBED_BAD_FILE,
                     "%s: a header of %" PRIu64 " bytes in a file of %" PRIu64
-                    ": it is cut off, or no safetensors file",
+                    ": truncated, or not a safetensors file",
                     file->path, n, file->identity.size);
 
     size_t header_bytes = SAFETENSORS_LENGTH_BYTES + (size_t)n;
@@ -200,14 +200,12 @@ embed_status safetensors_read(const struct safetensors *file,
     struct safetensors_identity now;
     if (first > tensor->bytes || bytes > tensor->bytes - first)
         return fail(EMBED_INVALID_ARGUMENT,
-                    "%s: tensor \"%s\" has %" PRIu64 " bytes, not %" PRIu64 " and %zu more",
-                    file->path, tensor->name, tensor->bytes, first, bytes);
+                    "%s: tensor \"%s\" has %" PRIu64 " bytes, cannot read %zu at offset %" PRIu64,
+                    file->path, tensor->name, tensor->bytes, bytes, first);
     TRY(read_at(file, tensor->offset + first, out, bytes));
     TRY(read_identity(file, &now));
     if (now.size != file->identity.size)
-        return fail(EMBED_IO,
-                    "%s: changed its size from %" PRIu64 " to %" PRIu64
-                    " bytes while it was in use",
+        return fail(EMBED_IO, "%s: size changed from %" PRIu64 " to %" PRIu64 " bytes while in use",
                     file->path, file->identity.size, now.size);
     return EMBED_OK;
 }

@@ -156,8 +156,7 @@ static embed_status place_tensor(struct header_parser *parser,
         fits = !__builtin_mul_overflow(tensor->elements, tensor->shape[i], &tensor->elements);
     if (!fits ||
         __builtin_mul_overflow(tensor->elements, safetensors_dtype_bits(tensor->dtype), &bits))
-        return fail(EMBED_BAD_FILE, "%s: tensor \"%s\": a shape too large for any file", path,
-                    tensor->name);
+        return fail(EMBED_BAD_FILE, "%s: tensor \"%s\": shape is too large", path, tensor->name);
     if (bits % 8 != 0)
         return fail(EMBED_BAD_FILE, "%s: tensor \"%s\": its elements do not fill whole bytes",
                     path, tensor->name);
@@ -168,8 +167,8 @@ static embed_status place_tensor(struct header_parser *parser,
                     tensor->name, begin, end);
     if (end - begin != bits / 8)
         return fail(EMBED_BAD_FILE,
-                    "%s: tensor \"%s\": %" PRIu64 " bytes where dtype and shape need %" PRIu64,
-                    path, tensor->name, end - begin, bits / 8);
+                    "%s: tensor \"%s\": %" PRIu64 " bytes, but dtype and shape need %" PRIu64, path,
+                    tensor->name, end - begin, bits / 8);
     tensor->offset = data_start + begin; /* check_layout checks that the file has them */
     tensor->bytes = end - begin;
     return EMBED_OK;
@@ -292,10 +291,10 @@ static embed_status check_layout(const struct header_parser *parser)
         end += tensor->bytes;
     }
     if (end > parser->file_size)
-        return fail(EMBED_BAD_FILE, "%s: the file is cut off: %" PRIu64 " of %" PRIu64 " bytes",
+        return fail(EMBED_BAD_FILE, "%s: the file is truncated: %" PRIu64 " of %" PRIu64 " bytes",
                     parser->path, parser->file_size, end);
     if (end != parser->file_size)
-        return fail(EMBED_BAD_FILE, "%s: its last %" PRIu64 " bytes belong to no tensor",
+        return fail(EMBED_BAD_FILE, "%s: the last %" PRIu64 " bytes belong to no tensor",
                     parser->path, parser->file_size - end);
     return EMBED_OK;
 }
