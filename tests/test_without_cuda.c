@@ -70,7 +70,7 @@ static void test_other_files(void **state)
     char library[1024];
     snprintf(library, sizeof library, "%s/libembed.so", build_folder());
     check_reason("./Makefile", "invalid ELF header");
-    check_reason(library, "is no CUDA plug-in of libembed");
+    check_reason(library, "is not a libembed CUDA plug-in");
 }
 
 /* A plug-in of another version, built by the test. */

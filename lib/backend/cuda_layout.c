@@ -93,7 +93,7 @@ embed_status cuda_layout(struct backend *backend, int index, embed_dtype dtype)
 {
     if (dtype == EMBED_DTYPE_AUTO) dtype = EMBED_DTYPE_F16;
     if (dtype != EMBED_DTYPE_F16 && dtype != EMBED_DTYPE_F32)
-        return fail(EMBED_UNSUPPORTED, "this version computes in f16 and f32 only on a GPU");
+        return fail(EMBED_UNSUPPORTED, "on a GPU this version computes only in f16 and f32");
     backend->device = EMBED_DEVICE_CUDA;
     backend->device_index = index;
     backend->dtype = dtype;

@@ -72,7 +72,7 @@ static embed_status find(char path[PATH_MAX])
     TRY(own_file(path));
     char *name = strrchr(path, '/') + 1;
     if (name - path + sizeof FILE_NAME > PATH_MAX)
-        return fail(EMBED_NO_DEVICE, "libembed's folder has too long a name");
+        return fail(EMBED_NO_DEVICE, "the path of libembed's folder is too long");
     strcpy(name, FILE_NAME);
     if (access(path, R_OK) != 0)
         return fail(EMBED_NO_DEVICE, "there is no %s: libembed is installed without CUDA",
@@ -89,7 +89,7 @@ static embed_status check(const struct cuda_plugin *plugin, const char *path)
     if (plugin->abi != CUDA_PLUGIN_ABI || plugin->backend_size != sizeof(struct backend) ||
         strcmp(plugin->version, VERSION_TEXT) != 0)
         return fail(EMBED_NO_DEVICE,
-                    "%s was built with libembed %s (interface %u, %zu), this is libembed %s "
+                    "%s was built with libembed %s (interface %u, %zu), but this is libembed %s "
                     "(interface %d, %zu)",
                     path, plugin->version, plugin->abi, plugin->backend_size, VERSION_TEXT,
                     CUDA_PLUGIN_ABI, sizeof(struct backend));
@@ -113,7 +113,7 @@ embed_status cuda_plugin_load(const struct cuda_plugin **out)
         *(void **)&entry = dlsym(handle, CUDA_PLUGIN_SYMBOL);
         embed_status status = EMBED_OK;
         if (entry == NULL)
-            status = fail(EMBED_NO_DEVICE, "%s is no CUDA plug-in of libembed", path);
+            status = fail(EMBED_NO_DEVICE, "%s is not a libembed CUDA plug-in", path);
         if (status == EMBED_OK) status = check(plugin = entry(&host), path);
         if (status != EMBED_OK) {
             dlclose(handle);

@@ -16,7 +16,7 @@ embed_status text_buffer_add(struct text_buffer *buffer, const char *text, size_
     if (buffer->capacity - buffer->length < length) {
         size_t needed, capacity;
         if (!size_add(buffer->length, length, &needed) || !size_multiply(needed, 2, &capacity))
-            return fail(EMBED_OUT_OF_MEMORY, "out of memory: a text larger than memory can be");
+            return fail(EMBED_OUT_OF_MEMORY, "out of memory: text size overflows");
         if (capacity < FIRST_CAPACITY) capacity = FIRST_CAPACITY;
         char *grown = memory_resize(buffer->data, capacity, 1, "a text");
         if (grown == NULL) return EMBED_OUT_OF_MEMORY;

@@ -60,8 +60,9 @@ embed_status decoder_self_attention(void *context, const void *qkv, void *cache,
     if (execution->mode == EXECUTION_REPLAYED) return EMBED_OK;
     if (HS % 4 != 0 || (HS % 8 != 0 && HS > 128))
         return fail(EMBED_UNSUPPORTED,
-                    "attention heads of %zu in a decoder: on a GPU, a multiple of 8, or up to 128 "
-                    "of 4", HS);
+                    "decoder head size %zu: a GPU needs a multiple of 8, or a multiple of 4 up to "
+                    "128",
+                    HS);
     TRY_CUDA(execution->device,
              execution->kernels->self_attention(context, qkv, cache, batch, NH, HS,
                                                 1.0f / sqrtf((float)HS), execution->stream),

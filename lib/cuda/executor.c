@@ -77,10 +77,10 @@ embed_status executor_create(struct executor **out, struct backend *backend,
                              const struct chunk_limits *limits)
 {
     if (limits->HS > CUDA_LARGEST_HEAD)
-        return fail(EMBED_UNSUPPORTED, "attention heads of %zu: on a GPU, %d is the largest",
-                    limits->HS, CUDA_LARGEST_HEAD);
+        return fail(EMBED_UNSUPPORTED, "head size %zu exceeds the GPU limit of %d", limits->HS,
+                    CUDA_LARGEST_HEAD);
     if (limits->N > CUDA_MOST_TOKENS)
-        return fail(EMBED_OUT_OF_MEMORY, "chunks of %zu tokens: on a GPU, %d is the most",
+        return fail(EMBED_OUT_OF_MEMORY, "chunks of %zu tokens exceed the GPU limit of %d",
                     limits->N, CUDA_MOST_TOKENS);
     struct executor *executor = memory_allocate(1, sizeof *executor, "an executor");
     if (executor == NULL) return EMBED_OUT_OF_MEMORY;
