@@ -62,7 +62,7 @@ template <typename T> static cublasStatus_t add(T *object, T **out, size_t *coun
 template <typename T> static cublasStatus_t discard(T *object, size_t *count)
 {
     if (live().erase(object) == 0) {
-        report("cuBLASLt: something is destroyed that does not exist");
+        report("cuBLASLt: destroys an object that does not exist");
         return CUBLAS_STATUS_INVALID_VALUE;
     }
     --*count;
