@@ -324,7 +324,7 @@ static void test_similarity_of_lines(void **state)
     for (size_t length = 0; length < 2; length++) {
         read = run(WORDS("embed", "similarity", "-m", TINY_BERT, "-"), "\n", length);
         assert_int_equal(read.status, 2);
-        assert_non_null(strstr(read.err, "embed: similarity: two texts or more are needed"));
+        assert_non_null(strstr(read.err, "embed: similarity: needs at least two texts"));
         free_result(&read);
     }
 }

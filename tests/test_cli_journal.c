@@ -30,7 +30,7 @@ static void test_journal_cut(void **state)
             finish_job(&job, when);
             resumed++;
         } else {
-            refuse_job(&job, "rows.journal: is cut off");
+            refuse_job(&job, "rows.journal: is truncated");
             /* Without rows, nothing can be lost. */
             if (cut % 50 == 1) {
                 unlink(job.partial);
@@ -39,7 +39,7 @@ static void test_journal_cut(void **state)
             refused++;
         }
     }
-    print_message("%zu cuts refused, %zu gone on with\n", refused, resumed);
+    print_message("%zu cuts refused, %zu resumed\n", refused, resumed);
     assert_true(resumed > 2 && refused > 2);
     free(journal);
     free(rows);
@@ -62,7 +62,7 @@ static void test_journal_damaged(void **state)
         put_file(job.journal, journal, length);
         put_file(job.partial, rows, rows_length);
         journal[i] ^= 1;
-        if (i < head) refuse_job(&job, "rows.journal: is of a job with ");
+        if (i < head) refuse_job(&job, "rows.journal: belongs to a job with ");
         else finish_job(&job, "a damaged line");
     }
     /* What follows the last good line is cut off. */
@@ -103,7 +103,7 @@ static void test_journal_locked(void **state)
     half_a_job(&job);
     int fd = open(job.journal, O_RDWR | O_CLOEXEC);
     assert_int_equal(flock(fd, LOCK_EX), 0);
-    refuse_job(&job, "rows.journal: another process works at this job");
+    refuse_job(&job, "rows.journal: another process is running this job");
     close(fd);
     finish_job(&job, "after the other process");
     end_job(&job);

@@ -226,7 +226,7 @@ static void test_each_call_fails_going_on(void **state)
     half_a_job(&job);
     h.journal = read_file(job.journal, &h.journal_length);
     h.rows = read_file(job.partial, &h.rows_length);
-    print_message("going on: %u injection points\n", torture(&job, &h));
+    print_message("resuming: %u injection points\n", torture(&job, &h));
     free(h.journal);
     free(h.rows);
     end_job(&job);

@@ -105,7 +105,7 @@ static void test_one_file_for_two(void **state)
     program_result r = run_streams(WORDS(ENCODE), NULL, 0,
                                    (program_streams){.in = input, .out = input});
     assert_int_equal(r.status, 1);
-    assert_non_null(strstr(r.err, "standard input: is the input, and cannot be the output"));
+    assert_non_null(strstr(r.err, "standard input: is the input and cannot also be the output"));
     check_content(input, TEXT);
     free_result(&r);
     unlink(input);
@@ -150,8 +150,8 @@ static void test_names_of_formats(void **state)
                                TEXT);
         char warning[1024] = "";
         if (cases[i].written != NULL)
-            snprintf(warning, sizeof warning, "embed: warning: %s: rows are written as %s, ", path,
-                     cases[i].written);
+            snprintf(warning, sizeof warning,
+                     "embed: warning: %s: rows are written as %s despite ", path, cases[i].written);
         assert_int_equal(r.status, 0);
         assert_int_equal(count_lines(r.err), cases[i].written != NULL);
         assert_memory_equal(r.err, warning, strlen(warning));

@@ -26,7 +26,7 @@ static void test_undisturbed(void **state)
         assert_int_equal(stat(job.rows, &before), 0);
         r = run_job(&job, true);
         assert_int_equal(r.status, 0);
-        assert_non_null(strstr(r.err, "rows: is complete, nothing is left to do\n"));
+        assert_non_null(strstr(r.err, "rows: already complete\n"));
         free_result(&r);
         assert_int_equal(stat(job.rows, &after), 0);
         assert_int_equal(before.st_ino, after.st_ino);
@@ -93,10 +93,10 @@ static void test_rows_damaged(void **state)
 
     half_a_job(&job);
     change_byte(job.partial, 300);
-    refuse_job(&job, "rows.partial: its rows are not those of ");
+    refuse_job(&job, "rows.partial: its rows do not match ");
     half_a_job(&job);
     assert_int_equal(truncate(job.partial, first - 1), 0);
-    refuse_job(&job, "rows.partial: its rows are not those of ");
+    refuse_job(&job, "rows.partial: its rows do not match ");
 
     /* The rows of the journal's first line are there: */
     const long cuts[] = {first, first + 1, second - 1};
@@ -107,7 +107,7 @@ static void test_rows_damaged(void **state)
         program_result r = run_job(&job, true);
         assert_int_equal(r.status, 0);
         assert_non_null(strstr(r.err, "embed: warning: "));
-        assert_non_null(strstr(r.err, "rows.partial: only its first 64 rows are those of "));
+        assert_non_null(strstr(r.err, "rows.partial: only the first 64 rows match "));
         free_result(&r);
         check_whole(&job, "rows that were damaged");
     }
@@ -127,9 +127,9 @@ static void test_rows_missing(void **state)
     make_job(&job, "npy", JOB_LINES);
     half_a_job(&job);
     unlink(job.partial);
-    refuse_job(&job, "rows.journal: tells of rows, and neither ");
+    refuse_job(&job, "rows.journal: records rows, but neither ");
     put_file(job.rows, "old", 3);
-    refuse_job(&job, "rows: is not what ");
+    refuse_job(&job, "rows: does not match ");
     /* Rows without a journal are of no use. */
     half_a_job(&job);
     unlink(job.journal);
@@ -138,20 +138,20 @@ static void test_rows_missing(void **state)
     const long places[] = {70, 1000, -1};
     for (size_t i = 0; i < 3; i++) {
         change_byte(job.rows, places[i]);
-        refuse_job(&job, "rows: is not what ");
+        refuse_job(&job, "rows: does not match ");
         change_byte(job.rows, places[i]);
     }
     assert_int_equal(truncate(job.rows, (long)job.length + 1), 0);
-    refuse_job(&job, "rows: is not what ");
+    refuse_job(&job, "rows: does not match ");
     assert_int_equal(truncate(job.rows, (long)job.length), 0);
     finish_job(&job, "complete");
     unlink(job.journal);
-    refuse_job(&job, "rows: exists, and no journal says what it was made from");
+    refuse_job(&job, "rows: exists without a journal");
     assert_false(is_there(job.journal));
     put_file(job.journal, "", 0);
     refuse_job(&job, "journal is missing or empty");
     put_file(job.journal, "a diary\n", 8);
-    refuse_job(&job, "is of a job with \"a diary\", and this one has \"embed journal 1\"");
+    refuse_job(&job, "belongs to a job with \"a diary\", but this one has \"embed journal 1\"");
     end_job(&job);
 }
 
@@ -188,7 +188,7 @@ static void test_changed_input(void **state)
     file = fopen(job.input, "a");
     fputs(" grows", file);
     assert_int_equal(fclose(file), 0);
-    refuse_job(&job, "lines.txt: has more than the ");
+    refuse_job(&job, "lines.txt: has grown beyond the ");
     change_byte(job.input, 3);
     refuse_job(&job, "lines.txt: its first ");
     free(text);
@@ -212,7 +212,7 @@ static void test_last_line_grows(void **state)
         fputs("s", file);
         assert_int_equal(fclose(file), 0);
         if (complete) {
-            refuse_job(&job, "lines.txt: has more than ");
+            refuse_job(&job, "lines.txt: has grown beyond ");
         } else {
             expect(&job);
             finish_job(&job, "a last line that has grown");
@@ -259,12 +259,12 @@ static void test_changed_job(void **state)
     static const struct {
         const char *option, *value, *says;
     } changes[] = {
-        {"--dimensions", "8", "\"dimensions 64\", and this one has \"dimensions 8\""},
-        {"--max-tokens", "5", "and this one has \"max-tokens 5\""},
-        {"--no-normalize", NULL, "\"normalize on\", and this one has \"normalize off\""},
-        {"--format", "f16", "\"format f32\", and this one has \"format f16\""},
-        {"--jsonl", "a\"\n\x01", "\"jsonl no\", and this one has \"jsonl \"a\\x22\\x0a\\x01\"\""},
-        {"--prompt", "", "\"prompt the model's\", and this one has \"prompt \"\"\""},
+        {"--dimensions", "8", "\"dimensions 64\", but this one has \"dimensions 8\""},
+        {"--max-tokens", "5", "but this one has \"max-tokens 5\""},
+        {"--no-normalize", NULL, "\"normalize on\", but this one has \"normalize off\""},
+        {"--format", "f16", "\"format f32\", but this one has \"format f16\""},
+        {"--jsonl", "a\"\n\x01", "\"jsonl no\", but this one has \"jsonl \"a\\x22\\x0a\\x01\"\""},
+        {"--prompt", "", "\"prompt the model's\", but this one has \"prompt \"\"\""},
     };
     resume_job job;
     make_job(&job, "f32", JOB_LINES);
@@ -277,7 +277,7 @@ static void test_changed_job(void **state)
     job.option = job.value = NULL;
     if (getenv("EMBED_CPU_ISA") == NULL) {
         setenv("EMBED_CPU_ISA", "scalar", 1);
-        refuse_job(&job, "and this one has \"device cpu scalar\"");
+        refuse_job(&job, "but this one has \"device cpu scalar\"");
         unsetenv("EMBED_CPU_ISA");
     }
     /* Options that change no row. */
@@ -300,7 +300,7 @@ static void test_changed_weights(void **state)
     job.model = folder;
     half_a_job(&job);
     change_byte(weights, FROM_END);
-    refuse_job(&job, "is of a job with \"embedder ");
+    refuse_job(&job, "belongs to a job with \"embedder ");
     change_byte(weights, FROM_END);
     job.model = TINY_BERT; /* the same weights in another place */
     finish_job(&job, "another folder");
@@ -369,18 +369,18 @@ static void test_not_resumable(void **state)
         program_result r = run(calls[i], "a\n", 2);
         assert_int_equal(r.status, 2);
         assert_int_equal(count_lines(r.err), 2);
-        assert_non_null(strstr(r.err, "embed: encode: --resume needs a FILE to read and -o "));
+        assert_non_null(strstr(r.err, "embed: encode: --resume needs an input FILE and -o "));
         free_result(&r);
     }
     resume_job other = job;
     strcpy(other.rows, "/dev/null");
-    refuse_job(&other, "/dev/null: --resume needs a regular file, which can be gone on with");
+    refuse_job(&other, "/dev/null: --resume needs a regular file, which can be continued");
     other = job;
     strcpy(other.input, "/dev/null");
-    refuse_job(&other, "/dev/null: --resume needs a regular file, which can be read again");
+    refuse_job(&other, "/dev/null: --resume needs a regular file, which can be reread");
     strcpy(other.input, job.partial);
     put_file(job.partial, "a\n", 2);
-    refuse_job(&other, "rows.partial: is where the rows go until they are complete");
+    refuse_job(&other, "rows.partial: is the temporary file for the rows and cannot be the input");
     unlink(job.partial);
     other = job;
     other.model = "no/such/folder";

@@ -67,7 +67,7 @@ static void test_agrees_on_the_emulated_device(void **state)
 static void check_names(const char *folder, const char *stage, const char *what)
 {
     char said[64];
-    snprintf(said, sizeof said, "from \"%s\" on", stage);
+    snprintf(said, sizeof said, "at \"%s\": ", stage);
     program_result r = verify(folder, "cpu", "f32");
     if (r.status != 1 || strstr(r.err, said) == NULL || strstr(r.err, folder) == NULL ||
         count_lines(r.err) != 1)
@@ -197,7 +197,7 @@ static void test_other_layers(void **state)
                    "\"num_hidden_layers\": 2");
     program_result r = verify(folder, "cpu", "f32");
     assert_int_equal(r.status, 1);
-    assert_non_null(strstr(r.err, "from \"pooling\" on: the reference has layer 2 here"));
+    assert_non_null(strstr(r.err, "at \"pooling\": the reference has layer 2 here"));
     free_result(&r);
     test_remove_folder(folder);
 }
@@ -251,14 +251,14 @@ static void test_unknown_weights(void **state)
     assert_int_equal(r.status, 3);
     assert_int_equal(r.out_length, 0);
     assert_non_null(strstr(r.err,
-                           TINY ": its weights, 7c02a64b55ab877198cdb56b367c9627, are of no "
-                                "model that is known here"));
+                           TINY ": no built-in reference for its weights, "
+                                "7c02a64b55ab877198cdb56b367c9627; --reference takes "));
     assert_int_equal(count_lines(r.err), 1);
     free_result(&r);
     /* The name of a known model selects its reference. */
     r = run(WORDS("embed", "verify", "-m", TINY, "--reference", "all-MiniLM-L6-v2"), NULL, 0);
     assert_int_equal(r.status, 1);
-    assert_non_null(strstr(r.err, "from \"tokens\" on"));
+    assert_non_null(strstr(r.err, "first differs from the reference at \"tokens\": "));
     free_result(&r);
 }
 
@@ -270,21 +270,21 @@ static void test_bad_references(void **state)
     } files[] = {
         {"", "line"},
         {"{\"embed golden\":1", "line"},
-        {"[]", "not a file that make_golden.py wrote"},
+        {"[]", "not a file from make_golden.py"},
         {"{\"embed golden\":2,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
          "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[],\"stages\":[]}]}",
-         "not a file that"},
+         "not a file from"},
         {"{\"embed golden\":1,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
          "\"max_tokens\":4,\"texts\":[]}",
-         "not a file that"},
+         "not a file from"},
         {"{\"embed golden\":1,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
          "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[\"x\"],\"stages\":[]}]}",
-         "not a file that"},
+         "not a file from"},
         {"{\"embed golden\":1,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
          "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[],\"stages\":[[\"row\",0,1,1,1,1,"
          "1,1,"
          "1,1]]}]}",
-         "not a file that"},
+         "not a file from"},
     };
     char path[600];
     snprintf(path, sizeof path, "%s", scratch("reference.json"));

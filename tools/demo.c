@@ -66,7 +66,7 @@ static int read_sentences(demo *d, const char *path)
     int error = ferror(file) ? errno : 0;
     fclose(file);
     if (error != 0) return failed(path, strerror(error));
-    return d->count >= 2 ? 0 : failed(path, "two lines or more are needed");
+    return d->count >= 2 ? 0 : failed(path, "needs at least two lines");
 }
 
 static int embed_sentences(demo *d, const char *folder)

@@ -72,13 +72,13 @@ bool files_are_distinct(const line_reader *reader, const char *output, const cha
     file_identity in = of_descriptor(reader->fd);
     file_identity out = is_standard(output) ? of_descriptor(STDOUT_FILENO) : of_path(output);
     if (is_same(&in, &out))
-        return tool_error("%s: is the input, and cannot be the output as well", reader->name);
+        return tool_error("%s: is the input and cannot also be the output", reader->name);
     if (metadata == NULL) return true;
     file_identity facts = is_standard(metadata) ? of_descriptor(STDOUT_FILENO) : of_path(metadata);
     if (is_same(&in, &facts))
-        return tool_error("%s: is the input, and cannot be that of --metadata as well",
+        return tool_error("%s: is the input and cannot also be the --metadata file",
                           reader->name);
     if (is_same(&out, &facts))
-        return tool_error("%s: is the output, and cannot be that of --metadata as well", metadata);
+        return tool_error("%s: is the output and cannot also be the --metadata file", metadata);
     return true;
 }

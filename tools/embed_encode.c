@@ -60,8 +60,8 @@ static void check_ending(const tool_settings *settings)
     tool_format written = format_of(settings);
     for (int named = FORMAT_NPY; dot != NULL && named <= FORMAT_F16; named++) {
         if (named != (int)written && strcmp(dot + 1, format_word((tool_format)named)) == 0)
-            tool_log(EMBED_LOG_WARNING, "%s: rows are written as %s, whatever the name says: see "
-                                        "--format", settings->output, format_word(written));
+            tool_log(EMBED_LOG_WARNING, "%s: rows are written as %s despite the name; see --format",
+                     settings->output, format_word(written));
     }
 }
 
@@ -197,7 +197,7 @@ static bool encode_lines(encoding *e)
 {
     const pipeline work = {e, {read_block, compute_block, write_block}, stop_reading};
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) return tool_error("a pipe: %s", strerror(errno));
+    if (pipe2(ends, O_CLOEXEC) != 0) return tool_error("cannot create a pipe: %s", strerror(errno));
     e->reader.stop = ends[0];
     atomic_store(&e->stop, ends[1]);
     atomic_store(&e->wanted, FIRST_BLOCK);
@@ -250,7 +250,7 @@ static bool encode(encoding *e)
         if (e->metadata == NULL) return false;
     }
     if (e->done.complete)
-        tool_notice("%s: is complete, nothing is left to do", e->settings->output);
+        tool_notice("%s: already complete", e->settings->output);
     else if (!encode_lines(e))
         return false;
     report(e);
@@ -267,8 +267,8 @@ int command_encode(const tool_settings *settings)
                         .journal = {.fd = -1}};
     if (settings->resume && (is_standard(settings->output) || settings->operand_count == 0 ||
                              is_standard(settings->operands[0]))) {
-        tool_error("encode: --resume needs a FILE to read and -o FILE: standard input and standard "
-                   "output cannot be gone on with");
+        tool_error("encode: --resume needs an input FILE and -o FILE; standard input and standard "
+                   "output cannot be resumed");
         return EXIT_WRONG_CALL;
     }
     check_ending(settings);

@@ -81,7 +81,7 @@ static bool parse(golden *g, const char *name, json_t *json, const json_error_t 
 {
     g->json = json;
     if (json == NULL) return tool_error("%s: line %d: %s", name, error->line, error->text);
-    return read_all(g) || tool_error("%s: not a file that make_golden.py wrote", name);
+    return read_all(g) || tool_error("%s: not a file from make_golden.py", name);
 }
 
 static bool parse_built_in(golden *g, const struct golden_file *file)

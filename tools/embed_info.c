@@ -252,7 +252,7 @@ int command_info(const tool_settings *settings)
     if (embed_model_get_info(model, &info) != EMBED_OK)
         tool_library_error();
     else if ((facts = describe(model, &info)) == NULL)
-        tool_error("info: what the model says of itself is not UTF-8, or memory is short");
+        tool_error("info: the model's description is not UTF-8, or out of memory");
     bool told = facts != NULL && add_folder(facts, model) && add_instances(facts, model, settings) &&
                 (settings->device_memory == 0 || add_gpu(facts, settings));
     embed_model_close(model);

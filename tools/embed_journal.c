@@ -47,11 +47,11 @@ bool journal_open(journal *j, char *path)
     if (j->fd < 0) return failed(j);
     /* The lock ends with the process, however that ends. A file system may have no locks. */
     if (flock(j->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return tool_error("%s: another process works at this job", path);
+        return tool_error("%s: another process is running this job", path);
     if (fstat(j->fd, &facts) != 0) return failed(j);
     if (!S_ISREG(facts.st_mode)) return tool_error("%s: not a regular file", path);
     if (!is_the_named_file(j, &facts))
-        return tool_error("%s: another process has just ended this job", path);
+        return tool_error("%s: another process has just removed it", path);
     j->created = facts.st_size == 0;
     return true;
 }
@@ -89,8 +89,8 @@ static bool tell_difference(const journal *j, const char *theirs, const char *ou
     for (size_t i = 0; theirs[i] == ours[i] && ours[i] != '\0'; i++) {
         if (ours[i] == '\n') line = i + 1;
     }
-    return tool_error("%s: is of a job with \"%.*s\", and this one has \"%.*s\": remove it to "
-                      "begin anew",
+    return tool_error("%s: belongs to a job with \"%.*s\", but this one has \"%.*s\"; remove it "
+                      "to start over",
                       j->path, (int)strcspn(theirs + line, "\n"), theirs + line,
                       (int)strcspn(ours + line, "\n"), ours + line);
 }

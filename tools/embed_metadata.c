@@ -28,7 +28,7 @@ struct json_t *metadata_describe(embed_model *model, const tool_settings *settin
                               "max_tokens", (json_int_t)max_tokens, "normalized",
                               info.normalizes != 0 && !settings->no_normalize, "prompt",
                               settings->prompt, "format", format_word(format));
-    if (facts == NULL) tool_error("encode: --prompt is not UTF-8, or memory is short");
+    if (facts == NULL) tool_error("encode: --prompt is not UTF-8, or out of memory");
     return facts;
 }
 

@@ -277,8 +277,8 @@ const char *option_of_argument(const char *name, size_t length)
 static bool wrong_value(const tool_command *command, const tool_option *option,
                         const char *value)
 {
-    const char *wanted = option->kind == IS_NUMBER  ? "a number from 1 up"
-                         : option->kind == IS_COUNT ? "a number from 0 up"
+    const char *wanted = option->kind == IS_NUMBER  ? "an integer of at least 1"
+                         : option->kind == IS_COUNT ? "an integer of at least 0"
                          : option->kind == IS_REAL  ? "a number"
                                                     : option->argument;
     return tool_error("%s: %s takes %s, not '%s'", command->name, option->name, wanted, value);

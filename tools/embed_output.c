@@ -97,7 +97,7 @@ static bool open_replacement(tool_output *output, const char *path, const struct
     output->fd = create_partial(output->target, replaced);
     output->written = partial;
     return output->fd >= 0 ||
-           tool_error("%s: a file beside it cannot be written: %s", path, strerror(errno));
+           tool_error("%s: cannot create a temporary file beside it: %s", path, strerror(errno));
 }
 
 bool output_open(tool_output *output, const char *path)

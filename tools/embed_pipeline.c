@@ -113,7 +113,7 @@ bool pipeline_run(const pipeline *work)
     if (error == 0) {
         run_stage(&r->stages[HERE]);
     } else {
-        tool_error("a thread cannot be started: %s", strerror(error));
+        tool_error("cannot start a thread: %s", strerror(error));
         tell(&r->stages[HERE], STAGE_ENDS);
     }
     /* Joined in the order of starting: the last stage was started first. */

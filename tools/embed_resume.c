@@ -33,15 +33,16 @@ bool resume_open(resume *r, const char *path)
     struct stat input, facts;
     if (fstat(reader->fd, &input) != 0) return tool_error("%s: %s", reader->name, strerror(errno));
     if (!S_ISREG(input.st_mode))
-        return tool_error("%s: --resume needs a regular file, which can be read again",
+        return tool_error("%s: --resume needs a regular file, which can be reread",
                           reader->name);
     if (stat(path, &facts) == 0 && !S_ISREG(facts.st_mode))
-        return tool_error("%s: --resume needs a regular file, which can be gone on with", path);
+        return tool_error("%s: --resume needs a regular file, which can be continued", path);
     r->target = output_target(path);
     if (r->target == NULL) return false;
     r->partial = with_ending(r->target, ".partial");
     if (is_input(reader, r->partial))
-        return tool_error("%s: is where the rows go until they are complete", reader->name);
+        return tool_error("%s: is the temporary file for the rows and cannot be the input",
+                          reader->name);
     return journal_open(&r->journal, with_ending(r->target, ".journal"));
 }
 
@@ -139,13 +140,14 @@ static bool match_input(const resume *r, const checkpoint *at)
     line_reader *reader = r->reader;
     if (!lines_skip(reader, at->input_bytes, at->rows)) return false;
     if (reader->bytes != at->input_bytes || hash_value(&reader->hash) != at->input_hash)
-        return tool_error("%s: its first %ju bytes are not those that %s was made from: remove %s "
-                          "to begin anew",
+        return tool_error("%s: its first %ju bytes differ from those that %s was made from; remove "
+                          "%s to start over",
                           reader->name, (uintmax_t)at->input_bytes, r->target, r->journal.path);
     if (at->complete && reader->total_bytes != at->input_bytes)
-        return tool_error("%s: has more than the %ju bytes that %s was made from: remove that and "
-                          "%s to begin anew",
-                          reader->name, (uintmax_t)at->input_bytes, r->target, r->journal.path);
+        return tool_error("%s: has grown beyond the %ju bytes that %s was made from; remove %s and "
+                          "%s to start over",
+                          reader->name, (uintmax_t)at->input_bytes, r->target, r->target,
+                          r->journal.path);
     return true;
 }
 
@@ -168,7 +170,7 @@ static bool start_without_rows(resume *r, checkpoint *at)
     if (fd < 0) {
         int found = journal_next(&r->journal, at);
         if (found > 0)
-            tool_error("%s: tells of rows, and neither %s nor %s is there: remove it to begin anew",
+            tool_error("%s: records rows, but neither %s nor %s exists; remove it to start over",
                        r->journal.path, r->target, r->partial);
         return found == 0 && begin(r); /* no journal line: ended before its first row */
     }
@@ -178,7 +180,7 @@ static bool start_without_rows(resume *r, checkpoint *at)
     if (!matched) return false;
     if (file.lines == 0) return begin(r);
     return at->complete ? match_input(r, at)
-                        : tool_error("%s: is not what %s tells of: remove both to begin anew",
+                        : tool_error("%s: does not match %s; remove both to start over",
                                      r->target, r->journal.path);
 }
 
@@ -188,10 +190,9 @@ static bool go_on(resume *r, const checkpoint *at, const row_file *file)
     if (!match_input(r, at) || !journal_cut(&r->journal, r->journal.end)) return false;
     if (at->complete) return output_commit(r->output);
     if (file->confirmed < file->lines)
-        tool_log(EMBED_LOG_WARNING, "%s: only its first %ju rows are those of %s: the others are "
-                                    "computed again",
+        tool_log(EMBED_LOG_WARNING, "%s: only the first %ju rows match %s; recomputing the rest",
                  r->partial, (uintmax_t)at->rows, r->journal.path);
-    tool_log(EMBED_LOG_INFO, "%s: going on after %ju rows", r->target, (uintmax_t)at->rows);
+    tool_log(EMBED_LOG_INFO, "%s: resuming after %ju rows", r->target, (uintmax_t)at->rows);
     rows_go_on(r->writer, r->output, r->format, r->width, at->rows, &file->hash);
     return output_rewind(r->output, file->start + at->output_bytes);
 }
@@ -206,7 +207,7 @@ static bool start_with_rows(resume *r, checkpoint *at)
         return output_rewind(r->output, 0) &&
                rows_start(r->writer, r->output, r->format, r->width);
     if (file.confirmed == 0)
-        return tool_error("%s: its rows are not those of %s: remove both to begin anew", r->partial,
+        return tool_error("%s: its rows do not match %s; remove both to start over", r->partial,
                           r->journal.path);
     return go_on(r, at, &file);
 }
@@ -223,12 +224,11 @@ bool resume_start(resume *r, checkpoint *at, const char *identity)
     }
     /* A journal whose head was cut has no rows yet. */
     if (has_rows && !r->journal.created)
-        return tool_error("%s: is cut off, and %s cannot be gone on with: remove both to begin "
-                          "anew",
+        return tool_error("%s: is truncated, so %s cannot be resumed; remove both to start over",
                           r->journal.path, r->partial);
     if (has_output)
-        return tool_error("%s: exists, and no journal says what it was made from (%s is missing or "
-                          "empty): remove it, or leave out --resume",
+        return tool_error("%s: exists without a journal (%s is missing or empty); remove it or "
+                          "leave out --resume",
                           r->target, r->journal.path);
     return journal_begin(&r->journal, identity) && begin(r);
 }

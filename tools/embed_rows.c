@@ -20,7 +20,7 @@ bool rows_start(row_writer *writer, tool_output *output, tool_format format, siz
     if (format != FORMAT_NPY) return true;
     if (output->start < 0)
         return tool_error("%s: npy begins with the number of rows, known only at the end, and "
-                          "this cannot be rewound: use -o FILE, or another --format",
+                          "this output is not seekable; use -o FILE or another --format",
                           output->name);
     /* The real header is written last: until then no reader takes the file for an array. */
     static const char zeros[NPY_HEADER];

@@ -138,7 +138,7 @@ static int run(comparison *c, const tool_settings *settings)
     for (size_t i = 0; !from_input && i < settings->operand_count; i++)
         add_text(c, settings->operands[i], strlen(settings->operands[i]));
     if (c->count < 2) {
-        tool_error("similarity: two texts or more are needed, as words or, with -, as lines of "
+        tool_error("similarity: needs at least two texts, as arguments or, with -, as lines of "
                    "standard input");
         return EXIT_WRONG_CALL;
     }

@@ -268,7 +268,7 @@ static void release(summarizing *s)
 int command_summarize(const tool_settings *settings)
 {
     if (settings->document && settings->jsonl_field != NULL) {
-        tool_error("summarize: --document and --jsonl exclude each other");
+        tool_error("summarize: --document and --jsonl cannot be combined");
         return EXIT_WRONG_CALL;
     }
     summarizing s = {.settings = settings, .reader = {.fd = -1}, .output = {.fd = -1}};

@@ -249,14 +249,14 @@ static int tell(const verification *v, const embed_model *model, const tool_sett
         return EXIT_SUCCESS;
     }
     if (first->how[0] != '\0')
-        tool_error("%s: differs from the reference from \"%s\" on: %s", settings->model,
+        tool_error("%s: first differs from the reference at \"%s\": %s", settings->model,
                    first->name, first->how);
     else
         tool_error(
-            "%s: differs from the reference from \"%s\" on: by %.1e, where %.1e is the bound "
-            "in %s",
-            settings->model, first->name, first->difference, first->bound,
-            dtype_word(info.dtype));
+            "%s: first differs from the reference at \"%s\": by %.1e, where the bound in %s "
+            "is %.1e",
+            settings->model, first->name, first->difference, dtype_word(info.dtype),
+            first->bound);
     return EXIT_FAILURE;
 }
 
@@ -274,8 +274,8 @@ static int find_reference(golden *reference, embed_model *model, const tool_sett
     }
     if (golden_find(reference, weights)) return EXIT_SUCCESS;
     tool_error(
-        "%s: its weights, %s, are of no model that is known here; --reference takes the name "
-        "of one, or a file of make_golden.py",
+        "%s: no built-in reference for its weights, %s; --reference takes the name of a known "
+        "model, or a file from make_golden.py",
         settings->model, weights);
     return EXIT_NO_REFERENCE;
 }
