@@ -61,8 +61,8 @@ static void print_commands(FILE *out)
     fprintf(out, "%s\n", usage_line);
     for (size_t i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-16s%s\n", commands[i].name, commands[i].summary);
-    fprintf(out, "  %-16s%s\n", "help [COMMAND]", "this list, or the options of a command");
-    fprintf(out, "  %-16s%s\n", "--version", "the version of this program and its library");
+    fprintf(out, "  %-16s%s\n", "help [COMMAND]", "print this list, or explain a command");
+    fprintf(out, "  %-16s%s\n", "--version", "print the version of the program and its library");
 }
 
 static void print_usage(FILE *out, const struct command *command)

@@ -64,7 +64,7 @@ double read_bandwidth(unsigned threads)
         parts[t].lines = lines + t * count;
         parts[t].count = count;
         if (pthread_create(&parts[t].thread, NULL, read_part, &parts[t]) != 0)
-            die("a thread cannot be started");
+            die("cannot start a thread");
     }
     for (unsigned t = 0; t < threads; t++) pthread_join(parts[t].thread, NULL);
     return (double)(threads * count * sizeof(line)) / (now() - start);

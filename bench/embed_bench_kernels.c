@@ -334,7 +334,7 @@ int command_kernels(const struct settings *settings)
     list_kernels(list);
     for (size_t i = 0; list[i] != NULL; i++)
         if (!found) found = strcmp(wanted, list[i]->name) == 0;
-    if (!found) return wrong_call("kernels: '%s' is no instruction set of this processor", wanted);
+    if (!found) return wrong_call("kernels: this processor has no instruction set '%s'", wanted);
     table_start(&table, stdout, settings->json);
     for (size_t i = 0; list[i] != NULL; i++) {
         struct target target = {list[i], 0, &table};

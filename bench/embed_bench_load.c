@@ -120,7 +120,8 @@ static void run_pool(struct table *table, embed_model *model, size_t in_request,
         all[i] = (struct worker){.pool = pool, .rank = i, .in_request = in_request,
                                  .end = begin + duration};
         all[i].latencies = allocate(MOST_SAMPLES, sizeof(double));
-        if (pthread_create(&all[i].thread, NULL, run_worker, &all[i]) != 0) die("no thread");
+        if (pthread_create(&all[i].thread, NULL, run_worker, &all[i]) != 0)
+            die("cannot start a thread");
     }
     size_t kilobytes = 0;
     for (unsigned i = 0; i < workers; i++) {
@@ -175,7 +176,7 @@ static double run_processes(size_t *kilobytes, double *latency)
     if (shared == MAP_FAILED) die("out of memory");
     for (unsigned i = 0; i < workers; i++) {
         children[i] = fork();
-        if (children[i] < 0) die("no process");
+        if (children[i] < 0) die("cannot start a process");
         if (children[i] == 0) run_process(shared, i);
     }
     while (atomic_load(&shared->ready) < workers) usleep(1000);

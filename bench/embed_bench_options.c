@@ -33,7 +33,7 @@ static const struct option options[] = {
     {"--tokens", "LIST", IS_AXIS, FIELD(lengths), OF_SWEEP,
      "lengths of texts, given as ids (default: 16,32,128, without --text)", NULL, 1 << 20},
     {"--text", "FILE", IS_TEXT, FIELD(text), OF_SWEEP,
-     "real texts in place of ids, a text a line", NULL, 0},
+     "real texts instead of ids, one per line", NULL, 0},
     {"--instances", "LIST", IS_AXIS, FIELD(instances), OF_SWEEP,
      "instances of the model, a thread each (default: 1)", NULL, 64},
     {"--chunk", "LIST", IS_AXIS, FIELD(chunks), OF_SWEEP,
@@ -46,9 +46,9 @@ static const struct option options[] = {
      NULL, 0},
     {"--beams", "N", IS_NUMBER, FIELD(beams), OF_SUMMARIZE, "beams of the search", NULL, 0},
     {"--device", "auto|cpu|cuda", IS_WORD, FIELD(device), OF_A_MODEL,
-     "where to compute (default: auto, a GPU if there is one)", devices, 0},
+     "device to compute on (default: auto, a GPU if there is one)", devices, 0},
     {"--dtype", "auto|f32|bf16|f16|int8", IS_WORD, FIELD(dtype), OF_A_MODEL,
-     "type of the weights (default: auto, as suits the device)", dtypes, 0},
+     "type of the weights (default: auto, chosen for the device)", dtypes, 0},
     {"--threads", "N", IS_NUMBER, FIELD(threads), OF_A_MODEL,
      "threads that compute on the CPU (default: one per processor)", NULL, 1024},
     {"--threads", "N", IS_NUMBER, FIELD(threads), OF_TOKENIZER, "(default: 1)", NULL, 1024},
@@ -56,7 +56,7 @@ static const struct option options[] = {
      OF_LATENCY | OF_THROUGHPUT | OF_SUMMARIZE,
      "tokens computed at a time (default: chosen for the device)", NULL, 1 << 24},
     {"--max-tokens", "N", IS_NUMBER, FIELD(max_tokens), OF_TOKENIZER,
-     "cut texts to N tokens (default: not cut)", NULL, 0},
+     "cut texts to N tokens (default: do not cut)", NULL, 0},
     {"--workers", "N", IS_NUMBER, FIELD(workers), OF_LOAD, "callers (default: 8)", NULL, 64},
     {"--rounds", "N", IS_NUMBER, FIELD(rounds), ROUNDED,
      "measurements of each row, of which it has the median", NULL, 0},
@@ -69,8 +69,8 @@ static const struct option options[] = {
      "writes the rows as CSV (default: to standard output)", NULL, 0},
     {"--plot", "FILE.svg", IS_TEXT, FIELD(plot), OF_SWEEP, "draws them, with gnuplot", NULL, 0},
     {"--json", NULL, IS_FLAG, FIELD(json), ALL,
-     "an object a line on standard output (default: CSV)", NULL, 0},
-    {"--help", NULL, IS_FLAG, FIELD(help), ALL, "print this", NULL, 0},
+     "one object per line on standard output (default: CSV)", NULL, 0},
+    {"--help", NULL, IS_FLAG, FIELD(help), ALL, "print this help", NULL, 0},
 };
 #define OPTIONS (sizeof options / sizeof *options)
 
@@ -174,13 +174,13 @@ static bool set_option(struct settings *settings, const struct command *command,
                                option->name, value));
     case IS_NUMBER:
         if (parse_number(field, value, value + strlen(value), most)) return true;
-        return told(wrong_call("%s: %s takes a number from 1 to %zu, not '%s'", command->name,
+        return told(wrong_call("%s: %s takes an integer from 1 to %zu, not '%s'", command->name,
                                option->name, most, value));
     case IS_AXIS:
         why = parse_axis(field, value, most);
         if (why == NULL) return true;
-        return told(wrong_call("%s: %s takes numbers from 1 to %zu, as 8 or 16,32,128 or 1..64, "
-                               "not '%s'%s", command->name, option->name, most, value, why));
+        return told(wrong_call("%s: %s takes integers from 1 to %zu, such as 8 or 16,32,128 or "
+                               "1..64, not '%s'%s", command->name, option->name, most, value, why));
     }
     return false;
 }

@@ -228,7 +228,7 @@ bool plot_write(const char *path, const struct sweep *sweep)
     if (!output_name(name, sizeof name, path)) return false;
     FILE *gnuplot = popen("gnuplot", "w");
     if (gnuplot == NULL) {
-        wrong_call("gnuplot cannot be started");
+        wrong_call("cannot start gnuplot");
         return false;
     }
     put_script(gnuplot, sweep, name);

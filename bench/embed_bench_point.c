@@ -142,7 +142,7 @@ static double run_streams(struct stream *streams, size_t count)
     double start = now();
     for (size_t i = 1; i < count; i++) {
         if (pthread_create(&streams[i].thread, NULL, run_stream, &streams[i]) != 0)
-            die("a thread cannot be started");
+            die("cannot start a thread");
     }
     run_stream(&streams[0]);
     for (size_t i = 1; i < count; i++) pthread_join(streams[i].thread, NULL);

@@ -102,7 +102,7 @@ double roof_flops(const char *instruction_set, unsigned threads)
     for (unsigned t = 0; t < threads; t++) {
         all[t] = (struct roof_thread){.measure = measure};
         if (pthread_create(&all[t].thread, NULL, run, &all[t]) != 0)
-            die("a thread cannot be started");
+            die("cannot start a thread");
     }
     for (unsigned t = 0; t < threads; t++) {
         pthread_join(all[t].thread, NULL);

@@ -167,7 +167,7 @@ void rounds_run(struct sweep *sweep)
         run_round(sweep, r);
         double took = now() - start;
         if (given > 0 && r + 1 < sweep->rounds && now() - sweep->began + took > given) {
-            fprintf(stderr, "\nembed-bench: %zu rounds in place of %zu: they take longer than "
+            fprintf(stderr, "\nembed-bench: %zu rounds instead of %zu: they take longer than "
                     "predicted\n", r + 1, sweep->rounds);
             sweep->rounds = r + 1;
         }

@@ -24,7 +24,7 @@ static int32_t *random_ids(size_t count, const embed_model_info *info)
 {
     int32_t *ids = allocate(count, sizeof *ids);
     uint32_t random = 1;
-    if (info->vocabulary < 300) die("a vocabulary of less than 300 tokens");
+    if (info->vocabulary < 300) die("the vocabulary has fewer than 300 tokens");
     for (size_t i = 0; i < count; i++) {
         random = random * 1664525u + 1013904223u; /* Numerical Recipes' */
         ids[i] = (int32_t)(4 + (random >> 8) % (info->vocabulary - 64));
@@ -88,7 +88,7 @@ static double generate(embed_instance *instance, const embed_text *texts,
     for (size_t i = 0; i < strings.count; i++) {
         if (strings.items[i].tokens != new_tokens + 1 ||
             strings.items[i].source_tokens != settings->tokens)
-            die("a summary or a source is not of the length that was asked for");
+            die("a summary or a source does not have the requested length");
     }
     embed_strings_free(&strings);
     return seconds;
@@ -179,7 +179,7 @@ int command_summarize(const struct settings *settings)
         return wrong_call("summarize: takes --texts, --tokens, --new-tokens and --beams");
     if (settings->new_tokens <= FEW_TOKENS)
         return wrong_call("summarize: --new-tokens must be more than %d", FEW_TOKENS);
-    if (settings->tokens < 2) return wrong_call("summarize: --tokens must be 2 or more");
+    if (settings->tokens < 2) return wrong_call("summarize: --tokens must be at least 2");
     embed_model *model = open_model(settings, true, &info);
     summarize(settings, model, &info);
     embed_model_close(model);

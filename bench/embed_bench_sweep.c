@@ -29,7 +29,7 @@ static bool check_call(const struct settings *settings)
         return false;
     }
     if (settings->rounds > MOST_ROUNDS) {
-        wrong_call("sweep: --rounds takes a number up to %d", MOST_ROUNDS);
+        wrong_call("sweep: --rounds takes an integer up to %d", MOST_ROUNDS);
         return false;
     }
     if (objection != NULL) {
@@ -79,11 +79,11 @@ static void check_axes(const struct settings *settings, const embed_model_info *
 {
     for (size_t i = 0; i < settings->lengths.count; i++)
         if (settings->lengths.values[i] > info->max_tokens)
-            die("--tokens %zu: the model reads %zu tokens at most", settings->lengths.values[i],
+            die("--tokens %zu: the model reads at most %zu tokens", settings->lengths.values[i],
                 info->max_tokens);
     if (settings->chunks.values[0] < info->max_tokens)
-        die("--chunk %zu: an instance takes room for the longest text of the model, %zu tokens, at "
-            "least", settings->chunks.values[0], info->max_tokens);
+        die("--chunk %zu: an instance needs room for at least the model's longest text, "
+            "%zu tokens", settings->chunks.values[0], info->max_tokens);
     if (settings->batch.count * settings->chunks.count * settings->instances.count *
             (settings->lengths.count > 0 ? settings->lengths.count : 1) > MOST_POINTS)
         die("more than %d points", MOST_POINTS);
@@ -193,8 +193,8 @@ static void warn_of_others(struct table *table, const struct sweep *sweep)
         all += sweep->points[i].processor_seconds;
     }
     if (all <= 0 || others / all <= BUSY) return;
-    snprintf(text, sizeof text, "other processes had %.0f %% of the processors meanwhile: this is "
-             "not what the machine can do", 100 * others / all);
+    snprintf(text, sizeof text, "other processes used %.0f %% of the processors meanwhile: these "
+             "figures are not what the machine can do", 100 * others / all);
     if (table != NULL) table_remark(table, "warning", text);
     else fprintf(stderr, "embed-bench: warning: %s\n", text);
 }
@@ -233,7 +233,7 @@ static bool write_all(const struct sweep *sweep)
     }
     if (settings->json || settings->csv == NULL) put_table(stdout, settings->json, sweep, &advice);
     if (!advice.found) {
-        wrong_call("nothing was measured: no profile and no plot are written");
+        wrong_call("nothing was measured, so no profile or plot is written");
         return false;
     }
     if (settings->profile != NULL) good = profile_write(settings->profile, sweep, &advice) && good;
