@@ -334,6 +334,61 @@ static void test_close_within_done(void **state)
     embed_pool_destroy(pool);
 }
 
+/* Cancels a request of another pool, whose `done` closes this one's. */
+struct nested {
+    embed_pool *pool;
+    embed_ticket *other;
+    embed_memory memory;
+};
+
+static void cancel_other(void *user, embed_status status, const char *message)
+{
+    (void)status;
+    (void)message;
+    embed_ticket_cancel(((struct nested *)user)->other);
+}
+
+static void close_outer(void *user, embed_status status, const char *message)
+{
+    struct nested *nested = user;
+    (void)status;
+    (void)message;
+    embed_pool_close(nested->pool, 0);
+    embed_pool_get_memory(nested->pool, &nested->memory);
+}
+
+/* A `done` within a `done` of another pool must not wait for the outer pool either: it runs on that
+ * pool's own thread. */
+static void test_close_within_nested_done(void **state)
+{
+    (void)state;
+    struct nested nested = {create(NULL), NULL, EMBED_MEMORY_INIT};
+    embed_pool *other = create(NULL);
+    embed_ticket *ticket = NULL;
+    struct stopper stopper;
+    float row[WIDTH], other_row[WIDTH];
+    occupy(&stopper, other);
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = 1;
+    request.out = other_row;
+    request.capacity = WIDTH;
+    request.done = close_outer;
+    request.user = &nested;
+    assert_int_equal(embed_pool_submit(other, &request, &nested.other), EMBED_OK);
+    request.out = row;
+    request.done = cancel_other;
+    assert_int_equal(embed_pool_submit(nested.pool, &request, &ticket), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(ticket, EMBED_WAIT_FOREVER), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(nested.other, 0), EMBED_CANCELLED);
+    assert_true(nested.memory.total > 0); /* the instance that ran the callback was still there */
+    embed_ticket_free(ticket);
+    embed_ticket_free(nested.other);
+    embed_pool_destroy(nested.pool);
+    let_go(&stopper);
+    embed_pool_destroy(other);
+}
+
 /* ---- delay --------------------------------------------------------------------------------- */
 
 static void test_delay(void **state)
@@ -373,6 +428,24 @@ static void test_delay_and_deadline(void **state)
     assert_int_equal(submit(&a, pool, 2, 1000), EMBED_OK);
     assert_ended(&a.end, EMBED_OK);
     assert_true(seconds() - before > 0.3 && seconds() - before < 1);
+    embed_pool_destroy(pool);
+}
+
+/* A request with a deadline also ends the wait of those that came before it. */
+static void test_delay_and_later_deadline(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.max_delay_microseconds = 4000000;
+    embed_pool *pool = create(&options);
+    struct submitted a, b;
+    double before = seconds();
+    assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(a.end.ticket, 100), EMBED_PENDING); /* it waits for others */
+    assert_int_equal(submit(&b, pool, 1, 500), EMBED_OK);
+    assert_ended(&b.end, EMBED_OK);
+    assert_true(seconds() - before < 2);
+    assert_ended(&a.end, EMBED_OK);
     embed_pool_destroy(pool);
 }
 
@@ -578,8 +651,10 @@ int main(void)
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_close_cancels),
         cmocka_unit_test(test_close_within_done),
+        cmocka_unit_test(test_close_within_nested_done),
         cmocka_unit_test(test_delay),
         cmocka_unit_test(test_delay_and_deadline),
+        cmocka_unit_test(test_delay_and_later_deadline),
         cmocka_unit_test(test_deadline_after_large_batches),
         cmocka_unit_test(test_room_and_deadline),
         cmocka_unit_test(test_done_submits),

@@ -8,18 +8,25 @@
 
 /* ---- completion ---------------------------------------------------------------------------- */
 
-/* The pool in one of whose callbacks this thread is; NULL: none. */
-static _Thread_local const struct embed_pool *completing;
+/* The callbacks that this thread is in, the innermost first: one may cancel a request of another
+ * pool, whose `done` is then called within it. */
+struct callback {
+    const struct embed_pool *pool;
+    const struct callback *outer;
+};
+static _Thread_local const struct callback *innermost;
 
 bool pool_is_completing(const struct embed_pool *pool)
 {
-    return completing == pool;
+    const struct callback *callback = innermost;
+    while (callback != NULL && callback->pool != pool) callback = callback->outer;
+    return callback != NULL;
 }
 
 void pool_complete(struct embed_pool *pool, struct request *list)
 {
-    const struct embed_pool *before = completing;
-    completing = pool;
+    const struct callback mine = {pool, innermost};
+    innermost = &mine;
     for (struct request *next; list != NULL; list = next) {
         next = list->next;
         list->next = NULL;
@@ -27,7 +34,7 @@ void pool_complete(struct embed_pool *pool, struct request *list)
                                   (clock_nanoseconds() - list->submitted) / 1000);
         request_complete(list);
     }
-    completing = before;
+    innermost = mine.outer;
 }
 
 bool pool_call_off(struct embed_pool *pool, struct request *request, embed_status status)
@@ -142,10 +149,10 @@ static void tell(struct embed_pool *pool, const struct batch *batch)
     if (document->request->summaries == NULL || batch->unfinished > 0 ||
         (batch->item[0].status != EMBED_OK && batch->item[0].status != EMBED_NOT_FINITE))
         return;
-    const struct embed_pool *before = completing;
-    completing = pool;
+    const struct callback mine = {pool, innermost};
+    innermost = &mine;
     embed_status status = request_tell(document->request, document->first);
-    completing = before;
+    innermost = mine.outer;
     if (status == EMBED_OK) return;
     pthread_mutex_lock(&pool->lock);
     pool_call_off(pool, document->request, status); /* cannot complete it: this batch is still

@@ -40,7 +40,7 @@ static bool has_room(const struct embed_pool *pool, size_t tokens)
 
 static embed_status busy(const struct embed_pool *pool)
 {
-    return fail(EMBED_BUSY, "the queue is full: %zu requests of %zu tokens wait",
+    return fail(EMBED_BUSY, "the queue is full: %zu requests with %zu tokens are waiting",
                 pool->queue.requests, pool->queue.tokens);
 }
 
@@ -99,8 +99,8 @@ static embed_status check_deadline(const struct embed_pool *pool, const struct r
                                        : batches_time(pool, request, ahead);
     uint64_t now = clock_nanoseconds();
     if (now < request->deadline && wait < (double)(request->deadline - now)) return EMBED_OK;
-    return fail(EMBED_BUSY, "%zu tokens wait, which take %.0f ms: longer than the deadline", ahead,
-                wait * 1e-6);
+    return fail(EMBED_BUSY, "%zu tokens are ahead and take about %.0f ms, longer than the deadline",
+                ahead, wait * 1e-6);
 }
 
 /* Fails if there is nobody to compute a request. Requires the lock. */
@@ -118,9 +118,11 @@ static embed_status enqueue(struct embed_pool *pool, struct request *request, bo
     if (status == EMBED_OK) status = check_members(pool);
     if (status == EMBED_OK) status = check_deadline(pool, request);
     if (status == EMBED_OK) {
+        /* A member that waits for company has to look again: its time to begin is earlier now. */
+        bool is_urgent = request->deadline < pool->queue.urgent;
         request->queued = clock_nanoseconds();
         request_queue_push(&pool->queue, request);
-        pool_wake(pool, pool->queue.requests == 1 ? SOME_TIME : request->queued);
+        pool_wake(pool, is_urgent || pool->queue.requests == 1 ? SOME_TIME : request->queued);
     }
     pthread_mutex_unlock(&pool->lock);
     return status;
