@@ -77,6 +77,41 @@ static void test_few_slots(void **state)
 
 /* With a model this small, threads that share each step mostly wait for each other: one of the
  * settings suffices. */
+/* More documents in flight than the arrays for one call of the tokenizer have room for. */
+static void test_many_slots(void **state)
+{
+    (void)state;
+    enum { MANY = 5200 };
+    struct summary_vectors vectors = summary_vectors_load(models[0]);
+    embed_generate_options options = vectors.settings[0];
+    options.num_beams = 1;
+    options.min_length = 0;
+    options.max_length = 6;
+    embed_model_options model_options = tested;
+    embed_instance_options instance_options = EMBED_INSTANCE_OPTIONS_INIT;
+    model_options.threads = 1;
+    instance_options.documents = MANY;
+    instance_options.num_beams = 1;
+    instance_options.max_length = 6;
+    struct opened many = {0}, few = open_for_summaries(vectors.folder, 1, 0);
+    assert_int_equal(embed_model_open(&many.model, vectors.folder, &model_options), EMBED_OK);
+    assert_int_equal(embed_instance_create(&many.instance, many.model, &instance_options),
+                     EMBED_OK);
+    embed_text *texts = calloc(MANY, sizeof *texts);
+    assert_non_null(texts);
+    for (size_t i = 0; i < MANY; i++) texts[i].data = "a dog and a cat", texts[i].length = i % 16;
+    embed_strings got = summarize(&many, texts, MANY, &options);
+    embed_strings wanted = summarize(&few, texts, 16, &options);
+    for (size_t i = 0; i < MANY; i++)
+        assert_string_equal(got.items[i].text, wanted.items[i % 16].text);
+    embed_strings_free(&got);
+    embed_strings_free(&wanted);
+    free(texts);
+    close_model(&many);
+    close_model(&few);
+    summary_vectors_free(&vectors);
+}
+
 static void test_threads(void **state)
 {
     (void)state;
@@ -169,7 +204,8 @@ int main(void)
     tested.dtype = EMBED_DTYPE_F32;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_in_a_call),  cmocka_unit_test(test_one_at_a_time),
-        cmocka_unit_test(test_few_slots),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_few_slots),       cmocka_unit_test(test_many_slots),
+        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bf16),            cmocka_unit_test(test_folder_settings),
         cmocka_unit_test(test_called_off),
     };

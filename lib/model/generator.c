@@ -137,12 +137,13 @@ void generator_destroy(struct generator *generator)
 
 /* ---- sources through the encoder ----------------------------------------------------------- */
 
-/* Puts new documents into free slots. The i-th that begins is the instance's spans[i]. */
+/* Puts new documents into free slots, as many as the instance has spans for: the rest begin in later
+ * rounds. The i-th that begins is the instance's spans[i]. */
 static embed_status take_documents(struct generator *generator, const struct generator_feed *feed)
 {
     struct embed_instance *instance = generator->instance;
     generator->begun = 0;
-    for (size_t p = 0; p < instance->plan.limits.D; p++) {
+    for (size_t p = 0; p < instance->plan.limits.D && generator->begun < TOKEN_BATCH_TEXTS; p++) {
         struct slot *slot = &generator->slots[p];
         struct generator_document document;
         bool has = false;
