@@ -7,7 +7,7 @@
 
 #include "embed.h"
 #include "model/model.h"
-#include "test_folder.h"
+#include "pipelines_test.h"
 
 #include <pthread.h>
 
@@ -23,13 +23,18 @@ static embed_model *open_with(const char *folder, unsigned threads)
     return model;
 }
 
-static void encode_one(embed_model *model, float row[64])
+static void encode_some(embed_model *model, float *row, size_t width)
 {
     embed_instance *instance = NULL;
     embed_text text = EMBED_TEXT("a text");
     assert_int_equal(embed_instance_create(&instance, model, NULL), EMBED_OK);
-    assert_int_equal(embed_instance_encode(instance, &text, 1, NULL, row, 64, NULL), EMBED_OK);
+    assert_int_equal(embed_instance_encode(instance, &text, 1, NULL, row, width, NULL), EMBED_OK);
     embed_instance_destroy(instance);
+}
+
+static void encode_one(embed_model *model, float row[64])
+{
+    encode_some(model, row, 64);
 }
 
 static void test_same_folder_is_shared(void **state)
@@ -73,6 +78,65 @@ static void test_other_files_are_not_shared(void **state)
     embed_model_close(updated);
     free(bytes);
     test_remove_folder(folder);
+}
+
+/* The module's settings are in a file beside its weights, and may change without them: the same
+ * weights may also be in two folders, by symlinks. */
+static void test_other_dense_modules_are_not_shared(void **state)
+{
+    (void)state;
+    static const char config[] = "2_Dense/config.json";
+    float with[49], without[49], alone[49];
+    embed_model *other = NULL;
+    const char *folder = pipeline_folder("dense-tanh");
+    embed_model *tanh = open_with(folder, 1);
+    test_edit_file(folder, config, "Tanh", "Identity");
+    embed_model *identity = open_with(folder, 1);
+    encode_some(tanh, with, 49);
+    encode_some(identity, without, 49);
+    embed_model_close(identity);
+
+    test_edit_file(folder, config, "49", "7");
+    assert_int_equal(embed_model_open(&other, folder, NULL), EMBED_BAD_FILE);
+    test_edit_file(folder, config, "7", "49");
+    test_edit_file(folder, config, "\"bias\": true", "\"bias\": false");
+    assert_int_equal(embed_model_open(&other, folder, NULL), EMBED_BAD_FILE);
+    test_edit_file(folder, config, "\"bias\": false", "\"bias\": true");
+    embed_model_close(tanh);
+
+    identity = open_with(folder, 1);
+    encode_some(identity, alone, 49);
+    assert_memory_equal(without, alone, sizeof alone);
+    assert_memory_not_equal(without, with, sizeof with);
+    embed_model_close(identity);
+    test_remove_folder(folder);
+}
+
+/* A model that is opened again, because rows are not finite or a GPU is lost, gets texts that were
+ * checked and tokenized by the first one: its folder must still say the same. */
+static void test_opened_again_on_the_cpu(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *before, *after;
+    } edits[] = {
+        {"config_sentence_transformers.json", "\"query\"", "\"question\""},
+        {"sentence_bert_config.json", "64", "16"},
+        {"tokenizer_config.json", "\"do_lower_case\": true", "\"do_lower_case\": false"},
+        {"modules.json", "models.Normalize", "models.Dropout"},
+    };
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        const char *folder = test_copy_folder(VECTORS "tiny-e5");
+        embed_model *model = open_with(folder, 2), *again = NULL;
+        assert_int_equal(model_open_on_cpu(&again, model, EMBED_DTYPE_F32), EMBED_OK);
+        embed_model_close(again);
+        again = NULL;
+        test_edit_file(folder, edits[i].file, edits[i].before, edits[i].after);
+        assert_int_equal(model_open_on_cpu(&again, model, EMBED_DTYPE_F32), EMBED_BAD_FILE);
+        assert_null(again);
+        embed_model_close(model);
+        test_remove_folder(folder);
+    }
 }
 
 static void *open_and_close(void *argument)
@@ -145,6 +209,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_folder_is_shared),
         cmocka_unit_test(test_other_files_are_not_shared),
+        cmocka_unit_test(test_other_dense_modules_are_not_shared),
+        cmocka_unit_test(test_opened_again_on_the_cpu),
         cmocka_unit_test(test_opened_at_the_same_time),
         cmocka_unit_test(test_plan_is_what_is_used),
     };

@@ -17,7 +17,7 @@ static embed_status read_weights(struct hash *hash, const struct embed_model *mo
     if (status == EMBED_OK) status = weight_files_open(&files, &pipeline);
     if (status == EMBED_OK && !shared_weights_are_of(model->weights, &files))
         status = fail(EMBED_BAD_FILE,
-                      "%s: the weights are not those any more that were opened before",
+                      "%s: the weight files have changed since the model was opened",
                       model->folder);
     if (status == EMBED_OK)
         status =
@@ -129,6 +129,27 @@ static embed_status put_pipeline(struct text_buffer *text, const struct embed_mo
     return put_prompts(text, pipeline);
 }
 
+static embed_status hash_of_pipeline(struct hash *hash, const struct embed_model *model)
+{
+    struct text_buffer text = {0};
+    embed_status status = put_pipeline(&text, model);
+    if (status == EMBED_OK) *hash = hash_bytes(0, text.data, text.length);
+    text_buffer_free(&text);
+    return status;
+}
+
+embed_status fingerprint_same_settings(bool *same, const struct embed_model *a,
+                                       const struct embed_model *b)
+{
+    struct hash of_a[2], of_b[2];
+    TRY(hash_of_pipeline(&of_a[0], a));
+    TRY(hash_of_pipeline(&of_b[0], b));
+    TRY(tokenizer_hash(&of_a[1], a->tokenizer));
+    TRY(tokenizer_hash(&of_b[1], b->tokenizer));
+    *same = memcmp(of_a, of_b, sizeof of_a) == 0;
+    return EMBED_OK;
+}
+
 /* ---- all of it ----------------------------------------------------------------------------- */
 
 static embed_status put_part(struct text_buffer *text, struct embed_model *model,
@@ -153,9 +174,9 @@ embed_status fingerprint(struct hash *hash, struct embed_model *model,
 {
     if (part == EMBED_FINGERPRINT_WEIGHTS) return hash_of_weights(hash, model);
     if (part == EMBED_FINGERPRINT_TOKENIZER) return tokenizer_hash(hash, model->tokenizer);
+    if (part == EMBED_FINGERPRINT_PIPELINE) return hash_of_pipeline(hash, model);
     struct text_buffer text = {0};
-    embed_status status = part == EMBED_FINGERPRINT_PIPELINE ? put_pipeline(&text, model)
-                                                             : put_whole(&text, model);
+    embed_status status = put_whole(&text, model);
     if (status == EMBED_OK) *hash = hash_bytes(0, text.data, text.length);
     text_buffer_free(&text);
     return status;

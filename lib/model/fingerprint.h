@@ -19,4 +19,8 @@
 embed_status fingerprint(struct hash *hash, struct embed_model *model,
                          embed_fingerprint_part part);
 
+/* Sets *same to whether two models have the same fingerprint except for their weights and dtype. */
+embed_status fingerprint_same_settings(bool *same, const struct embed_model *a,
+                                       const struct embed_model *b);
+
 #endif

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "description/generation_config.h"
+#include "model/fingerprint.h"
 #include "model/int8_check.h"
 #include "model/plan.h"
 
@@ -35,14 +36,14 @@ static embed_status check_limits(struct embed_model *model)
     size_t ids = tokenizer_id_limit(model->tokenizer);
     if (ids > config->V)
         return fail(EMBED_BAD_FILE,
-                    "%s: the tokenizer has token id %zu, config.json has \"vocab_size\" %zu",
+                    "%s: the tokenizer has token id %zu, but config.json has \"vocab_size\" %zu",
                     folder, ids - 1, config->V);
 
     TRY(plan_max_tokens(&model->max_tokens, &model->pipeline, config));
     size_t added = tokenizer_added_tokens(model->tokenizer);
     if (added == 0)
         return fail(EMBED_UNSUPPORTED,
-                    "%s: the tokenizer adds no special tokens, an empty text would have none",
+                    "%s: the tokenizer adds no special tokens; an empty text would have no tokens",
                     folder);
     if (model->max_tokens < added)
         return fail(EMBED_BAD_FILE, "%s: texts of up to %zu tokens leave no room for special tokens",
@@ -56,8 +57,8 @@ static embed_status open_weights(struct embed_model *model, const embed_model_op
     TRY(backend_open(&model->backend, options, model->team));
     if (model->backend->dtype == EMBED_DTYPE_INT8 && model->encoder.config.decoder.L > 0)
         return fail(EMBED_UNSUPPORTED,
-                    "%s: a model that generates is not run in int8, which changes more summaries "
-                    "than bf16 does",
+                    "%s: int8 is not supported for models that generate: it changes more summaries "
+                    "than bf16",
                     model->folder);
     return shared_weights_open(&model->weights, &model->encoder.config, model->backend, files,
                                model->team);
@@ -153,6 +154,20 @@ embed_status model_open(struct embed_model **out, const char *folder,
     return EMBED_OK;
 }
 
+/* Checks that a model was opened again from the files and settings that it was opened from first:
+ * it gets texts that were checked, and tokenized, for the first. */
+static embed_status check_again(const struct embed_model *again, const struct embed_model *model)
+{
+    bool same;
+    if (!shared_weights_same_files(again->weights, model->weights))
+        return fail(EMBED_BAD_FILE, "%s: the weight files have changed since the model was opened",
+                    model->folder);
+    TRY(fingerprint_same_settings(&same, again, model));
+    if (same) return EMBED_OK;
+    return fail(EMBED_BAD_FILE, "%s: the settings have changed since the model was opened",
+                model->folder);
+}
+
 embed_status model_open_on_cpu(struct embed_model **out, const struct embed_model *model,
                                embed_dtype dtype)
 {
@@ -162,13 +177,10 @@ embed_status model_open_on_cpu(struct embed_model **out, const struct embed_mode
     options.dtype = dtype;
     options.threads = thread_team_size(model->team);
     TRY(model_open(&again, model->folder, &options));
-    if (shared_weights_same_files(again->weights, model->weights)) {
-        *out = again;
-        return EMBED_OK;
-    }
-    model_release(again);
-    return fail(EMBED_BAD_FILE, "%s: the weights are not those any more that were opened before",
-                model->folder);
+    embed_status status = check_again(again, model);
+    if (status == EMBED_OK) *out = again;
+    else model_release(again);
+    return status;
 }
 
 void model_hold(struct embed_model *model)

@@ -42,7 +42,7 @@ embed_status model_open(struct embed_model **model, const char *folder,
                         const embed_model_options *options);
 
 /* Opens the same model on the CPU in `dtype`, with the same number of threads. EMBED_BAD_FILE if
- * its folder holds other weight files by now. */
+ * its folder has other weight files or settings by now. */
 embed_status model_open_on_cpu(struct embed_model **out, const struct embed_model *model,
                                embed_dtype dtype);
 

@@ -34,6 +34,21 @@ static bool same_config(const struct transformer_config *a, const struct transfo
            a->decoder.F == b->decoder.F;
 }
 
+/* Returns whether the weights have the Dense modules of these files' configs, which are apart from
+ * the files. */
+static bool same_dense(const struct weights *weights, const struct weight_files *files)
+{
+    for (size_t i = 0; i < MOST_DENSE; i++) {
+        const struct dense *dense = &weights->dense[i];
+        const struct dense_config none = {0};
+        const struct dense_config *config = i < files->dense_count ? &files->dense[i] : &none;
+        if (dense->O != config->O || dense->I != config->I ||
+            dense->activation != config->activation || (dense->bias != NULL) != config->has_bias)
+            return false;
+    }
+    return true;
+}
+
 static bool same_device(const struct backend *a, const struct backend *b)
 {
     return a->device == b->device && a->device_index == b->device_index && a->dtype == b->dtype &&
@@ -110,7 +125,7 @@ embed_status shared_weights_open(const struct weights **weights,
     struct shared_weights *shared = list;
     while (shared != NULL &&
            !(same_config(&shared->weights.encoder.config, config) &&
-             same_device(shared->backend, backend) &&
+             same_dense(&shared->weights, files) && same_device(shared->backend, backend) &&
              shared_weights_are_of(&shared->weights, files)))
         shared = shared->next;
     if (shared != NULL) {

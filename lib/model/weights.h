@@ -40,7 +40,7 @@ embed_status weights_hash(struct hash *hash, const struct transformer_config *co
                           const struct backend *backend, const struct weight_files *files,
                           struct thread_team *team);
 
-/* Opens weights that a process keeps once per files, config, device and dtype, for all open models:
+/* Opens weights that a process keeps once per files, configs, device and dtype, for all open models:
  * loads them, or adds a reference if they are loaded already. May be called from any thread. The
  * result is read-only; release it with shared_weights_close. */
 embed_status shared_weights_open(const struct weights **weights,
