@@ -21,7 +21,7 @@ embed_status take_options(void *options, size_t size, const void *caller, const 
     for (size_t i = size; i < given; i++) {
         if (bytes[i] != 0)
             return fail(EMBED_INVALID_ARGUMENT,
-                        "%s: an option is set that this version of the library does not know", what);
+                        "%s: sets an option that this version of the library does not know", what);
     }
     memcpy(options, caller, given < size ? given : size);
     return EMBED_OK;
@@ -97,7 +97,7 @@ static embed_status complete(embed_encode_options *options, const embed_model *m
     TRY(check_max_tokens(&options->max_tokens, model));
     if (options->dimensions == 0) options->dimensions = width;
     if (options->dimensions > width)
-        return fail(EMBED_INVALID_ARGUMENT, "dimensions is %zu, the model has %zu",
+        return fail(EMBED_INVALID_ARGUMENT, "dimensions is %zu, but the model has only %zu",
                     options->dimensions, width);
     TRY(check_switch(options->normalize, "normalize"));
     const char *name = options->prompt_name;

@@ -132,7 +132,7 @@ embed_status embed_model_get_fingerprint(embed_model *model, embed_fingerprint_p
     REQUIRE(model);
     REQUIRE(out);
     if (part < EMBED_FINGERPRINT_ALL || part > EMBED_FINGERPRINT_PIPELINE)
-        return fail(EMBED_INVALID_ARGUMENT, "part is %d, which is no embed_fingerprint_part",
+        return fail(EMBED_INVALID_ARGUMENT, "part is %d, must be an embed_fingerprint_part",
                     (int)part);
     struct hash hash;
     TRY(fingerprint(&hash, model, part));

@@ -163,7 +163,8 @@ static inline void check_one_called_off(const struct opened *opened, const embed
     options.user = &caller;
     assert_int_equal(embed_instance_generate(opened->instance, texts, n, &options, &out),
                      EMBED_CANCELLED);
-    assert_string_equal(embed_error_message(), "the generation was called off by its `done`");
+    assert_string_equal(embed_error_message(),
+                        "the generation was cancelled by its `done` callback");
     assert_int_equal(caller.calls, last);
     assert_true(out.items == &mine && out.count == 7);
 }

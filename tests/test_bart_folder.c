@@ -172,7 +172,7 @@ static void test_int8(void **state)
     assert_int_equal(status,
                      EMBED_UNSUPPORTED); /* if the CPU lacks it, the message says so */
     if (strstr(embed_error_message(), "VNNI") == NULL)
-        assert_status(status, EMBED_UNSUPPORTED, "tiny-bart", "generates");
+        assert_status(status, EMBED_UNSUPPORTED, "tiny-bart", "models that generate");
 }
 
 /* ---- generation_config.json ---------------------------------------------------------------- */
@@ -422,7 +422,7 @@ static void test_ids_without_row(void **state)
         const char *file, *before, *after, *cause;
     } edits[] = {
         {"config.json", "\"vocab_size\": 639", "\"vocab_size\": 638",
-         "the tokenizer has token id 638, config.json has \"vocab_size\" 638"},
+         "the tokenizer has token id 638, but config.json has \"vocab_size\" 638"},
         {"tokenizer.json", "\"!\":4,", "\"!\":704,", "token id 704"},
     };
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {

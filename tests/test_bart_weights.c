@@ -187,16 +187,16 @@ static void test_wrong_shapes(void **state)
     } edits[] = {
         {"[1,639]", "[639,1]",
          "tensor \"final_logits_bias\" has the shape (639, 1), "
-         "config.json implies 1 x 639"},
+         "but config.json implies 1 x 639"},
         {"[1,639]", "[3,213]", "\"final_logits_bias\""},
         {"[639,64]", "[64,639]",
          "\"model.shared.weight\" has the shape (64, 639), "
-         "config.json implies 639 x 64"},
+         "but config.json implies 639 x 64"},
         {"[130,64]", "[65,128]",
          "embed_positions.weight\" has the shape (65, 128), "
-         "config.json implies 130 x 64"},
-        {"[639,64]", "[40896]", "has the shape (40896), config.json implies 639 x 64"},
-        {"[130,64]", "[65,2,64]", "has the shape (65, 2, 64), config.json implies 130 x 64"},
+         "but config.json implies 130 x 64"},
+        {"[639,64]", "[40896]", "has the shape (40896), but config.json implies 639 x 64"},
+        {"[130,64]", "[65,2,64]", "has the shape (65, 2, 64), but config.json implies 130 x 64"},
         {"[96,64]", "[64,96]", "fc1.weight\""},
         {"[64,96]", "[96,64]", "fc2.weight\""},
     };

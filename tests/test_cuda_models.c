@@ -316,9 +316,9 @@ static void test_reasons(void **state)
     (void)state;
     assert_int_equal(open_cuda(1, EMBED_DTYPE_AUTO, "there is no cuda:1"), EMBED_NO_DEVICE);
     assert_int_equal(open_cuda(-1, EMBED_DTYPE_AUTO, "there is no cuda:-1"), EMBED_NO_DEVICE);
-    assert_int_equal(open_cuda(0, EMBED_DTYPE_INT8, "f16 and f32 only"), EMBED_UNSUPPORTED);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_INT8, "only in f16 and f32"), EMBED_UNSUPPORTED);
     emulator_set_capability(6, 1);
-    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "has compute capability 6.1, 7.5 is needed"),
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "has compute capability 6.1, but 7.5 is needed"),
                      EMBED_NO_DEVICE);
     emulator_reset();
     emulator_set_devices(0);
@@ -375,6 +375,18 @@ static void test_weight_too_large(void **state)
     struct opened opened = open_model(folder, 0, 0);
     assert_int_equal(opened.model->backend->device, EMBED_DEVICE_CPU);
     close_model(&opened);
+    test_remove_folder(folder);
+}
+
+/* Queries, keys and values are stored together: the one that FP16 cannot hold is named. */
+static void test_key_too_large(void **state)
+{
+    (void)state;
+    const char *folder = folder_with("encoder.layer.0.attention.self.key.weight", 1, 65520);
+    embed_model *model = NULL;
+    assert_int_equal(embed_model_open(&model, folder, &tested), EMBED_UNSUPPORTED);
+    assert_non_null(strstr(embed_error_message(),
+                           "tensor \"encoder.layer.0.attention.self.key.weight\": 65520 is"));
     test_remove_folder(folder);
 }
 
@@ -456,6 +468,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_second_device, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_reasons, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_weight_too_large, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_key_too_large, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_overflow_is_computed_in_f32, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_auto_falls_back, begin, end_emulated),
     };

@@ -368,7 +368,8 @@ static void test_unfit_for_int8(void **state)
     free(file);
     embed_model *model = NULL;
     assert_int_equal(embed_model_open(&model, folder, &tested), EMBED_UNSUPPORTED);
-    assert_non_null(strstr(embed_error_message(), "does not bear int8: the embedding of"));
+    assert_non_null(
+        strstr(embed_error_message(), "loses too much accuracy in int8: the embedding of"));
     assert_null(model);
     tested.dtype = EMBED_DTYPE_BF16;
     struct opened opened = open_model(folder, 0, 0);

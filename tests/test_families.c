@@ -294,7 +294,7 @@ static void test_config(void **state)
         {ROBERTA, "\"pad_token_id\": 1", "\"pad_token_id\": 65", EMBED_BAD_FILE,
          "\"max_position_embeddings\" is 66, must be 67 or more"},
         {ROBERTA, "\"pad_token_id\": 1", "\"pad_token_id\": 6", EMBED_BAD_FILE,
-         "texts of up to 60 tokens"},
+         "\"max_seq_length\" is 60, but config.json has positions"},
         {ROBERTA, "\"type_vocab_size\": 1", "\"type_vocab_size\": 2", EMBED_BAD_FILE,
          "token_type_embeddings"},
         {ROBERTA, "\"is_decoder\": false", "\"is_decoder\": true", EMBED_UNSUPPORTED,

@@ -404,19 +404,19 @@ static void test_wrong_labels(void **state)
     check_refused("model=\"a\",", "labels: byte 10: must be a label's name");
     check_refused("model=\"a\" b=\"c\"", "labels: byte 9: must be a comma");
     check_refused("model=\"a\"}", "labels: byte 9: must be a comma");
-    check_refused("model=\"a", "labels: byte 8: a value without its closing quote");
+    check_refused("model=\"a", "labels: byte 8: missing closing quote");
     check_refused("model=\"a\\", "labels: byte 8: a backslash must be written \\\\");
     check_refused("model=\"C:\\temp\"", "labels: byte 9: a backslash must be written \\\\");
     check_refused("model=\"a\nb\"", "labels: byte 8: a line end must be written \\n");
-    check_refused("model=\"\xff\"", "labels: byte 7: not UTF-8");
-    check_refused("model=\"\xc3\"", "labels: byte 7: not UTF-8");
+    check_refused("model=\"\xff\"", "labels: byte 7: invalid UTF-8");
+    check_refused("model=\"\xc3\"", "labels: byte 7: invalid UTF-8");
     check_refused("__name__=\"a\"",
                   "labels: byte 0: names that begin with __ are Prometheus' own");
     check_refused("a=\"1\",b=\"2\",a=\"3\"", "labels: byte 12: the same label twice");
-    check_refused("a=\"1\",le=\"1\"", "labels: byte 6: a label that metrics have themselves");
-    check_refused("status=\"1\"", "labels: byte 0: a label that metrics have themselves");
-    check_refused("state=\"1\"", "labels: byte 0: a label that metrics have themselves");
-    check_refused("quantile=\"1\"", "labels: byte 0: a label that metrics have themselves");
+    check_refused("a=\"1\",le=\"1\"", "labels: byte 6: label name reserved by our metrics");
+    check_refused("status=\"1\"", "labels: byte 0: label name reserved by our metrics");
+    check_refused("state=\"1\"", "labels: byte 0: label name reserved by our metrics");
+    check_refused("quantile=\"1\"", "labels: byte 0: label name reserved by our metrics");
 }
 
 /* 32 labels are accepted, one more is not. Empty label text means none. */
@@ -432,7 +432,7 @@ static void test_many_labels(void **state)
     assert_int_equal(embed_metrics_text(&metrics, labels, NULL, 0, &length), EMBED_OK);
     snprintf(labels + used, sizeof labels - used, ",more=\"1\"");
     char why[64];
-    snprintf(why, sizeof why, "labels: byte %zu: more labels than 32", used + 1);
+    snprintf(why, sizeof why, "labels: byte %zu: more than 32 labels", used + 1);
     check_refused(labels, why);
     char *with = pool_text(&metrics, ""), *without = pool_text(&metrics, NULL);
     assert_string_equal(with, without);

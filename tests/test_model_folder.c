@@ -73,7 +73,7 @@ static void test_config(void **state)
          NULL, "relative_key"},
         /* Sizes that are possible, but do not fit the weights. */
         {"config.json", "\"intermediate_size\": 112", "\"intermediate_size\": 113", EMBED_BAD_FILE,
-         "model.safetensors", "has the shape (112, 64), config.json implies 113 x 64"},
+         "model.safetensors", "has the shape (112, 64), but config.json implies 113 x 64"},
         {"config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4", EMBED_BAD_FILE,
          "model.safetensors", "encoder.layer.3.attention.self.query.weight\" is missing"},
     };
@@ -313,12 +313,12 @@ static void test_warnings(void **state)
     assert_warns(TINY, "{", "{", "");
     assert_warns(TINY_BART, "{", "{", "");
     assert_warns(TINY, "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1",
-                 "model.safetensors: has 3 layers of the encoder, config.json says 1");
+                 "model.safetensors: has 3 encoder layers, but config.json says 1");
     assert_non_null(strstr(infos, ": 1 layer of width 64 on "));
     assert_warns(TINY_BART, "\"encoder_layers\": 2", "\"encoder_layers\": 1",
-                 "model.safetensors: has 2 layers of the encoder, config.json says 1");
+                 "model.safetensors: has 2 encoder layers, but config.json says 1");
     assert_warns(TINY_BART, "\"decoder_layers\": 2", "\"decoder_layers\": 1",
-                 "model.safetensors: has 2 layers of the decoder, config.json says 1");
+                 "model.safetensors: has 2 decoder layers, but config.json says 1");
     assert_warns(TINY, "{", "{\"auto_map\": {\"AutoModel\": \"modeling_x.XModel\"},",
                  "config.json: \"auto_map\" names code");
 }

@@ -398,7 +398,8 @@ static void check_called_off(embed_pool *pool)
     options.user = &calls;
     size_t before = metrics_of(pool).batches;
     assert_int_equal(embed_pool_generate(pool, texts, DOCUMENTS, &options, &out), EMBED_CANCELLED);
-    assert_string_equal(embed_error_message(), "the generation was called off by its `done`");
+    assert_string_equal(embed_error_message(),
+                        "the generation was cancelled by its `done` callback");
     assert_int_equal(atomic_load(&calls), 3);
     assert_true(out.items == &mine && out.count == 7);
     assert_true(metrics_of(pool).batches - before < 20);
@@ -523,7 +524,7 @@ static void test_wrong_calls(void **state)
     in_bf16.dtype = EMBED_DTYPE_BF16;
     if (embed_model_open(&two[1], BART, &in_bf16) == EMBED_OK) { /* not on every CPU */
         assert_int_equal(embed_pool_create(&pool, two, 2, NULL), EMBED_INVALID_ARGUMENT);
-        assert_non_null(strstr(embed_error_message(), "these of f32 and bf16"));
+        assert_non_null(strstr(embed_error_message(), "these have f32 and bf16"));
         embed_model_close(two[1]);
     }
     options.num_beams = 17;

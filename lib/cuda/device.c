@@ -20,7 +20,7 @@ static embed_status no_device(cudaError_t error)
     if (driver == 0) return fail(EMBED_NO_DEVICE, "no NVIDIA driver is installed");
     if (error == cudaErrorInsufficientDriver)
         return fail(EMBED_NO_DEVICE,
-                    "the NVIDIA driver is for CUDA %d.%d, libembed-cuda needs %d.%d",
+                    "the NVIDIA driver is for CUDA %d.%d, but libembed-cuda needs %d.%d",
                     driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     if (error == cudaSuccess || error == cudaErrorNoDevice)
         return fail(EMBED_NO_DEVICE, "there is no NVIDIA GPU");
@@ -91,7 +91,7 @@ embed_status device_check(int index, char *name, size_t name_size, struct cuda_c
         return no_device(error);
     }
     if (capability_of(&properties) < OLDEST_CAPABILITY)
-        return fail(EMBED_NO_DEVICE, "%s has compute capability %d.%d, %d.%d is needed",
+        return fail(EMBED_NO_DEVICE, "%s has compute capability %d.%d, but %d.%d is needed",
                     properties.name, properties.major, properties.minor, OLDEST_CAPABILITY / 10,
                     OLDEST_CAPABILITY % 10);
     snprintf(name, name_size, "%s", properties.name);

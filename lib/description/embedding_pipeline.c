@@ -87,8 +87,9 @@ static embed_status read_modules(struct embedding_pipeline *pipeline, const char
     size_t count = 0;
     embed_status status = config_file_array(file, &count);
     if (status == EMBED_OK && count < 2)
-        status = fail(EMBED_UNSUPPORTED, "%s: %zu modules, an embedder has at least Transformer "
-                      "and Pooling", config_file_path(file), count);
+        status = fail(EMBED_UNSUPPORTED,
+                      "%s: %zu modules; an embedder has at least Transformer and Pooling",
+                      config_file_path(file), count);
     for (size_t i = 0; i < count && status == EMBED_OK; i++)
         status = read_module(pipeline, folder, file, i);
     config_file_close(file);
@@ -122,7 +123,8 @@ embed_status embedding_pipeline_check(const struct embedding_pipeline *pipeline,
 {
     size_t width = embedding_pipeline_pooled_width(pipeline, C);
     if (pipeline->pooling_width > 0 && pipeline->pooling_width != C)
-        return fail(EMBED_BAD_FILE, "%s: the embedding dimension is %zu, the transformer's width %zu",
+        return fail(EMBED_BAD_FILE,
+                    "%s: the embedding dimension is %zu, but the transformer's width is %zu",
                     pipeline->pooling_file, pipeline->pooling_width, C);
     for (size_t i = 0; i < pipeline->dense_count; i++) {
         const struct dense_config *dense = &pipeline->dense[i];

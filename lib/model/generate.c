@@ -90,6 +90,6 @@ embed_status instance_generate(struct embed_instance *instance, const embed_text
     }
     summaries_give(&g.summaries, strings);
     if (not_finite > 0)
-        return fail(EMBED_NOT_FINITE, "%zu of %zu summaries met NaN or infinity", not_finite, n);
+        return fail(EMBED_NOT_FINITE, "%zu of %zu summaries hit NaN or infinity", not_finite, n);
     return EMBED_OK;
 }

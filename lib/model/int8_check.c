@@ -82,8 +82,8 @@ static embed_status compare(const float *got, const float *expected,
                 model->folder, TEXTS, least);
     if (least >= LEAST_COSINE) return EMBED_OK;
     return fail(EMBED_UNSUPPORTED,
-                "%s: the model does not bear int8: the embedding of \"%.30s\" has a cosine of %.4f "
-                "to that in bf16, %.2f is the least",
+                "%s: the model loses too much accuracy in int8: the embedding of \"%.30s\" has a "
+                "cosine of %.4f to that in bf16; the minimum is %.2f",
                 model->folder, texts[worst].data, least, LEAST_COSINE);
 }
 

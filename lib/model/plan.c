@@ -20,8 +20,8 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
     size_t tokenizer = pipeline->tokenizer_max_tokens;
     if (pipeline->max_tokens > positions)
         return fail(EMBED_BAD_FILE,
-                    "%s: texts of up to %zu tokens, but config.json has "
-                    "\"max_position_embeddings\" for %zu",
+                    "%s: \"max_seq_length\" is %zu, but config.json has positions "
+                    "(\"max_position_embeddings\") for %zu",
                     pipeline->transformer_folder, pipeline->max_tokens, positions);
     *max_tokens = pipeline->max_tokens > 0                   ? pipeline->max_tokens
                   : tokenizer > 0 && tokenizer < positions ? tokenizer
@@ -42,7 +42,7 @@ static embed_status plan_decoding(struct instance_plan *plan,
     limits->K = options->num_beams > 0 ? options->num_beams : (size_t)generation->num_beams;
     limits->M = options->max_length > 0 ? options->max_length : (size_t)generation->max_length;
     if (limits->K > MOST_BEAMS)
-        return fail(EMBED_INVALID_ARGUMENT, "num_beams is %zu, this version runs up to %d",
+        return fail(EMBED_INVALID_ARGUMENT, "num_beams is %zu; this version supports up to %d",
                     limits->K, MOST_BEAMS);
     if (limits->M < 2 || limits->M > most)
         return fail(EMBED_INVALID_ARGUMENT, "max_length is %zu, must be from 2 to the model's %zu",
@@ -130,8 +130,9 @@ embed_status plan_instance(struct instance_plan *plan, const struct transformer_
             larger(plan->activations, decoding_activations(plan, config, backend));
     if (plan->activations > SIZE_MAX / 4 || plan->cache > SIZE_MAX / 4 ||
         plan->staging > SIZE_MAX / 4)
-        return fail(EMBED_OUT_OF_MEMORY, "an instance for %zu tokens and %zu documents fits no memory",
-                    N, plan->limits.D);
+        return fail(EMBED_OUT_OF_MEMORY,
+                    "an instance for %zu tokens and %zu documents is too large for any memory", N,
+                    plan->limits.D);
     return EMBED_OK;
 }
 

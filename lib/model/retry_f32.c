@@ -25,8 +25,9 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
     size_t left = not_finite;
     struct embed_instance *instance;
     if (open_f32(&instance, model, &instance_options) != EMBED_OK) {
-        log_message(EMBED_LOG_WARNING, "%zu embeddings are not finite, and FP32 cannot be tried: %s",
-                    not_finite, error_message());
+        log_message(EMBED_LOG_WARNING,
+                    "%zu embeddings are not finite and cannot be retried in FP32: %s", not_finite,
+                    error_message());
         return not_finite;
     }
     for (size_t i = 0; i < n; i++) {
@@ -66,7 +67,8 @@ embed_status retry_summaries_f32(const struct embed_model *model, const embed_te
     size_t left = 0, tried = 0;
     quiet.done = NULL;
     if (open_f32_for_one(&instance, model, options->num_beams, options->max_length) != EMBED_OK)
-        log_message(EMBED_LOG_WARNING, "summaries met NaN or infinity, and FP32 cannot be tried: %s",
+        log_message(EMBED_LOG_WARNING,
+                    "summaries hit NaN or infinity and cannot be retried in FP32: %s",
                     error_message());
     for (size_t i = 0; i < n && status == EMBED_OK; i++) {
         embed_strings again = EMBED_STRINGS_INIT;
@@ -80,9 +82,10 @@ embed_status retry_summaries_f32(const struct embed_model *model, const embed_te
         status = summaries_tell(options, i, &items[i]);
     }
     instance_destroy(instance);
-    log_message(EMBED_LOG_WARNING,
-                "%zu summaries met NaN or infinity on %s; %zu of them were written in FP32 on the CPU",
-                tried, model->backend->device_name, tried - left);
+    log_message(
+        EMBED_LOG_WARNING,
+        "%zu summaries hit NaN or infinity on %s; %zu of them were written in FP32 on the CPU",
+        tried, model->backend->device_name, tried - left);
     *not_finite = left;
     return status;
 }

@@ -148,7 +148,7 @@ embed_status summaries_end_piece(struct summaries *summaries, const struct gener
 
 embed_status summaries_called_off(void)
 {
-    return fail(EMBED_CANCELLED, "the generation was called off by its `done`");
+    return fail(EMBED_CANCELLED, "the generation was cancelled by its `done` callback");
 }
 
 embed_status summaries_tell(const embed_generate_options *options, size_t i,

@@ -69,7 +69,8 @@ static embed_status join(struct lane *lane, const char *prompt, const embed_text
 {
     size_t head = strlen(prompt);
     if (!size_add(head, text->length, length))
-        return fail(EMBED_OUT_OF_MEMORY, "a text of %zu bytes and its prompt", text->length);
+        return fail(EMBED_OUT_OF_MEMORY, "a text of %zu bytes and its prompt are too long",
+                    text->length);
     if (*length > lane->joined_capacity) {
         char *larger = memory_resize(lane->joined, *length, 1, "a text and its prompt");
         if (larger == NULL) return EMBED_OUT_OF_MEMORY;
@@ -90,8 +91,8 @@ static embed_status check_given(const embed_text *text, const struct token_sourc
                     text->length, source->max_given);
     for (size_t i = 0; i < text->length; i++) {
         if (text->ids[i] < 0 || (size_t)text->ids[i] >= source->vocabulary)
-            return fail(EMBED_INVALID_ARGUMENT, "text %zu: token id %d is not below %zu", number,
-                        (int)text->ids[i], source->vocabulary);
+            return fail(EMBED_INVALID_ARGUMENT, "text %zu: token id %d is out of range 0 to %zu",
+                        number, (int)text->ids[i], source->vocabulary - 1);
     }
     return EMBED_OK;
 }

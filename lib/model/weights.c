@@ -40,7 +40,7 @@ static embed_status place(struct weights *weights, struct slot_list *list,
         list->slots[i].offset = total;
         if (bytes > SIZE_MAX - ALIGNMENT ||
             !size_add(total, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, &total))
-            return fail(EMBED_OUT_OF_MEMORY, "the weights do not fit any memory");
+            return fail(EMBED_OUT_OF_MEMORY, "the weights are too large for any memory");
     }
     weights->bytes = total;
     return EMBED_OK;
@@ -104,16 +104,29 @@ static embed_status read_floats(float *out, const struct staging *staging,
     return EMBED_OK;
 }
 
+/* Returns the first of the slot's parts, whose numbers follow one another, that the backend cannot
+ * store. Overwrites the weight. */
+static size_t refused_part(const struct slot *slot, struct backend *backend, const float *values)
+{
+    size_t part = 0, size = slot->rows * slot->columns;
+    while (part + 1 < slot->parts &&
+           backend->weight_store(backend, *slot->weight, slot->kind, values + part * size, 0,
+                                 slot->rows, slot->columns) == EMBED_OK)
+        part++;
+    return part;
+}
+
 /* Stores rows [first, first + count) of the slot's weight. If the dtype cannot hold a value, the
- * message names the slot's first tensor. */
+ * message names its tensor. */
 static embed_status store(const struct slot *slot, struct backend *backend, const float *values,
                           size_t first, size_t count, size_t columns)
 {
     embed_status status =
         backend->weight_store(backend, *slot->weight, slot->kind, values, first, count, columns);
     if (status != EMBED_UNSUPPORTED) return status;
-    return fail(status, "%s: tensor \"%s\": %s", safetensors_path(slot->tensors[0].file),
-                slot->names[0], error_message());
+    const struct checkpoint_tensor *tensor = &slot->tensors[refused_part(slot, backend, values)];
+    return fail(status, "%s: tensor \"%s\": %s", safetensors_path(tensor->file),
+                tensor->tensor->name, error_message());
 }
 
 /* Returns how many rows of a table are read at a time. */
@@ -153,7 +166,7 @@ static embed_status compare_with_words(const struct slot *copy, const struct slo
         TRY(read_floats(other, staging, b, first, some));
         if (memcmp(staging->floats, other, some * sizeof *other) != 0)
             return fail(EMBED_UNSUPPORTED,
-                        "%s: tensor \"%s\" differs from \"%s\"; this version runs only models "
+                        "%s: tensor \"%s\" differs from \"%s\"; this version supports only models "
                         "where they are tied",
                         safetensors_path(a->file), a->tensor->name, b->tensor->name);
     }

@@ -76,11 +76,12 @@ static embed_status check_shape(const struct slot *slot, const struct checkpoint
     bool table = t->rank == 2 && t->shape[0] == slot->tensor_rows && t->shape[1] == columns;
     if (!vector && !table)
         return fail(EMBED_BAD_FILE,
-                    "%s: tensor \"%s\" has the shape (%s), config.json implies %zu x %zu", path,
+                    "%s: tensor \"%s\" has the shape (%s), but config.json implies %zu x %zu", path,
                     t->name, write_shape(shape, sizeof shape, t), slot->tensor_rows, columns);
     if (!float_convert_supports(t->dtype))
-        return fail(EMBED_UNSUPPORTED, "%s: tensor \"%s\" is %s, this version reads F32, F16, BF16",
-                    path, t->name, safetensors_dtype_name(t->dtype));
+        return fail(EMBED_UNSUPPORTED,
+                    "%s: tensor \"%s\" is %s; this version supports F32, F16 and BF16", path,
+                    t->name, safetensors_dtype_name(t->dtype));
     return EMBED_OK;
 }
 
@@ -141,10 +142,10 @@ static void warn_of(const struct checkpoint *checkpoint, const struct weight_nam
 {
     size_t layers = count_layers(checkpoint, names, pattern);
     if (layers > L)
-        log_message(EMBED_LOG_WARNING,
-                    "%s: has %zu layers of the %s, config.json says %zu: those after them are not "
-                    "run",
-                    safetensors_path(checkpoint_file(checkpoint, 0)), layers, of, L);
+        log_message(
+            EMBED_LOG_WARNING,
+            "%s: has %zu %s layers, but config.json says %zu; the extra layers are not used",
+            safetensors_path(checkpoint_file(checkpoint, 0)), layers, of, L);
 }
 
 void weights_warn_of_layers(const struct transformer_config *config,

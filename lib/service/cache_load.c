@@ -94,7 +94,7 @@ static embed_status busy(const struct embed_cache *cache, const struct entry *en
 static embed_status too_large(const struct embed_cache *cache, const struct entry *entry)
 {
     return fail(EMBED_OUT_OF_MEMORY,
-                "%s: takes %" PRIu64 " bytes, the whole cache may take %" PRIu64, entry->folder,
+                "%s: needs %" PRIu64 " bytes, but the cache's limit is %" PRIu64, entry->folder,
                 entry->bytes, cache->max_bytes);
 }
 

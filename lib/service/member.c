@@ -228,7 +228,7 @@ void member_look(struct member *member)
         if (status == EMBED_DEVICE_LOST) pool_member_leaves(member->pool, member, status);
         look_again(member, status != EMBED_OK);
     } else if (is_scarce(member)) {
-        fail(EMBED_OUT_OF_MEMORY, "memory is needed by others");
+        fail(EMBED_OUT_OF_MEMORY, "other users of the device need the memory");
         member_shrink(member);
     } else if (can_grow(member)) {
         grow(member);

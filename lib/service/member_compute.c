@@ -57,7 +57,7 @@ static embed_status compute(struct member *member, struct batch *batch, size_t f
         mark(batch, first, last, EMBED_PATH_RETRIED);
         TRY(member_recover(member, status));
         if (again > 0) break;
-        log_message(EMBED_LOG_WARNING, "a batch of %zu texts is computed again: %s", last - first,
+        log_message(EMBED_LOG_WARNING, "retrying a batch of %zu texts: %s", last - first,
                     error_message());
         status = encode(member, batch, first, last);
     }
@@ -91,7 +91,7 @@ embed_status member_open_fallback(struct member *member, struct batch *batch)
 {
     embed_status status = member->instance != NULL ? EMBED_OK : member_open(member, true);
     if (status == EMBED_OK) return EMBED_OK;
-    fail(status, "no instance is left, and on the CPU: %s", error_message());
+    fail(status, "no instance is left, and the CPU fallback failed: %s", error_message());
     pool_fail_pending(member->pool, batch, status);
     return status;
 }

@@ -93,7 +93,8 @@ static embed_status end_document(void *argument, const struct generator_result *
         batch->path[0] |= EMBED_PATH_F32;
         if (retry_document_f32(member->model, &document, finish_retried, member) == EMBED_OK)
             return EMBED_OK;
-        log_message(EMBED_LOG_WARNING, "a summary met NaN or infinity, and FP32 cannot be tried: %s",
+        log_message(EMBED_LOG_WARNING,
+                    "a summary hit NaN or infinity and cannot be retried in FP32: %s",
                     error_message());
     }
     finish(member, batch, result);
@@ -165,7 +166,7 @@ static embed_status run_all(struct generation *g)
     if (failure == EMBED_OK) return EMBED_OK;
     size_t count = 0;
     for (const struct batch *batch = g->waiting; batch != NULL; batch = batch->next) count++;
-    log_message(EMBED_LOG_WARNING, "%zu documents are computed again: %s", count, error_message());
+    log_message(EMBED_LOG_WARNING, "retrying %zu documents: %s", count, error_message());
     g->takes_more = false;
     TRY(run_within_memory(g, &failure));
     if (failure == EMBED_OK) return EMBED_OK;

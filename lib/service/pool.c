@@ -26,10 +26,12 @@ enum {
 static embed_status check_alike(const struct embed_model *a, const struct embed_model *b)
 {
     if (strcmp(a->folder, b->folder) != 0 || a->weights->parameters != b->weights->parameters)
-        return fail(EMBED_INVALID_ARGUMENT, "a pool's models are of one folder, not of %s and %s",
+        return fail(EMBED_INVALID_ARGUMENT,
+                    "all models of a pool must come from one folder; these are from %s and %s",
                     a->folder, b->folder);
     if (a->backend->dtype != b->backend->dtype)
-        return fail(EMBED_INVALID_ARGUMENT, "a pool's models are of one dtype, these of %s and %s",
+        return fail(EMBED_INVALID_ARGUMENT,
+                    "all models of a pool must have one dtype; these have %s and %s",
                     dtype_name(a->backend->dtype), dtype_name(b->backend->dtype));
     return EMBED_OK;
 }
@@ -84,7 +86,7 @@ static embed_status create_members(struct embed_pool *pool)
     size_t each = options->instances > 0 ? options->instances : options->max_instances;
     bool has_fallback = options->fallback != EMBED_FALLBACK_NONE;
     if (each * pool->model_count > MOST_INSTANCES)
-        return fail(EMBED_INVALID_ARGUMENT, "%zu instances, a pool may have %d",
+        return fail(EMBED_INVALID_ARGUMENT, "%zu instances requested; a pool may have at most %d",
                     each * pool->model_count, MOST_INSTANCES);
     size_t count = each * pool->model_count + has_fallback;
     pool->members = memory_allocate(count, sizeof *pool->members, "a pool's instances");

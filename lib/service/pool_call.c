@@ -159,7 +159,7 @@ embed_status pool_generate(struct embed_pool *pool, const embed_text *texts, siz
     call.whole.generate = &mine;
     call.summaries = memory_allocate(n, sizeof *call.summaries, "summaries");
     if (call.summaries == NULL) return EMBED_OUT_OF_MEMORY;
-    embed_status status = run(&call, "%zu of %zu summaries met NaN or infinity");
+    embed_status status = run(&call, "%zu of %zu summaries hit NaN or infinity");
     if (status == EMBED_OK || status == EMBED_NOT_FINITE) {
         strings->items = call.summaries;
         strings->count = n;

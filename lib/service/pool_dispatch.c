@@ -265,7 +265,7 @@ void pool_member_leaves(struct embed_pool *pool, struct member *member, embed_st
     }
     pool_wake(pool, SOME_TIME);
     pthread_mutex_unlock(&pool->lock);
-    log_message(EMBED_LOG_WARNING, "instance %u of a pool is given up: %s", member->index, reason);
+    log_message(EMBED_LOG_WARNING, "gave up instance %u of a pool: %s", member->index, reason);
     pool_complete(pool, ended);
     for (struct batch *batch = orphans, *next; batch != NULL; batch = next) {
         next = batch->next;

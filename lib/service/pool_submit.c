@@ -174,7 +174,8 @@ embed_status pool_submit(struct embed_pool *pool, const embed_request *given, si
                          embed_ticket **ticket)
 {
     embed_status status = submit(pool, given, number, ticket);
-    if (status != EMBED_OK) metrics_request_refused(pool->metrics, status);
+    if (status != EMBED_OK && status != EMBED_INVALID_ARGUMENT)
+        metrics_request_refused(pool->metrics, status);
     return status;
 }
 

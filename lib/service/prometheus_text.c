@@ -53,7 +53,7 @@ static embed_status read_name(struct label_name *name, const char *labels, const
     if (name->length >= 2 && memcmp(name->start, "__", 2) == 0)
         return wrong_labels(labels, name->start, "names that begin with __ are Prometheus' own");
     if (is_our_own(*name))
-        return wrong_labels(labels, name->start, "a label that metrics have themselves");
+        return wrong_labels(labels, name->start, "label name reserved by our metrics");
     return EMBED_OK;
 }
 
@@ -63,13 +63,13 @@ static embed_status read_value(const char *labels, const char **at)
     if (strncmp(*at, "=\"", 2) != 0) return wrong_labels(labels, *at, "must be =\"");
     const char *end = *at + strlen(*at);
     for (*at += 2; **at != '"'; ) {
-        if (**at == '\0') return wrong_labels(labels, *at, "a value without its closing quote");
+        if (**at == '\0') return wrong_labels(labels, *at, "missing closing quote");
         if (**at == '\n') return wrong_labels(labels, *at, "a line end must be written \\n");
         if (**at == '\\' && ((*at)[1] == '\0' || strchr("\\\"n", (*at)[1]) == NULL))
             return wrong_labels(labels, *at, "a backslash must be written \\\\");
         if (**at == '\\') ++*at;
         struct utf8_character character = utf8_decode(*at, (size_t)(end - *at));
-        if (!character.valid) return wrong_labels(labels, *at, "not UTF-8");
+        if (!character.valid) return wrong_labels(labels, *at, "invalid UTF-8");
         *at += character.bytes;
     }
     ++*at;
@@ -81,7 +81,7 @@ static embed_status check_labels(const char *labels)
     struct label_name names[MAX_LABELS];
     const char *at = labels;
     for (size_t n = 0; *labels != '\0'; n++) {
-        if (n == MAX_LABELS) return wrong_labels(labels, at, "more labels than 32");
+        if (n == MAX_LABELS) return wrong_labels(labels, at, "more than 32 labels");
         TRY(read_name(&names[n], labels, &at));
         for (size_t i = 0; i < n; i++)
             if (is_same(names[i], names[n]))

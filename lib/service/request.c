@@ -145,7 +145,7 @@ embed_status request_settle(struct request *request)
         request->status = EMBED_NOT_FINITE;
         snprintf(request->message, sizeof request->message,
                  summaries == NULL ? "%zu of %zu embeddings hold NaN or infinity"
-                                   : "%zu of %zu summaries met NaN or infinity",
+                                   : "%zu of %zu summaries hit NaN or infinity",
                  request->not_finite, n);
     }
     return request->status;

@@ -75,7 +75,7 @@ void request_queue_form(struct request_queue *queue, struct batch *batch, size_t
     while ((request = queue->first) != NULL) {
         if (request->deadline < end) {
             embed_status status =
-                fail(EMBED_EXPIRED, "the deadline came before the request's turn");
+                fail(EMBED_EXPIRED, "the deadline passed before the request's turn");
             if (!request_queue_drop(queue, request, status)) continue;
             request->next = *expired;
             *expired = request;
