@@ -318,8 +318,9 @@ static void test_reasons(void **state)
     assert_int_equal(open_cuda(-1, EMBED_DTYPE_AUTO, "there is no cuda:-1"), EMBED_NO_DEVICE);
     assert_int_equal(open_cuda(0, EMBED_DTYPE_INT8, "only in f16 and f32"), EMBED_UNSUPPORTED);
     emulator_set_capability(6, 1);
-    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "has compute capability 6.1, but 7.5 is needed"),
-                     EMBED_NO_DEVICE);
+    assert_int_equal(
+        open_cuda(0, EMBED_DTYPE_AUTO, "has compute capability 6.1, but 7.5 is needed"),
+        EMBED_NO_DEVICE);
     emulator_reset();
     emulator_set_devices(0);
     assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "there is no NVIDIA GPU"), EMBED_NO_DEVICE);
