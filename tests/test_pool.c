@@ -1,4 +1,6 @@
 /* test_pool.c - a pool on the CPU: an instance's rows, and every request completed once */
+#include "model/model.h"
+
 #include "pool_request_test.h"
 
 static void assert_rows(const float *rows, size_t first, size_t n)
@@ -582,6 +584,22 @@ static void test_submit_and_close(void **state)
     }
 }
 
+/* A reserve of all memory leaves room for one instance, the last resort, however much the graphs of
+ * the others may add to it. */
+static void test_reserve_of_everything(void **state)
+{
+    (void)state;
+    size_t before = model->backend->graph_bytes;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.max_instances = 2;
+    options.reserve_bytes = UINT64_MAX;
+    model->backend->graph_bytes = 1000;
+    embed_pool *pool = create(&options);
+    assert_int_equal(metrics_of(pool).instances, 1);
+    embed_pool_destroy(pool);
+    model->backend->graph_bytes = before;
+}
+
 /* ---- wrong calls --------------------------------------------------------------------------- */
 
 static void test_wrong_calls(void **state)
@@ -632,6 +650,7 @@ static void test_wrong_calls(void **state)
                      EMBED_INVALID_ARGUMENT);
     assert_non_null(strstr(embed_error_message(), "text 1"));
     assert_null(ticket);
+    assert_int_equal(metrics_of(pool).requests[EMBED_INVALID_ARGUMENT], 0); /* not counted */
     assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK); /* the pool continues */
     assert_ended(&a.end, EMBED_OK);
     assert_int_equal(embed_ticket_wait(NULL, 0), EMBED_INVALID_ARGUMENT);
@@ -659,6 +678,7 @@ int main(void)
         cmocka_unit_test(test_room_and_deadline),
         cmocka_unit_test(test_done_submits),
         cmocka_unit_test(test_submit_and_close),
+        cmocka_unit_test(test_reserve_of_everything),
         cmocka_unit_test(test_wrong_calls),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);

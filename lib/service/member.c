@@ -51,6 +51,7 @@ static embed_status check_room(const struct member *member, unsigned tier, uint6
     const struct others others = look_at_others(member);
     bool is_last_resort = others.running == 0 && member_is_smallest(member, tier);
     uint64_t needed, free_bytes, kept = is_last_resort ? 0 : options->reserve_bytes + others.graphs;
+    if (kept < others.graphs && !is_last_resort) kept = UINT64_MAX; /* reserve_bytes may be any */
     TRY(plan_instance_bytes(&needed, member->model, &sizes));
     TRY(plan_free_bytes(&free_bytes, member->model));
     if (options->instance_bytes > 0) needed = options->instance_bytes;
@@ -291,11 +292,10 @@ void member_close(struct member *member)
     }
     member->free = NULL;
     member->free_count = 0;
+    struct embed_model *own = member_is_fallback(member) ? member->model : NULL;
     pthread_mutex_lock(&member->pool->lock);
     member->memory = (embed_memory)EMBED_MEMORY_INIT;
-    if (member_is_fallback(member)) {
-        model_release(member->model);
-        member->model = NULL;
-    }
+    if (own != NULL) member->model = NULL;
     pthread_mutex_unlock(&member->pool->lock);
+    model_release(own); /* without the lock: it waits for other models that are being loaded */
 }

@@ -15,7 +15,8 @@ struct metrics;
 embed_status metrics_create(struct metrics **metrics);
 void metrics_destroy(struct metrics *metrics); /* NULL is fine */
 
-/* Record how a request ended. A rejected one (EMBED_BUSY, EMBED_CLOSED, invalid) has no latency. */
+/* Record how a request ended. A rejected one (EMBED_BUSY, EMBED_CLOSED, out of memory) has no
+ * latency; one that was invalid is not recorded. */
 void metrics_request_refused(struct metrics *metrics, embed_status status);
 void metrics_request_completed(struct metrics *metrics, embed_status status, uint64_t microseconds);
 
