@@ -199,6 +199,30 @@ static void test_busy_for_one_is_not_for_the_next(void **state)
     embed_cache_destroy(cache);
 }
 
+/* A caller that waited for another's load, in vain, does not wait longer than its own time for
+ * callers that came later. */
+static void test_nobody_waits_for_later_ones(void **state)
+{
+    (void)state;
+    pthread_t threads[3];
+    embed_cache *cache =
+        cache_with((embed_cache_options){.max_models = 1, .wait_milliseconds = 1000});
+    struct task a = {.cache = cache, .model = 1}, b = a, c = {.cache = cache, .model = 2};
+    embed_pool *pool = acquire(cache, folders[0]);
+    assert_int_equal(pthread_create(&threads[0], NULL, acquire_in_thread, &a), 0);
+    sleep_milliseconds(100);
+    assert_int_equal(pthread_create(&threads[1], NULL, acquire_in_thread, &b), 0);
+    sleep_milliseconds(700);
+    assert_int_equal(pthread_create(&threads[2], NULL, acquire_in_thread, &c), 0);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(a.status, EMBED_BUSY);
+    assert_int_equal(b.status, EMBED_BUSY);
+    assert_int_equal(c.status, EMBED_BUSY);
+    assert_true(b.seconds >= 1 && b.seconds < 1.4);
+    embed_cache_release(cache, pool);
+    embed_cache_destroy(cache);
+}
+
 static atomic_uint served;
 
 static void *acquire_in_turn(void *argument)
@@ -215,7 +239,8 @@ static void wait_until_in_line(embed_cache *cache, uint64_t n)
 {
     for (uint64_t waiting = 0; waiting < n; sleep_milliseconds(1)) {
         pthread_mutex_lock(&cache->lock);
-        waiting = cache->last_turn - cache->turn;
+        waiting = 0;
+        for (struct room_waiter *one = cache->line; one != NULL; one = one->next) waiting++;
         pthread_mutex_unlock(&cache->lock);
     }
 }
@@ -308,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_waits_for_room),
         cmocka_unit_test(test_busy_after_the_time_and_not_before),
         cmocka_unit_test(test_busy_for_one_is_not_for_the_next),
+        cmocka_unit_test(test_nobody_waits_for_later_ones),
         cmocka_unit_test(test_first_come_first_served),
         cmocka_unit_test(test_hammer),
     };

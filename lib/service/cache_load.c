@@ -57,11 +57,13 @@ static void drop_one(struct embed_cache *cache)
             oldest = entry;
     }
     oldest->state = ENTRY_LEAVING;
+    cache->is_dropping = true;
     pthread_mutex_unlock(&cache->lock);
     log_message(EMBED_LOG_INFO, "%s: dropped from the cache", oldest->folder);
     cache_end_pool(oldest->pool);
     pthread_mutex_lock(&cache->lock);
     take_out(cache, oldest);
+    cache->is_dropping = false;
     cache->metrics.evictions++;
     pthread_cond_broadcast(&cache->changed);
     entry_free(oldest);
@@ -110,16 +112,31 @@ static embed_status make_room(struct embed_cache *cache, struct entry *entry, ui
     return EMBED_OK;
 }
 
-/* Makes room in order of arrival, so that small models cannot keep a large one waiting. All wait
- * equally long: a thread that is not first need not check the time, since the first gives up before
- * it. */
+/* Waits until the thread is the first in line, or its time is over and the first only waits itself:
+ * the first may have come later, if the thread was in line for another's load before, or planned
+ * for longer. */
+static void wait_in_line(struct embed_cache *cache, const struct room_waiter *waiter,
+                         uint64_t deadline)
+{
+    while (cache->line != waiter) {
+        bool is_late = clock_nanoseconds() >= deadline;
+        if (is_late && !cache->is_dropping) return;
+        condition_wait(&cache->changed, &cache->lock, is_late ? UINT64_MAX : deadline);
+    }
+}
+
+/* Makes room in order of arrival, so that small models cannot keep a large one waiting. */
 static embed_status wait_for_room(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
-    uint64_t mine = cache->last_turn++;
-    while (cache->turn != mine) pthread_cond_wait(&cache->changed, &cache->lock);
-    embed_status status = make_room(cache, entry, deadline);
+    struct room_waiter waiter = {NULL}, **place = &cache->line;
+    while (*place != NULL) place = &(*place)->next;
+    *place = &waiter;
+    wait_in_line(cache, &waiter, deadline);
+    embed_status status =
+        cache->line == &waiter ? make_room(cache, entry, deadline) : busy(cache, entry);
     if (status == EMBED_OK) entry->state = ENTRY_LOADING;
-    cache->turn++;
+    for (place = &cache->line; *place != &waiter;) place = &(*place)->next;
+    *place = waiter.next;
     pthread_cond_broadcast(&cache->changed);
     return status;
 }

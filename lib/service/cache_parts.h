@@ -47,11 +47,11 @@ struct embed_cache {
     char *profile; /* copy of the path in `pool` */
 
     pthread_mutex_t lock;   /* guards everything below */
-    pthread_cond_t changed; /* broadcast when the state or use of an entry, or `turn`, changes */
+    pthread_cond_t changed; /* broadcast when the state or use of an entry, or `line`, changes */
     struct entry *entries;
     uint64_t uses;
-    uint64_t last_turn, turn;    /* next to hand out, and now served: order of the threads that
-                                    need room */
+    struct room_waiter *line;    /* the threads that need room, in FIFO order */
+    bool is_dropping;            /* the first of them is dropping an entry */
     embed_cache_metrics metrics; /* counters only; current values are computed when read */
 };
 
