@@ -39,6 +39,16 @@ embed_status check_struct(const void *caller, const char *function, const char *
     return EMBED_OK;
 }
 
+embed_status check_strings(const embed_strings *strings, const char *function, const char *what)
+{
+    TRY(check_struct(strings, function, what));
+    if (strings->size < offsetof(embed_strings, count) + sizeof strings->count)
+        return fail(EMBED_INVALID_ARGUMENT,
+                    "%s: the size of %s is %zu; set it with its EMBED_..._INIT", function, what,
+                    strings->size);
+    return EMBED_OK;
+}
+
 embed_status give_struct(void *caller, const void *filled, size_t size, const char *function,
                          const char *what)
 {

@@ -26,7 +26,10 @@ embed_status give_struct(void *caller, const void *filled, size_t size, const ch
 /* Checks, before any work, that give_struct will be able to. */
 embed_status check_struct(const void *caller, const char *function, const char *what);
 
-#define CHECK_STRUCT(argument)   TRY(check_struct(argument, __func__, #argument))
+/* The same for strings, which need room for the summaries that they are to own. */
+embed_status check_strings(const embed_strings *strings, const char *function, const char *what);
+
+#define CHECK_STRINGS(argument)  TRY(check_strings(argument, __func__, #argument))
 #define GIVE_STRUCT(argument, filled)                                                            \
     give_struct(argument, &(filled), sizeof(filled), __func__, #argument)
 

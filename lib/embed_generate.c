@@ -19,7 +19,7 @@ embed_status embed_instance_generate(embed_instance *instance, const embed_text 
                                      const embed_generate_options *options, embed_strings *out)
 {
     REQUIRE(instance);
-    CHECK_STRUCT(out);
+    CHECK_STRINGS(out);
     const embed_model *model = instance_model(instance);
     embed_generate_options all;
     embed_strings strings = EMBED_STRINGS_INIT;

@@ -60,7 +60,7 @@ embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size
                                  const embed_generate_options *options, embed_strings *out)
 {
     REQUIRE(pool);
-    CHECK_STRUCT(out);
+    CHECK_STRINGS(out);
     embed_generate_options all;
     embed_strings strings = EMBED_STRINGS_INIT;
     TRY(take_pool_generate(&all, options, pool, texts, n));
@@ -92,7 +92,7 @@ static embed_status submit_for_summaries(embed_pool *pool, embed_request *given,
                     "a request has options, out or items, which are for embeddings; this model "
                     "generates: it takes generate and strings");
     TRY(take_pool_generate(&all, given->generate, pool, given->texts, given->n));
-    TRY(check_struct(given->strings, "embed_pool_submit", "request->strings"));
+    TRY(check_strings(given->strings, "embed_pool_submit", "request->strings"));
     given->generate = &all;
     return pool_submit(pool, given, 0, ticket);
 }

@@ -498,6 +498,12 @@ static void test_wrong_calls(void **state)
         assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_INVALID_ARGUMENT);
         assert_non_null(strstr(embed_error_message(), "which are for embeddings"));
     }
+    out.size = sizeof out.size; /* no room for the summaries */
+    request.items = NULL;
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_INVALID_ARGUMENT);
+    assert_non_null(strstr(embed_error_message(), "the size of request->strings is 8"));
+    assert_int_equal(embed_pool_generate(pool, texts, 1, NULL, &out), EMBED_INVALID_ARGUMENT);
+    out.size = sizeof out;
     embed_pool_destroy(pool);
 
     embed_model *bert = open_bart(TINY);
