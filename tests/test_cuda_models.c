@@ -296,6 +296,28 @@ static void test_second_device(void **state)
     close_model(&second);
 }
 
+/* A thread that has not used CUDA has device 0 as its current device, but no context. If it uses
+ * another device, none is made on device 0: it takes hundreds of megabytes. */
+static void test_second_device_alone(void **state)
+{
+    (void)state;
+    const embed_text text = EMBED_TEXT("a text");
+    emulator_set_devices(2);
+    tested.device_index = 1;
+    struct opened second = open_model(TINY, 0, 0);
+    free(encode(&second, &text, 1, NULL));
+    close_model(&second);
+    struct emulator_account first;
+    int current = -1;
+    assert_int_equal(cudaGetDevice(&current), cudaSuccess);
+    assert_int_equal(current, 0);
+    emulator_get_account(0, &first);
+    assert_int_equal(first.context, 0);
+    assert_int_equal(cudaDeviceSynchronize(), cudaSuccess); /* now it is used */
+    emulator_get_account(0, &first);
+    assert_true(first.context > 0);
+}
+
 /* ---- unusable devices and weights ---------------------------------------------------------- */
 
 static embed_status open_cuda(int index, embed_dtype dtype, const char *words)
@@ -467,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_info, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_weights_are_shared, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_second_device, begin, end_emulated),
+        cmocka_unit_test_setup_teardown(test_second_device_alone, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_reasons, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_weight_too_large, begin, end_emulated),
         cmocka_unit_test_setup_teardown(test_key_too_large, begin, end_emulated),

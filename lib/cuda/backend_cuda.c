@@ -207,7 +207,7 @@ static embed_status open_library(struct cuda_backend *cuda)
 {
     int previous, device = cuda->backend.device_index;
     TRY(enter(&cuda->backend, &previous));
-    embed_status status = device_begin_use(device);
+    embed_status status = device_begin_use(device, previous);
     if (status == EMBED_OK)
         status = device_library_open(&cuda->cublas, &cuda->backend.costs, device);
     device_leave(previous);

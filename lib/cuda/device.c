@@ -5,10 +5,12 @@
 #include "cuda/cuda_error.h"
 #include "cuda/linear_path.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { NO_DEVICE = -1 }; /* a thread's current device, if unknown */
+/* A thread's current device, if unknown; if it is only a default, without a context. */
+enum { NO_DEVICE = -1, NO_CONTEXT = -2 };
 
 /* Says why there is no GPU: the runtime's own messages for these errors blame the program. */
 static embed_status no_device(cudaError_t error)
@@ -107,6 +109,62 @@ bool device_card(struct cuda_card *card, int index)
     return device_check(index, name, sizeof name, card) == EMBED_OK;
 }
 
+/* ---- the current device ------------------------------------------------------------------ */
+
+/* A thread that has not used CUDA yet has no current context, and cudaGetDevice names device 0.
+ * cudaSetDevice(0) would then not restore anything but, since CUDA 12, create a context there:
+ * hundreds of megabytes of a GPU that is not used, and if another process has filled or reserved
+ * that GPU, a failing attempt in every call. So such a thread gets a context, and loses it again,
+ * by these functions of the driver; their results are those of cudaError_t. */
+struct CUctx_st;
+static struct {
+    int (*cuCtxGetCurrent)(struct CUctx_st **context);
+    int (*cuCtxSetCurrent)(struct CUctx_st *context);
+    int (*cuDevicePrimaryCtxRetain)(struct CUctx_st **context, int device);
+    bool are_found;
+} driver;
+
+static pthread_once_t driver_once = PTHREAD_ONCE_INIT;
+static _Atomic(struct CUctx_st *) contexts[MOST_DEVICES]; /* once used this way; never released */
+
+static bool find_function(const char *name, void *function)
+{
+    enum cudaDriverEntryPointQueryResult found;
+    if (cudaGetDriverEntryPointByVersion(name, function, CUDART_VERSION, cudaEnableDefault,
+                                         &found) == cudaSuccess)
+        return found == cudaDriverEntryPointSuccess;
+    cudaGetLastError();
+    return false;
+}
+
+static void find_driver(void)
+{
+    driver.are_found = find_function("cuCtxGetCurrent", &driver.cuCtxGetCurrent) &&
+                       find_function("cuCtxSetCurrent", &driver.cuCtxSetCurrent) &&
+                       find_function("cuDevicePrimaryCtxRetain", &driver.cuDevicePrimaryCtxRetain);
+}
+
+static bool has_no_context(void)
+{
+    struct CUctx_st *context = NULL;
+    pthread_once(&driver_once, find_driver);
+    return driver.are_found && driver.cuCtxGetCurrent(&context) == 0 && context == NULL;
+}
+
+/* Makes the device current to a thread without a context. */
+static embed_status lend_context(int index)
+{
+    static const char what[] = "beginning to use the device";
+    struct CUctx_st *context = atomic_load(&contexts[index]);
+    if (context == NULL) {
+        TRY_CUDA(index, cudaInitDevice(index, 0, 0), what);
+        TRY_CUDA(index, (cudaError_t)driver.cuDevicePrimaryCtxRetain(&context, index), what);
+        atomic_store(&contexts[index], context);
+    }
+    TRY_CUDA(index, (cudaError_t)driver.cuCtxSetCurrent(context), "choosing the device");
+    return EMBED_OK;
+}
+
 embed_status device_enter(int index, int *previous)
 {
     TRY(cuda_check(index));
@@ -114,13 +172,19 @@ embed_status device_enter(int index, int *previous)
         cudaGetLastError();
         *previous = NO_DEVICE; /* the error may be another device's: cudaSetDevice will tell */
     }
-    if (*previous != index) TRY_CUDA(index, cudaSetDevice(index), "choosing the device");
+    if (*previous == index) return EMBED_OK;
+    if (*previous != NO_DEVICE && has_no_context()) {
+        *previous = NO_CONTEXT;
+        return lend_context(index);
+    }
+    TRY_CUDA(index, cudaSetDevice(index), "choosing the device");
     return EMBED_OK;
 }
 
-embed_status device_begin_use(int index)
+embed_status device_begin_use(int index, int previous)
 {
-    TRY_CUDA(index, cudaSetDevice(index), "beginning to use the device");
+    if (previous != NO_CONTEXT)
+        TRY_CUDA(index, cudaSetDevice(index), "beginning to use the device");
     cuda_begin_use(index);
     return EMBED_OK;
 }
@@ -129,6 +193,7 @@ void device_leave(int previous)
 {
     int current;
     if (previous == NO_DEVICE) return;
-    if (cudaGetDevice(&current) != cudaSuccess || current != previous)
+    if (previous == NO_CONTEXT) driver.cuCtxSetCurrent(NULL);
+    else if (cudaGetDevice(&current) != cudaSuccess || current != previous)
         RELEASE_CUDA(previous, cudaSetDevice(previous), "choosing the device");
 }

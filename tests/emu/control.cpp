@@ -18,7 +18,9 @@ static std::recursive_mutex &lock_of_machine(void)
 static std::mutex report_lock;
 static std::string first_report;
 
-static __thread int this_device;
+/* The current device: that of the current context, else the one chosen by cudaSetDevice. */
+static __thread int this_device, chosen_device;
+static __thread bool is_bound; /* there is a current context */
 static __thread cudaError_t last_error;
 
 static struct {
@@ -149,13 +151,21 @@ static cudaError_t context_create(struct device *device)
     return cudaSuccess;
 }
 
+/* Makes the current device's context the thread's. */
+static cudaError_t context_bind(void)
+{
+    cudaError_t error = context_create(current());
+    if (error == cudaSuccess) is_bound = true;
+    return error;
+}
+
 /* Returns the error, other than a planned one, that prevents a call. */
 static cudaError_t obstacle(enum call_kind kind)
 {
     if (!needs_device(kind) || kind == CALL_CHOOSES) return cudaSuccess;
     cudaError_t error = driver_error();
     if (error == cudaSuccess) error = current()->fatal;
-    if (error == cudaSuccess) error = context_create(current());
+    if (error == cudaSuccess) error = context_bind();
     if (error == cudaSuccess && kind == CALL_WAITS && graph_spoiled())
         error = cudaErrorStreamCaptureUnsupported;
     return error;
@@ -260,7 +270,8 @@ void emulator_reset(void)
     set_defaults();
     plan = {};
     calls = calls_after_loss = 0;
-    this_device = 0;
+    this_device = chosen_device = 0;
+    is_bound = false;
     last_error = cudaSuccess;
     std::lock_guard<std::mutex> report_guard(report_lock);
     first_report.clear();
@@ -400,9 +411,9 @@ cudaError_t cudaSetDevice(int device)
     return api_for(named(device), "cudaSetDevice", CALL_CHOOSES, [=] {
         if (driver_error() != cudaSuccess) return driver_error();
         if (!is_device(device)) return cudaErrorInvalidDevice;
-        this_device = device;
+        this_device = chosen_device = device;
         if (current()->fatal != cudaSuccess) return current()->fatal;
-        return context_create(current());
+        return context_bind();
     });
 }
 
@@ -413,6 +424,56 @@ cudaError_t cudaGetDevice(int *device)
         return driver_error();
     });
 }
+
+cudaError_t cudaInitDevice(int device, unsigned, unsigned)
+{
+    return api_for(named(device), "cudaInitDevice", CALL_CHOOSES, [=] {
+        if (driver_error() != cudaSuccess) return driver_error();
+        if (!is_device(device)) return cudaErrorInvalidDevice;
+        struct device *named_device = &machine.devices[device];
+        if (named_device->fatal != cudaSuccess) return named_device->fatal;
+        return context_create(named_device);
+    });
+}
+
+/* ---- functions of the driver --------------------------------------------------------------- */
+
+static int get_current(struct device **context)
+{
+    *context = is_bound ? current() : nullptr;
+    return cudaSuccess;
+}
+
+static int set_current(struct device *context)
+{
+    is_bound = context != nullptr;
+    this_device = is_bound ? (int)(context - machine.devices) : chosen_device;
+    return cudaSuccess;
+}
+
+static int retain(struct device **context, int device)
+{
+    *context = &machine.devices[device];
+    cudaError_t error = cudaSuccess;
+    locked([&] { error = context_create(*context); });
+    return error;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsigned,
+                                             unsigned long long,
+                                             enum cudaDriverEntryPointQueryResult *result)
+{
+    const std::string name = symbol;
+    *function = name == "cuCtxGetCurrent"            ? (void *)get_current
+                : name == "cuCtxSetCurrent"          ? (void *)set_current
+                : name == "cuDevicePrimaryCtxRetain" ? (void *)retain
+                                                     : nullptr;
+    *result = *function != nullptr ? cudaDriverEntryPointSuccess
+                                   : cudaDriverEntryPointSymbolNotFound;
+    return cudaSuccess;
+}
+
+/* ---- devices ------------------------------------------------------------------------------- */
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
 {
