@@ -172,6 +172,35 @@ static void test_instances_share(void **state)
     embed_pool_destroy(pool);
 }
 
+/* ---- creation ------------------------------------------------------------------------------ */
+
+/* A pool begins with the instances that can be created. The others follow when they can. */
+static void test_some_instances(void **state)
+{
+    (void)state;
+    enum { MANY = 1 << 20 };
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.documents = 2;
+    options.instances = 1;
+    fail_runs(EMBED_DEVICE_FAILED, MANY, 1);
+    embed_pool_destroy(create(&options));
+    int runs = MANY - atomic_load(&faults.after); /* to warm up one */
+    assert_true(runs > 0);
+    options.instances = 3;
+    fail_runs(EMBED_DEVICE_FAILED, runs + 1, 1);
+    embed_pool *pool = create(&options);
+    assert_int_equal(atomic_load(&faults.failed), 1);
+    assert_int_equal(metrics_of(pool).instances, 2);
+    embed_pool_destroy(pool);
+
+    embed_pool *none = NULL; /* and fails with the reason if there are none */
+    fail_runs(EMBED_DEVICE_FAILED, 0, 3);
+    assert_int_equal(embed_pool_create(&none, &model, 1, &options), EMBED_DEVICE_FAILED);
+    assert_non_null(strstr(embed_error_message(), "told to fail"));
+    assert_null(none);
+    fail_runs(EMBED_OK, 0, 0);
+}
+
 /* ---- failures ------------------------------------------------------------------------------ */
 
 /* One run fails, at any point: it shows only in the metrics. */
@@ -404,6 +433,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_instances_share),
+        cmocka_unit_test(test_some_instances),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_guilty),
         cmocka_unit_test(test_always),

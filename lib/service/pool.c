@@ -109,7 +109,7 @@ static embed_status create_members(struct embed_pool *pool)
 }
 
 /* Opens the first instance of each model, smaller if necessary, and as many of the others as memory
- * allows. Members left without an instance try again from time to time. */
+ * and device allow. Members left without an instance try again from time to time. */
 static embed_status open_members(struct embed_pool *pool)
 {
     const struct embed_model *model = NULL;
@@ -120,7 +120,9 @@ static embed_status open_members(struct embed_pool *pool)
         embed_status status = member_open(member, member->model != model);
         model = member->model;
         if (status == EMBED_OK) continue;
-        if (status != EMBED_OUT_OF_MEMORY && status != EMBED_DEVICE_LOST) return status;
+        if (status != EMBED_OUT_OF_MEMORY && status != EMBED_DEVICE_LOST &&
+            status != EMBED_DEVICE_FAILED)
+            return status;
         failure = status;
     }
     bool falls_back = pool->running == 0 && pool->fallback != NULL;
