@@ -16,6 +16,9 @@ static embed_status take_pool_options(embed_pool_options *all, const embed_pool_
     if (all->batch_tokens > MAX_BATCH_TOKENS)
         return fail(EMBED_INVALID_ARGUMENT, "batch_tokens is %zu, must be at most %zu",
                     all->batch_tokens, MAX_BATCH_TOKENS);
+    if (all->documents > MAX_BATCH_TOKENS) /* each has a token at least */
+        return fail(EMBED_INVALID_ARGUMENT, "documents is %zu, must be at most %zu",
+                    all->documents, MAX_BATCH_TOKENS);
     if (all->fallback != EMBED_FALLBACK_LAZY && all->fallback != EMBED_FALLBACK_NONE &&
         all->fallback != EMBED_FALLBACK_READY)
         return fail(EMBED_INVALID_ARGUMENT, "fallback is %d, must be an embed_fallback",

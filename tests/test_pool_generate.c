@@ -533,6 +533,10 @@ static void test_wrong_calls(void **state)
         assert_non_null(strstr(embed_error_message(), "these have f32 and bf16"));
         embed_model_close(two[1]);
     }
+    options.documents = (size_t)1 << 58; /* times the 64 tokens of each, 0 */
+    assert_int_equal(embed_pool_create(&pool, &model, 1, &options), EMBED_INVALID_ARGUMENT);
+    assert_non_null(strstr(embed_error_message(), "documents is"));
+    options.documents = 0;
     options.num_beams = 17;
     assert_int_equal(embed_pool_create(&pool, &model, 1, &options), EMBED_INVALID_ARGUMENT);
     options.num_beams = 0;
