@@ -20,7 +20,8 @@ embed_status backend_cuda_open(struct backend **backend, int index, embed_dtype 
 
 /* Makes `index` the calling thread's current device; device_leave restores the previous one. The
  * current device belongs to the program, so the library changes it for one call only. A previous
- * device that is lost is not restored, and one without a context gets none. EMBED_DEVICE_LOST if `index` is lost. */
+ * device that is lost is not restored, and one without a context gets none. EMBED_DEVICE_LOST if
+ * `index` is lost. */
 embed_status device_enter(int index, int *previous);
 void device_leave(int previous);
 
