@@ -66,7 +66,17 @@ static void test_replaces_a_file(void **state)
     assert_true(S_ISLNK(facts.st_mode));
     assert_int_equal(count_files(""), 2);
     free_result(&r);
+
+    /* A link to a file that does not exist yet, through another link. */
+    const char *first = scratch("first");
+    assert_int_equal(symlink("./link", first), 0);
     unlink(path);
+    r = run_well(WORDS(ENCODE, "-o", first), TEXT);
+    check_content(path, rows.out, rows.out_length);
+    assert_int_equal(count_files(""), 3);
+    free_result(&r);
+    unlink(path);
+    unlink(first);
     unlink(link);
     free_result(&rows);
 }
@@ -93,6 +103,11 @@ static void test_one_file_for_two(void **state)
     }
     check_failure(WORDS(ENCODE, "-o", there, "--metadata", there, input), "new: is the output");
     check_failure(WORDS(ENCODE, "-o", around, "--metadata", there, input), "new: is the output");
+    /* A link to a file that does not exist yet. */
+    assert_int_equal(symlink("new", same), 0);
+    check_failure(WORDS(ENCODE, "-o", there, "--metadata", same, input), "same: is the output");
+    check_failure(WORDS(ENCODE, "-o", same, "--metadata", there, input), "new: is the output");
+    unlink(same);
     static const char *const beside[] = {"new.partial", "new.journal"};
     for (size_t i = 0; i < 2; i++)
         check_failure(

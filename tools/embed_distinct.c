@@ -44,14 +44,16 @@ static file_identity of_path(const char *path)
     struct stat facts;
     if (stat(path, &facts) == 0)
         return S_ISREG(facts.st_mode) ? of_facts(&facts, "") : (file_identity){0};
-    char *folder = tool_resize(NULL, strlen(path) + 2, 1);
-    strcpy(folder, path);
+    char *target = output_new_file(path);
+    char *folder = tool_resize(NULL, strlen(target) + 2, 1);
+    strcpy(folder, target);
     char *slash = strrchr(folder, '/');
     strcpy(slash != NULL ? slash + 1 : folder, ".");
-    const char *name = slash != NULL ? path + (slash + 1 - folder) : path;
+    const char *name = slash != NULL ? target + (slash + 1 - folder) : target;
     file_identity file = {0};
     if (stat(folder, &facts) == 0) file = of_facts(&facts, name);
     free(folder);
+    free(target);
     return file;
 }
 

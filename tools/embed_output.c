@@ -76,16 +76,43 @@ static int create_partial(const char *target, const struct stat *replaced)
     return fd;
 }
 
+/* Returns the path of `to`, which is relative to the folder of the file `from`, or absolute. */
+static char *relative_to(const char *from, const char *to)
+{
+    const char *slash = *to != '/' ? strrchr(from, '/') : NULL;
+    size_t folder = slash != NULL ? (size_t)(slash + 1 - from) : 0;
+    char *path = tool_resize(NULL, folder + strlen(to) + 1, 1);
+    memcpy(path, from, folder);
+    strcpy(path + folder, to);
+    return path;
+}
+
+char *output_new_file(const char *path)
+{
+    enum { MOST_LINKS = 40 }; /* as the kernel follows; another process may be making a loop */
+    char *file = relative_to("", path), to[PATH_MAX];
+    ssize_t n;
+    for (int i = 0; i < MOST_LINKS && (n = readlink(file, to, sizeof to - 1)) >= 0; i++) {
+        to[n] = '\0';
+        char *next = relative_to(file, to);
+        free(file);
+        file = next;
+    }
+    return file;
+}
+
 char *output_target(const char *path)
 {
     char *target = realpath(path, NULL);
     if (target != NULL) return target;
-    if (errno != ENOENT) {
-        tool_error("%s: %s", path, strerror(errno));
+    int error = errno;
+    struct stat facts;
+    /* Under /dev/fd, an open file that was removed is there and has no path. */
+    if (error != ENOENT || stat(path, &facts) == 0) {
+        tool_error("%s: %s", path, strerror(error));
         return NULL;
     }
-    target = tool_resize(NULL, strlen(path) + 1, 1);
-    return strcpy(target, path);
+    return output_new_file(path);
 }
 
 static bool open_replacement(tool_output *output, const char *path, const struct stat *replaced)
