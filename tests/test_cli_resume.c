@@ -382,6 +382,12 @@ static void test_not_resumable(void **state)
     put_file(job.partial, "a\n", 2);
     refuse_job(&other, "rows.partial: is the temporary file for the rows and cannot be the input");
     unlink(job.partial);
+    /* An empty input is not taken for a new journal, which would be removed. */
+    strcpy(other.input, job.journal);
+    put_file(job.journal, "", 0);
+    refuse_job(&other, "rows.journal: is the journal of the output and cannot be the input");
+    assert_true(is_there(job.journal));
+    unlink(job.journal);
     other = job;
     other.model = "no/such/folder";
     refuse_job(&other, "no/such/folder");
