@@ -414,7 +414,7 @@ static void test_jsonl_field(void **state)
 {
     (void)state;
     static const char plain[] = "the cat\n\nthe\0caf\xC3\xA9\n";
-    static const char lines[] = "{\"text\": \"the cat\", \"id\": 1}\n"
+    static const char lines[] = "{\"text\": \"the cat\", \"id\": 18446744073709551616}\n"
                                 "{\"id\": [2], \"text\": \"\"}\n"
                                 " {\"text\":\"the\\u0000caf\\u00e9\"} \r";
     program_result expected = encode_floats(plain, sizeof plain - 1, 3);

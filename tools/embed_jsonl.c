@@ -15,7 +15,9 @@ static bool extract(json_t **string, embed_text *text, const char *field, const 
                     uint64_t line)
 {
     json_error_t error = {0};
-    json_t *object = json_loadb(text->data, text->length, JSON_ALLOW_NUL, &error);
+    /* Other fields may have integers that do not fit in 64 bits, which are JSON too. */
+    json_t *object = json_loadb(text->data, text->length,
+                                JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     if (object == NULL)
         return tool_error("%s: line %ju: not JSON: %s", file, (uintmax_t)line,
                           *error.text != '\0' ? error.text : "out of memory");
