@@ -97,6 +97,7 @@ static void test_wrong_calls(void **state)
         WORDS("embed", "encode", "-m", TINY_BERT, "--log-level", "loud"),
         WORDS("embed", "encode", "-m", TINY_BERT, "--no-normalize=1"),
         WORDS("embed", "encode", "-m", TINY_BERT, "--json"),
+        WORDS("embed", "info", "-m", TINY_BERT, "--device-memory", "8388608T"), /* 2^63 */
         WORDS("embed", "tokenize", "-m", TINY_BERT, "--format", "text"),
         WORDS("embed", "similarity", "-m", TINY_BERT),
         WORDS("embed", "similarity", "-m", TINY_BERT, "only one"),

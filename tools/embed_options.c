@@ -185,7 +185,7 @@ static bool parse_bytes(size_t *out, const char *text)
     digits[length] = '\0';
     if (!parse_number(&value, digits) || value == 0) return false;
     unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
-    if (value > SIZE_MAX >> shift) return false;
+    if (value > (size_t)INT64_MAX >> shift) return false; /* JSON output has no more */
     *out = value << shift;
     return true;
 }
