@@ -207,6 +207,19 @@ static void test_link_loops(void **state)
     test_remove_folder(folder);
 }
 
+/* Names and texts of prompts are printed too. */
+static void test_control_characters_of_a_folder(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder("tests/vectors/tiny-bert-cls");
+    test_edit_file(folder, "config_sentence_transformers.json", "\"title\": \"title | \"",
+                   "\"a\\u001b[2J\\n_\\u009b1m\": \"b\\u007f\\u0080\"");
+    program_result r = run_well(WORDS("embed", "info", "-m", folder), NULL, 0);
+    assert_non_null(strstr(r.out, "\n  prompt a?[2J?_??1m      \"b???\" (config_sentence"));
+    free_result(&r);
+    test_remove_folder(folder);
+}
+
 static void test_control_characters(void **state)
 {
     (void)state;
@@ -589,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_output_names),
         cmocka_unit_test(test_link_loops),
         cmocka_unit_test(test_control_characters),
+        cmocka_unit_test(test_control_characters_of_a_folder),
         cmocka_unit_test(test_long_names),
         cmocka_unit_test(test_closed_streams),
         cmocka_unit_test(test_stop_and_continue),
