@@ -285,6 +285,13 @@ static void test_bad_references(void **state)
          "1,1,"
          "1,1]]}]}",
          "not a file from"},
+        {"{\"embed golden\":1,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
+         "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[4294967396],\"stages\":[]}]}", /* 2^32 + 100 */
+         "not a file from"},
+        {"{\"embed golden\":1,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
+         "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[],\"stages\":[[\"\\u009b1m\",1,1,1,1,1,"
+         "1,1,1,1]]}]}",
+         "not a file from"},
     };
     char path[600];
     snprintf(path, sizeof path, "%s", scratch("reference.json"));
@@ -295,6 +302,15 @@ static void test_bad_references(void **state)
         fclose(out);
         check_failure(WORDS("embed", "verify", "-m", TINY, "--reference", path), files[i].says);
     }
+    FILE *out = fopen(path, "w");
+    fputs("{\"embed golden\":1,\"model\":\"a\\u001b\",\"weights_fingerprint\":null,\"made_by\":"
+          "\"\\n\\u0080\",\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[],\"stages\":[]}]}",
+          out);
+    fclose(out);
+    program_result r = run(WORDS("embed", "verify", "-m", TINY, "--reference", path), NULL, 0);
+    assert_int_equal(r.status, 1);
+    assert_int_equal(strncmp(r.out, "a? by ???, here in ", 19), 0);
+    free_result(&r);
     check_failure(WORDS("embed", "verify", "-m", TINY, "--reference", "/nowhere/at.all"),
                   "/nowhere/at.all: No such file");
     check_failure(

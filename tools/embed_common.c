@@ -26,6 +26,15 @@ size_t control_bytes(const char *text, size_t length)
     return is_c1 ? 2 : 0;
 }
 
+void tool_print_safely(const char *text)
+{
+    for (size_t length = strlen(text), n; length > 0; text += n, length -= n) {
+        n = control_bytes(text, length);
+        printf("%s", n == 0 ? "" : n == 1 ? "?" : "??");
+        if (n == 0) fwrite(text, 1, n = 1, stdout);
+    }
+}
+
 /* Formats one line. Control characters, as in quoted file names or contents, become '?'. */
 static void put_line(char *line, const char *format, va_list arguments)
 {

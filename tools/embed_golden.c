@@ -15,14 +15,23 @@
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
+/* Stages have names of printable ASCII, which a report can print and cut at any byte. */
+static bool is_stage_name(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7E) return false;
+    return true;
+}
+
 static bool read_ids(golden_text *text, json_t *ids)
 {
     text->id_count = json_array_size(ids);
     text->ids = tool_resize(NULL, text->id_count + 1, sizeof *text->ids);
     for (size_t i = 0; i < text->id_count; i++) {
         json_t *id = json_array_get(ids, i);
-        if (!json_is_integer(id)) return false;
-        text->ids[i] = (int32_t)json_integer_value(id);
+        json_int_t value = json_integer_value(id);
+        if (!json_is_integer(id) || value < INT32_MIN || value > INT32_MAX) return false;
+        text->ids[i] = (int32_t)value;
     }
     return true;
 }
@@ -35,6 +44,7 @@ static bool read_stage(golden_stage *stage, json_t *from)
     for (size_t k = 0; k <= GOLDEN_SUMS; k++)
         if (!json_is_number(json_array_get(from, 1 + k))) return false;
     stage->name = json_string_value(json_array_get(from, 0));
+    if (!is_stage_name(stage->name)) return false;
     stage->norm = json_number_value(json_array_get(from, 1));
     for (size_t k = 0; k < GOLDEN_SUMS; k++)
         stage->sums[k] = json_number_value(json_array_get(from, 2 + k));

@@ -125,16 +125,6 @@ static void put_bytes(char *out, size_t capacity, uint64_t bytes)
     snprintf(out, capacity, unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
 }
 
-/* Prints a text of the model folder, with control characters as '?'. */
-static void print_safely(const char *text)
-{
-    for (size_t length = strlen(text), n; length > 0; text += n, length -= n) {
-        n = control_bytes(text, length);
-        printf("%s", n == 0 ? "" : n == 1 ? "?" : "??");
-        if (n == 0) fwrite(text, 1, n = 1, stdout);
-    }
-}
-
 /* Prompts are printed as JSON strings, because they may contain line ends. */
 static void print_folder(const json_t *list)
 {
@@ -148,9 +138,9 @@ static void print_folder(const json_t *list)
         for (char *c = label; !is_prompt && *c != '\0'; c++)
             if (*c == '_') *c = ' ';
         printf("  ");
-        print_safely(label);
+        tool_print_safely(label);
         printf("%*s", strlen(label) < 24 ? 24 - (int)strlen(label) : 1, "");
-        print_safely(quoted != NULL ? quoted : json_string_value(value));
+        tool_print_safely(quoted != NULL ? quoted : json_string_value(value));
         printf(" (%s)\n", file != NULL ? file : "no file says so");
         free(quoted);
         free(label);

@@ -135,6 +135,9 @@ void tool_tell_truncated(uint64_t truncated, uint64_t texts);
  * text[0..length), or 0 if there is none. */
 size_t control_bytes(const char *text, size_t length);
 
+/* Prints a file's text to stdout, with control characters as '?'. */
+void tool_print_safely(const char *text);
+
 /* Prints "embed: ..." at any log level, for a message that is not an error. */
 void tool_notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -240,8 +240,10 @@ static int tell(const verification *v, const embed_model *model, const tool_sett
     if (settings->json) {
         if (!print_json(v, &info)) return EXIT_FAILURE;
     } else {
-        printf("%s by %s, here in %s (%s)\n", v->reference->model, v->reference->made_by,
-               dtype_word(info.dtype), info.instruction_set);
+        tool_print_safely(v->reference->model);
+        printf(" by ");
+        tool_print_safely(v->reference->made_by);
+        printf(", here in %s (%s)\n", dtype_word(info.dtype), info.instruction_set);
         print_table(v);
     }
     if (first == NULL) {
