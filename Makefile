@@ -224,9 +224,12 @@ $(BUILD)/examples/%: $(BUILD)/tools/examples/%.o $(BUILD)/libembed.so
 NVCC       := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CUDA       := $(if $(NVCC),$(patsubst %/bin/nvcc,%,$(realpath $(NVCC))))
 CUDA_ARCHS ?= 75 80 86 89 90 100 120
-# Machine code for each, and PTX of the newest for later GPUs.
+# Machine code for each, and PTX for all other GPUs from 8.0 on: kernels have no code for later ones
+# only. device.c wants to know what there is.
+CUDA_PTX   := $(or $(filter 80,$(CUDA_ARCHS)),$(lastword $(CUDA_ARCHS)))
 GENCODE    := $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch)) \
-              -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+              -gencode arch=compute_$(CUDA_PTX),code=compute_$(CUDA_PTX)
+HAS_CODE   := -DCUDA_ARCHS='"$(CUDA_ARCHS)"' -DCUDA_PTX=$(CUDA_PTX)
 NVCCFLAGS  := -O3 -std=c++17 -I. -Xcompiler -fPIC,-Wall,-Wextra \
               $(if $(WERROR)$(CI),-Werror all-warnings)
 
@@ -239,7 +242,7 @@ CUDA_OBJECTS   := $(CUDA_SOURCES:%.c=$(BUILD)/cuda/%.o) $(SHARED_OBJECTS) \
 CUDA_LIBS       = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublasLt -lcudart_static -lrt -ldl -pthread
 
 $(BUILD)/cuda/%.o: %.c | $(BUILD)/.packages
-	$(call compile,-isystem $(CUDA)/include)
+	$(call compile,-isystem $(CUDA)/include $(HAS_CODE))
 # The compiler's report (registers, spills) is kept beside the object, for `make spills`.
 define compile_cuda
 	@mkdir -p $(@D)
@@ -280,6 +283,8 @@ endif
 # The same lib/cuda and kernels/cuda as a plug-in whose CUDA is tests/emu, without a GPU or the
 # toolkit. Built once for each variant of the kernels: Turing's, and that of later GPUs.
 EMULATED_ARCHS   := 75 80
+# As in a build without PTX that other GPUs could run: there are some that it does not support.
+EMULATED_CODE    := -DCUDA_ARCHS='"75 80 120"' -DCUDA_PTX=120
 EMULATOR_SOURCES := $(wildcard tests/emu/*.cpp)
 EMULATED         := -std=c++17 -O2 -ffp-contract=off -fno-strict-aliasing -Itests/emu/include -I. \
                     -D_GNU_SOURCE -pthread -fPIC -MMD -MP -Wno-unknown-pragmas \
@@ -297,7 +302,7 @@ EMULATED_$(1) := $(CUDA_SOURCES:%.c=$(BUILD)/emulated/sm_$(1)/%.o) $(SHARED_OBJE
                  $(BUILD)/emulated/sm_$(1)/kernels/cuda/table.o \
                  $(EMULATOR_SOURCES:%.cpp=$(BUILD)/emulated/sm_$(1)/%.o)
 $(BUILD)/emulated/sm_$(1)/%.o: %.c | $(BUILD)/.packages
-	$$(call compile,-Itests/emu/include -fvisibility=default)
+	$$(call compile,-Itests/emu/include -fvisibility=default $(EMULATED_CODE))
 $(BUILD)/emulated/sm_$(1)/%.o: %.cu | $(BUILD)/.packages-check
 	$$(call compile_emulated,$(1))
 # The device itself is never instrumented: it informs the sanitizers about the kernels. Nor are the

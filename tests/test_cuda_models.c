@@ -343,6 +343,18 @@ static void test_reasons(void **state)
     assert_int_equal(
         open_cuda(0, EMBED_DTYPE_AUTO, "has compute capability 6.1, but 7.5 is needed"),
         EMBED_NO_DEVICE);
+    emulator_set_capability(11, 0);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO,
+                               "has compute capability 11.0, and libembed-cuda.so was built without "
+                               "kernels for it (CUDA_ARCHS=\"75 80 120\")"),
+                     EMBED_NO_DEVICE);
+    embed_device_info devices[2] = {EMBED_DEVICE_INFO_INIT, EMBED_DEVICE_INFO_INIT};
+    size_t count;
+    assert_int_equal(embed_device_list(devices, 2, &count), EMBED_OK);
+    assert_int_equal(count, 2);
+    assert_string_equal(devices[1].details, "compute capability 11.0, no kernels in this build");
+    emulator_set_capability(12, 1);
+    assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, NULL), EMBED_OK);
     emulator_reset();
     emulator_set_devices(0);
     assert_int_equal(open_cuda(0, EMBED_DTYPE_AUTO, "there is no NVIDIA GPU"), EMBED_NO_DEVICE);

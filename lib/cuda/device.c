@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* A thread's current device, if unknown; if it is only a default, without a context. */
 enum { NO_DEVICE = -1, NO_CONTEXT = -2 };
@@ -51,6 +52,19 @@ static int capability_of(const struct cudaDeviceProp *properties)
     return properties->major * 10 + properties->minor;
 }
 
+/* Machine code runs on GPUs of the same major and the same or a later minor capability, PTX on all
+ * from its own on. CUDA_ARCHS ("75 80 90") and CUDA_PTX (80) are what the Makefile compiled. */
+static bool has_kernels_for(int capability)
+{
+    const char *rest = CUDA_ARCHS;
+    for (char *end; *rest != '\0'; rest = end) {
+        int arch = (int)strtol(rest, &end, 10);
+        if (end == rest) break;
+        if (arch / 10 == capability / 10 && arch <= capability) return true;
+    }
+    return capability >= CUDA_PTX;
+}
+
 embed_status device_info(embed_device_info *info, int index)
 {
     struct cudaDeviceProp properties;
@@ -66,12 +80,15 @@ embed_status device_info(embed_device_info *info, int index)
     TRY_CUDA(index, cudaGetDeviceProperties(&properties, index), "asking what the GPU is");
     info->memory_bytes = properties.totalGlobalMem;
     snprintf(info->name, sizeof info->name, "%.127s", properties.name);
-    bool too_old = capability_of(&properties) < OLDEST_CAPABILITY;
+    int capability = capability_of(&properties);
+    const char *obstacle = capability < OLDEST_CAPABILITY ? "too old"
+                           : !has_kernels_for(capability) ? "no kernels in this build"
+                                                          : NULL;
     enum linear_path path;
     TRY(linear_path_choose(&path, properties.name));
     snprintf(info->details, sizeof info->details, "compute capability %d.%d, %s%s",
-             properties.major, properties.minor, too_old ? "too old" : "linear layers: ",
-             too_old ? "" : linear_path_word(path));
+             properties.major, properties.minor, obstacle ? obstacle : "linear layers: ",
+             obstacle ? "" : linear_path_word(path));
     return EMBED_OK;
 }
 
@@ -96,6 +113,11 @@ embed_status device_check(int index, char *name, size_t name_size, struct cuda_c
         return fail(EMBED_NO_DEVICE, "%s has compute capability %d.%d, but %d.%d is needed",
                     properties.name, properties.major, properties.minor, OLDEST_CAPABILITY / 10,
                     OLDEST_CAPABILITY % 10);
+    if (!has_kernels_for(capability_of(&properties)))
+        return fail(EMBED_NO_DEVICE,
+                    "%s has compute capability %d.%d, and libembed-cuda.so was built without kernels "
+                    "for it (CUDA_ARCHS=\"%s\")",
+                    properties.name, properties.major, properties.minor, CUDA_ARCHS);
     snprintf(name, name_size, "%s", properties.name);
     *card = (struct cuda_card){.capability = capability_of(&properties),
                                .multiprocessors = (unsigned)properties.multiProcessorCount,
