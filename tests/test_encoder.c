@@ -2,6 +2,7 @@
  * every instruction set of this machine; and the same bits however a text is computed */
 #include "test_models.h"
 
+#include "base/placement.h"
 #include "model/model.h"
 #include "test_folder.h"
 
@@ -99,6 +100,20 @@ static void check_stages(void)
     }
     vector_ids_free(&ids);
     close_model(&tiny);
+}
+
+/* The sum of matrices never wraps, even if rounding one of them up reaches the limit. */
+static void test_placement_overflow(void **state)
+{
+    (void)state;
+    for (size_t short_of = 0; short_of < 600; short_of++) {
+        struct placement memory = {0};
+        placement_take(&memory, SIZE_MAX / 16 - short_of, 1, 1);
+        size_t before = memory.bytes;
+        placement_take(&memory, SIZE_MAX - 1000, 1, 1);
+        assert_true(before >= SIZE_MAX / 16 - short_of);
+        assert_true(memory.bytes == SIZE_MAX);
+    }
 }
 
 static void test_stages(void **state)
@@ -380,6 +395,7 @@ static void test_unfit_for_int8(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_placement_overflow),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_real_ids),
         cmocka_unit_test(test_stages),

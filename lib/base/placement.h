@@ -20,9 +20,11 @@ struct placement {
 static inline void *placement_take(struct placement *placement, size_t rows, size_t columns,
                                    size_t element_bytes)
 {
+    /* A multiple of 256, so that rounding up never goes beyond it. */
+    const size_t most = SIZE_MAX / 16 / 256 * 256;
     size_t begin = placement->bytes, bytes;
     if (begin == SIZE_MAX || !size_multiply(rows, columns, &bytes) ||
-        !size_multiply(bytes, element_bytes, &bytes) || bytes > SIZE_MAX / 16 - begin) {
+        !size_multiply(bytes, element_bytes, &bytes) || bytes > most - begin) {
         placement->bytes = SIZE_MAX;
         return NULL;
     }
