@@ -286,11 +286,12 @@ static void test_bad_references(void **state)
          "1,1]]}]}",
          "not a file from"},
         {"{\"embed golden\":1,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
-         "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[4294967396],\"stages\":[]}]}", /* 2^32 + 100 */
+         "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[4294967396],"
+         "\"stages\":[]}]}", /* 2^32 + 100 */
          "not a file from"},
         {"{\"embed golden\":1,\"model\":\"a\",\"weights_fingerprint\":null,\"made_by\":\"b\","
-         "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[],\"stages\":[[\"\\u009b1m\",1,1,1,1,1,"
-         "1,1,1,1]]}]}",
+         "\"max_tokens\":4,\"texts\":[{\"text\":\"\",\"ids\":[],\"stages\":[[\"\\u009b1m\","
+         "1,1,1,1,1,1,1,1,1]]}]}",
          "not a file from"},
     };
     char path[600];

@@ -266,8 +266,8 @@ bool output_open(tool_output *output, const char *path);
  * itself. The caller frees it. NULL: failed. */
 char *output_target(const char *path);
 
-/* Returns where writing to `path`, at which there is no file, creates one: elsewhere if it is a link
- * to a file that does not exist. The caller frees it. */
+/* Returns where writing to `path`, at which there is no file, creates one: elsewhere if it is a
+ * link to a file that does not exist. The caller frees it. */
 char *output_new_file(const char *path);
 
 /* Opens an output that is written to the file `written` and renamed to `target` at the end.
