@@ -511,7 +511,7 @@ typedef struct embed_generate_options {
     /* As in generation_config.json. Lengths are in tokens, start and end token included. */
     unsigned num_beams; /* 1: greedy */
     size_t min_length, max_length;
-    double length_penalty;
+    double length_penalty; /* above -6 and below 6 */
     size_t no_repeat_ngram_size; /* 0: n-grams may repeat */
     embed_early_stopping early_stopping;
     /* If not NULL, called on the calling thread as each summary ends, in any order; *summary is

@@ -28,6 +28,7 @@
 
 enum {
     MOST_BEAMS = 16,
+    MOST_GENERATED = 1 << 20, /* tokens: no length or n-gram may be set to more */
     MOST_LENGTH_PENALTY = 6, /* in magnitude: (2^20)^6 is 1.3e36, still finite in FP32 */
     NO_TOKEN = -1,
     BEAM_RESULT_HEADER = 3 /* integers before the tokens of a result */

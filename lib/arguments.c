@@ -175,12 +175,12 @@ static embed_status check_generation(const embed_generate_options *options,
         return fail(EMBED_INVALID_ARGUMENT, "min_length is %zu%s, max_length is %zu%s",
                     options->min_length, as_model(options->min_length, folder->min_length),
                     options->max_length, as_model(options->max_length, folder->max_length));
-    if (!isfinite(options->length_penalty) || fabs(options->length_penalty) > 100)
-        return fail(EMBED_INVALID_ARGUMENT, "length_penalty is %g, must be from -100 to 100",
-                    options->length_penalty);
-    if (options->no_repeat_ngram_size > most_length)
-        return fail(EMBED_INVALID_ARGUMENT, "no_repeat_ngram_size is %zu, must be at most %zu",
-                    options->no_repeat_ngram_size, most_length);
+    if (!(fabs(options->length_penalty) < MOST_LENGTH_PENALTY))
+        return fail(EMBED_INVALID_ARGUMENT, "length_penalty is %g, must be above %d and below %d",
+                    options->length_penalty, -MOST_LENGTH_PENALTY, MOST_LENGTH_PENALTY);
+    if (options->no_repeat_ngram_size > MOST_GENERATED)
+        return fail(EMBED_INVALID_ARGUMENT, "no_repeat_ngram_size is %zu, must be at most %d",
+                    options->no_repeat_ngram_size, MOST_GENERATED);
     if ((int)options->early_stopping < EMBED_STOP_BY_HEURISTIC ||
         options->early_stopping > EMBED_STOP_NEVER)
         return fail(EMBED_INVALID_ARGUMENT, "early_stopping is %d, must be an embed_early_stopping",

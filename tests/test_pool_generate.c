@@ -477,6 +477,21 @@ static void test_wrong_calls(void **state)
     wrong = kinds[0];
     wrong.max_length = 49;
     assert_int_equal(embed_pool_generate(pool, texts, 1, &wrong, &out), EMBED_INVALID_ARGUMENT);
+    const double penalties[] = {6, -6, NAN, INFINITY}; /* a folder may not have these either */
+    for (size_t i = 0; i < sizeof penalties / sizeof *penalties; i++) {
+        wrong = kinds[0];
+        wrong.length_penalty = penalties[i];
+        assert_int_equal(embed_pool_generate(pool, texts, 1, &wrong, &out),
+                         EMBED_INVALID_ARGUMENT);
+        assert_non_null(strstr(embed_error_message(), "must be above -6 and below 6"));
+    }
+    wrong = kinds[0];
+    wrong.no_repeat_ngram_size = wrong.max_length + 1; /* never repeats */
+    embed_strings fine = EMBED_STRINGS_INIT;
+    assert_int_equal(embed_pool_generate(pool, texts, 1, &wrong, &fine), EMBED_OK);
+    embed_strings_free(&fine);
+    wrong.no_repeat_ngram_size = (size_t)1 << 32;
+    assert_int_equal(embed_pool_generate(pool, texts, 1, &wrong, &out), EMBED_INVALID_ARGUMENT);
     assert_int_equal(embed_pool_generate(pool, texts, 1, NULL, NULL), EMBED_INVALID_ARGUMENT);
     const int32_t id = 1 << 20;
     const embed_text of_ids[] = {texts[0], {NULL, &id, 1}};

@@ -13,9 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-#define MOST_TOKENS ((size_t)1 << 20)
-
-
 /* Rejects settings that change the result. Those of sampling (temperature, top_k, ...) are not
  * listed: without do_sample they have no effect. Neither is remove_invalid_values, which hides NaNs
  * that we report. */
@@ -116,8 +113,8 @@ static embed_status read_length(struct length *length, const struct config_file 
 {
     size_t of_new = SIZE_MAX;
     length->key = key;
-    TRY(config_size(file, object, key, least, MOST_TOKENS, false, &length->tokens));
-    TRY(config_size(file, object, key_of_new, least > 0 ? least - 1 : 0, MOST_TOKENS, false,
+    TRY(config_size(file, object, key, least, MOST_GENERATED, false, &length->tokens));
+    TRY(config_size(file, object, key_of_new, least > 0 ? least - 1 : 0, MOST_GENERATED, false,
                     &of_new));
     if (of_new != SIZE_MAX) *length = (struct length){key_of_new, of_new + 1};
     return EMBED_OK;
@@ -170,8 +167,8 @@ static embed_status read_search(struct generation_rules *rules, const struct con
 {
     size_t beams = 1, ngram = 0;
     double penalty = 1;
-    TRY(config_size(file, object, "num_beams", 1, MOST_TOKENS, false, &beams));
-    TRY(config_size(file, object, "no_repeat_ngram_size", 0, MOST_TOKENS, false, &ngram));
+    TRY(config_size(file, object, "num_beams", 1, MOST_GENERATED, false, &beams));
+    TRY(config_size(file, object, "no_repeat_ngram_size", 0, MOST_GENERATED, false, &ngram));
     TRY(config_number(file, object, "length_penalty", -MOST_LENGTH_PENALTY, MOST_LENGTH_PENALTY,
                       false, &penalty));
     if (beams > MOST_BEAMS)
