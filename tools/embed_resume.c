@@ -43,12 +43,12 @@ bool resume_open(resume *r, const char *path)
     if (is_input(reader, r->partial))
         return tool_error("%s: is the temporary file for the rows and cannot be the input",
                           reader->name);
-    char *journal = with_ending(r->target, ".journal");
-    if (is_input(reader, journal)) { /* an empty one would be removed with the job */
-        free(journal);
+    char *name = with_ending(r->target, ".journal");
+    if (is_input(reader, name)) { /* an empty one would be removed with the job */
+        free(name);
         return tool_error("%s: is the journal of the output and cannot be the input", reader->name);
     }
-    return journal_open(&r->journal, journal);
+    return journal_open(&r->journal, name);
 }
 
 /* ---- rows ---------------------------------------------------------------------------------- */
