@@ -405,11 +405,11 @@ tsan:
 	$(Q)$(MAKE) check-threads BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread"
 # Without the real model, which takes too long there: its tests are skipped and counted.
 check-tiny: $(TESTS) all
-	@MODEL= $(call run_tests,$(TESTS))
+	@MODEL= MOST_SECONDS=3600 $(call run_tests,$(TESTS))
 # The tests in which threads of the program, the library or a kernel run concurrently.
 THREADED := threads thread_team fingerprint pool pool_load pool_generate pool_generate_faults pool_generate_load metrics cache cache_threads api encoder tokenizer out_of_memory faults cuda_kernels_sm_80 cuda_decoder_sm_80 cuda_beams_sm_80
 check-threads: $(THREADED:%=$(BUILD)/tests/test_%)
-	@MODEL= $(call run_tests,$^)
+	@MODEL= MOST_SECONDS=3600 $(call run_tests,$^)
 # valgrind does not support AVX-512 and hides it, so the library uses its AVX2 kernels.
 memcheck: $(TESTS) all
 	@BUILD=$(BUILD) JOBS=$(JOBS) sh tests/memcheck $(TESTS)
