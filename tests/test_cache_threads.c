@@ -240,7 +240,7 @@ static void wait_until_in_line(embed_cache *cache, uint64_t n)
     for (uint64_t waiting = 0; waiting < n; sleep_milliseconds(1)) {
         pthread_mutex_lock(&cache->lock);
         waiting = 0;
-        for (struct room_waiter *one = cache->line; one != NULL; one = one->next) waiting++;
+        for (struct line_place *one = cache->line; one != NULL; one = one->next) waiting++;
         pthread_mutex_unlock(&cache->lock);
     }
 }
@@ -266,6 +266,35 @@ static void test_first_come_first_served(void **state)
         assert_int_equal(tasks[i].status, EMBED_OK);
         assert_int_equal(tasks[i].index, i - 1);
     }
+    embed_cache_destroy(cache);
+}
+
+/* A caller whose leader gave up goes ahead of a caller that came after it. */
+static void test_first_come_first_served_after_another_gave_up(void **state)
+{
+    (void)state;
+    pthread_t threads[3];
+    embed_cache *cache =
+        cache_with((embed_cache_options){.max_models = 1, .wait_milliseconds = 2000});
+    struct task a = {.cache = cache, .model = 1}, b = a, c = {.cache = cache, .model = 2};
+    embed_pool *pool = acquire(cache, folders[0]);
+    atomic_store(&served, 0);
+    assert_int_equal(pthread_create(&threads[0], NULL, acquire_in_turn, &a), 0);
+    wait_until_in_line(cache, 1);
+    sleep_milliseconds(600);
+    assert_int_equal(pthread_create(&threads[1], NULL, acquire_in_turn, &b), 0);
+    sleep_milliseconds(600);
+    assert_int_equal(pthread_create(&threads[2], NULL, acquire_in_turn, &c), 0);
+    pthread_join(threads[0], NULL);
+    wait_until_in_line(cache, 2);
+    embed_cache_release(cache, pool);
+    pthread_join(threads[1], NULL);
+    pthread_join(threads[2], NULL);
+    assert_int_equal(a.status, EMBED_BUSY);
+    assert_int_equal(b.status, EMBED_OK);
+    assert_int_equal(c.status, EMBED_OK);
+    assert_int_equal(b.index, 0);
+    assert_int_equal(c.index, 1);
     embed_cache_destroy(cache);
 }
 
@@ -335,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_busy_for_one_is_not_for_the_next),
         cmocka_unit_test(test_nobody_waits_for_later_ones),
         cmocka_unit_test(test_first_come_first_served),
+        cmocka_unit_test(test_first_come_first_served_after_another_gave_up),
         cmocka_unit_test(test_hammer),
     };
     return cmocka_run_group_tests(tests, make_models, remove_models);

@@ -100,44 +100,48 @@ static embed_status too_large(const struct embed_cache *cache, const struct entr
                 entry->bytes, cache->max_bytes);
 }
 
-/* Makes room for the entry, whose turn it is: by dropping others if that is enough, else by waiting
- * for their users. Drops nothing in vain. */
-static embed_status make_room(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
+/* Stands in line by arrival, which the deadline tells: a thread that was in line for another's load
+ * before, or planned for longer, goes ahead of those that came later. */
+static void join_line(struct embed_cache *cache, struct line_place *mine)
 {
-    while (!has_room(cache, entry, false)) {
-        if (has_room(cache, entry, true)) drop_one(cache);
-        else if (clock_nanoseconds() >= deadline) return busy(cache, entry);
-        else condition_wait(&cache->changed, &cache->lock, deadline);
-    }
-    return EMBED_OK;
+    struct line_place **place = &cache->line;
+    while (*place != NULL && (*place)->deadline <= mine->deadline) place = &(*place)->next;
+    mine->next = *place;
+    *place = mine;
 }
 
-/* Waits until the thread is the first in line, or its time is over and the first only waits itself:
- * the first may have come later, if the thread was in line for another's load before, or planned
- * for longer. */
-static void wait_in_line(struct embed_cache *cache, const struct room_waiter *waiter,
-                         uint64_t deadline)
+static void leave_line(struct embed_cache *cache, const struct line_place *mine)
 {
-    while (cache->line != waiter) {
-        bool is_late = clock_nanoseconds() >= deadline;
-        if (is_late && !cache->is_dropping) return;
-        condition_wait(&cache->changed, &cache->lock, is_late ? UINT64_MAX : deadline);
+    struct line_place **place = &cache->line;
+    while (*place != mine) place = &(*place)->next;
+    *place = mine->next;
+    pthread_cond_broadcast(&cache->changed);
+}
+
+/* Waits until the thread is first in line and the entry has room, and makes it: by dropping others
+ * if that is enough, else by waiting for their users. Drops nothing in vain. Another may go ahead
+ * meanwhile, so each step is for the first alone. A thread whose time is over still waits for what
+ * is being dropped. */
+static embed_status make_room(struct embed_cache *cache, struct entry *entry,
+                              const struct line_place *mine)
+{
+    for (;;) {
+        bool is_first = cache->line == mine, is_late = clock_nanoseconds() >= mine->deadline;
+        if (is_first && has_room(cache, entry, false)) return EMBED_OK;
+        if (is_first && !cache->is_dropping && has_room(cache, entry, true)) drop_one(cache);
+        else if (is_late && !cache->is_dropping) return busy(cache, entry);
+        else condition_wait(&cache->changed, &cache->lock, is_late ? UINT64_MAX : mine->deadline);
     }
 }
 
 /* Makes room in order of arrival, so that small models cannot keep a large one waiting. */
 static embed_status wait_for_room(struct embed_cache *cache, struct entry *entry, uint64_t deadline)
 {
-    struct room_waiter waiter = {NULL}, **place = &cache->line;
-    while (*place != NULL) place = &(*place)->next;
-    *place = &waiter;
-    wait_in_line(cache, &waiter, deadline);
-    embed_status status =
-        cache->line == &waiter ? make_room(cache, entry, deadline) : busy(cache, entry);
+    struct line_place mine = {.deadline = deadline};
+    join_line(cache, &mine);
+    embed_status status = make_room(cache, entry, &mine);
     if (status == EMBED_OK) entry->state = ENTRY_LOADING;
-    for (place = &cache->line; *place != &waiter;) place = &(*place)->next;
-    *place = waiter.next;
-    pthread_cond_broadcast(&cache->changed);
+    leave_line(cache, &mine);
     return status;
 }
 

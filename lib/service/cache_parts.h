@@ -38,6 +38,12 @@ struct entry {
     struct entry *next;
 };
 
+/* A thread that needs room, on its stack. */
+struct line_place {
+    uint64_t deadline; /* as long after its arrival as everybody's */
+    struct line_place *next;
+};
+
 struct embed_cache {
     unsigned max_models;
     uint64_t max_bytes;
@@ -50,8 +56,8 @@ struct embed_cache {
     pthread_cond_t changed; /* broadcast when the state or use of an entry, or `line`, changes */
     struct entry *entries;
     uint64_t uses;
-    struct room_waiter *line;    /* the threads that need room, in FIFO order */
-    bool is_dropping;            /* the first of them is dropping an entry */
+    struct line_place *line;     /* the threads that need room, in order of arrival */
+    bool is_dropping;            /* one of them is dropping an entry */
     embed_cache_metrics metrics; /* counters only; current values are computed when read */
 };
 
