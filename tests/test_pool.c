@@ -146,8 +146,11 @@ static void test_pending_and_cancel(void **state)
     assert_int_equal(metrics.queued_requests, 3);
     assert_true(metrics.queued_tokens >= 12);
 
+    assert_int_equal(embed_model_open(NULL, NULL, NULL), EMBED_INVALID_ARGUMENT);
     embed_ticket_cancel(b.end.ticket);
+    assert_non_null(strstr(embed_error_message(), "is NULL")); /* still the last failure */
     assert_int_equal(embed_ticket_wait(b.end.ticket, 0), EMBED_CANCELLED); /* at once */
+    assert_non_null(strstr(embed_error_message(), "cancelled"));
     assert_int_equal(b.items[2].status, EMBED_CANCELLED);
     embed_ticket_cancel(b.end.ticket); /* has no further effect */
     assert_int_equal(metrics_of(pool).queued_requests, 2);
@@ -552,6 +555,64 @@ static void test_done_submits(void **state)
     }
 }
 
+/* Submits to another pool, whose queue is full, from a `done`. */
+struct crossing {
+    embed_pool *other;
+    embed_status status;
+    double seconds;
+};
+
+static void submit_to_other(void *user, embed_status status, const char *message)
+{
+    struct crossing *crossing = user;
+    (void)status;
+    (void)message;
+    static float row[WIDTH];
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = 1;
+    request.out = row;
+    request.capacity = WIDTH;
+    request.wait_for_room = 1;
+    request.deadline_milliseconds = 2000;
+    embed_ticket *ticket = NULL;
+    double before = seconds();
+    crossing->status = embed_pool_submit(crossing->other, &request, &ticket);
+    crossing->seconds = seconds() - before;
+}
+
+/* wait_for_room has no effect in the `done` of any pool: two pools could wait for each other. */
+static void test_done_submits_to_another_pool(void **state)
+{
+    (void)state;
+    embed_pool_options options = EMBED_POOL_OPTIONS_INIT;
+    options.queue_requests = 1;
+    embed_pool *pool = create(NULL);
+    struct crossing crossing = {.other = create(&options)};
+    struct stopper stopper;
+    struct submitted a;
+    float row[WIDTH];
+    embed_ticket *ticket = NULL;
+    occupy(&stopper, crossing.other);
+    assert_int_equal(submit(&a, crossing.other, 1, 0), EMBED_OK);
+    embed_request request = EMBED_REQUEST_INIT;
+    request.texts = texts;
+    request.n = 1;
+    request.out = row;
+    request.capacity = WIDTH;
+    request.done = submit_to_other;
+    request.user = &crossing;
+    assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_OK);
+    assert_int_equal(embed_ticket_wait(ticket, EMBED_WAIT_FOREVER), EMBED_OK);
+    assert_int_equal(crossing.status, EMBED_BUSY);
+    assert_true(crossing.seconds < 1.5);
+    embed_ticket_free(ticket);
+    let_go(&stopper);
+    assert_ended(&a.end, EMBED_OK);
+    embed_pool_destroy(crossing.other);
+    embed_pool_destroy(pool);
+}
+
 /* A request submitted while another thread closes the pool is either completed or rejected. */
 static void *encode_until_closed(void *argument)
 {
@@ -677,6 +738,7 @@ int main(void)
         cmocka_unit_test(test_deadline_after_large_batches),
         cmocka_unit_test(test_room_and_deadline),
         cmocka_unit_test(test_done_submits),
+        cmocka_unit_test(test_done_submits_to_another_pool),
         cmocka_unit_test(test_submit_and_close),
         cmocka_unit_test(test_reserve_of_everything),
         cmocka_unit_test(test_wrong_calls),

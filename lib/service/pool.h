@@ -154,5 +154,7 @@ bool pool_call_off(struct embed_pool *pool, struct request *request, embed_statu
 /* Returns whether this thread is inside a `done` of one of the pool's requests, where it must not
  * wait for the pool. */
 bool pool_is_completing(const struct embed_pool *pool);
+/* The same for any pool's requests. */
+bool pool_any_is_completing(void);
 
 #endif

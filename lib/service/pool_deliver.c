@@ -23,6 +23,11 @@ bool pool_is_completing(const struct embed_pool *pool)
     return callback != NULL;
 }
 
+bool pool_any_is_completing(void)
+{
+    return innermost != NULL;
+}
+
 void pool_complete(struct embed_pool *pool, struct request *list)
 {
     const struct callback mine = {pool, innermost};

@@ -4,6 +4,8 @@
 #include "service/member.h"
 #include "service/pool.h"
 
+#include <stdio.h>
+
 /* ---- lists of tokens ----------------------------------------------------------------------- */
 
 /* Gets a token batch for this thread: one that another has left, or a new one. */
@@ -152,7 +154,8 @@ static embed_status submit(struct embed_pool *pool, const embed_request *given, 
 {
     struct request *request;
     embed_ticket *before = ticket != NULL ? *ticket : NULL;
-    bool waits = given->wait_for_room && !pool_is_completing(pool);
+    /* Not in another pool's `done` either: two pools might wait for each other. */
+    bool waits = given->wait_for_room && !pool_any_is_completing();
     TRY(create(pool, given, number, waits, &request));
     pool_hold(pool);
     request->pool = pool;
@@ -182,6 +185,8 @@ embed_status pool_submit(struct embed_pool *pool, const embed_request *given, si
 void pool_cancel(struct embed_pool *pool, struct request *request)
 {
     struct request *ended = NULL;
+    char before[1024]; /* cancelling is no failure of this thread's */
+    snprintf(before, sizeof before, "%s", error_message());
     pthread_mutex_lock(&pool->lock);
     bool is_under_way = request->is_queued || request->computing > 0;
     embed_status status =
@@ -189,6 +194,7 @@ void pool_cancel(struct embed_pool *pool, struct request *request)
     if (is_under_way && pool_call_off(pool, request, status)) ended = request;
     pool->cancelling++;
     pthread_mutex_unlock(&pool->lock);
+    if (is_under_way) fail(status, "%s", before);
     pool_complete(pool, ended);
     pthread_mutex_lock(&pool->lock);
     pool->cancelling--;
