@@ -153,6 +153,93 @@ static void test_settings_of_tokenizer(void **state)
     test_remove_folder(folder);
 }
 
+/* What the classes of BERT and RoBERTa do not take from tokenizer.json has no effect there: neither
+ * parts of it that tokenizer_config.json can override but does not (the default of the class
+ * counts), nor those that the class fixes. */
+static void test_defaults_of_class(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *key, *before, *after;
+        size_t max_tokens;
+    } edits[] = {
+        {E5, "\"do_lower_case\"", "\"lowercase\":true", "\"lowercase\":false", 64},
+        {E5, "\"strip_accents\"", "\"strip_accents\":null", "\"strip_accents\":false", 64},
+        {E5, "\"tokenize_chinese_chars\"", "\"handle_chinese_chars\":true",
+         "\"handle_chinese_chars\":false", 64},
+        {E5, NULL, "\"clean_text\":true", "\"clean_text\":false", 64},
+        {E5, NULL, "\"max_input_chars_per_word\":100", "\"max_input_chars_per_word\":3", 64},
+        {E5, NULL, "\"continuing_subword_prefix\":\"##\"",
+         "\"continuing_subword_prefix\":\"\"", 64},
+        {E5, NULL, "\"unk_token\":\"[UNK]\"", "\"unk_token\":\"[PAD]\"", 64},
+        {E5, NULL, "{\"SpecialToken\":{\"id\":\"[CLS]\",\"type_id\":0}},", "", 64},
+        {E5, NULL, "\"content\":\"[MASK]\"", "\"content\":\"[SEP]\"", 64},
+        {ROBERTA, "\"add_prefix_space\"", "\"add_prefix_space\":false",
+         "\"add_prefix_space\":true", 60},
+    };
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        const char *folder = test_copy_folder(edits[i].from);
+        char ids[1024];
+        snprintf(ids, sizeof ids, "%s.ids", edits[i].from);
+        if (edits[i].key != NULL)
+            test_edit_file(folder, "tokenizer_config.json", edits[i].key, "\"unused\"");
+        test_edit_file(folder, "tokenizer.json", edits[i].before, edits[i].after);
+        check_ids(folder, LINES, ids, edits[i].max_tokens);
+        test_remove_folder(folder);
+    }
+}
+
+/* Special tokens that only tokenizer_config.json or special_tokens_map.json names are found in
+ * texts too, and these files name the tokens around a text. */
+static void test_special_tokens_of_settings(void **state)
+{
+    (void)state;
+    static const char *const further[] = {
+        "\"extra_special_tokens\": [\"a\"], \"do_lower_case\": true",
+        "\"additional_special_tokens\": [{\"content\": \"a\"}], \"do_lower_case\": true",
+        "\"extra_special_tokens\": {\"one\": \"a\"}, \"do_lower_case\": true",
+        "\"bos_token\": \"a\", \"do_lower_case\": true",
+    };
+    for (size_t i = 0; i < sizeof further / sizeof *further; i++)
+        check_setting(E5, "\"do_lower_case\": true", further[i]);
+
+    const char *folder = test_copy_folder(E5);
+    static const char map[] = "{\"cls_token\": \"[MASK]\"}";
+    test_write_file(folder, "special_tokens_map.json", map, strlen(map));
+    for (size_t i = 0; i < 2; i++) {
+        embed_tokens tokens = tokenize_lines(folder);
+        assert_int_equal(tokens.ids[0], 4); /* [MASK] */
+        embed_tokens_free(&tokens);
+        if (i == 0) remove_file(folder, "tokenizer.json");
+    }
+    test_remove_folder(folder);
+}
+
+/* Settings that would change ids in ways that are not followed. */
+static void test_refused_settings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *before, *after, *message;
+    } edits[] = {
+        {E5, "\"do_lower_case\": true", "\"split_special_tokens\": true",
+         "\"split_special_tokens\" is true"},
+        {E5, "\"BertTokenizer\"", "\"FunnelTokenizer\"", "tokenizer_class FunnelTokenizer is"},
+        {E5, "\"BertTokenizer\"", "\"RobertaTokenizer\"",
+         "tokenizer_class RobertaTokenizer with WordPiece"},
+        {ROBERTA, "\"RobertaTokenizer\"", "\"BertTokenizer\"",
+         "tokenizer_class BertTokenizer with BPE"},
+    };
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        const char *folder = test_copy_folder(edits[i].from);
+        embed_model *model = NULL;
+        test_edit_file(folder, "tokenizer_config.json", edits[i].before, edits[i].after);
+        assert_int_equal(embed_model_open(&model, folder, NULL), EMBED_UNSUPPORTED);
+        assert_non_null(strstr(embed_error_message(), edits[i].message));
+        test_remove_folder(folder);
+    }
+}
+
 /* Replaces every `before` in the header of a safetensors file with `after`. The file's first eight
  * bytes are the header's length. */
 static void rename_tensors(const char *folder, const char *name, const char *before,
@@ -355,6 +442,9 @@ int main(void)
         cmocka_unit_test(test_info),
         cmocka_unit_test(test_without_tokenizer_json),
         cmocka_unit_test(test_settings_of_tokenizer),
+        cmocka_unit_test(test_defaults_of_class),
+        cmocka_unit_test(test_special_tokens_of_settings),
+        cmocka_unit_test(test_refused_settings),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_prefix_in_shards),
         cmocka_unit_test(test_other_robertas),

@@ -227,9 +227,10 @@ static void check_cases(struct summary *all, FILE *stream, const char *folder)
         for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
             if (strcmp(reader, readers[i].name) == 0)
                 check_case(all, readers[i].read, verdict, line + label, length, folder);
-        if (strcmp(reader, "safetensors") == 0) {
+        /* Otherwise no index would be read, and tokenizers would be read with this config.json. */
+        if (strcmp(reader, "safetensors") == 0 || strcmp(reader, "config") == 0) {
             snprintf(path, sizeof path, "%s/%s", folder, file);
-            unlink(path); /* otherwise no index would be read */
+            unlink(path);
         }
     }
 }

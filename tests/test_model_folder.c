@@ -255,7 +255,7 @@ static void test_long_values(void **state)
         {"sentence_bert_config.json", "{", "{\"%s\": 1,", "a setting unknown to this version"},
         {"1_Pooling/config.json", "{", "{\"pooling_mode\": \"%s\",",
          "which this version does not support"},
-        {"tokenizer.json", "\"unk_token\":\"[UNK]\"", "\"unk_token\":\"%s\"",
+        {"special_tokens_map.json", "\"unk_token\": \"[UNK]\"", "\"unk_token\": \"%s\"",
          "not in the vocabulary"},
     };
     char value[5001], after[5100];

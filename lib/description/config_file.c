@@ -463,6 +463,27 @@ embed_status config_texts(const struct config_file *file, const struct config_ob
     return EMBED_OK;
 }
 
+embed_status config_contents(const struct config_file *file, const struct config_object *object,
+                             const char *key,
+                             embed_status (*each)(void *context, const char *text), void *context)
+{
+    const struct config_object *value = NULL;
+    TRY(find(file, object, key, false, &value));
+    if (value == NULL) return EMBED_OK;
+    if (value->kind != JSON_ARRAY && value->kind != JSON_OBJECT)
+        return wrong(file, key, value, "must be an array or an object");
+    for (size_t i = value->first; i != 0; i = file->values[i].after) {
+        const struct config_object *item = &file->values[i];
+        const char *text = item->text;
+        if (item->kind == JSON_OBJECT)
+            TRY(config_text(file, item, "content", true, &text));
+        else if (item->kind != JSON_STRING)
+            return wrong(file, key, item, "must be a string or an object with \"content\"");
+        TRY(each(context, text));
+    }
+    return EMBED_OK;
+}
+
 embed_status config_child(const struct config_file *file, const struct config_object *object,
                           const char *key, const struct config_object **out)
 {

@@ -70,6 +70,11 @@ embed_status config_known_keys(const struct config_file *file, const struct conf
 embed_status config_texts(const struct config_file *file, const struct config_object *object,
                           const char *key, embed_status (*each)(void *context, const char *text),
                           void *context);
+/* Calls each(context, text) for every member of an array or object: a string, or an object with its
+ * text as "content"; not at all if the key is absent or null. */
+embed_status config_contents(const struct config_file *file, const struct config_object *object,
+                             const char *key,
+                             embed_status (*each)(void *context, const char *text), void *context);
 /* Gets the object that is the value of `key`; sets *out to NULL if it is absent or null. */
 embed_status config_child(const struct config_file *file, const struct config_object *object,
                           const char *key, const struct config_object **out);

@@ -90,13 +90,16 @@ static embed_status read_files(struct tokenizer_parts *parts, const char *folder
                     folder);
     parts->file = folder_path(folder, names[i]);
     if (parts->file == NULL) return EMBED_OUT_OF_MEMORY;
+    TRY(tokenizer_settings_check(folder));
     if (i == 0) return read_json(parts, folder);
     bool adds_tokens;
     TRY(folder_has(&adds_tokens, folder, "added_tokens.json"));
     if (adds_tokens)
         return fail(EMBED_UNSUPPORTED,
                     "%s: added_tokens.json without tokenizer.json is not supported", folder);
-    return i == 1 ? vocab_txt_read(parts, folder) : vocab_json_read(parts, folder);
+    if (i == 2) return vocab_json_read(parts, folder);
+    TRY(vocab_txt_read(parts, folder));
+    return tokenizer_settings_read(parts, folder);
 }
 
 static embed_status set_up_wordpiece(struct tokenizer *tokenizer)

@@ -74,9 +74,11 @@ void tokenizer_parts_free(struct tokenizer_parts *parts);
 /* Reads parts->file, a tokenizer.json. */
 embed_status tokenizer_json_read(struct tokenizer_parts *parts);
 
-/* Applies the settings of a tokenizer_config.json next to it that override tokenizer.json in
- * transformers. */
+/* Applies what transformers takes from tokenizer_config.json and special_tokens_map.json instead of
+ * from tokenizer.json or beside vocab.txt, one of which has been read. */
 embed_status tokenizer_settings_read(struct tokenizer_parts *parts, const char *folder);
+/* Fails with EMBED_UNSUPPORTED if tokenizer_config.json has a setting that no tokenizer follows. */
+embed_status tokenizer_settings_check(const char *folder);
 
 /* Fails with EMBED_UNSUPPORTED, after tokenizer.json was rejected: names its model if that is
  * Unigram, else repeats the error message. */
