@@ -39,14 +39,28 @@ embed_status check_struct(const void *caller, const char *function, const char *
     return EMBED_OK;
 }
 
+/* Checks that the caller's struct has its first `needed` bytes, too. */
+static embed_status check_owner(const void *caller, size_t needed, const char *function,
+                                const char *what)
+{
+    size_t given;
+    TRY(check_struct(caller, function, what));
+    memcpy(&given, caller, sizeof given);
+    if (given >= needed) return EMBED_OK;
+    return fail(EMBED_INVALID_ARGUMENT,
+                "%s: the size of %s is %zu; set it with its EMBED_..._INIT", function, what, given);
+}
+
 embed_status check_strings(const embed_strings *strings, const char *function, const char *what)
 {
-    TRY(check_struct(strings, function, what));
-    if (strings->size < offsetof(embed_strings, count) + sizeof strings->count)
-        return fail(EMBED_INVALID_ARGUMENT,
-                    "%s: the size of %s is %zu; set it with its EMBED_..._INIT", function, what,
-                    strings->size);
-    return EMBED_OK;
+    return check_owner(strings, offsetof(embed_strings, count) + sizeof strings->count, function,
+                       what);
+}
+
+embed_status check_tokens(const embed_tokens *tokens, const char *function, const char *what)
+{
+    return check_owner(tokens, offsetof(embed_tokens, count) + sizeof tokens->count, function,
+                       what);
 }
 
 embed_status give_struct(void *caller, const void *filled, size_t size, const char *function,

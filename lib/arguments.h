@@ -26,8 +26,9 @@ embed_status give_struct(void *caller, const void *filled, size_t size, const ch
 /* Checks, before any work, that give_struct will be able to. */
 embed_status check_struct(const void *caller, const char *function, const char *what);
 
-/* The same for strings, which need room for the summaries that they are to own. */
+/* The same for strings and tokens, which need room for what they are to own. */
 embed_status check_strings(const embed_strings *strings, const char *function, const char *what);
+embed_status check_tokens(const embed_tokens *tokens, const char *function, const char *what);
 
 #define CHECK_STRINGS(argument)  TRY(check_strings(argument, __func__, #argument))
 #define GIVE_STRUCT(argument, filled)                                                            \

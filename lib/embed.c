@@ -182,6 +182,7 @@ embed_status embed_tokenize(const embed_model *model, const embed_text *texts, s
                             const embed_tokenize_options *options, embed_tokens *out)
 {
     REQUIRE(model);
+    TRY(check_tokens(out, __func__, "out"));
     TRY(check_texts(texts, n));
     embed_tokenize_options all = EMBED_TOKENIZE_OPTIONS_INIT;
     TRY(take_options(&all, sizeof all, options, "embed_tokenize_options"));

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "embed.h"
+#include "test_folder.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -248,6 +249,9 @@ static void test_token_ids(void **state)
     assert_memory_equal(from_text, from_ids, sizeof from_text);
     embed_tokens_free(&tokens);
     assert_null(tokens.ids);
+    tokens.size = sizeof tokens.size; /* nobody could free the ids */
+    assert_fails(embed_tokenize(model, &text, 1, NULL, &tokens), EMBED_INVALID_ARGUMENT,
+                 "embed_tokenize: the size of out is 8");
 
     int32_t wrong[] = {1, -1}, large[] = {1, 1000000}, many[1000] = {0};
     embed_text bad[] = {{NULL, wrong, 2}, {NULL, large, 2}, {NULL, many, 1000}, {NULL, many, 0}};
@@ -354,6 +358,31 @@ static void test_log(void **state)
     assert_int_equal(messages, before);
 }
 
+static void note_line_ends(void *user, embed_log_level level, const char *message)
+{
+    (void)level;
+    if (strpbrk(message, "\n\x1B") != NULL) *(bool *)user = true;
+}
+
+/* A folder's name may have any bytes; a message has no line end. */
+static void test_log_of_a_name_with_a_line_end(void **state)
+{
+    (void)state;
+    const char *folder = test_copy_folder(TINY);
+    char odd[600];
+    bool has_line_end = false;
+    embed_model *m = NULL;
+    snprintf(odd, sizeof odd, "%s\n\x1B", folder);
+    assert_int_equal(rename(folder, odd), 0);
+    embed_log_set(note_line_ends, &has_line_end, EMBED_LOG_DEBUG);
+    assert_int_equal(embed_model_open(&m, odd, NULL), EMBED_OK);
+    embed_log_set(NULL, NULL, EMBED_LOG_ERROR);
+    embed_model_close(m);
+    assert_int_equal(rename(odd, folder), 0);
+    test_remove_folder(folder);
+    assert_false(has_line_end);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_close_while_in_use),
         cmocka_unit_test(test_threads_share_a_model),
         cmocka_unit_test(test_log),
+        cmocka_unit_test(test_log_of_a_name_with_a_line_end),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

@@ -1,6 +1,8 @@
 /* log.c - the process-wide log callback */
 #include "log.h"
 
+#include "base/status.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,6 +33,7 @@ void log_message(embed_log_level level, const char *format, ...)
         va_start(arguments, format);
         vsnprintf(message, sizeof message, format, arguments);
         va_end(arguments);
+        clean_message(message);
         log_target.callback(log_target.user, level, message);
     }
     pthread_rwlock_unlock(&log_target.lock);

@@ -7,6 +7,15 @@
 
 static _Thread_local char last_message[1024];
 
+void clean_message(char *message)
+{
+    for (size_t i = 0; message[i] != '\0'; i++) {
+        unsigned char c = (unsigned char)message[i], next = (unsigned char)message[i + 1];
+        if (c < 0x20 || c == 0x7F) message[i] = '?';
+        if (c == 0xC2 && next >= 0x80 && next < 0xA0) message[i] = message[i + 1] = '?';
+    }
+}
+
 embed_status fail(embed_status status, const char *format, ...)
 {
     /* The arguments may point into last_message, if a failure quotes an earlier one. */
@@ -15,13 +24,7 @@ embed_status fail(embed_status status, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-
-    /* Keep control characters off terminals: U+0000 to U+001F, U+007F to U+009F. */
-    for (size_t i = 0; message[i] != '\0'; i++) {
-        unsigned char c = (unsigned char)message[i], next = (unsigned char)message[i + 1];
-        if (c < 0x20 || c == 0x7F) message[i] = '?';
-        if (c == 0xC2 && next >= 0x80 && next < 0xA0) message[i] = message[i + 1] = '?';
-    }
+    clean_message(message);
     memcpy(last_message, message, sizeof last_message);
     return status;
 }

@@ -11,11 +11,15 @@
 #include <stddef.h>
 
 /* Stores the message as this thread's last failure and returns `status`, so that the caller can
- * write `return fail(EMBED_IO, "%s: %s", path, strerror(errno));`. Replaces control characters with
- * '?' (file names and file contents end up in messages), so a message is always one line. Cuts it
+ * write `return fail(EMBED_IO, "%s: %s", path, strerror(errno));`. Cleans the message, and cuts it
  * at 1023 bytes. */
 embed_status fail(embed_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Replaces the control characters U+0001 to U+001F and U+007F to U+009F with '?', so that the
+ * message is one line and does nothing to a terminal: names and contents of files end up in
+ * messages. */
+void clean_message(char *message);
 
 /* Returns this thread's last failure. Never NULL; "" if there was none. Valid until the thread's
  * next fail(). */
