@@ -173,6 +173,14 @@ static void test_int8(void **state)
                      EMBED_UNSUPPORTED); /* if the CPU lacks it, the message says so */
     if (strstr(embed_error_message(), "VNNI") == NULL)
         assert_status(status, EMBED_UNSUPPORTED, "tiny-bart", "models that generate");
+
+    /* Nor is there a plan for what cannot be opened. */
+    embed_model_options options = EMBED_MODEL_OPTIONS_INIT;
+    embed_memory memory = EMBED_MEMORY_INIT;
+    options.device = EMBED_DEVICE_CPU;
+    options.dtype = EMBED_DTYPE_INT8;
+    assert_int_equal(embed_plan(EVEN, &options, NULL, &memory), EMBED_UNSUPPORTED);
+    assert_int_equal(memory.total, 0);
 }
 
 /* ---- generation_config.json ---------------------------------------------------------------- */

@@ -55,11 +55,7 @@ static embed_status open_weights(struct embed_model *model, const embed_model_op
                                  const struct weight_files *files)
 {
     TRY(backend_open(&model->backend, options, model->team));
-    if (model->backend->dtype == EMBED_DTYPE_INT8 && model->encoder.config.decoder.L > 0)
-        return fail(EMBED_UNSUPPORTED,
-                    "%s: int8 is not supported for models that generate: it changes more summaries "
-                    "than bf16",
-                    model->folder);
+    TRY(plan_check_dtype(&model->encoder.config, model->backend, model->folder));
     return shared_weights_open(&model->weights, &model->encoder.config, model->backend, files,
                                model->team);
 }

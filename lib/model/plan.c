@@ -29,6 +29,16 @@ embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline
     return EMBED_OK;
 }
 
+embed_status plan_check_dtype(const struct transformer_config *config,
+                              const struct backend *backend, const char *folder)
+{
+    if (backend->dtype != EMBED_DTYPE_INT8 || config->decoder.L == 0) return EMBED_OK;
+    return fail(EMBED_UNSUPPORTED,
+                "%s: int8 is not supported for models that generate: it changes more summaries "
+                "than bf16",
+                folder);
+}
+
 /* Plans the decoder's part of an instance: documents, beams, lengths, cache. */
 static embed_status plan_decoding(struct instance_plan *plan,
                                   const struct transformer_config *config,
@@ -217,6 +227,7 @@ static embed_status plan_with(embed_memory *memory, const struct embedding_pipel
     struct instance_plan plan;
     size_t max_tokens = 0;
     TRY(transformer_config_read(&config, pipeline->transformer_folder));
+    TRY(plan_check_dtype(&config, backend, pipeline->transformer_folder));
     if (config.decoder.L > 0)
         TRY(generation_config_read(&generation, &config, pipeline->transformer_folder));
     TRY(plan_max_tokens(&max_tokens, pipeline, &config));

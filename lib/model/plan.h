@@ -18,6 +18,11 @@
 embed_status plan_max_tokens(size_t *max_tokens, const struct embedding_pipeline *pipeline,
                              const struct transformer_config *config);
 
+/* Fails if the device's dtype is not supported for the model, which `folder` names in the
+ * message. */
+embed_status plan_check_dtype(const struct transformer_config *config,
+                              const struct backend *backend, const char *folder);
+
 struct instance_plan {
     struct chunk_limits limits;           /* the most that one worker computes at a time */
     size_t worker_activations;            /* bytes, for a chunk */
