@@ -90,7 +90,8 @@ typedef enum embed_status {
 EMBED_API const char *embed_status_string(embed_status status);
 
 /* Describes the calling thread's last failure in one sentence without a line end. Never NULL; ""
- * if there was none. Valid until the thread's next call that fails. */
+ * if there was none. To be read before the thread calls another function that returns a status:
+ * one that succeeds may replace it too, for instance because it had to do without a GPU. */
 EMBED_API const char *embed_error_message(void);
 
 /* "0.1.0" */
@@ -105,8 +106,8 @@ typedef enum embed_log_level {
     EMBED_LOG_DEBUG = 4
 } embed_log_level;
 
-/* `message` has no line end and is valid during the call only. Called from any thread; must not
- * call embed_log_set. */
+/* `message` has no line end and is valid during the call only. Called from any thread, which may
+ * hold locks of the library: the callback must not call its functions. */
 typedef void (*embed_log_callback)(void *user, embed_log_level level, const char *message);
 
 /* Sends messages up to `level` to `callback`, process-wide. NULL, the initial state, discards
@@ -634,8 +635,9 @@ EMBED_API embed_status embed_pool_encode(embed_pool *pool, const embed_text *tex
                                          size_t capacity, embed_item *items);
 
 /* Like embed_instance_generate, but thread-safe: waits for room in the queue and for the result.
- * Threads of the pool call options->done, possibly two at the same time. If it cancels the rest,
- * documents in flight are still finished but not reported, as when a ticket is cancelled. */
+ * Threads of the pool call options->done, possibly several at the same time; one may begin just as
+ * another cancels the rest. Documents then in flight are still finished but not reported, as when
+ * a ticket is cancelled. */
 EMBED_API embed_status embed_pool_generate(embed_pool *pool, const embed_text *texts, size_t n,
                                            const embed_generate_options *options,
                                            embed_strings *out);
@@ -705,8 +707,8 @@ EMBED_API embed_model *embed_pool_model(const embed_pool *pool);
 EMBED_API embed_status embed_pool_get_memory(const embed_pool *pool, embed_memory *memory);
 
 /* Stops accepting requests, keeps computing queued ones for at most `drain_milliseconds`, and
- * completes the rest with EMBED_CANCELLED. Returns when all have completed, except in a `done`,
- * where it does not wait. Thread-safe; may be called any number of times. */
+ * completes the rest with EMBED_CANCELLED. Returns when all have completed, except in a `done` of
+ * its requests, where it does not wait. Thread-safe; may be called any number of times. */
 EMBED_API embed_status embed_pool_close(embed_pool *pool, unsigned drain_milliseconds);
 
 /* Closes the pool immediately, if it is open, and frees it. No thread may be in a call with it, and
