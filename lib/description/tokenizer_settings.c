@@ -21,9 +21,10 @@ enum role { ROLE_UNKNOWN, ROLE_SEP, ROLE_PAD, ROLE_CLS, ROLE_MASK, ROLE_BOS, ROL
 static const char *const role_keys[ROLES] = {"unk_token",  "sep_token", "pad_token", "cls_token",
                                              "mask_token", "bos_token", "eos_token"};
 
+/* A class that is rebuilt. */
 struct tokenizer_class {
     const char *name; /* without "Tokenizer" or "TokenizerFast" */
-    bool is_rebuilt, is_byte_bpe;
+    bool is_byte_bpe;
     const char *usual[ROLES]; /* the default of each role; NULL: none */
 };
 
@@ -32,10 +33,9 @@ struct tokenizer_class {
 #define ROBERTA_ROLES {"<unk>", "</s>", "<pad>", "<s>", "<mask>", "<s>", "</s>"}
 
 static const struct tokenizer_class classes[] = {
-    {"Bert", true, false, BERT_ROLES},       {"DistilBert", true, false, BERT_ROLES},
-    {"Electra", true, false, BERT_ROLES},    {"MPNet", true, false, MPNET_ROLES},
-    {"Roberta", true, true, ROBERTA_ROLES},  {"Bart", true, true, ROBERTA_ROLES},
-    {"PreTrained", false, false, {NULL}},
+    {"Bert", false, BERT_ROLES},       {"DistilBert", false, BERT_ROLES},
+    {"Electra", false, BERT_ROLES},    {"MPNet", false, MPNET_ROLES},
+    {"Roberta", true, ROBERTA_ROLES},  {"Bart", true, ROBERTA_ROLES},
 };
 
 /* The files, each NULL if the folder has none. */
@@ -45,7 +45,6 @@ struct files {
 
 static const struct tokenizer_class *find_class(const char *name)
 {
-    if (strcmp(name, "TokenizersBackend") == 0) name = "PreTrainedTokenizerFast";
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
         size_t length = strlen(classes[i].name);
         const char *rest = name + length;
@@ -54,6 +53,13 @@ static const struct tokenizer_class *find_class(const char *name)
             return &classes[i];
     }
     return NULL;
+}
+
+/* The class that takes everything from tokenizer.json. transformers uses it as well in place of
+ * classes that it does not know. */
+static bool is_pre_trained(const char *name)
+{
+    return strcmp(name, "PreTrainedTokenizerFast") == 0 || strcmp(name, "TokenizersBackend") == 0;
 }
 
 /* Gets a text of a file; leaves *out unchanged if there is no file, no such key, or null. */
@@ -66,7 +72,8 @@ static embed_status get_text(const struct config_file *file, const char *key, co
     return config_text(file, object, key, false, out);
 }
 
-/* If no class is named, transformers uses the model's. */
+/* Sets *class to NULL if everything is in tokenizer.json. If no class is named, transformers uses the
+ * model's. */
 static embed_status read_class(const struct tokenizer_class **class, const struct files *files,
                                const struct tokenizer_parts *parts)
 {
@@ -79,10 +86,10 @@ static embed_status read_class(const struct tokenizer_class **class, const struc
                : strcmp(type, "mpnet") == 0 ? "MPNetTokenizer"
                                              : "BertTokenizer";
     *class = find_class(name);
-    if (*class == NULL)
-        return fail(EMBED_UNSUPPORTED, "%s: tokenizer_class %.*s is not supported", parts->file,
-                    utf8_shown(name, strlen(name)), name);
-    if ((*class)->is_rebuilt && (*class)->is_byte_bpe != parts->is_byte_bpe)
+    if (*class == NULL && !is_pre_trained(name))
+        log_message(EMBED_LOG_WARNING, "%s: is used as it is, since tokenizer_class %.*s is unknown",
+                    parts->file, utf8_shown(name, strlen(name)), name);
+    if (*class != NULL && (*class)->is_byte_bpe != parts->is_byte_bpe)
         return fail(EMBED_UNSUPPORTED, "%s: tokenizer_class %.*s with %s is not supported",
                     parts->file, utf8_shown(name, strlen(name)), name,
                     parts->is_byte_bpe ? "BPE" : "WordPiece");
@@ -163,14 +170,14 @@ static embed_status read_special_tokens(struct tokenizer_parts *parts, const str
     const char *texts[ROLES];
     for (size_t i = 0; i < ROLES; i++) {
         struct token_flags flags = {0};
-        texts[i] = class->usual[i];
+        texts[i] = class != NULL ? class->usual[i] : NULL;
         TRY(read_role(files->settings, role_keys[i], &texts[i], &flags));
         TRY(read_role(files->map, role_keys[i], &texts[i], &flags));
         if (texts[i] != NULL) TRY(add_special(parts, texts[i], flags));
     }
     TRY(read_further(parts, files->settings));
     TRY(read_further(parts, files->map));
-    if (!class->is_rebuilt) return EMBED_OK;
+    if (class == NULL) return EMBED_OK;
     put_around(parts, texts[ROLE_CLS], texts[ROLE_SEP]);
     const char *unknown = texts[ROLE_UNKNOWN];
     return class->is_byte_bpe ? EMBED_OK
@@ -235,7 +242,7 @@ static embed_status read_settings(struct tokenizer_parts *parts, const struct fi
     const char *path = files->settings != NULL ? config_file_path(files->settings) : parts->file;
     TRY(read_class(&class, files, parts));
     TRY(read_special_tokens(parts, files, class));
-    if (!class->is_rebuilt) return EMBED_OK;
+    if (class == NULL) return EMBED_OK;
     if (!parts->is_byte_bpe) {
         TRY(set_wordpiece(parts));
         return read_normalizer(parts, files->settings, path);
