@@ -34,15 +34,18 @@ size_t retry_f32(const struct embed_model *model, const embed_text *texts, size_
         const struct row_places place = {.out = row_place(rows, i), .D = options->dimensions};
         if (all_finite(place.out, place.D)) continue;
         embed_item *item = items == NULL ? NULL : &items[i];
-        if (instance_encode(instance, &texts[i], 1, options, skipped != NULL ? &skipped[i] : NULL,
-                            &place, item) == EMBED_OK)
-            left--;
-        if (item != NULL) item->path = EMBED_PATH_F32;
+        embed_status status = instance_encode(
+            instance, &texts[i], 1, options, skipped != NULL ? &skipped[i] : NULL, &place, item);
+        if (status == EMBED_OK) left--;
+        if (item == NULL) continue;
+        item->path = EMBED_PATH_F32;
+        if (status != EMBED_OK) item->status = EMBED_NOT_FINITE; /* also if memory ran out */
     }
     instance_destroy(instance);
     log_message(EMBED_LOG_WARNING,
-                "%zu embeddings were not finite on %s, and were computed in FP32 on the CPU",
-                not_finite, model->backend->device_name);
+                "%zu embeddings were not finite on %s, and %zu of them could be computed in FP32 on "
+                "the CPU",
+                not_finite, model->backend->device_name, not_finite - left);
     return left;
 }
 
