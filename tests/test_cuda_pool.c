@@ -4,11 +4,6 @@
 #include "emulated_fault_test.h"
 #include "test_folder.h"
 
-/* The other instance may have checked just before the loss, or before the first one notes it. It then
- * selects the device, asks for the thread's context, gets the error and leaves the device: a few
- * calls, where a batch would be 40. */
-enum { A_FEW_CALLS = 12 };
-
 #include <cuda_runtime_api.h>
 #include <pthread.h>
 #include <fcntl.h>
@@ -17,6 +12,11 @@ enum { A_FEW_CALLS = 12 };
 #include <sys/stat.h>
 
 enum { TEXTS = 24, MIB = 1 << 20 };
+
+/* The other instance may have checked just before the loss, or before the first one notes it. It then
+ * selects the device, asks for the thread's context, gets the error and leaves the device: a few
+ * calls, where a batch would be 40. */
+enum { A_FEW_CALLS = 12 };
 
 static embed_model *open_on(int device)
 {
