@@ -91,15 +91,22 @@ static void test_options(void **state)
 
 /* ---- a queue that can be stalled ----------------------------------------------------------- */
 
-static void occupy(struct stopper *stopper, embed_pool *pool)
+/* A request of texts[0], whose row (WIDTH) is to go to `row`. */
+static embed_request one_text(float *row)
 {
-    static float row[WIDTH];
-    prepare_stopper(stopper);
     embed_request request = EMBED_REQUEST_INIT;
     request.texts = texts;
     request.n = 1;
     request.out = row;
     request.capacity = WIDTH;
+    return request;
+}
+
+static void occupy(struct stopper *stopper, embed_pool *pool)
+{
+    static float row[WIDTH];
+    prepare_stopper(stopper);
+    embed_request request = one_text(row);
     request.done = stop;
     request.user = stopper;
     assert_int_equal(embed_pool_submit(pool, &request, NULL), EMBED_OK);
@@ -326,11 +333,7 @@ static void test_close_within_done(void **state)
     static float row[WIDTH];
     memset(&a, 0, sizeof a);
     memcpy(a.rows, &pool, sizeof pool);
-    embed_request request = EMBED_REQUEST_INIT;
-    request.texts = texts;
-    request.n = 1;
-    request.out = row;
-    request.capacity = WIDTH;
+    embed_request request = one_text(row);
     request.done = close_within;
     request.user = &a;
     assert_int_equal(embed_pool_submit(pool, &request, &a.end.ticket), EMBED_OK);
@@ -373,11 +376,7 @@ static void test_close_within_nested_done(void **state)
     struct stopper stopper;
     float row[WIDTH], other_row[WIDTH];
     occupy(&stopper, other);
-    embed_request request = EMBED_REQUEST_INIT;
-    request.texts = texts;
-    request.n = 1;
-    request.out = other_row;
-    request.capacity = WIDTH;
+    embed_request request = one_text(other_row);
     request.done = close_outer;
     request.user = &nested;
     assert_int_equal(embed_pool_submit(other, &request, &nested.other), EMBED_OK);
@@ -487,11 +486,7 @@ static void test_room_and_deadline(void **state)
     embed_ticket *ticket = NULL;
     occupy(&stopper, pool);
     assert_int_equal(submit(&a, pool, 1, 0), EMBED_OK);
-    embed_request request = EMBED_REQUEST_INIT;
-    request.texts = texts;
-    request.n = 1;
-    request.out = row;
-    request.capacity = WIDTH;
+    embed_request request = one_text(row);
     request.wait_for_room = 1;
     request.deadline_milliseconds = 50;
     double before = seconds();
@@ -517,11 +512,7 @@ static void submit_again(void *user, embed_status status, const char *message)
     struct chain *chain = user;
     (void)status;
     (void)message;
-    embed_request request = EMBED_REQUEST_INIT;
-    request.texts = texts;
-    request.n = 1;
-    request.out = chain->row;
-    request.capacity = WIDTH;
+    embed_request request = one_text(chain->row);
     request.wait_for_room = 1;
     embed_ticket *ticket = NULL;
     for (int i = 0; i < 3; i++) { /* one fits */
@@ -538,12 +529,8 @@ static void test_done_submits(void **state)
     options.queue_requests = 1;
     for (int round = 0; round < 50; round++) {
         struct chain chain = {.pool = create(&options)};
-        embed_request request = EMBED_REQUEST_INIT;
         float row[WIDTH];
-        request.texts = texts;
-        request.n = 1;
-        request.out = row;
-        request.capacity = WIDTH;
+        embed_request request = one_text(row);
         request.done = submit_again;
         request.user = &chain;
         assert_int_equal(embed_pool_submit(chain.pool, &request, &chain.ticket), EMBED_OK);
@@ -568,11 +555,7 @@ static void submit_to_other(void *user, embed_status status, const char *message
     (void)status;
     (void)message;
     static float row[WIDTH];
-    embed_request request = EMBED_REQUEST_INIT;
-    request.texts = texts;
-    request.n = 1;
-    request.out = row;
-    request.capacity = WIDTH;
+    embed_request request = one_text(row);
     request.wait_for_room = 1;
     request.deadline_milliseconds = 2000;
     embed_ticket *ticket = NULL;
@@ -595,11 +578,7 @@ static void test_done_submits_to_another_pool(void **state)
     embed_ticket *ticket = NULL;
     occupy(&stopper, crossing.other);
     assert_int_equal(submit(&a, crossing.other, 1, 0), EMBED_OK);
-    embed_request request = EMBED_REQUEST_INIT;
-    request.texts = texts;
-    request.n = 1;
-    request.out = row;
-    request.capacity = WIDTH;
+    embed_request request = one_text(row);
     request.done = submit_to_other;
     request.user = &crossing;
     assert_int_equal(embed_pool_submit(pool, &request, &ticket), EMBED_OK);
